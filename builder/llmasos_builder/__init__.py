@@ -1,0 +1,1 @@
+"""From a checkpoint to a compiled engine inside a Triton model repository."""

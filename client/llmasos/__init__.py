@@ -1,0 +1,45 @@
+"""LLMasOS: LLM inference as a Triton model repository.
+
+Importing this package loads neither a compiler nor a server: each public name
+is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmasos.errors import LLMasOSError as LLMasOSError
+    from llmasos.llm import LLM as LLM
+    from llmasos.outputs import FinishReason as FinishReason
+    from llmasos.outputs import Generation as Generation
+    from llmasos.outputs import StreamPiece as StreamPiece
+    from llmasos.outputs import Usage as Usage
+    from llmasos.plan import EnginePlan as EnginePlan
+    from llmasos.sampling import SamplingParams as SamplingParams
+    from llmasos.triton_client import TritonClient as TritonClient
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "LLM": "llmasos.llm",
+    "EnginePlan": "llmasos.plan",
+    "FinishReason": "llmasos.outputs",
+    "Generation": "llmasos.outputs",
+    "LLMasOSError": "llmasos.errors",
+    "SamplingParams": "llmasos.sampling",
+    "StreamPiece": "llmasos.outputs",
+    "TritonClient": "llmasos.triton_client",
+    "Usage": "llmasos.outputs",
+}
+
+__all__ = [  # noqa: PLE0604, PLE0605 - the names of _HOME, resolved by __getattr__
+    *_HOME,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'llmasos' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,67 @@
+"""Every error that a caller of LLMasOS can catch.
+
+The HTTP status, whether a retry makes sense, and what would mend the problem
+are data, so that one boundary can turn any of these into a reply.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import ClassVar
+
+
+class LLMasOSError(Exception):
+    """Root of the tree; its message is safe to show to a client."""
+
+    status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message if hint is None else f"{message}; {hint}")
+        self.hint = hint
+
+
+class InvalidRequestError(LLMasOSError):
+    """The request itself is wrong and will fail again."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class UnsupportedFieldError(InvalidRequestError):
+    """A field of the contract holds a value that this engine does not support."""
+
+
+class QueueFullError(LLMasOSError):
+    """The server is healthy but has no room; try later."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    retryable = True
+
+
+class EngineStoppedError(LLMasOSError):
+    """The engine is gone (closed, or its process died); the request did not finish."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    retryable = True
+
+
+class CheckpointError(LLMasOSError):
+    """A checkpoint is missing, damaged or of a form that is not read."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class UnsupportedArchitectureError(CheckpointError):
+    """No definition of this network exists here."""
+
+
+class PlanError(LLMasOSError):
+    """An engine plan is missing, damaged or of another version."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class ServerError(LLMasOSError):
+    """A Triton server could not be started, or stopped by itself."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE

@@ -1,0 +1,76 @@
+"""What a caller may say about how tokens are chosen and when to stop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from llmasos.errors import InvalidRequestError
+
+MAX_STOP_STRINGS = 256
+MAX_STOP_CHARACTERS = 4096
+_INT32_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How to choose the next token and when to stop. Temperature 0 is greedy.
+
+    max_tokens: most tokens to generate, in [1, 2^31).
+    min_tokens: end-of-sequence and stop token ids cannot be chosen before this many
+        tokens, and stop strings are not looked for.
+    temperature: logits are divided by it; 0 picks the most likely token.
+    top_k: keep the k most likely tokens; 0 keeps all.
+    top_p: keep the smallest set of most likely tokens whose probability reaches it,
+        in (0, 1]; 1 keeps all (Holtzman et al., arXiv:1904.09751).
+    min_p: drop tokens less likely than min_p times the most likely one, in [0, 1]
+        (Nguyen et al., arXiv:2407.01082).
+    seed: in [0, 2^64). A draw depends only on seed, output index and the logits;
+        None draws a fresh seed.
+    stop: strings that end the text; the text is cut before the first one found.
+    stop_token_ids: tokens that end the text, beside the model's own end tokens.
+    ignore_eos: keep going past the model's own end tokens.
+
+    Raises InvalidRequestError, naming the field, its value and its limit.
+    """
+
+    max_tokens: int = 128
+    min_tokens: int = 0
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        _in_range("max_tokens", self.max_tokens, 1, _INT32_MAX)
+        _in_range("min_tokens", self.min_tokens, 0, self.max_tokens)
+        _in_range("temperature", self.temperature, 0.0, 1e6)
+        _in_range("top_k", self.top_k, 0, _INT32_MAX)
+        _in_range("top_p", self.top_p, 0.0, 1.0)
+        if self.top_p == 0.0:
+            raise InvalidRequestError("top_p must be above 0 and at most 1, got 0")
+        _in_range("min_p", self.min_p, 0.0, 1.0)
+        if self.seed is not None:
+            _in_range("seed", self.seed, 0, 2**64 - 1)
+        _check_stop(self.stop)
+        for token_id in self.stop_token_ids:
+            _in_range("stop_token_ids", token_id, 0, _INT32_MAX)
+
+
+def _in_range(name: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
+        raise InvalidRequestError(f"{name} must be between {low} and {high}, got {value}")
+
+
+def _check_stop(stop: tuple[str, ...]) -> None:
+    if len(stop) > MAX_STOP_STRINGS:
+        raise InvalidRequestError(f"stop holds {len(stop)} strings, at most {MAX_STOP_STRINGS}")
+    for text in stop:
+        if not 1 <= len(text) <= MAX_STOP_CHARACTERS:
+            raise InvalidRequestError(
+                f"a stop string must have 1 to {MAX_STOP_CHARACTERS} characters, got {len(text)}"
+            )

@@ -1,0 +1,1 @@
+"""What runs an engine: scheduler, KV blocks, sampler, executor, and the Triton launcher."""

@@ -1,0 +1,46 @@
+"""What enters the engine and what leaves it: a Request, and the Updates that answer it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmasos.errors import LLMasOSError
+from llmasos.outputs import FinishReason, Usage
+from llmasos.sampling import SamplingParams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One prompt and how to continue it.
+
+    echo: the prompt's own tokens and text lead the first update.
+    """
+
+    request_id: str
+    prompt_token_ids: tuple[int, ...]
+    params: SamplingParams
+    echo: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """New tokens of one request, and the text that they completed.
+
+    With d = decode(context_ids + token_ids), text is d[text_span[0]:text_span[1]]:
+    context_ids are tokens of earlier updates that the decoding of these depends on.
+    Exactly one update of a request is final: it carries finish_reason and usage, or error.
+    """
+
+    request_id: str
+    token_ids: tuple[int, ...] = ()
+    text: str = ""
+    context_ids: tuple[int, ...] = ()
+    text_span: tuple[int, int] = (0, 0)
+    finish_reason: FinishReason | None = None
+    stop_reason: str | None = None
+    usage: Usage | None = None
+    error: LLMasOSError | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.finish_reason is not None or self.error is not None
