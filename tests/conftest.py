@@ -1,0 +1,52 @@
+"""Checkpoints and built repositories that several tests share, each made once a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import write_tiny_llama
+
+PLAN = Path("engine", "1", "plan")
+
+
+@pytest.fixture(scope="session")
+def smollm2_checkpoint() -> str:
+    """The name of the real checkpoint; opening it downloads 93 MB once into the user's cache."""
+    return "smollm2-135m-instruct"
+
+
+@pytest.fixture(scope="session")
+def smollm2_repository(smollm2_checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Triton model repository of SmolLM2-135M-Instruct in int8; do not write into it."""
+    from llmasos_builder.build import BuildOptions, build
+
+    output = tmp_path_factory.mktemp("smollm2") / "repository"
+    return build(smollm2_checkpoint, output, BuildOptions(precision="int8"))
+
+
+@pytest.fixture(scope="session")
+def smollm2_plan(smollm2_repository: Path) -> Path:
+    """The engine plan inside `smollm2_repository`."""
+    return smollm2_repository / PLAN
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama checkpoint with a byte-level tokenizer; do not write into it."""
+    return write_tiny_llama(tmp_path_factory.mktemp("tiny") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_repository(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Triton model repository of `tiny_llama` in f32; do not write into it."""
+    from llmasos_builder.build import BuildOptions, build
+
+    output = tmp_path_factory.mktemp("tiny") / "repository"
+    return build(str(tiny_llama), output, BuildOptions(precision="f32"))
+
+
+@pytest.fixture(scope="session")
+def tiny_plan(tiny_repository: Path) -> Path:
+    """The engine plan inside `tiny_repository`."""
+    return tiny_repository / PLAN

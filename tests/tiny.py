@@ -1,0 +1,99 @@
+"""A Llama checkpoint small enough to build in a second, with random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def write_tiny_llama(directory: Path, *, seed: int = 0, layers: int = 2) -> Path:
+    """Write a Hugging Face directory: byte-level tokenizer, 259 tokens, hidden size 64."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config = _config(layers=layers)
+    (directory / "config.json").write_text(json.dumps(config, indent=2))
+    _write_tokenizer(directory)
+    save_file(_weights(config, seed=seed), directory / "model.safetensors")
+    return directory
+
+
+def _config(*, layers: int) -> dict[str, object]:
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "vocab_size": 256 + len(SPECIAL_TOKENS),
+        "bos_token_id": 256,
+        "eos_token_id": 258,
+        "torch_dtype": "float32",
+    }
+
+
+def _write_tokenizer(directory: Path) -> None:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {character: index for index, character in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in SPECIAL_TOKENS])
+    tokenizer.save(str(directory / "tokenizer.json"))
+    (directory / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "bos_token": SPECIAL_TOKENS[0],
+                "eos_token": SPECIAL_TOKENS[2],
+                "chat_template": CHAT_TEMPLATE,
+            }
+        )
+    )
+
+
+def _weights(config: dict[str, object], *, seed: int) -> dict[str, NDArray[np.float32]]:
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape: int) -> NDArray[np.float32]:
+        return rng.normal(0.0, 0.3, shape).astype(np.float32)
+
+    def norm() -> NDArray[np.float32]:
+        return (1.0 + rng.normal(0.0, 0.1, 64)).astype(np.float32)
+
+    weights = {"model.embed_tokens.weight": draw(259, 64), "model.norm.weight": norm()}
+    layers = config["num_hidden_layers"]
+    assert isinstance(layers, int)
+    for index in range(layers):
+        at = f"model.layers.{index}."
+        weights |= {
+            f"{at}input_layernorm.weight": norm(),
+            f"{at}post_attention_layernorm.weight": norm(),
+            f"{at}self_attn.q_proj.weight": draw(64, 64),
+            f"{at}self_attn.k_proj.weight": draw(32, 64),
+            f"{at}self_attn.v_proj.weight": draw(32, 64),
+            f"{at}self_attn.o_proj.weight": draw(64, 64),
+            f"{at}mlp.gate_proj.weight": draw(128, 64),
+            f"{at}mlp.up_proj.weight": draw(128, 64),
+            f"{at}mlp.down_proj.weight": draw(64, 128),
+        }
+    return weights
