@@ -34,8 +34,16 @@ _HOME = {
     "Usage": "llmasos.outputs",
 }
 
-__all__ = [  # noqa: PLE0604, PLE0605 - the names of _HOME, resolved by __getattr__
-    *_HOME,
+__all__ = [
+    "LLM",
+    "EnginePlan",
+    "FinishReason",
+    "Generation",
+    "LLMasOSError",
+    "SamplingParams",
+    "StreamPiece",
+    "TritonClient",
+    "Usage",
 ]
 
 

@@ -45,6 +45,13 @@ class EngineStoppedError(LLMasOSError):
     retryable = True
 
 
+class RequestTimeoutError(LLMasOSError):
+    """The answer did not come within the time that the caller set."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    retryable = True
+
+
 class CheckpointError(LLMasOSError):
     """A checkpoint is missing, damaged or of a form that is not read."""
 

@@ -1,5 +1,22 @@
-"""The command line."""
+"""The `llmasos` command. Each subcommand imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
-    raise SystemExit("not built yet")
+    """Run the command line; an error is one line on stderr and exit code 1 (2 for usage)."""
+    from llmasos.cli.app import app, print_error
+    from llmasos.errors import LLMasOSError
+
+    try:
+        app()
+    except LLMasOSError as error:
+        print_error(str(error))
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,73 @@
+# Everything a newcomer needs, each in one command. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+MODEL ?= smollm2-135m-instruct
+PRECISION ?= int8
+PROMPT ?= What is the capital of France?
+GRPC_PORT ?= 8001
+HTTP_PORT ?= 8000
+METRICS_PORT ?= 8002
+CHECKPOINT ?=
+OUTPUT ?=
+PYTEST_ARGS ?=
+export PROMPT MODEL CHECKPOINT OUTPUT
+
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+READY := .venv/ready
+TEST_READY := .venv-test/ready
+
+.PHONY: help
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Variables: PROMPT, MODEL, PRECISION (f32, bf16, int8), CHECKPOINT, OUTPUT,"
+	@echo "  GRPC_PORT, HTTP_PORT, METRICS_PORT, PYTHON, TORCH_INDEX, PYTEST_ARGS"
+
+.PHONY: demo
+demo: $(READY) ## Compile a model, serve it with Triton, stream an answer (PROMPT="...")
+	@.venv/bin/llmasos demo --model "$$MODEL" --precision $(PRECISION) -- "$$PROMPT"
+
+.PHONY: serve
+serve: $(READY) ## Serve MODEL with Triton until Ctrl-C
+	@.venv/bin/llmasos serve --precision $(PRECISION) --grpc-port $(GRPC_PORT) \
+	  --http-port $(HTTP_PORT) --metrics-port $(METRICS_PORT) -- "$$MODEL"
+
+.PHONY: build-engine
+build-engine: $(READY) ## Compile CHECKPOINT into a Triton model repository at OUTPUT
+	@if [ -z "$$CHECKPOINT" ] || [ -z "$$OUTPUT" ]; then \
+	  echo "usage: make build-engine CHECKPOINT=... OUTPUT=... [PRECISION=int8]" >&2; exit 2; fi
+	@.venv/bin/llmasos build --precision $(PRECISION) --output "$$OUTPUT" -- "$$CHECKPOINT"
+
+.PHONY: test
+test: $(TEST_READY) ## Run every test
+	@.venv-test/bin/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(TEST_READY) ## Check format, lint and types
+	@.venv-test/bin/ruff format --check --quiet .
+	@.venv-test/bin/ruff check --quiet .
+	@.venv-test/bin/mypy
+	@.venv-test/bin/pyright --pythonpath .venv-test/bin/python
+
+.PHONY: clean
+clean: ## Remove the environments (what is cached in the home directory stays)
+	@rm -rf .venv .venv-test
+
+$(READY): pyproject.toml scripts/make-venv
+	@scripts/make-venv .venv "$(PYTHON)"
+	@echo "installing LLMasOS and what it needs into .venv"
+	@.venv/bin/python $(PIP_INSTALL) --editable .
+	@touch $@
+
+$(TEST_READY): pyproject.toml scripts/make-venv scripts/install-torch
+	@scripts/make-venv .venv-test "$(PYTHON)"
+	@echo "installing LLMasOS, its tests' tools and torch into .venv-test"
+	@scripts/install-torch .venv-test/bin/python "$(TORCH_INDEX)"
+	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[dev,parity]'
+	@touch $@

@@ -1,0 +1,50 @@
+"""The commands by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmasos import __version__
+from llmasos.cli.build import build
+from llmasos.cli.chat import chat
+from llmasos.cli.demo import demo
+from llmasos.cli.generate import generate
+from llmasos.cli.inspect import inspect
+from llmasos.cli.serve import serve
+
+app = typer.Typer(
+    help="From a Hugging Face checkpoint to a Triton server, with or without a GPU.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (build, serve, generate, chat, inspect, demo):
+    app.command()(command)
+
+
+def print_error(message: str) -> None:
+    """One line on stderr, red on a terminal."""
+    typer.secho(" ".join(f"error: {message}".split()), fg="red", err=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmasos {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """From a Hugging Face checkpoint to a Triton server, with or without a GPU."""

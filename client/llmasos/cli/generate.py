@@ -1,0 +1,84 @@
+"""`llmasos generate`: continue one prompt."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from llmasos.cli.model import open_model
+from llmasos.cli.options import (
+    DEFAULTS,
+    MaxTokens,
+    MinP,
+    MinTokens,
+    ModelOption,
+    PrecisionOption,
+    Revision,
+    Seed,
+    Stop,
+    Temperature,
+    Threads,
+    TopK,
+    TopP,
+    Url,
+)
+from llmasos.sampling import SamplingParams
+from llmasos.stream import PieceStream
+
+
+def generate(
+    prompt: Annotated[
+        str | None, typer.Argument(help="Text to continue; read from stdin when left out.")
+    ] = None,
+    *,
+    model: ModelOption = None,
+    url: Url = None,
+    precision: PrecisionOption = "int8",
+    revision: Revision = None,
+    threads: Threads = None,
+    max_tokens: MaxTokens = DEFAULTS.max_tokens,
+    min_tokens: MinTokens = DEFAULTS.min_tokens,
+    temperature: Temperature = DEFAULTS.temperature,
+    top_k: TopK = DEFAULTS.top_k,
+    top_p: TopP = DEFAULTS.top_p,
+    min_p: MinP = DEFAULTS.min_p,
+    seed: Seed = None,
+    stop: Stop = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole result as one JSON object.")
+    ] = False,
+) -> None:
+    """Continue a prompt, in this process or through a server, printing text as it comes."""
+    params = SamplingParams(
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        stop=tuple(stop or ()),
+    )
+    text = sys.stdin.read() if prompt is None else prompt
+    with (
+        open_model(
+            model=model, url=url, precision=precision, revision=revision, threads=threads
+        ) as opened,
+        opened.stream(text, params) as stream,
+    ):
+        if as_json:
+            typer.echo(json.dumps(dataclasses.asdict(stream.read()), ensure_ascii=False))
+        else:
+            print_text(stream)
+
+
+def print_text(stream: PieceStream) -> None:
+    """Print pieces as they come, and a line break at the end."""
+    for piece in stream:
+        typer.echo(piece.text, nl=False)
+        sys.stdout.flush()
+    typer.echo()

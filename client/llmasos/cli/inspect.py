@@ -1,0 +1,69 @@
+"""`llmasos inspect`: what is in a built engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmasos.errors import PlanError
+
+if TYPE_CHECKING:
+    from llmasos.plan import EnginePlan
+
+_MEGABYTE = 1_000_000
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A built repository or plan.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Show what an engine was built from, its limits and its files, after checking them."""
+    from llmasos.engine_cache import find_built
+    from llmasos.plan import EnginePlan
+
+    plan_dir = find_built(path)
+    if plan_dir is None:
+        raise PlanError(f"{path} is neither a built repository nor a plan")
+    plan = EnginePlan.load(plan_dir)
+    if as_json:
+        typer.echo(plan.model_dump_json(indent=2))
+    else:
+        _print_table(plan, plan_dir)
+
+
+def _print_table(plan: EnginePlan, plan_dir: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{plan.name} in {plan_dir}", show_header=False, title_justify="left")
+    for name, value in _rows(plan).items():
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _rows(plan: EnginePlan) -> dict[str, str]:
+    limits = plan.limits
+    return {
+        "architecture": plan.architecture,
+        "target": plan.target,
+        "weights": plan.precision,
+        "KV cache": plan.kv_cache_precision,
+        "deterministic": "yes" if plan.deterministic else "no",
+        "layers": f"{plan.num_layers}, {plan.num_kv_heads} KV heads of {plan.head_size}",
+        "vocabulary": f"{plan.vocab_size} tokens, ends with {_ids(plan.eos_token_ids)}",
+        "one sequence": f"up to {limits.max_seq_len} tokens (max_seq_len)",
+        "one step": f"up to {limits.max_batch_size} sequences (max_batch_size), "
+        f"{limits.max_num_tokens} tokens (max_num_tokens)",
+        "checkpoint": f"{plan.checkpoint.source}, sha256 {plan.checkpoint.sha256[:16]}",
+        "built with": ", ".join(f"{name} {v}" for name, v in plan.built_with.items()),
+        **{
+            f"file {name}": f"{record.size / _MEGABYTE:.1f} MB, sha256 {record.sha256[:16]}"
+            for name, record in plan.files.items()
+        },
+    }
+
+
+def _ids(token_ids: tuple[int, ...]) -> str:
+    return ", ".join(map(str, token_ids)) or "none"

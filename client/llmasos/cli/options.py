@@ -1,0 +1,61 @@
+"""Options that several commands share; the sampling options mirror SamplingParams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmasos.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from llmasos.plan import Precision
+
+DEFAULTS = SamplingParams()
+# Written out because the plan's module takes a tenth of a second to import.
+PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
+MODEL_HELP = (
+    "A built repository or plan, a checkpoint directory, a GGUF file, a hub id, "
+    "or smollm2-135m-instruct."
+)
+
+Model = Annotated[str, typer.Argument(help=MODEL_HELP, show_default=False)]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help=MODEL_HELP, show_default=False)
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option("--precision", "-p", help=f"Of the weights: {', '.join(PRECISIONS)}."),
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)
+]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        help="Ask a running server instead: grpc://host:port or http://host:port.",
+        show_default=False,
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="To compute with.", show_default=False)
+]
+MaxTokens = Annotated[int, typer.Option(help="Most tokens to generate.")]
+MinTokens = Annotated[int, typer.Option(help="Do not stop before this many tokens.")]
+Temperature = Annotated[float, typer.Option(help="0 picks the most likely token.")]
+TopK = Annotated[int, typer.Option(help="Keep the k most likely tokens; 0 keeps all.")]
+TopP = Annotated[float, typer.Option(help="Keep the most likely tokens up to this probability.")]
+MinP = Annotated[float, typer.Option(help="Drop tokens below this share of the likeliest.")]
+Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.", show_default=False)]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option(help="Text that ends the answer; may be given again.", show_default=False),
+]
+
+
+def precision_of(name: str) -> Precision:
+    """The precision with this name; a usage error lists the names there are."""
+    for precision in PRECISIONS:
+        if precision == name:
+            return precision
+    raise typer.BadParameter(f"precision must be one of {', '.join(PRECISIONS)}, got {name}")

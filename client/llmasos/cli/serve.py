@@ -1,0 +1,34 @@
+"""`llmasos serve`: a Triton server for a built repository or a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmasos.cli.options import Model, PrecisionOption, Revision, precision_of
+
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")]
+
+
+def serve(
+    model: Model,
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    grpc_port: Port = 8001,
+    http_port: Port = 8000,
+    metrics_port: Port = 8002,
+    precision: PrecisionOption = "int8",
+    revision: Revision = None,
+) -> None:
+    """Serve a model with Triton until interrupted; a checkpoint is built first."""
+    from llmasos_runtime.triton.launcher import ServerOptions
+    from llmasos_runtime.triton.launcher import serve as serve_repository
+
+    from llmasos.engine_cache import find_repository
+
+    repository = find_repository(model, precision=precision_of(precision), revision=revision)
+    options = ServerOptions(
+        host=host, grpc_port=grpc_port, http_port=http_port, metrics_port=metrics_port
+    )
+    raise typer.Exit(serve_repository(repository, options))

@@ -1,0 +1,85 @@
+"""The whole product in one run: checkpoint, engine, Triton server, streamed answer."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmasos.engine_cache import find_repository
+from llmasos.outputs import StreamPiece, Usage
+from llmasos.plan import Precision
+from llmasos.sampling import SamplingParams
+from llmasos.stream import join
+from llmasos.triton_client import TritonClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How fast one answer came, seen by the client.
+
+    ttft_s: from sending the request to the first text. total_s: to the last piece.
+    """
+
+    ttft_s: float
+    total_s: float
+    usage: Usage
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens after the first, over the time after the first."""
+        return (self.usage.num_output_tokens - 1) / max(self.total_s - self.ttft_s, 1e-9)
+
+
+def run_demo(prompt: str, *, model: str, precision: Precision, max_tokens: int) -> None:
+    """Build, serve, ask, print, stop; raises LLMasOSError when any of it fails."""
+    from llmasos_runtime.triton.launcher import (  # noqa: PLC0415 - not needed before
+        ServerOptions,
+        TritonServer,
+    )
+
+    repository = _timed_build(model, precision)
+    server = TritonServer(repository, ServerOptions(grpc_port=0, http_port=0, metrics_port=0))
+    started = time.perf_counter()
+    with server:
+        _note(f"Triton server ready in {time.perf_counter() - started:.1f} s: {server.grpc_url}")
+        with TritonClient(server.grpc_url) as client:
+            timing = answer(client, prompt, params=SamplingParams(max_tokens=max_tokens))
+    _note(
+        f"time to first token {1e3 * timing.ttft_s:.0f} ms, "
+        f"{timing.usage.num_output_tokens} tokens at {timing.tokens_per_s:.0f} tokens/s"
+    )
+
+
+def answer(client: TritonClient, prompt: str, *, params: SamplingParams) -> Timing:
+    """Stream the answer to stdout as it comes, and time it."""
+    _note(f"\n> {prompt}")
+    started = time.perf_counter()
+    pieces: list[StreamPiece] = []
+    ttft_s: float | None = None
+    with client.stream_chat([{"role": "user", "content": prompt}], params) as stream:
+        for piece in stream:
+            if piece.text and ttft_s is None:
+                ttft_s = time.perf_counter() - started
+            sys.stdout.write(piece.text)
+            sys.stdout.flush()
+            pieces.append(piece)
+    total_s = time.perf_counter() - started
+    sys.stdout.write("\n\n")
+    sys.stdout.flush()
+    return Timing(
+        ttft_s=total_s if ttft_s is None else ttft_s, total_s=total_s, usage=join(pieces).usage
+    )
+
+
+def _timed_build(model: str, precision: Precision) -> Path:
+    started = time.perf_counter()
+    repository = find_repository(model, precision=precision)
+    _note(f"{model} as a model repository in {time.perf_counter() - started:.1f} s: {repository}")
+    return repository
+
+
+def _note(message: str) -> None:
+    sys.stderr.write(message + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,96 @@
+"""Find the built engine that a caller means, building it into the cache on first use."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from llmasos import __version__
+from llmasos.cache import engines_dir
+from llmasos.plan import PLAN_FILE, PLAN_VERSION, EnginePlan, Precision
+from llmasos.progress import show_progress
+
+PLAN_IN_REPOSITORY = Path("engine", "1", "plan")
+_MAX_NAME_LENGTH = 48
+
+
+def find_built(path: Path | str) -> Path | None:
+    """The plan directory inside what `llmasos build` wrote: a repository, or a plan itself."""
+    for plan_dir in (Path(path), Path(path) / PLAN_IN_REPOSITORY):
+        if (plan_dir / PLAN_FILE).is_file():
+            return plan_dir
+    return None
+
+
+def find_plan(model: Path | str, *, precision: Precision, revision: str | None = None) -> Path:
+    """The plan directory of a built model, or of a checkpoint after building it if need be."""
+    built = find_built(model)
+    if built is not None:
+        return built
+    return find_repository(model, precision=precision, revision=revision) / PLAN_IN_REPOSITORY
+
+
+def find_repository(
+    model: Path | str, *, precision: Precision, revision: str | None = None
+) -> Path:
+    """The Triton model repository of a model, built into the cache unless it is there.
+
+    A checkpoint on disk is known by its files' sizes and times, any other by its name and
+    revision; the versions of what would build it count too. Raises CheckpointError.
+    """
+    if (Path(model) / PLAN_IN_REPOSITORY / PLAN_FILE).is_file():
+        return Path(model)
+    repository = engines_dir() / _name(str(model), precision=precision, revision=revision)
+    with _only_one_builder(repository):
+        if not (repository / PLAN_IN_REPOSITORY / PLAN_FILE).is_file():
+            _build(model, repository, precision=precision, revision=revision)
+    return repository
+
+
+def _build(
+    model: Path | str, repository: Path, *, precision: Precision, revision: str | None
+) -> EnginePlan:
+    # The builder brings the compiler along, which a built model does without.
+    from llmasos_builder.build import BuildOptions, build  # noqa: PLC0415
+
+    options = BuildOptions(precision=precision, revision=revision)
+    with show_progress() as progress:
+        return build(model, repository, options, progress)
+
+
+def _name(model: str, *, precision: Precision, revision: str | None) -> str:
+    parts = [
+        _identity(model),
+        revision,
+        precision,
+        PLAN_VERSION,
+        __version__,
+        version("openvino"),
+    ]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    readable = re.sub(r"[^A-Za-z0-9._]+", "-", Path(model).name or model)[-_MAX_NAME_LENGTH:]
+    return f"{readable}-{precision}-{digest}"
+
+
+def _identity(model: str) -> object:
+    path = Path(model)
+    if not path.exists():
+        return model
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
+    stats = [(file, file.stat()) for file in files]
+    return [str(path.resolve()), *([f.name, s.st_size, s.st_mtime_ns] for f, s in stats)]
+
+
+@contextmanager
+def _only_one_builder(repository: Path) -> Generator[None]:
+    """Other processes that want the same engine wait for the one that builds it."""
+    repository.parent.mkdir(parents=True, exist_ok=True)
+    with (repository.parent / f".{repository.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,169 @@
+"""A language model in this process: the compiled engine without a server."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+
+from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.request import Request, Update
+from typing_extensions import Unpack
+
+from llmasos.arguments import Message, SamplingFields, params_of_each, sampling_params
+from llmasos.engine_cache import find_plan
+from llmasos.errors import QueueFullError
+from llmasos.outputs import Generation, StreamPiece
+from llmasos.plan import EnginePlan, Precision
+from llmasos.sampling import SamplingParams
+from llmasos.stream import PieceStream
+
+
+class LLM:
+    """A compiled engine, built on first use.
+
+    model: a checkpoint (a directory, a GGUF file, a hub id, `smollm2-135m-instruct`), or
+        what `llmasos build` wrote (a model repository or an engine plan). A checkpoint is
+        built once into the cache (`llmasos.cache.cache_dir`).
+    precision: of the weights, for a checkpoint; what is built already keeps its own.
+    revision: of a hub id; None is the default branch.
+    num_threads: that the engine computes with; None is one for each physical core.
+    kv_cache_bytes: memory for keys and values; None lets the engine choose.
+
+    Raises CheckpointError, PlanError. Close it, or use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        precision: Precision = "int8",
+        revision: str | None = None,
+        num_threads: int | None = None,
+        kv_cache_bytes: int | None = None,
+    ) -> None:
+        plan_dir = find_plan(model, precision=precision, revision=revision)
+        options = EngineOptions(num_threads=num_threads, kv_cache_bytes=kv_cache_bytes)
+        self._engine = Engine.load(plan_dir, options)
+        self._ids = itertools.count()
+
+    @property
+    def plan(self) -> EnginePlan:
+        """What the engine was built from and its limits."""
+        return self._engine.plan
+
+    def generate_text(
+        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+    ) -> str:
+        """The new text that continues a prompt; the prompt is not repeated.
+
+        Sampling is said by one SamplingParams or by its fields: `max_tokens=64`.
+        """
+        return self.stream(prompt, params, **fields).read().text
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> list[Generation]:
+        """Continue many prompts together; the results are in the order of the prompts.
+
+        params: one for all, or one for each prompt. Raises InvalidRequestError.
+        """
+        each = params_of_each(params, count=len(prompts))
+        running: deque[PieceStream] = deque()
+        done: list[Generation] = []
+        try:
+            for prompt, one in zip(prompts, each, strict=True):
+                token_ids = self._engine.tokenizer.encode(prompt)
+                running.append(self._start_when_there_is_room(token_ids, one, running, done))
+            return done + [stream.read() for stream in running]
+        finally:
+            for stream in running:
+                stream.close()
+
+    def stream(
+        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+    ) -> PieceStream:
+        """The answer piece by piece; leaving the loop early cancels the request."""
+        token_ids = self._engine.tokenizer.encode(prompt)
+        return self._start(token_ids, sampling_params(params, **fields))
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> Generation:
+        """The model's answer to a conversation of {"role": ..., "content": ...} messages."""
+        return self.stream_chat(messages, params, **fields).read()
+
+    def stream_chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> PieceStream:
+        """As `chat`, piece by piece."""
+        token_ids = self._engine.tokenizer.encode_chat(list(messages))
+        return self._start(token_ids, sampling_params(params, **fields))
+
+    def close(self) -> None:
+        """Stop the engine and free its memory; calling it again does nothing."""
+        self._engine.close()
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self, token_ids: Sequence[int], params: SamplingParams) -> PieceStream:
+        request_id = f"llm-{next(self._ids)}"
+        updates: SimpleQueue[Update] = SimpleQueue()
+        self._engine.submit(
+            Request(request_id=request_id, prompt_token_ids=tuple(token_ids), params=params),
+            updates.put,
+        )
+        engine = self._engine
+        return PieceStream(_receiver(updates), lambda: engine.cancel(request_id))
+
+    def _start_when_there_is_room(
+        self,
+        token_ids: Sequence[int],
+        params: SamplingParams,
+        running: deque[PieceStream],
+        done: list[Generation],
+    ) -> PieceStream:
+        """Start, reading the oldest answers to their end while the engine's queue is full."""
+        while True:
+            try:
+                return self._start(token_ids, params)
+            except QueueFullError:
+                if not running:
+                    raise
+                done.append(running.popleft().read())
+
+
+def _receiver(updates: SimpleQueue[Update]) -> Callable[[], StreamPiece]:
+    def receive() -> StreamPiece:
+        update = updates.get()
+        if update.error is not None:
+            raise update.error
+        return StreamPiece(
+            text=update.text,
+            token_ids=update.token_ids,
+            finish_reason=update.finish_reason,
+            stop_reason=update.stop_reason,
+            usage=update.usage,
+        )
+
+    return receive

@@ -1,0 +1,130 @@
+"""What the transports share: the fields of a request, the meaning of a response and of an error."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from llmasos.arguments import Message
+from llmasos.errors import (
+    EngineStoppedError,
+    InvalidRequestError,
+    LLMasOSError,
+    QueueFullError,
+    RequestTimeoutError,
+    UnsupportedFieldError,
+)
+from llmasos.outputs import FinishReason, StreamPiece, Usage
+from llmasos.sampling import SamplingParams
+from llmasos.stream import PieceStream
+
+Fields = dict[str, Any]
+"""Values of a request by tensor name: str, list[str], bool, int or float."""
+
+
+class Transport(Protocol):
+    """One connection to a server."""
+
+    def start(self, fields: Fields, *, timeout_s: float | None) -> PieceStream:
+        """Send a request; its answer is read from the stream that is returned."""
+        ...
+
+    def is_ready(self) -> bool:
+        """Whether the server answers and its models are loaded."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection; streams that are open fail."""
+        ...
+
+
+def request_fields(
+    *,
+    text: str = "",
+    messages: Sequence[Message] | None = None,
+    params: SamplingParams,
+    stream: bool,
+) -> Fields:
+    """Tensors of the ensemble for one request; what the contract lacks is refused by name."""
+    if params.stop_token_ids:
+        raise UnsupportedFieldError("stop_token_ids cannot be sent to a Triton server; use stop")
+    fields: Fields = {
+        "text_input": text,
+        "max_tokens": params.max_tokens,
+        "temperature": params.temperature,
+        "top_k": params.top_k,
+        "top_p": params.top_p,
+        "min_p": params.min_p,
+        "min_tokens": params.min_tokens,
+        "stream": stream,
+        "exclude_input_in_output": True,
+        "return_num_input_tokens": True,
+        "return_num_output_tokens": True,
+    }
+    if params.seed is not None:
+        fields["seed"] = params.seed
+    if params.stop:
+        fields["stop_words"] = list(params.stop)
+    if params.ignore_eos:
+        raise UnsupportedFieldError("ignore_eos cannot be sent to a Triton server")
+    if messages is not None:
+        fields["messages"] = json.dumps(list(messages), ensure_ascii=False)
+    return fields
+
+
+def piece_of(values: Mapping[str, Any]) -> StreamPiece:
+    """One response of the ensemble as a piece; only the last has a finish_reason."""
+    text = str(values.get("text_output", ""))
+    reason = values.get("finish_reason")
+    if not reason:
+        return StreamPiece(text=text, token_ids=())
+    usage = Usage(
+        num_prompt_tokens=int(values.get("num_input_tokens", 0)),
+        num_output_tokens=int(values.get("num_output_tokens", 0)),
+    )
+    return StreamPiece(
+        text=text,
+        token_ids=(),
+        finish_reason=FinishReason(reason),
+        stop_reason=values.get("stop_reason") or None,
+        usage=usage,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """When to give up waiting for an answer; None waits for ever."""
+
+    timeout_s: float | None
+    ends_at: float | None
+
+    @classmethod
+    def after(cls, timeout_s: float | None) -> Deadline:
+        ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+        return cls(timeout_s=timeout_s, ends_at=ends_at)
+
+    def remaining_s(self) -> float | None:
+        """Seconds left; raises RequestTimeoutError when there are none."""
+        if self.ends_at is None:
+            return None
+        left = self.ends_at - time.monotonic()
+        if left <= 0:
+            raise self.error()
+        return left
+
+    def error(self) -> RequestTimeoutError:
+        return RequestTimeoutError(f"no whole answer within {self.timeout_s} s")
+
+
+def error_for(message: str, *, invalid: bool, unavailable: bool) -> LLMasOSError:
+    """The error of our tree for a server's message and the class of its status code."""
+    if "requests are already waiting" in message:
+        return QueueFullError(message)
+    if unavailable:
+        return EngineStoppedError(message)
+    if invalid:
+        return InvalidRequestError(message)
+    return LLMasOSError(message)

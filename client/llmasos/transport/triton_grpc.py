@@ -1,0 +1,151 @@
+"""A Triton server over gRPC: one ModelStreamInfer call for each request.
+
+A call of its own lets each request be cancelled, fail and time out by itself,
+and its responses need no sorting by request id; HTTP/2 carries all calls on
+one connection. The messages are tritonclient's; they are filled and read here
+without numpy, since an answer of one token is a few bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from llmasos.errors import EngineStoppedError, LLMasOSError
+from llmasos.outputs import StreamPiece
+from llmasos.stream import PieceStream
+from llmasos.transport.base import Deadline, Fields, error_for, piece_of
+
+_messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
+_STOP_TIMEOUT_S = 2.0
+_READY_TIMEOUT_S = 5.0
+# Without this Triton reports an error inside a healthy stream, as text without a status code.
+_TRUE_ERRORS = (("triton_grpc_error", "true"),)
+_INVALID = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
+_TYPES: dict[str, tuple[str, str]] = {
+    "temperature": ("FP32", "<f"),
+    "top_p": ("FP32", "<f"),
+    "min_p": ("FP32", "<f"),
+    "seed": ("UINT64", "<Q"),
+}
+_FORMATS = {"INT32": "<i", "INT64": "<q", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
+
+
+class GrpcTransport:
+    """address: host:port of the server's gRPC endpoint."""
+
+    def __init__(self, address: str, *, model: str) -> None:
+        self._channel = grpc.insecure_channel(
+            address, options=[("grpc.max_receive_message_length", -1)]
+        )
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._model = model
+
+    def start(self, fields: Fields, *, timeout_s: float | None) -> PieceStream:
+        request_id = uuid.uuid4().hex
+        deadline = Deadline.after(timeout_s)
+        request = _request(self._model, request_id, fields)
+        call = self._stub.ModelStreamInfer(
+            iter([request]), timeout=timeout_s, metadata=_TRUE_ERRORS
+        )
+
+        def receive() -> StreamPiece:
+            try:
+                return _next_piece(call)
+            except grpc.RpcError as error:
+                raise _error_of(error, deadline) from error
+
+        def cancel() -> None:
+            call.cancel()
+            self._stop(request_id)
+
+        return PieceStream(receive, cancel)
+
+    def is_ready(self) -> bool:
+        request = _messages.ModelReadyRequest(name=self._model)
+        try:
+            return bool(self._stub.ModelReady(request, timeout=_READY_TIMEOUT_S).ready)
+        except grpc.RpcError:
+            return False
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _stop(self, request_id: str) -> None:
+        """Triton does not pass a cancelled ensemble on to its engine, so tell the engine itself."""
+        fields = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
+        request = _request("engine", request_id, fields)
+        try:
+            for _ in self._stub.ModelStreamInfer(iter([request]), timeout=_STOP_TIMEOUT_S):
+                pass
+        except grpc.RpcError:
+            return  # the server is gone, and the request with it
+
+
+def _request(model: str, request_id: str, fields: Fields) -> Any:
+    request = _messages.ModelInferRequest(model_name=model, id=request_id)
+    for name, value in fields.items():
+        values = value if isinstance(value, list) else [value]
+        datatype, content = _encode(name, values)
+        request.inputs.add(name=name, datatype=datatype, shape=[1, len(values)])
+        request.raw_input_contents.append(content)
+    return request
+
+
+def _encode(name: str, values: list[Any]) -> tuple[str, bytes]:
+    """Datatype and raw little-endian content of a tensor."""
+    if isinstance(values[0], str):
+        encoded = [value.encode("utf-8", "surrogateescape") for value in values]
+        return "BYTES", b"".join(struct.pack("<I", len(item)) + item for item in encoded)
+    if isinstance(values[0], bool):
+        return "BOOL", bytes(values)
+    datatype, form = _TYPES.get(name, ("INT32", "<i"))
+    return datatype, b"".join(struct.pack(form, value) for value in values)
+
+
+def _next_piece(call: Iterator[Any]) -> StreamPiece:
+    for response in call:
+        if response.error_message:
+            raise error_for(response.error_message, invalid=True, unavailable=False)
+        values = _values(response.infer_response)
+        if not values:
+            continue  # an empty response that only carries the final flag
+        piece = piece_of(values)
+        if piece.finish_reason is not None:
+            for _ in call:  # the server ends the call; leaving before that would cancel it
+                pass
+        return piece
+    raise EngineStoppedError("the server ended the stream before the answer was whole")
+
+
+def _values(response: Any) -> dict[str, Any]:
+    """The first element of each output that has one, by name."""
+    return {
+        output.name: _decode(output.datatype, content)
+        for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
+        if content
+    }
+
+
+def _decode(datatype: str, content: bytes) -> Any:
+    if datatype == "BYTES":
+        (length,) = struct.unpack_from("<I", content)
+        return content[4 : 4 + length].decode("utf-8", "replace")
+    form = _FORMATS.get(datatype)
+    return None if form is None else struct.unpack_from(form, content)[0]
+
+
+def _error_of(error: Any, deadline: Deadline) -> LLMasOSError:
+    code, message = error.code(), error.details() or "the connection to the server broke"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return deadline.error()
+    if code is grpc.StatusCode.CANCELLED:
+        return EngineStoppedError(f"the request was cancelled: {message}")
+    return error_for(
+        message, invalid=code in _INVALID, unavailable=code is grpc.StatusCode.UNAVAILABLE
+    )

@@ -1,0 +1,143 @@
+"""A Triton server over HTTP: its generate endpoints, with server-sent events for streams."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any
+
+from llmasos.errors import EngineStoppedError, LLMasOSError
+from llmasos.outputs import StreamPiece
+from llmasos.stream import PieceStream
+from llmasos.transport.base import Deadline, Fields, error_for, piece_of
+
+_STOP_TIMEOUT_S = 2.0
+_READY_TIMEOUT_S = 5.0
+_INVALID = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
+_EVENT = b"data: "
+
+
+class HttpTransport:
+    """address: host:port of the server's HTTP endpoint. Each request has its own connection."""
+
+    def __init__(self, address: str, *, model: str) -> None:
+        self._address = address
+        self._model = model
+
+    def start(self, fields: Fields, *, timeout_s: float | None) -> PieceStream:
+        request_id = uuid.uuid4().hex
+        answer = _Answer(self._address, self._model, {**fields, "id": request_id}, timeout_s)
+
+        def cancel() -> None:
+            answer.close()
+            self._stop(request_id)
+
+        return PieceStream(answer.next_piece, cancel)
+
+    def is_ready(self) -> bool:
+        connection = HTTPConnection(self._address, timeout=_READY_TIMEOUT_S)
+        try:
+            connection.request("GET", f"/v2/models/{self._model}/ready")
+            return connection.getresponse().status == HTTPStatus.OK
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Nothing is kept open between requests."""
+
+    def _stop(self, request_id: str) -> None:
+        """Triton does not tell the engine of a closed connection, so tell it ourselves."""
+        body = {"id": request_id, "input_ids": [0], "input_lengths": 1}
+        body |= {"request_output_len": 1, "stop": True, "streaming": True}
+        connection = HTTPConnection(self._address, timeout=_STOP_TIMEOUT_S)
+        try:
+            connection.request("POST", "/v2/models/engine/generate_stream", json.dumps(body))
+            connection.getresponse().read()
+        except (OSError, HTTPException):
+            return  # the server is gone, and the request with it
+        finally:
+            connection.close()
+
+
+class _Answer:
+    """One POST and the events of its answer; a single JSON object counts as one event."""
+
+    def __init__(self, address: str, model: str, body: Fields, timeout_s: float | None) -> None:
+        self._deadline = Deadline.after(timeout_s)
+        self._connection = HTTPConnection(address, timeout=timeout_s)
+        self._events: Iterator[dict[str, Any]] | None = None
+        endpoint = "generate_stream" if body["stream"] else "generate"
+        try:
+            self._connection.request("POST", f"/v2/models/{model}/{endpoint}", json.dumps(body))
+        except (OSError, HTTPException) as error:
+            self.close()
+            raise self._error_of(error) from error
+
+    def next_piece(self) -> StreamPiece:
+        try:
+            if self._events is None:
+                self._wait_no_longer_than_allowed()
+                self._events = _events(self._connection.getresponse())
+            self._wait_no_longer_than_allowed()
+            values = next(self._events, None)
+        except (OSError, HTTPException) as error:
+            raise self._error_of(error) from error
+        if values is None:
+            raise EngineStoppedError("the server ended the stream before the answer was whole")
+        piece = piece_of(values)
+        if piece.finish_reason is not None:
+            self.close()
+        return piece
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _wait_no_longer_than_allowed(self) -> None:
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(self._deadline.remaining_s())
+
+    def _error_of(self, error: Exception) -> LLMasOSError:
+        if isinstance(error, TimeoutError):
+            return self._deadline.error()
+        return EngineStoppedError(f"the connection to the server broke: {error}")
+
+
+def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
+    if response.status != HTTPStatus.OK:
+        raise _refusal(response.status, response.read())
+    if "text/event-stream" not in response.headers.get("Content-Type", ""):
+        yield _first_elements(json.loads(response.read()))
+        return
+    for line in response:
+        if line.startswith(_EVENT):
+            event = json.loads(line[len(_EVENT) :])
+            if "error" in event:
+                raise error_for(str(event["error"]), invalid=True, unavailable=False)
+            yield _first_elements(event)
+
+
+def _first_elements(event: dict[str, Any]) -> dict[str, Any]:
+    """Tensors of one element arrive as plain values, others as lists."""
+    return {name: _first(value) for name, value in event.items() if value != []}
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+def _refusal(status: int, body: bytes) -> LLMasOSError:
+    text = body.decode("utf-8", "replace")
+    try:
+        message = str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        message = text or f"HTTP status {status}"
+    return error_for(
+        message,
+        invalid=status in _INVALID,
+        unavailable=status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS),
+    )
