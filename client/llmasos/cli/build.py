@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmasos.cli.options import PrecisionOption, Revision, precision_of
+from llmasos.cli.options import PrecisionOption, Revision
 
 
 def build(
@@ -31,7 +31,7 @@ def build(
 
     from llmasos.progress import show_progress
 
-    options = BuildOptions(precision=precision_of(precision), revision=revision)
+    options = BuildOptions(precision=precision, revision=revision)
     with show_progress() as progress:
         repository = build_repository(checkpoint, output, options, progress)
     typer.echo(f"{repository} is ready: llmasos serve {repository}")

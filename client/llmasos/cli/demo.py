@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llmasos.cli.options import MODEL_HELP, PrecisionOption, precision_of
+from llmasos.cli.options import MODEL_HELP, PrecisionOption
 
 
 def demo(
@@ -18,4 +18,4 @@ def demo(
     """Compile a model, serve it with Triton, stream one answer through gRPC, and stop."""
     from llmasos.demo import run_demo
 
-    run_demo(prompt, model=model, precision=precision_of(precision), max_tokens=max_tokens)
+    run_demo(prompt, model=model, precision=precision, max_tokens=max_tokens)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmasos.cli.options import precision_of
 from llmasos.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from llmasos.llm import LLM
+    from llmasos.plan import Precision
     from llmasos.triton_client import TritonClient
 
 
@@ -16,7 +16,7 @@ def open_model(
     *,
     model: str | None,
     url: str | None,
-    precision: str,
+    precision: Precision,
     revision: str | None,
     threads: int | None,
 ) -> LLM | TritonClient:
@@ -30,4 +30,4 @@ def open_model(
     from llmasos.llm import LLM
 
     assert model is not None
-    return LLM(model, precision=precision_of(precision), revision=revision, num_threads=threads)
+    return LLM(model, precision=precision, revision=revision, num_threads=threads)

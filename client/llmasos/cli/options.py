@@ -8,12 +8,22 @@ import typer
 
 from llmasos.sampling import SamplingParams
 
+# The plan's module takes a tenth of a second to import, so that its names stand here again.
 if TYPE_CHECKING:
     from llmasos.plan import Precision
+else:
+    Precision = str
 
 DEFAULTS = SamplingParams()
-# Written out because the plan's module takes a tenth of a second to import.
 PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
+
+
+def _known_precision(name: str) -> str:
+    if name not in PRECISIONS:
+        raise typer.BadParameter(f"must be one of {', '.join(PRECISIONS)}, got {name}")
+    return name
+
+
 MODEL_HELP = (
     "A built repository or plan, a checkpoint directory, a GGUF file, a hub id, "
     "or smollm2-135m-instruct."
@@ -24,8 +34,13 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help=MODEL_HELP, show_default=False)
 ]
 PrecisionOption = Annotated[
-    str,
-    typer.Option("--precision", "-p", help=f"Of the weights: {', '.join(PRECISIONS)}."),
+    Precision,
+    typer.Option(
+        "--precision",
+        "-p",
+        help=f"Of the weights: {', '.join(PRECISIONS)}.",
+        callback=_known_precision,
+    ),
 ]
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)
@@ -51,11 +66,3 @@ Stop = Annotated[
     list[str] | None,
     typer.Option(help="Text that ends the answer; may be given again.", show_default=False),
 ]
-
-
-def precision_of(name: str) -> Precision:
-    """The precision with this name; a usage error lists the names there are."""
-    for precision in PRECISIONS:
-        if precision == name:
-            return precision
-    raise typer.BadParameter(f"precision must be one of {', '.join(PRECISIONS)}, got {name}")

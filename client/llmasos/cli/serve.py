@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llmasos.cli.options import Model, PrecisionOption, Revision, precision_of
+from llmasos.cli.options import Model, PrecisionOption, Revision
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")]
 
@@ -27,7 +27,7 @@ def serve(
 
     from llmasos.engine_cache import find_repository
 
-    repository = find_repository(model, precision=precision_of(precision), revision=revision)
+    repository = find_repository(model, precision=precision, revision=revision)
     options = ServerOptions(
         host=host, grpc_port=grpc_port, http_port=http_port, metrics_port=metrics_port
     )

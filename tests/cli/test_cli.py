@@ -1,0 +1,127 @@
+"""The command line: fast help, one line for an error, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from fake_triton import PIECES, fake_grpc, fake_http
+from llmasos.cli.options import PRECISIONS
+from llmasos.plan import Precision
+
+TEXT = "".join(PIECES)
+
+
+def llmasos(
+    *arguments: str, stdin: str = "", timeout_s: float = 60
+) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("llmasos")), *arguments]
+    return subprocess.run(
+        command,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s,
+        env={**os.environ, "TERM": "dumb", "COLUMNS": "200"},
+    )
+
+
+def test_help_lists_the_commands_and_comes_at_once() -> None:
+    times: list[float] = []
+    for _ in range(3):
+        started = time.perf_counter()
+        result = llmasos("--help")
+        times.append(time.perf_counter() - started)
+    assert result.returncode == 0
+    for command in ("build", "serve", "generate", "chat", "inspect", "demo"):
+        assert f" {command} " in result.stdout
+    # 0.12 s on a quiet machine; the best of three, with room for a busy one.
+    assert min(times) < 0.6
+
+
+def test_the_version_is_printed() -> None:
+    assert llmasos("--version").stdout.startswith("llmasos 0.")
+
+
+@pytest.mark.parametrize("command", ["build", "serve", "generate", "chat", "inspect", "demo"])
+def test_every_command_explains_itself(command: str) -> None:
+    result = llmasos(command, "--help")
+    assert result.returncode == 0
+    assert "Usage: llmasos" in result.stdout
+
+
+def test_an_error_is_one_line_on_stderr_and_exit_code_1(tmp_path: Path) -> None:
+    result = llmasos("inspect", str(tmp_path / "nothing"))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert "\033" not in result.stderr
+
+
+def test_bad_sampling_is_an_error_that_names_the_field() -> None:
+    result = llmasos("generate", "--url", "grpc://localhost:1", "--top-p", "2", "hello")
+    assert result.returncode == 1
+    assert "top_p" in result.stderr
+    assert "2" in result.stderr
+
+
+def test_bad_usage_is_exit_code_2() -> None:
+    result = llmasos("build", "somewhere", "--output", "x", "--precision", "int3")
+    assert result.returncode == 2
+    assert "int3" in result.stderr
+    assert llmasos("nonsense").returncode == 2
+
+
+def test_generate_needs_a_model_or_a_server() -> None:
+    result = llmasos("generate", "hello")
+    assert result.returncode == 1
+    assert "--model or --url" in result.stderr
+
+
+@pytest.mark.parametrize("start", [fake_grpc, fake_http])
+def test_generate_asks_a_running_server(start: type) -> None:
+    with start() as triton:
+        result = llmasos("generate", "--url", triton.url, "--max-tokens", "9", "hello")
+        from_stdin = llmasos("generate", "--url", triton.url, stdin="hello")
+    assert result.stdout == from_stdin.stdout == f"{TEXT}\n"
+    assert [r["max_tokens"] for r in triton.asked()] == [9, 128]
+    assert [r["text_input"] for r in triton.asked()] == ["hello", "hello"]
+
+
+def test_generate_prints_json_when_asked() -> None:
+    with fake_grpc() as triton:
+        result = llmasos("generate", "--url", triton.url, "--json", "hello")
+    printed = json.loads(result.stdout)
+    assert printed["text"] == TEXT
+    assert printed["finish_reason"] == "stop"
+    assert printed["usage"]["num_output_tokens"] == 3
+
+
+def test_chat_answers_one_question_from_stdin() -> None:
+    with fake_grpc() as triton:
+        result = llmasos("chat", "--url", triton.url, "--system", "Be brief.", stdin="Hi?\n")
+    assert result.stdout == f"{TEXT}\n"
+    assert json.loads(triton.asked()[0]["messages"]) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi?"},
+    ]
+
+
+def test_a_server_that_breaks_in_mid_answer_is_exit_code_1() -> None:
+    with fake_grpc() as triton:
+        result = llmasos("generate", "--url", triton.url, "break")
+    assert result.returncode == 1
+    assert result.stdout.startswith(PIECES[0])
+    assert result.stderr.startswith("error: ")
+
+
+def test_the_command_line_knows_every_precision() -> None:
+    assert get_args(Precision) == PRECISIONS

@@ -1,0 +1,84 @@
+"""The promises of PieceStream: it ends once, and leaving it early cancels once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from llmasos.errors import EngineStoppedError
+from llmasos.outputs import FinishReason, Generation, StreamPiece, Usage
+from llmasos.stream import PieceStream, join
+
+USAGE = Usage(num_prompt_tokens=1, num_output_tokens=2)
+LAST = StreamPiece(text="b", token_ids=(2,), finish_reason=FinishReason.STOP, usage=USAGE)
+PIECES = (StreamPiece(text="a", token_ids=(1,)), LAST)
+
+
+class Source:
+    """Gives pieces, raises an exception in the place of one, and counts cancellations."""
+
+    def __init__(self, given: Iterable[StreamPiece | BaseException] = PIECES) -> None:
+        self._given = iter(given)
+        self.num_cancelled = 0
+
+    def receive(self) -> StreamPiece:
+        piece = next(self._given)
+        if isinstance(piece, BaseException):
+            raise piece
+        return piece
+
+    def cancel(self) -> None:
+        self.num_cancelled += 1
+
+    def stream(self) -> PieceStream:
+        return PieceStream(self.receive, self.cancel)
+
+
+def test_reading_joins_the_text_the_tokens_and_how_it_ended() -> None:
+    assert Source().stream().read() == Generation(
+        text="ab",
+        token_ids=(1, 2),
+        finish_reason=FinishReason.STOP,
+        stop_reason=None,
+        usage=USAGE,
+    )
+
+
+def test_a_stream_that_was_read_to_its_end_is_not_cancelled() -> None:
+    source = Source()
+    with source.stream() as stream:
+        assert tuple(stream) == PIECES
+        assert tuple(stream) == ()
+    assert source.num_cancelled == 0
+
+
+def test_breaking_out_of_a_loop_cancels() -> None:
+    source = Source()
+    for _ in source.stream():
+        break
+    assert source.num_cancelled == 1
+
+
+def test_closing_again_does_not_cancel_again() -> None:
+    source = Source()
+    with source.stream() as stream:
+        stream.close()
+        stream.close()
+    del stream
+    assert source.num_cancelled == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), EngineStoppedError("gone")])
+def test_an_error_while_waiting_ends_the_stream_and_cancels(error: BaseException) -> None:
+    source = Source((PIECES[0], error))
+    stream = source.stream()
+    assert next(stream) is PIECES[0]
+    with pytest.raises(type(error)):
+        next(stream)
+    assert list(stream) == []
+    assert source.num_cancelled == 1
+
+
+def test_pieces_without_a_last_one_are_not_a_whole_answer() -> None:
+    with pytest.raises(EngineStoppedError, match="before its last piece"):
+        join(PIECES[:1])
