@@ -1,0 +1,120 @@
+"""A checkpoint is built once for each of its states and options; what is built is used as it is."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from llmasos import engine_cache
+from llmasos.cache import cache_dir
+from llmasos.engine_cache import PLAN_IN_REPOSITORY, find_built, find_plan, find_repository
+from llmasos.plan import PLAN_FILE, Precision
+
+
+class Builder:
+    """Stands for the builder: writes an empty manifest, slowly if asked, and counts."""
+
+    def __init__(self, *, takes_s: float = 0.0) -> None:
+        self.num_builds = 0
+        self._takes_s = takes_s
+
+    def __call__(
+        self, model: Path | str, repository: Path, *, precision: Precision, revision: str | None
+    ) -> None:
+        self.num_builds += 1
+        time.sleep(self._takes_s)
+        write_repository(repository)
+
+
+def write_repository(repository: Path) -> Path:
+    plan_dir = repository / PLAN_IN_REPOSITORY
+    plan_dir.mkdir(parents=True)
+    (plan_dir / PLAN_FILE).write_text("{}")
+    return repository
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
+    monkeypatch.setenv("LLMASOS_CACHE", str(tmp_path / "cache"))
+    return use(Builder(), monkeypatch)
+
+
+def use(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> Builder:
+    monkeypatch.setattr(engine_cache, "_build", builder)
+    return builder
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    directory = tmp_path / "my model"
+    directory.mkdir()
+    (directory / "model.safetensors").write_bytes(b"weights")
+    return directory
+
+
+def test_the_second_use_does_not_build(builder: Builder, checkpoint: Path) -> None:
+    first = find_repository(checkpoint, precision="int8")
+    assert find_repository(str(checkpoint), precision="int8") == first
+    assert find_plan(checkpoint, precision="int8") == first / PLAN_IN_REPOSITORY
+    assert builder.num_builds == 1
+    assert first.parent == cache_dir() / "engines"
+    assert first.name.startswith("my-model-int8-")
+
+
+def test_another_precision_or_revision_is_another_engine(
+    builder: Builder, checkpoint: Path
+) -> None:
+    engines = {
+        find_repository(checkpoint, precision="int8"),
+        find_repository(checkpoint, precision="f32"),
+        find_repository("org/name", precision="int8"),
+        find_repository("org/name", precision="int8", revision="v2"),
+    }
+    assert len(engines) == builder.num_builds == 4
+
+
+def test_a_checkpoint_that_changed_is_built_again(builder: Builder, checkpoint: Path) -> None:
+    find_repository(checkpoint, precision="int8")
+    weights = checkpoint / "model.safetensors"
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
+    find_repository(checkpoint, precision="int8")
+    assert builder.num_builds == 2
+
+
+def test_what_is_built_already_is_used_where_it_is(builder: Builder, tmp_path: Path) -> None:
+    repository = write_repository(tmp_path / "repository")
+    plan_dir = repository / PLAN_IN_REPOSITORY
+    assert find_repository(repository, precision="int8") == repository
+    assert find_plan(repository, precision="int8") == plan_dir
+    assert find_plan(plan_dir, precision="int8") == find_built(plan_dir) == plan_dir
+    assert find_built(tmp_path) is None
+    assert builder.num_builds == 0
+
+
+def test_two_at_once_build_once(
+    builder: Builder, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = use(Builder(takes_s=0.2), monkeypatch)
+    threads = [
+        threading.Thread(target=find_repository, args=(checkpoint,), kwargs={"precision": "int8"})
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert slow.num_builds == 1
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMASOS_CACHE", "/somewhere")
+    assert cache_dir() == Path("/somewhere")
+    monkeypatch.delenv("LLMASOS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_dir() == Path("/xdg/llmasos")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cache_dir() == Path("/home/me/.cache/llmasos")
