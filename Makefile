@@ -16,6 +16,7 @@ METRICS_PORT ?= 8002
 CHECKPOINT ?=
 OUTPUT ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 export PROMPT MODEL CHECKPOINT OUTPUT
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -27,7 +28,7 @@ help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: PROMPT, MODEL, PRECISION (f32, bf16, int8), CHECKPOINT, OUTPUT,"
-	@echo "  GRPC_PORT, HTTP_PORT, METRICS_PORT, PYTHON, TORCH_INDEX, PYTEST_ARGS"
+	@echo "  GRPC_PORT, HTTP_PORT, METRICS_PORT, PYTHON, TORCH_INDEX, PYTEST_ARGS, BENCH_ARGS"
 
 .PHONY: demo
 demo: $(READY) ## Compile a model, serve it with Triton, stream an answer (PROMPT="...")
@@ -54,6 +55,10 @@ check: $(TEST_READY) ## Check format, lint and types
 	@.venv-test/bin/ruff check --quiet .
 	@.venv-test/bin/mypy
 	@.venv-test/bin/pyright --pythonpath .venv-test/bin/python
+
+.PHONY: bench
+bench: $(READY) ## Compare with other engines on this machine (BENCH_ARGS="--quick")
+	@.venv/bin/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## Remove the environments (what is cached in the home directory stays)
