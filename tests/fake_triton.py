@@ -41,6 +41,13 @@ class FakeTriton:
         return [r for r in self.requests if r["model"] == "ensemble"]
 
 
+def asked(request: dict[str, Any]) -> str:
+    """The prompt, or the last message of a conversation."""
+    if "messages" in request:
+        return str(json.loads(request["messages"])[-1]["content"])
+    return str(request["text_input"])
+
+
 def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Responses of the ensemble by tensor name."""
     last = {"finish_reason": "stop", "num_input_tokens": 2, "num_output_tokens": 3}
@@ -81,12 +88,13 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         self._fake.requests.append(request)
         if request["model"] == "engine":
             return
-        if request["text_input"] == "refuse":
+        prompt = asked(request)
+        if prompt == "refuse":
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, REFUSAL)
         for index, values in enumerate(answer(request)):
-            if index == 1 and request["text_input"] == "break":
+            if index == 1 and prompt == "break":
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-            if index == 1 and request["text_input"] == "hang":
+            if index == 1 and prompt == "hang":
                 self._fake.released.wait(10)
             yield _response(message.id, values)
 
@@ -165,7 +173,7 @@ class _HttpHandler(BaseHTTPRequestHandler):
         self.triton.requests.append(request)
         if model == "engine":
             self._reply(200, "text/event-stream", b"")
-        elif request["text_input"] == "refuse":
+        elif asked(request) == "refuse":
             self._reply(400, "application/json", json.dumps({"error": REFUSAL}).encode())
         elif endpoint == "generate":
             (values,) = answer(request)
@@ -176,9 +184,9 @@ class _HttpHandler(BaseHTTPRequestHandler):
     def _stream(self, request: dict[str, Any]) -> None:
         self._reply(200, "text/event-stream", b"")
         for index, values in enumerate(answer(request)):
-            if index == 1 and request["text_input"] == "break":
+            if index == 1 and asked(request) == "break":
                 return
-            if index == 1 and request["text_input"] == "hang":
+            if index == 1 and asked(request) == "hang":
                 self.triton.released.wait(10)
             self.wfile.write(b"data: " + json.dumps(values).encode() + b"\n\n")
 
