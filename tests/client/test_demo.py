@@ -26,7 +26,10 @@ def test_tokens_per_second_leave_out_the_first_token_and_its_wait() -> None:
 def test_an_answer_that_breaks_off_is_an_error_after_what_came(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with fake_grpc() as triton, TritonClient(triton.url) as client:
-        with pytest.raises(EngineStoppedError):
-            answer(client, "break", params=SamplingParams())
+    with (
+        fake_grpc() as triton,
+        TritonClient(triton.url) as client,
+        pytest.raises(EngineStoppedError),
+    ):
+        answer(client, "break", params=SamplingParams())
     assert capsys.readouterr().out == PIECES[0]
