@@ -1,0 +1,1 @@
+"""One module per peer, each with a `load(settings)` that returns a `Peer`."""

@@ -1,0 +1,41 @@
+"""A peer without a model: every stream counts on from its prompt's last token."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from benchmarks.peers.peer import PeerSettings, Prompt, Recording, peak_resident_bytes
+
+
+def load(settings: PeerSettings) -> FakePeer:
+    if settings.model == "missing":
+        raise FileNotFoundError("there is no model here")
+    if settings.model == "dying":
+        os.write(2, b"a crash in native code\n")
+        os._exit(3)
+    return FakePeer(settings)
+
+
+class FakePeer:
+    """`settings.model` says how it behaves: `steady`, `slow`, `short` (a token too
+    few), `missing` or `dying`."""
+
+    def __init__(self, settings: PeerSettings) -> None:
+        self._behaviour = settings.model
+
+    def run(self, prompts: Sequence[Prompt], num_new_tokens: int) -> Recording:
+        print("libraries print to standard output")
+        recording = Recording(len(prompts))
+        for step in range(num_new_tokens - (self._behaviour == "short")):
+            time.sleep(0.01 if self._behaviour == "slow" else 0.001)
+            for stream, prompt in enumerate(prompts):
+                recording.add(stream, [prompt.token_ids[-1] + step])
+        return recording
+
+    def peak_memory_bytes(self) -> int:
+        return peak_resident_bytes()
+
+    def close(self) -> None:
+        pass
