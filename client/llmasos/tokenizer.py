@@ -1,0 +1,203 @@
+"""Text to token ids and back, exactly as Hugging Face's AutoTokenizer does it.
+
+The work is done by the `tokenizers` library from ``tokenizer.json``. What that file does
+not say stands in the small files beside it: which tokens are special
+(``tokenizer_config.json``), which end a text (``generation_config.json``,
+``config.json``), how a conversation is written (``chat_template.jinja``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import models
+
+from llmasos.chat import ChatTemplate
+from llmasos.errors import CheckpointError, InvalidRequestError
+from llmasos.json_file import read_bytes, read_json_object
+from llmasos.special_tokens import (
+    NAMED_TOKENS,
+    complete_post_processor,
+    complete_special_tokens,
+    token_content,
+    token_ids,
+)
+
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
+# Tokens that end a turn; one ends a text where the chat template writes it.
+_TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|eot|>")
+# What Hugging Face calls cleaning up: spaces that WordPiece puts before punctuation.
+_CLEAN_UPS = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+
+
+class Tokenizer:
+    """Encodes and decodes; nothing changes after loading, so threads may share one."""
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        *,
+        config: Mapping[str, Any],
+        model_configs: Sequence[Mapping[str, Any]] = (),
+        chat_template: str | None = None,
+    ) -> None:
+        """backend: is changed: its special tokens are completed from config.
+
+        config: the content of tokenizer_config.json. model_configs: those of
+        generation_config.json and config.json.
+        """
+        self._backend = backend
+        self._config = config
+        self._model_configs = model_configs
+        complete_special_tokens(backend, config)
+        complete_post_processor(backend, config)
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = bool(config.get("split_special_tokens"))
+        self._cleans_up = bool(config.get("clean_up_tokenization_spaces")) and not isinstance(
+            backend.model, models.BPE
+        )
+        self._template_source = _template_source(config) if chat_template is None else chat_template
+
+    @classmethod
+    def load(cls, directory: Path | str) -> Tokenizer:
+        """Read the tokenizer of a checkpoint or plan directory; raises CheckpointError."""
+        directory = Path(directory)
+        model_configs = (
+            read_json_object(directory / name, default={})
+            for name in ("generation_config.json", "config.json")
+        )
+        return cls(
+            _read_backend(directory / TOKENIZER_FILE),
+            config=read_json_object(directory / TOKENIZER_CONFIG_FILE, default={}),
+            model_configs=tuple(model_configs),
+            chat_template=_read_template(directory / CHAT_TEMPLATE_FILE),
+        )
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of a text; raises InvalidRequestError for text that is not Unicode."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(
+                f"the text is not valid Unicode: a lone surrogate at character {error.start}"
+            ) from error
+        return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Text of token ids; bytes that make no character become U+FFFD."""
+        text = self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        if self._cleans_up:
+            for found, replacement in _CLEAN_UPS:
+                text = text.replace(found, replacement)
+        return text
+
+    def render_chat(
+        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True
+    ) -> str:
+        """The text of a conversation; raises InvalidRequestError, also without a template."""
+        if self._chat_template is None:
+            raise InvalidRequestError("this model has no chat template", hint="send plain text")
+        return self._chat_template.render(messages, add_generation_prompt=add_generation_prompt)
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Token ids of a conversation up to where the model's answer begins."""
+        return self.encode(self.render_chat(messages), add_special_tokens=False)
+
+    @cached_property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """Every token that ends a text, ascending: of all config files, and of the chat's turns."""
+        ids = {i for config in self._model_configs for i in token_ids(config.get("eos_token_id"))}
+        template = self._template_source or ""
+        names = [self._token("eos_token"), *(name for name in _TURN_ENDS if name in template)]
+        ids |= {i for name in names if (i := self._id(name)) is not None}
+        return tuple(sorted(ids))
+
+    @cached_property
+    def bos_token_id(self) -> int | None:
+        """The token that begins a text, if the model has one."""
+        return self._named_id("bos_token")
+
+    @cached_property
+    def pad_token_id(self) -> int | None:
+        """The token that fills unused places, if the model has one."""
+        return self._named_id("pad_token")
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """How many tokens have a name here; the network's vocabulary may be larger."""
+        return self._backend.get_vocab_size(with_added_tokens=True)
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Tokens that decoding leaves out when it skips special tokens."""
+        added = self._backend.get_added_tokens_decoder()
+        return frozenset(index for index, token in added.items() if token.special)
+
+    @cached_property
+    def _chat_template(self) -> ChatTemplate | None:
+        if self._template_source is None:
+            return None
+        tokens = {name: self._token(name) for name in NAMED_TOKENS}
+        return ChatTemplate(
+            self._template_source, tokens={k: v for k, v in tokens.items() if v is not None}
+        )
+
+    def _named_id(self, name: str) -> int | None:
+        found = self._id(self._token(name))
+        if found is not None:
+            return found
+        for config in self._model_configs:
+            for token_id in token_ids(config.get(f"{name}_id")):
+                return token_id
+        return None
+
+    def _token(self, name: str) -> str | None:
+        return token_content(self._config.get(name))
+
+    def _id(self, token: str | None) -> int | None:
+        return None if token is None else self._backend.token_to_id(token)
+
+
+def _read_backend(path: Path) -> tokenizers.Tokenizer:
+    content = read_bytes(path)
+    try:
+        return tokenizers.Tokenizer.from_buffer(content)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} is not a tokenizer that can be read: {reason}") from error
+
+
+def _read_template(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path} is not UTF-8 text (byte {error.start})") from error
+
+
+def _template_source(config: Mapping[str, Any]) -> str | None:
+    """The template in tokenizer_config.json: a string, or the default one of a list of named."""
+    template = config.get("chat_template")
+    if isinstance(template, list):
+        named = {entry.get("name"): entry.get("template") for entry in template}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
