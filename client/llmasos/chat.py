@@ -33,9 +33,13 @@ class ChatTemplate:
                 f"the chat template has {len(source)} characters, at most {MAX_TEMPLATE_CHARACTERS}"
             )
         self._tokens = dict(tokens)
-        self._environment = _environment()
+        self._environment = BoundedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+        )
         try:
-            self._template = self._environment.from_string(source)
+            self._template = self._environment.from_source(
+                source, {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
+            )
         except (jinja2.TemplateError, RecursionError, SyntaxError) as error:
             raise InvalidRequestError(f"the chat template is not valid: {error}") from error
 
@@ -118,15 +122,6 @@ class _Generation(Extension):
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _environment() -> BoundedEnvironment:
-    """What Hugging Face's templates expect to find."""
-    environment = BoundedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-    environment.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now)
-    return environment
 
 
 def _raise_exception(message: str) -> None:

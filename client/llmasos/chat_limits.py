@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from jinja2 import Environment, nodes, pass_environment
+from jinja2 import Environment, Template, nodes, pass_environment
 from jinja2.exceptions import SecurityError
 from jinja2.filters import make_attrgetter
 from jinja2.runtime import Context
@@ -25,8 +25,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-MAX_STEPS = 200_000
-MAX_CHARACTERS = 256 << 20
+from llmasos.chat_budget import Budget
+
 MAX_NUMBER = 1_000_000
 _MAX_BITS = 64
 _STEP = "_llmasos_step"
@@ -34,24 +34,6 @@ _STEPS = "_llmasos_steps"
 _CONCAT = "_llmasos_concat"
 _ARGUMENT = "_llmasos_argument"
 _LONG_NUMBER = re.compile(r"\d{5,}")
-
-
-class Budget:
-    """What one rendering may still use."""
-
-    def __init__(self) -> None:
-        self._steps = MAX_STEPS
-        self._characters = MAX_CHARACTERS
-
-    def take_step(self) -> None:
-        self._steps -= 1
-        if self._steps < 0:
-            raise SecurityError(f"it took more than {MAX_STEPS} steps")
-
-    def take_characters(self, count: int) -> None:
-        self._characters -= count
-        if self._characters < 0:
-            raise SecurityError(f"it made more than {MAX_CHARACTERS} characters")
 
 
 _budget: ContextVar[Budget] = ContextVar("_budget")
@@ -75,8 +57,15 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             "replace": _replace,
             "tojson": to_json,
         }
-        self.globals.update(namespace=_PlainNamespace, dict=_make_dict)
         del self.globals["lipsum"]
+
+    def from_source(self, source: str, variables: dict[str, Any]) -> Template:
+        """Compile a template that sees these variables beside Jinja's own."""
+        plain: dict[str, Any] = {
+            "namespace": _PlainNamespace,
+            "dict": lambda *a, **k: dict(*a, **k),
+        }
+        return self.from_string(source, globals=plain | variables)
 
     @contextmanager
     def budget(self) -> Generator[Budget]:
@@ -173,10 +162,6 @@ class _PlainNamespace(Namespace):
 
 def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
-
-
-def _make_dict(*args: Any, **kwargs: Any) -> dict[Any, Any]:
-    return dict(*args, **kwargs)
 
 
 def _step(value: Any) -> Any:
