@@ -58,11 +58,11 @@ check: $(TEST_READY) ## Check format, lint and types
 
 .PHONY: bench
 bench: $(READY) ## Compare with other engines on this machine (BENCH_ARGS="--quick")
-	@.venv/bin/python -m benchmarks $(BENCH_ARGS)
+	@TORCH_INDEX="$(TORCH_INDEX)" .venv/bin/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## Remove the environments (what is cached in the home directory stays)
-	@rm -rf .venv .venv-test
+	@rm -rf .venv .venv-test benchmarks/.envs benchmarks/work
 
 $(READY): pyproject.toml scripts/make-venv
 	@scripts/make-venv .venv "$(PYTHON)"

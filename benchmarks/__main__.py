@@ -33,7 +33,7 @@ def main() -> None:
     results = compare(options, console)
     results.write(options.output / "results.json")
     (options.output / "results.md").write_text(to_markdown(results), encoding="utf-8")
-    print_tables(results, Console())
+    print_tables(results, _wide(Console()))
     try:
         draw_chart(options.output)
     except MissingPeerError as error:
@@ -54,7 +54,9 @@ def compare(options: Options, console: Console) -> Results:
         log = options.output / f"{spec.name}.log"
         return Preparation(python=python, settings=settings_for(conditions, model), log=log)
 
-    comparison = Comparison(conditions, prompts, report=console.print)
+    comparison = Comparison(
+        conditions, prompts, report=lambda line: console.print(line, soft_wrap=True)
+    )
     return Results(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=machine,
@@ -104,6 +106,11 @@ def python_of(spec: PeerSpec) -> Path:
         variables=spec.install_variables,
     )
     return environment.ensure()
+
+
+def _wide(console: Console) -> Console:
+    """Tables in a file or a pipe are not folded to 80 columns."""
+    return console if console.is_terminal else Console(width=160)
 
 
 def draw_chart(output: Path) -> None:

@@ -102,7 +102,7 @@ PEERS = (
     PeerSpec(
         name="huggingface",
         label="Hugging Face generate",
-        weights="bf16 or f32",
+        weights="dequantized",
         module="benchmarks.peers.huggingface",
         model=ModelForm.HUGGING_FACE,
         packages=("transformers", "torch"),

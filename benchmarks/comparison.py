@@ -145,17 +145,19 @@ def _result(entry: Entry, product: dict[int, list[Run]]) -> PeerResult:
             is_client=spec.is_client,
             reason=entry.reason or "it was not started",
         )
+    references = {} if spec.name == PRODUCT else product
     return PeerResult(
         name=spec.name,
         label=spec.label,
         weights=spec.weights,
         is_client=spec.is_client,
+        details=entry.load.details,
         versions=entry.load.versions,
         load_s=entry.load.load_s,
         peak_memory_bytes=max(r.peak_memory_bytes for runs in entry.runs.values() for r in runs),
         idle_cpu_share=entry.idle_cpu_s / entry.idle_wall_s if entry.idle_wall_s else None,
         levels={
-            streams: Level.of(runs, product.get(streams, []))
+            streams: Level.of(runs, references.get(streams, []))
             for streams, runs in entry.runs.items()
         },
     )

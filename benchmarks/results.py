@@ -55,7 +55,8 @@ class Level:
 
     @classmethod
     def of(cls, runs: list[Run], product: list[Run]) -> Level:
-        """runs: one for each round. product: the product's in the same rounds, or none."""
+        """runs: one for each round. product: the product's in the same rounds; none
+        for the product itself and where it is missing."""
         speeds = [output_tokens_per_s(run.times_s) for run in runs]
         others = [output_tokens_per_s(run.times_s) for run in product]
         paired = list(zip(speeds, others, strict=False))
@@ -75,7 +76,7 @@ class PeerResult:
     """One row. reason: why it is missing; None where it ran to the end.
 
     idle_cpu_share: CPU seconds that it used for each second in which another peer ran.
-    levels: by number of streams.
+    details: what it computes in and keeps its KV cache in. levels: by number of streams.
     """
 
     name: str
@@ -83,6 +84,7 @@ class PeerResult:
     weights: str
     is_client: bool
     reason: str | None = None
+    details: str | None = None
     versions: dict[str, str] | None = None
     load_s: float | None = None
     peak_memory_bytes: int | None = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from benchmarks.catalogue import PRODUCT
+from benchmarks.metrics import Spread
 from benchmarks.results import Conditions, Level, PeerResult, Results
 
 BUSY_WHILE_IDLE = 0.05
@@ -41,13 +41,14 @@ def throughput_table(results: Results) -> Table:
     """Output tokens per second: median (range), and the ratio to the product."""
     streams = results.conditions.streams
     rows = [
-        (f"{peer.label} ({peer.weights})", *(_throughput(peer, count) for count in streams))
+        (f"{peer.label} ({peer.weights})", *_each(peer, streams, _speed_and_ratio))
         for peer in results.peers
         if peer.levels is not None
     ]
+    header = [text for count in streams for text in (_streams(count), "ratio")]
     return Table(
-        title="Output tokens/s, end to end: median (range), and times LLMasOS in process",
-        header=("", *(_streams(count) for count in streams)),
+        title="Output tokens/s, end to end: median (range), and how many times LLMasOS in process",
+        header=("", *header),
         rows=tuple(rows),
     )
 
@@ -56,13 +57,14 @@ def latency_table(results: Results) -> Table:
     """Latencies for each number of streams, and what each peer takes to load and to hold."""
     streams = results.conditions.streams
     rows = [
-        (peer.label, *(_latency(peer, count) for count in streams), _load(peer), _memory(peer))
+        (peer.label, *_each(peer, streams, _ttft_and_itl), _load(peer), _memory(peer))
         for peer in results.peers
         if peer.levels is not None
     ]
+    header = [f"{name}, {_streams(count)}" for count in streams for name in ("TTFT", "ITL")]
     return Table(
-        title="TTFT p50/p95 and ITL p50/p95 in ms; seconds to load; peak memory in MB",
-        header=("", *(_streams(count) for count in streams), "load", "memory"),
+        title="TTFT and ITL in ms, p50/p95; seconds to load; peak memory in MB",
+        header=("", *header, "load", "memory"),
         rows=tuple(rows),
     )
 
@@ -92,29 +94,34 @@ def print_tables(results: Results, console: Console) -> None:
     for table in (throughput_table(results), latency_table(results)):
         console.print(table.to_rich())
     for line in notes(results):
-        console.print(f"- {line}", highlight=False)
+        console.print(f"- {line}", highlight=False, soft_wrap=True)
 
 
-def _throughput(peer: PeerResult, streams: int) -> str:
-    level = _level(peer, streams)
-    speed = level.tokens_per_s
-    text = f"{speed.median:.0f} ({speed.low:.0f}-{speed.high:.0f})"
-    if level.ratio is None or peer.name == PRODUCT:
-        return text
-    ratio = level.ratio
-    level_word = " level" if ratio.holds_one else ""
-    return f"{text} {ratio.median:.2f}x ({ratio.low:.2f}-{ratio.high:.2f}){level_word}"
-
-
-def _latency(peer: PeerResult, streams: int) -> str:
-    level = _level(peer, streams)
-    first, gap = level.ttft_s, level.itl_s
-    return f"{first.p50 * 1e3:.0f}/{first.p95 * 1e3:.0f} {gap.p50 * 1e3:.1f}/{gap.p95 * 1e3:.1f}"
-
-
-def _level(peer: PeerResult, streams: int) -> Level:
+def _each(
+    peer: PeerResult, streams: Sequence[int], cells: Callable[[Level], tuple[str, str]]
+) -> list[str]:
     assert peer.levels is not None, "only peers that ran have levels"
-    return peer.levels[streams]
+    return [text for count in streams for text in cells(peer.levels[count])]
+
+
+def _speed_and_ratio(level: Level) -> tuple[str, str]:
+    speed = _with_range(level.tokens_per_s, lambda value: f"{value:.0f}")
+    if level.ratio is None:
+        return speed, ""
+    ratio = _with_range(level.ratio, lambda value: f"{value:.2f}", unit="x")
+    return speed, f"{ratio} level" if level.ratio.holds_one else ratio
+
+
+def _with_range(spread: Spread, text: Callable[[float], str], *, unit: str = "") -> str:
+    """The median, and the range where it says more."""
+    low, high = text(spread.low), text(spread.high)
+    return f"{text(spread.median)}{unit}" + (f" ({low}-{high})" if low != high else "")
+
+
+def _ttft_and_itl(level: Level) -> tuple[str, str]:
+    first, gap = level.ttft_s, level.itl_s
+    ttft = f"{first.p50 * 1e3:.0f}/{first.p95 * 1e3:.0f}"
+    return ttft, f"{gap.p50 * 1e3:.1f}/{gap.p95 * 1e3:.1f}"
 
 
 def _load(peer: PeerResult) -> str:
@@ -143,8 +150,8 @@ def _peer_notes(peer: PeerResult) -> Sequence[str]:
     if peer.levels is None:
         return [f"{peer.label} is missing: {peer.reason}"]
     lines: list[str] = []
-    if peer.versions:
-        lines.append(f"{peer.label}: " + ", ".join(f"{k} {v}" for k, v in peer.versions.items()))
+    versions = ", ".join(f"{name} {number}" for name, number in (peer.versions or {}).items())
+    lines.append(f"{peer.label}: {peer.details}; {versions}")
     if peer.is_client:
         shares = ", ".join(f"{level.cpu_share:.2f}" for level in peer.levels.values())
         lines.append(f"{peer.label}: its client process took {shares} of one core.")

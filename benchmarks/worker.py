@@ -22,9 +22,10 @@ CLOSE_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What loading took, and which versions of the peer's packages were loaded."""
+    """What loading took, which versions were loaded, and what the peer says of itself."""
 
     load_s: float
+    details: str
     versions: dict[str, str]
 
 

@@ -1,6 +1,6 @@
 """The process of one peer: JSON lines in on standard input, one JSON line back for each.
 
-    {"command": "load", "settings": {...}, "packages": [...]}  -> {"load_s", "versions"}
+    {"command": "load", "settings": {...}, "packages": [...]}  -> {"load_s", "versions", ...}
     {"command": "run", "prompts": [...], "num_new_tokens": n}  -> {"times_s", "token_ids", ...}
     {"command": "close"}                                       -> {}
 
@@ -31,9 +31,10 @@ class Host:
     def load(self, request: dict[str, Any]) -> dict[str, Any]:
         start = time.perf_counter()
         module = importlib.import_module(self._module)
-        self._peer = module.load(PeerSettings(**request["settings"]))
+        self._peer = peer = module.load(PeerSettings(**request["settings"]))
         load_s = time.perf_counter() - start
-        return {"load_s": load_s, "versions": {p: version(p) for p in request["packages"]}}
+        versions = {package: version(package) for package in request["packages"]}
+        return {"load_s": load_s, "versions": versions, "details": peer.details}
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._peer is not None, "run before load"

@@ -28,6 +28,7 @@ class HuggingFace:
     def __init__(self, settings: PeerSettings) -> None:
         torch.set_num_threads(settings.num_threads)
         dtype = torch.bfloat16 if _cpu_flags() & BF16_CPU_FLAGS else torch.float32
+        self.details = f"computes and keeps its KV cache in {dtype}".replace("torch.", "")
         self._model = AutoModelForCausalLM.from_pretrained(settings.model, dtype=dtype)
 
     def run(self, prompts: Sequence[Prompt], num_new_tokens: int) -> Recording:

@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.peers.peer import PeerSettings, Prompt, Recording, peak_resident_bytes
 
-# Values of `enum ggml_type` in ggml.h: Q8_0, BF16, F32.
-CACHE_TYPES = {"u8": 8, "bf16": 30, "f32": 0}
+# Names and values of `enum ggml_type` in ggml.h.
+CACHE_TYPES = {"u8": ("Q8_0", 8), "bf16": ("BF16", 30), "f32": ("F32", 0)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,8 @@ class LlamaCpp:
     """`settings.model` is a GGUF file."""
 
     def __init__(self, settings: PeerSettings) -> None:
+        cache_type, _ = CACHE_TYPES[settings.kv_cache_precision]
+        self.details = f"quantizes activations to Q8_0, KV cache in {cache_type}"
         llama_cpp.llama_log_set(_discard_log, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         self._model = llama_cpp.llama_model_load_from_file(
@@ -112,7 +114,7 @@ def _context_params(settings: PeerSettings) -> llama_cpp.llama_context_params:
     params.n_ubatch = 512
     params.n_seq_max = settings.max_streams
     params.n_threads = params.n_threads_batch = settings.num_threads
-    params.type_k = params.type_v = CACHE_TYPES[settings.kv_cache_precision]
+    params.type_k = params.type_v = CACHE_TYPES[settings.kv_cache_precision][1]
     params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.kv_unified = True
     params.no_perf = True

@@ -21,6 +21,7 @@ class LlmasosEngine:
     """`settings.model` is an engine plan."""
 
     def __init__(self, settings: PeerSettings) -> None:
+        self.details = settings.precisions
         options = EngineOptions(num_threads=settings.num_threads)
         self._engine = Engine.load(Path(settings.model), options)
         self._num_requests = 0

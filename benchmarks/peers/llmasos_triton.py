@@ -33,6 +33,7 @@ class LlmasosTriton:
     """`settings.model` is a Triton model repository."""
 
     def __init__(self, settings: PeerSettings) -> None:
+        self.details = settings.precisions
         options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
         self._server = TritonServer(Path(settings.model), options)
         self._server.start()

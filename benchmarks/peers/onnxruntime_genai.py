@@ -23,6 +23,7 @@ class OnnxRuntimeGenAi:
     """`settings.model` is a directory that holds genai_config.json and model.onnx."""
 
     def __init__(self, settings: PeerSettings) -> None:
+        self.details = "computes in f32 with int8 activations, KV cache in f32"
         config = onnxruntime_genai.Config(settings.model)
         session = {"intra_op_num_threads": settings.num_threads}
         config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))

@@ -24,6 +24,7 @@ class OpenVinoGenAi:
     """`settings.model` is a directory that holds openvino_model.xml and .bin and nothing else."""
 
     def __init__(self, settings: PeerSettings) -> None:
+        self.details = settings.precisions
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.cache_size = CACHE_GIB
         scheduler.max_num_seqs = settings.max_streams

@@ -32,6 +32,11 @@ class PeerSettings:
     precision_hint: str
     kv_cache_precision: str
 
+    @property
+    def precisions(self) -> str:
+        """The details of a peer that does just as it is told."""
+        return f"computes in {self.precision_hint}, KV cache in {self.kv_cache_precision}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
@@ -61,6 +66,10 @@ class Recording:
 
 
 class Peer(Protocol):
+    """details: in a few words, what it computes in and keeps its KV cache in."""
+
+    details: str
+
     def run(self, prompts: Sequence[Prompt], num_new_tokens: int) -> Recording:
         """Continue all prompts at once, greedily and past any end token; return when all have."""
         ...

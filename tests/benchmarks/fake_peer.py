@@ -23,6 +23,7 @@ class FakePeer:
     few), `missing` or `dying`."""
 
     def __init__(self, settings: PeerSettings) -> None:
+        self.details = f"computes in {settings.precision_hint}"
         self._behaviour = settings.model
 
     def run(self, prompts: Sequence[Prompt], num_new_tokens: int) -> Recording:

@@ -81,6 +81,7 @@ def test_every_peer_runs_every_round_at_every_number_of_streams(tmp_path: Path) 
         assert set(result.levels) == {1, 2}
         assert all(len(level.rounds_tokens_per_s) == 2 for level in result.levels.values())
         assert result.peak_memory_bytes is not None
+        assert result.details == "computes in f32"
         assert result.versions == {"pytest": pytest.__version__}
 
 
