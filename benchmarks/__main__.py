@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from llmasos.plan import EnginePlan
@@ -54,9 +55,7 @@ def compare(options: Options, console: Console) -> Results:
         log = options.output / f"{spec.name}.log"
         return Preparation(python=python, settings=settings_for(conditions, model), log=log)
 
-    comparison = Comparison(
-        conditions, prompts, report=lambda line: console.print(line, soft_wrap=True)
-    )
+    comparison = Comparison(conditions, prompts, report=partial(console.print, soft_wrap=True))
     return Results(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=machine,

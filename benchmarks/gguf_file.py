@@ -39,6 +39,8 @@ def write_q8_0_gguf(config: Mapping[str, Any], weights: Weights, path: Path) -> 
         if name.endswith(QUERY_OR_KEY):
             tensor = _interleave_rotary_halves(tensor, _num_heads(config, name))
         new_name = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if new_name is None:
+            raise ValueError(f"GGUF has no name for {name} in a Llama network")
         _add_tensor(writer, new_name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
