@@ -14,8 +14,6 @@ from benchmarks.results import Conditions, Level, PeerResult
 from benchmarks.worker import Load, Run, Worker
 
 WARM_UP_TOKENS = 16
-# Threads of a peer that spin for a while after a run have gone to sleep by then.
-SETTLE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +53,24 @@ class Entry:
 
 
 class Comparison:
-    """Runs every entry once for each number of streams in each round."""
+    """Runs every entry once for each number of streams in each round.
+
+    settle_s: the pause before each run, in which threads that spin on after the run
+    before go to sleep.
+    """
 
     def __init__(
-        self, conditions: Conditions, prompts: Sequence[Prompt], *, report: Report
+        self,
+        conditions: Conditions,
+        prompts: Sequence[Prompt],
+        *,
+        report: Report,
+        settle_s: float = 0.3,
     ) -> None:
         self._conditions = conditions
         self._prompts = prompts
         self._report = report
+        self._settle_s = settle_s
 
     def run(self, specs: Sequence[PeerSpec], prepare: Prepare) -> tuple[PeerResult, ...]:
         """One result for each peer, in their order."""
@@ -108,7 +116,7 @@ class Comparison:
     def _measure(self, entry: Entry, streams: int, entries: Sequence[Entry]) -> None:
         if entry.worker is None:
             return
-        time.sleep(SETTLE_S)
+        time.sleep(self._settle_s)
         others = [other for other in entries if other is not entry and other.worker is not None]
         before = [_cpu_time_s(other) for other in others]
         start = time.perf_counter()

@@ -77,12 +77,15 @@ class Worker:
 
     def cpu_time_s(self) -> float:
         """CPU time that this process and its children have used since they began."""
+        return sum(_cpu_time_s(process) for process in self._family())
+
+    def _family(self) -> list[psutil.Process]:
+        """The worker and what it started; empty when it has ended."""
         try:
             process = psutil.Process(self._process.pid)
-            family = [process, *process.children(recursive=True)]
-            return sum(_cpu_time_s(member) for member in family)
+            return [*process.children(recursive=True), process]
         except psutil.NoSuchProcess:
-            return 0.0
+            return []
 
     def close(self) -> None:
         """Let the peer end by itself; after half a minute, end it."""
@@ -91,7 +94,8 @@ class Worker:
                 self._ask({"command": "close"}, timeout_s=CLOSE_TIMEOUT_S)
             self._process.wait(timeout=CLOSE_TIMEOUT_S)
         except (MissingPeerError, subprocess.TimeoutExpired):
-            self._process.kill()
+            for process in self._family():
+                process.kill()
         with self._process:  # closes the pipes, and waits
             pass
 
@@ -122,5 +126,8 @@ class Worker:
 
 
 def _cpu_time_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
     return float(times.user + times.system)

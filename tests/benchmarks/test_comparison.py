@@ -69,7 +69,7 @@ def compare(tmp_path: Path, behaviours: dict[str, str]) -> dict[str, PeerResult]
         )
 
     specs = [spec(name) for name in behaviours]
-    comparison = Comparison(conditions(), PROMPTS, report=lambda _line: None)
+    comparison = Comparison(conditions(), PROMPTS, report=lambda _line: None, settle_s=0.01)
     return {result.name: result for result in comparison.run(specs, prepare)}
 
 
