@@ -89,7 +89,7 @@ PEERS = (
     PeerSpec(
         name="onnxruntime-genai",
         label="ONNX Runtime GenAI",
-        weights="int8 blocks",
+        weights="int8, blocks of 128",
         module="benchmarks.peers.onnxruntime_genai",
         model=ModelForm.ONNX,
         packages=("onnxruntime-genai", "onnxruntime"),

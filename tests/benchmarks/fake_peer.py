@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 
@@ -19,12 +20,14 @@ def load(settings: PeerSettings) -> FakePeer:
 
 
 class FakePeer:
-    """`settings.model` says how it behaves: `steady`, `slow`, `short` (a token too
+    """`settings.model` says how it behaves: `steady`, `slow`, `restless`, `short` (a token too
     few), `missing` or `dying`."""
 
     def __init__(self, settings: PeerSettings) -> None:
         self.details = f"computes in {settings.precision_hint}"
         self._behaviour = settings.model
+        if self._behaviour == "restless":
+            threading.Thread(target=_spin, daemon=True).start()
 
     def run(self, prompts: Sequence[Prompt], num_new_tokens: int) -> Recording:
         print("libraries print to standard output")
@@ -39,4 +42,9 @@ class FakePeer:
         return peak_resident_bytes()
 
     def close(self) -> None:
+        pass
+
+
+def _spin() -> None:
+    while True:
         pass

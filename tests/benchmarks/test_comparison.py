@@ -118,8 +118,11 @@ def test_without_the_product_there_are_no_ratios(tmp_path: Path) -> None:
     assert all(level.ratio is None for level in levels.values())
 
 
-def test_a_peer_that_sleeps_between_its_runs_is_seen_to(tmp_path: Path) -> None:
-    results = compare(tmp_path, {PRODUCT: "steady", "other": "slow"})
-    share = results[PRODUCT].idle_cpu_share
+@pytest.mark.parametrize(("behaviour", "sleeps"), [("steady", True), ("restless", False)])
+def test_a_peer_is_seen_to_sleep_or_not_while_others_run(
+    tmp_path: Path, behaviour: str, sleeps: bool
+) -> None:
+    results = compare(tmp_path, {"one": behaviour, "other": "slow"})
+    share = results["one"].idle_cpu_share
     assert share is not None
-    assert share < 0.2
+    assert (share < 0.2) is sleeps
