@@ -7,6 +7,7 @@ other peer; what the client takes comes on top and is reported.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ from benchmarks.peers.peer import PeerSettings, Prompt, Recording, peak_resident
 
 _messages: Any = service_pb2
 NO_END_TOKEN = -1
+OUTPUTS = ("text_output", "finish_reason")
 
 
 def load(settings: PeerSettings) -> LlmasosTriton:
@@ -34,6 +36,7 @@ class LlmasosTriton:
 
     def __init__(self, settings: PeerSettings) -> None:
         self.details = settings.precisions
+        os.environ["LLMASOS_ENGINE_NUM_THREADS"] = str(settings.num_threads)
         options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
         self._server = TritonServer(Path(settings.model), options)
         self._server.start()
@@ -79,6 +82,8 @@ def _request(text: str, num_new_tokens: int) -> Any:
     _add(request, "max_tokens", "INT32", np.int32, num_new_tokens)
     _add(request, "end_id", "INT32", np.int32, NO_END_TOKEN)
     _add(request, "stream", "BOOL", np.bool_, 1)
+    for name in OUTPUTS:
+        request.outputs.add(name=name)
     return request
 
 
