@@ -1,0 +1,100 @@
+"""A checkpoint as Hugging Face saves it: config.json, safetensors files, a tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llmasos.errors import CheckpointError
+from llmasos.json_file import read_json_object
+from numpy.typing import NDArray
+
+from llmasos_builder.checkpoint.checkpoint import Checkpoint
+from llmasos_builder.checkpoint.safetensors_weights import SafetensorsWeights, find_weight_files
+from llmasos_builder.checkpoint.tokenizer_directory import read_tokenizer_files
+from llmasos_builder.checkpoint.weights import Weights
+
+CONFIG_FILE = "config.json"
+_PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+PICKLED = (
+    "pickled weights are not read, since loading them can run code; convert them where you "
+    "trust them: transformers' AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR) "
+    "writes model.safetensors"
+)
+# A network's body saved without its head lacks this prefix, as GPT-2's on the hub does.
+_BODY_PREFIXES = {"gpt2": "transformer.", "llama": "model."}
+
+
+def open_directory(directory: Path, *, source: str) -> Checkpoint:
+    """Open a checkpoint directory; raises CheckpointError for anything missing or damaged."""
+    config = read_json_object(directory / CONFIG_FILE)
+    _refuse_quantized(config, directory / CONFIG_FILE)
+    weight_files = find_weight_files(directory)
+    if not weight_files:
+        raise CheckpointError(_no_weights(directory))
+    tokenizer_files = read_tokenizer_files(directory)
+    others = {CONFIG_FILE: directory / CONFIG_FILE}
+    others |= {n: directory / n for n in tokenizer_files if (directory / n).is_file()}
+    return Checkpoint(
+        source=source,
+        name=directory.resolve().name if Path(source).exists() else source.rsplit("/", 1)[-1],
+        config=config,
+        weights=_with_prefix(SafetensorsWeights(_shards(weight_files)), config),
+        tokenizer_files=tokenizer_files,
+        files=others | weight_files,
+    )
+
+
+class PrefixedWeights:
+    """Weights of a body alone, under the names that they have in the whole network."""
+
+    def __init__(self, weights: Weights, *, prefix: str) -> None:
+        self._weights = weights
+        self._prefix = prefix
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self._prefix + name for name in self._weights.names())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._weights.shape(self._inner(name))
+
+    def load(self, name: str) -> NDArray[np.float32]:
+        return self._weights.load(self._inner(name))
+
+    def _inner(self, name: str) -> str:
+        if not name.startswith(self._prefix):
+            raise CheckpointError(f"the checkpoint has no tensor {name}")
+        return name[len(self._prefix) :]
+
+
+def _with_prefix(weights: Weights, config: dict[str, Any]) -> Weights:
+    prefix = _BODY_PREFIXES.get(str(config.get("model_type")))
+    if prefix is None or any(name.startswith(prefix) for name in weights.names()):
+        return weights
+    return PrefixedWeights(weights, prefix=prefix)
+
+
+def _shards(weight_files: dict[str, Path]) -> dict[str, Path]:
+    return {n: path for n, path in weight_files.items() if path.suffix == ".safetensors"}
+
+
+def _refuse_quantized(config: dict[str, Any], path: Path) -> None:
+    quantization = config.get("quantization_config")
+    if quantization:
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+        raise CheckpointError(
+            f"{path}: the checkpoint is quantized already ({method or quantization}), which is "
+            "not read",
+            hint="use the original in float32, float16 or bfloat16",
+        )
+
+
+def _no_weights(directory: Path) -> str:
+    pickles = sorted(p.name for pattern in _PICKLE_PATTERNS for p in directory.glob(pattern))
+    if pickles:
+        return f"{directory} has {pickles[0]} and no safetensors file: {PICKLED}"
+    found = sorted(path.name for path in directory.glob("*.safetensors"))
+    if len(found) > 1:
+        return f"{directory} has {len(found)} safetensors files but no model.safetensors.index.json"
+    return f"{directory} has no model.safetensors"

@@ -1,0 +1,194 @@
+"""The GGUF container: metadata, and where each tensor's bytes lie.
+
+Read from a mapped file with every length checked against the file's end first, so that a
+cut or damaged file ends in one line and never in a loop over a count that was not a count.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little
+endian). Types, block sizes and dequantization come from the `gguf` library.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
+from llmasos.errors import CheckpointError
+from numpy.typing import NDArray
+
+_MAGIC = b"GGUF"
+_VERSIONS = (2, 3)
+_DEFAULT_ALIGNMENT = 32
+_MAX_DIMENSIONS = 4
+_SCALARS = {
+    GGUFValueType.UINT8: "<u1",
+    GGUFValueType.INT8: "<i1",
+    GGUFValueType.UINT16: "<u2",
+    GGUFValueType.INT16: "<i2",
+    GGUFValueType.UINT32: "<u4",
+    GGUFValueType.INT32: "<i4",
+    GGUFValueType.FLOAT32: "<f4",
+    GGUFValueType.BOOL: "?",
+    GGUFValueType.UINT64: "<u8",
+    GGUFValueType.INT64: "<i8",
+    GGUFValueType.FLOAT64: "<f8",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorEntry:
+    """One tensor: its shape in numpy's order, its type, and its place in the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: GGMLQuantizationType
+    offset: int
+    size: int
+
+
+class GGUFFile:
+    """An opened file: `metadata` and `tensors` by name. Raises CheckpointError if damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metadata: dict[str, Any] = {}
+        self.tensors: dict[str, TensorEntry] = {}
+        with _map(path) as data:
+            self._read_header(_Reader(data, path), size=len(data))
+
+    def read(self, entry: TensorEntry) -> NDArray[np.uint8]:
+        """The bytes of one tensor, rows by bytes of a row."""
+        data = np.fromfile(self.path, dtype=np.uint8, count=entry.size, offset=entry.offset)
+        if data.size != entry.size:
+            raise CheckpointError(f"{self.path} has changed while it was read")
+        return data.reshape(*entry.shape[:-1], -1)
+
+    def _read_header(self, reader: _Reader, *, size: int) -> None:
+        num_tensors, num_values = reader.header()
+        for _ in range(num_values):
+            name = reader.string()
+            self.metadata[name] = reader.value()
+        entries = [reader.tensor_entry() for _ in range(num_tensors)]
+        start = reader.data_start(self.metadata.get("general.alignment", _DEFAULT_ALIGNMENT))
+        for entry in entries:
+            placed = replace(entry, offset=start + entry.offset)
+            end = placed.offset + placed.size
+            if end > size:
+                raise CheckpointError(
+                    f"{self.path} is truncated: tensor {entry.name} ends at byte {end}, "
+                    f"the file has {size}"
+                )
+            self.tensors[entry.name] = placed
+
+
+class _Reader:
+    """Reads forward through the header; nothing is read past the end."""
+
+    def __init__(self, data: mmap.mmap, path: Path) -> None:
+        self._data = data
+        self._path = path
+        self._at = 0
+
+    def header(self) -> tuple[int, int]:
+        """Number of tensors and of metadata values."""
+        if self._take(4) != _MAGIC:
+            raise CheckpointError(f"{self._path} is not a GGUF file")
+        version = self._number("<I")
+        if version not in _VERSIONS:
+            raise CheckpointError(
+                f"{self._path} has GGUF version {version}, versions 2 and 3 are read"
+            )
+        return self._count(24), self._count(12)
+
+    def string(self) -> str:
+        content = self._take(self._number("<Q"))
+        return content.decode("utf-8", errors="replace")
+
+    def value(self) -> Any:
+        return self._value_of(self._value_type())
+
+    def tensor_entry(self) -> TensorEntry:
+        """A tensor's entry; its offset is still relative to the tensors' first byte."""
+        name = self.string()
+        num_dimensions = self._number("<I")
+        if num_dimensions > _MAX_DIMENSIONS:
+            raise self._damaged(f"tensor {name} with {num_dimensions} dimensions")
+        shape = tuple(self._number("<Q") for _ in range(num_dimensions))[::-1]
+        number, offset = self._number("<I"), self._number("<Q")
+        try:
+            kind = GGMLQuantizationType(number)
+        except ValueError:
+            raise self._damaged(f"tensor {name} of the unknown type {number}") from None
+        block, block_bytes = GGML_QUANT_SIZES[kind]
+        if shape and shape[-1] % block:
+            raise self._damaged(f"tensor {name} of {kind.name} with rows of {shape[-1]}")
+        size = prod(shape) // block * block_bytes
+        return TensorEntry(name=name, shape=shape, kind=kind, offset=offset, size=size)
+
+    def data_start(self, alignment: Any) -> int:
+        if not isinstance(alignment, int) or alignment < 1:
+            raise self._damaged(f"an alignment of {alignment}")
+        return -(-self._at // alignment) * alignment
+
+    def _value_type(self) -> GGUFValueType:
+        number = self._number("<I")
+        try:
+            return GGUFValueType(number)
+        except ValueError:
+            raise self._damaged(f"a value of the unknown type {number}") from None
+
+    def _value_of(self, kind: GGUFValueType) -> Any:
+        if kind == GGUFValueType.STRING:
+            return self.string()
+        if kind != GGUFValueType.ARRAY:
+            return self._numbers(_SCALARS[kind], 1)[0]
+        kind = self._value_type()
+        if kind == GGUFValueType.STRING:
+            return [self.string() for _ in range(self._count(8))]
+        if kind == GGUFValueType.ARRAY:
+            raise self._damaged("an array of arrays")
+        return self._numbers(_SCALARS[kind], self._number("<Q"))
+
+    def _numbers(self, code: str, count: int) -> list[Any]:
+        dtype = np.dtype(code)
+        values: list[Any] = np.frombuffer(self._take(count * dtype.itemsize), dtype).tolist()
+        return values
+
+    def _count(self, least_bytes: int) -> int:
+        """How many of something that takes at least so many bytes each are said to follow."""
+        count = self._number("<Q")
+        self._check_room(count * least_bytes)
+        return count
+
+    def _number(self, code: str) -> int:
+        (number,) = struct.unpack(code, self._take(struct.calcsize(code)))
+        return int(number)
+
+    def _take(self, size: int) -> bytes:
+        self._check_room(size)
+        self._at += size
+        return self._data[self._at - size : self._at]
+
+    def _check_room(self, size: int) -> None:
+        if self._at + size > len(self._data):
+            raise CheckpointError(
+                f"{self._path} is truncated or damaged: {size} bytes expected at byte {self._at}, "
+                f"the file has {len(self._data)}"
+            )
+
+    def _damaged(self, what: str) -> CheckpointError:
+        return CheckpointError(f"{self._path} is damaged: {what} before byte {self._at}")
+
+
+def _map(path: Path) -> mmap.mmap:
+    try:
+        with path.open("rb") as stream:
+            return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist") from error
+    except (OSError, ValueError) as error:  # a file without a byte cannot be mapped
+        raise CheckpointError(f"{path} is not a GGUF file: {error}") from error

