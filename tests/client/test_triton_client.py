@@ -137,9 +137,34 @@ def test_a_server_that_is_not_there_is_not_ready_and_raises(scheme: str) -> None
                 client.generate_text("hello")
 
 
-def test_what_the_contract_cannot_say_is_refused_by_name() -> None:
-    with TritonClient("localhost:1") as client, pytest.raises(UnsupportedFieldError, match="ids"):
-        client.generate_text("hello", stop_token_ids=[5])
+@pytest.mark.parametrize(
+    ("params", "end_id"),
+    [
+        (SamplingParams(ignore_eos=True), -1),
+        (SamplingParams(ignore_eos=True, stop_token_ids=(5,)), 5),
+        (SamplingParams(), None),
+    ],
+)
+def test_end_tokens_are_sent_as_the_contracts_end_id(
+    client: TritonClient, triton: FakeTriton, params: SamplingParams, end_id: int | None
+) -> None:
+    client.generate_text("hello", params)
+    assert triton.asked()[0].get("end_id") == end_id
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(stop_token_ids=(5,)),
+        SamplingParams(stop_token_ids=(5, 6), ignore_eos=True),
+    ],
+)
+def test_what_the_contract_cannot_say_is_refused_by_name(params: SamplingParams) -> None:
+    with (
+        TritonClient("localhost:1") as client,
+        pytest.raises(UnsupportedFieldError, match="stop_token_ids"),
+    ):
+        client.generate_text("hello", params)
 
 
 @pytest.mark.parametrize("url", ["ftp://localhost:8001", "grpc://"])

@@ -21,6 +21,9 @@ from llmasos.outputs import FinishReason, StreamPiece, Usage
 from llmasos.sampling import SamplingParams
 from llmasos.stream import PieceStream
 
+OUTPUTS = ("text_output", "finish_reason", "stop_reason", "num_input_tokens", "num_output_tokens")
+"""What is read of a response; the ensemble would send all its outputs otherwise."""
+_NO_TOKEN = -1
 Fields = dict[str, Any]
 """Values of a request by tensor name: str, list[str], bool, int or float."""
 
@@ -49,8 +52,6 @@ def request_fields(
     stream: bool,
 ) -> Fields:
     """Tensors of the ensemble for one request; what the contract lacks is refused by name."""
-    if params.stop_token_ids:
-        raise UnsupportedFieldError("stop_token_ids cannot be sent to a Triton server; use stop")
     fields: Fields = {
         "text_input": text,
         "max_tokens": params.max_tokens,
@@ -68,11 +69,27 @@ def request_fields(
         fields["seed"] = params.seed
     if params.stop:
         fields["stop_words"] = list(params.stop)
-    if params.ignore_eos:
-        raise UnsupportedFieldError("ignore_eos cannot be sent to a Triton server")
+    end_id = _end_id(params)
+    if end_id is not None:
+        fields["end_id"] = end_id
     if messages is not None:
         fields["messages"] = json.dumps(list(messages), ensure_ascii=False)
     return fields
+
+
+def _end_id(params: SamplingParams) -> int | None:
+    """The contract has one end token, in the place of the model's own; -1 is none."""
+    if not params.ignore_eos and not params.stop_token_ids:
+        return None
+    if not params.ignore_eos:
+        raise UnsupportedFieldError(
+            "stop_token_ids reaches a Triton server only together with ignore_eos; use stop"
+        )
+    if len(params.stop_token_ids) > 1:
+        raise UnsupportedFieldError(
+            f"a Triton server takes one of stop_token_ids, got {len(params.stop_token_ids)}"
+        )
+    return params.stop_token_ids[0] if params.stop_token_ids else _NO_TOKEN
 
 
 def piece_of(values: Mapping[str, Any]) -> StreamPiece:

@@ -19,9 +19,10 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.outputs import StreamPiece
 from llmasos.stream import PieceStream
-from llmasos.transport.base import Deadline, Fields, error_for, piece_of
+from llmasos.transport.base import OUTPUTS, Deadline, Fields, error_for, piece_of
 
 _messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
+_ENGINE = "engine"
 _STOP_TIMEOUT_S = 2.0
 _READY_TIMEOUT_S = 5.0
 # Without this Triton reports an error inside a healthy stream, as text without a status code.
@@ -79,7 +80,7 @@ class GrpcTransport:
     def _stop(self, request_id: str) -> None:
         """Triton does not pass a cancelled ensemble on to its engine, so tell the engine itself."""
         fields = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
-        request = _request("engine", request_id, fields)
+        request = _request(_ENGINE, request_id, fields)
         try:
             for _ in self._stub.ModelStreamInfer(iter([request]), timeout=_STOP_TIMEOUT_S):
                 pass
@@ -94,6 +95,9 @@ def _request(model: str, request_id: str, fields: Fields) -> Any:
         datatype, content = _encode(name, values)
         request.inputs.add(name=name, datatype=datatype, shape=[1, len(values)])
         request.raw_input_contents.append(content)
+    if model != _ENGINE:
+        for name in OUTPUTS:
+            request.outputs.add(name=name)
     return request
 
 
