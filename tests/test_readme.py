@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmasos.cli.options import PRECISIONS
-from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
+from llmasos_runtime.triton.launcher import TritonServer
+from llmasos_runtime.triton.options import ServerOptions
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)

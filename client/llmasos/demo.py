@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmasos.engine_cache import find_repository
+from llmasos.errors import EngineStoppedError
 from llmasos.outputs import StreamPiece, Usage
 from llmasos.plan import Precision
 from llmasos.sampling import SamplingParams
@@ -34,18 +35,22 @@ class Timing:
 
 def run_demo(prompt: str, *, model: str, precision: Precision, max_tokens: int) -> None:
     """Build, serve, ask, print, stop; raises LLMasOSError when any of it fails."""
-    from llmasos_runtime.triton.launcher import (  # noqa: PLC0415 - not needed before
-        ServerOptions,
-        TritonServer,
-    )
+    from llmasos_runtime.triton.launcher import TritonServer  # noqa: PLC0415 - not needed before
+    from llmasos_runtime.triton.options import ServerOptions  # noqa: PLC0415
 
     repository = _timed_build(model, precision)
-    server = TritonServer(repository, ServerOptions(grpc_port=0, http_port=0, metrics_port=0))
+    options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
+    server = TritonServer(repository, options)
     started = time.perf_counter()
     with server:
         _note(f"Triton server ready in {time.perf_counter() - started:.1f} s: {server.grpc_url}")
-        with TritonClient(server.grpc_url) as client:
-            timing = answer(client, prompt, params=SamplingParams(max_tokens=max_tokens))
+        try:
+            with TritonClient(server.grpc_url) as client:
+                timing = answer(client, prompt, params=SamplingParams(max_tokens=max_tokens))
+        except EngineStoppedError as error:
+            if server.failure is None:
+                raise
+            raise server.failure from error
     _note(
         f"time to first token {1e3 * timing.ttft_s:.0f} ms, "
         f"{timing.usage.num_output_tokens} tokens at {timing.tokens_per_s:.0f} tokens/s"

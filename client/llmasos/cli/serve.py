@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llmasos.cli.options import Model, PrecisionOption, Revision
+from llmasos.cli.options import Model, PrecisionOption, Revision, Threads
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")]
 
@@ -18,17 +18,26 @@ def serve(
     grpc_port: Port = 8001,
     http_port: Port = 8000,
     metrics_port: Port = 8002,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start again when the engine dies.")
+    ] = False,
+    threads: Threads = None,
     precision: PrecisionOption = "int8",
     revision: Revision = None,
 ) -> None:
     """Serve a model with Triton until interrupted; a checkpoint is built first."""
-    from llmasos_runtime.triton.launcher import ServerOptions
     from llmasos_runtime.triton.launcher import serve as serve_repository
+    from llmasos_runtime.triton.options import ServerOptions
 
     from llmasos.engine_cache import find_repository
 
     repository = find_repository(model, precision=precision, revision=revision)
     options = ServerOptions(
-        host=host, grpc_port=grpc_port, http_port=http_port, metrics_port=metrics_port
+        host=host,
+        grpc_port=grpc_port,
+        http_port=http_port,
+        metrics_port=metrics_port,
+        restart=restart,
+        num_threads=threads,
     )
     raise typer.Exit(serve_repository(repository, options))
