@@ -8,10 +8,10 @@ is all that they share.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from llmasos.errors import PlanError
 
@@ -22,6 +22,16 @@ REBUILD = "build it again with `llmasos build`"
 Target = Literal["openvino"]
 Precision = Literal["f32", "bf16", "int8"]
 KVCachePrecision = Literal["f32", "bf16", "u8"]
+
+
+def _inside(name: str) -> str:
+    """A relative path that stays inside the plan's directory."""
+    path = PurePosixPath(name)
+    if "\\" in name or "\0" in name or str(path) != name or path.is_absolute():
+        raise ValueError(f"{name!r} is not a plain relative path")
+    if name in {"", ".", PLAN_FILE} or ".." in path.parts:
+        raise ValueError(f"{name!r} is not a file inside the plan")
+    return name
 
 
 class _Record(BaseModel):
@@ -44,7 +54,7 @@ class FileRecord(_Record):
     """Size in bytes and content hash of one file of the plan."""
 
     size: int = Field(ge=0)
-    sha256: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class CheckpointRecord(_Record):
@@ -65,14 +75,14 @@ class EnginePlan(_Record):
     kv_cache_precision: KVCachePrecision
     deterministic: bool
     limits: Limits
-    vocab_size: int
-    num_layers: int
-    num_kv_heads: int
-    head_size: int
+    vocab_size: int = Field(ge=1)
+    num_layers: int = Field(ge=1)
+    num_kv_heads: int = Field(ge=1)
+    head_size: int = Field(ge=1)
     eos_token_ids: tuple[int, ...]
     checkpoint: CheckpointRecord
     built_with: dict[str, str]
-    files: dict[str, FileRecord]
+    files: dict[Annotated[str, AfterValidator(_inside)], FileRecord]
 
     @classmethod
     def load(cls, directory: Path | str) -> EnginePlan:
@@ -89,7 +99,10 @@ class EnginePlan(_Record):
         path = Path(directory) / PLAN_FILE
         if not path.is_file():
             raise PlanError(f"{path} does not exist", hint=REBUILD)
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise PlanError(f"{path} cannot be read: {error.strerror}") from error
         try:
             version = _Version.model_validate_json(text).version
             if version != PLAN_VERSION:
@@ -98,23 +111,36 @@ class EnginePlan(_Record):
                 )
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
-            raise PlanError(f"{path}: {where}: {first['msg']}", hint=REBUILD) from error
+            raise PlanError(f"{path}: {_explain(error)}", hint=REBUILD) from error
 
     def write(self, directory: Path) -> None:
         """Write ``plan.json`` into a directory that holds the files it lists."""
-        (directory / PLAN_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        part = directory / f".{PLAN_FILE}.part"
+        part.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        part.replace(directory / PLAN_FILE)
 
 
 class _Version(BaseModel):
     version: int
 
 
+def _explain(error: ValidationError) -> str:
+    """The first problem, in one line that names the field and what it holds."""
+    first: Any = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the file"
+    if first["type"] == "extra_forbidden":
+        return f"{where} is a field that this release does not know"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    if first["type"] in {"json_invalid", "model_type"}:
+        return f"{where}: {first['msg']}"
+    return f"{where}: {first['msg']}, got {first['input']!r}"
+
+
 def record_file(path: Path) -> FileRecord:
     """Size and sha256 of a file."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        digest = hashlib.sha256()
         while chunk := stream.read(1 << 22):
             digest.update(chunk)
     return FileRecord(size=path.stat().st_size, sha256=digest.hexdigest())

@@ -1,0 +1,223 @@
+"""From a checkpoint to an engine plan, and to the Triton model repository around it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+from llmasos import __version__
+from llmasos.errors import CheckpointError, InvalidRequestError
+from llmasos.plan import (
+    PLAN_FILE,
+    PLAN_VERSION,
+    CheckpointRecord,
+    EnginePlan,
+    KVCachePrecision,
+    Limits,
+    Precision,
+    record_file,
+)
+from llmasos.progress import Progress
+from llmasos.tokenizer import Tokenizer
+
+from llmasos_builder.architectures import DecoderSpec, compile_openvino, decoder_spec
+from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
+from llmasos_builder.new_directory import new_directory
+from llmasos_builder.repository import PLAN_IN_REPOSITORY, write_repository
+
+ENGINE_FILE = "openvino_model.xml"
+DEFAULT_MAX_SEQ_LEN = 8192
+_KV_CACHE: Mapping[Precision, KVCachePrecision] = {"f32": "f32", "bf16": "bf16", "int8": "u8"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """What a caller may choose about an engine.
+
+    precision: of the weights. kv_cache_precision: None is u8 for int8, else the weights'.
+    deterministic: activations are not quantized, so that what a sequence shares its steps
+        with changes nothing; slower.
+    max_seq_len: None is what the model was trained for, at most 8192.
+    max_batch_size, max_num_tokens: of one step (`llmasos.plan.Limits`).
+    name: of the engine; None is the checkpoint's. revision: of a hub id.
+
+    Raises InvalidRequestError, naming the field, its value and its limit.
+    """
+
+    precision: Precision = "int8"
+    kv_cache_precision: KVCachePrecision | None = None
+    deterministic: bool = False
+    max_seq_len: int | None = None
+    max_batch_size: int = 64
+    max_num_tokens: int = 2048
+    name: str | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, get_args(Precision))
+        if self.kv_cache_precision is not None:
+            _one_of("kv_cache_precision", self.kv_cache_precision, get_args(KVCachePrecision))
+        if self.max_seq_len is not None:
+            _at_least("max_seq_len", self.max_seq_len, 2)
+        _at_least("max_batch_size", self.max_batch_size, 1)
+        _at_least("max_num_tokens", self.max_num_tokens, 1)
+        if self.name is not None and not self.name.strip():
+            raise InvalidRequestError(f"name must not be empty, got {self.name!r}")
+
+
+def build(
+    source: str | Path,
+    output: Path | str,
+    options: BuildOptions | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a Triton model repository of a checkpoint; returns its path.
+
+    source: as for `open_checkpoint`. output: appears whole at the end; a directory that is
+    there already is replaced if it is empty or such a repository.
+    Raises CheckpointError, UnsupportedArchitectureError, PlanError.
+    """
+    output = Path(output)
+    with new_directory(output, may_replace=_is_repository) as directory:
+        write_repository(directory)
+        plan_dir = directory / PLAN_IN_REPOSITORY
+        plan_dir.mkdir(parents=True)
+        _fill_plan(source, plan_dir, options or BuildOptions(), progress or _ignore)
+    return output
+
+
+def build_plan(
+    source: str | Path,
+    plan_dir: Path | str,
+    options: BuildOptions | None = None,
+    progress: Progress | None = None,
+) -> EnginePlan:
+    """Write the engine plan alone, as `build` does; returns what plan.json says."""
+    with new_directory(Path(plan_dir), may_replace=_is_plan) as directory:
+        return _fill_plan(source, directory, options or BuildOptions(), progress or _ignore)
+
+
+def _fill_plan(
+    source: str | Path, directory: Path, options: BuildOptions, progress: Progress
+) -> EnginePlan:
+    checkpoint = open_checkpoint(source, revision=options.revision, progress=progress)
+    spec = decoder_spec(checkpoint.config)
+    limits = _limits(options, trained_for=spec.max_position_embeddings)
+    tokenizer = _write_tokenizer(checkpoint, directory)
+    compile_openvino(
+        spec,
+        checkpoint.weights,
+        precision=options.precision,
+        output=directory / ENGINE_FILE,
+        progress=lambda done, total: progress("compile", done, total),
+    )
+    plan = _describe(
+        checkpoint=checkpoint,
+        spec=spec,
+        tokenizer=tokenizer,
+        options=options,
+        limits=limits,
+        directory=directory,
+        progress=progress,
+    )
+    plan.write(directory)
+    return plan
+
+
+def _write_tokenizer(checkpoint: Checkpoint, directory: Path) -> Tokenizer:
+    for name, content in checkpoint.tokenizer_files.items():
+        (directory / name).write_bytes(content)
+    config = json.dumps(dict(checkpoint.config), indent=2)
+    (directory / "config.json").write_text(config + "\n", encoding="utf-8")
+    return Tokenizer.load(directory)
+
+
+def _describe(
+    *,
+    checkpoint: Checkpoint,
+    spec: DecoderSpec,
+    tokenizer: Tokenizer,
+    options: BuildOptions,
+    limits: Limits,
+    directory: Path,
+    progress: Progress,
+) -> EnginePlan:
+    progress("check", 0, 1)
+    files = {p.name: record_file(p) for p in sorted(directory.iterdir()) if p.name != PLAN_FILE}
+    record = CheckpointRecord(source=checkpoint.source, sha256=checkpoint.sha256())
+    progress("check", 1, 1)
+    return EnginePlan(
+        version=PLAN_VERSION,
+        name=options.name or checkpoint.name,
+        target="openvino",
+        architecture=_architecture(checkpoint.config),
+        precision=options.precision,
+        kv_cache_precision=options.kv_cache_precision or _KV_CACHE[options.precision],
+        deterministic=options.deterministic,
+        limits=limits,
+        vocab_size=spec.vocab_size,
+        num_layers=spec.num_layers,
+        num_kv_heads=spec.num_kv_heads,
+        head_size=spec.head_size,
+        eos_token_ids=tuple(i for i in tokenizer.eos_token_ids if i < spec.vocab_size),
+        checkpoint=record,
+        built_with=_versions(),
+        files=files,
+    )
+
+
+def _limits(options: BuildOptions, *, trained_for: int) -> Limits:
+    max_seq_len = options.max_seq_len or min(trained_for, DEFAULT_MAX_SEQ_LEN)
+    if max_seq_len > trained_for:
+        raise InvalidRequestError(
+            f"max_seq_len must be at most {trained_for}, what the model was trained for, "
+            f"got {max_seq_len}"
+        )
+    return Limits(
+        max_batch_size=options.max_batch_size,
+        max_num_tokens=options.max_num_tokens,
+        max_seq_len=max_seq_len,
+    )
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    names = config.get("architectures")
+    if isinstance(names, list) and names and isinstance(names[0], str):
+        return names[0]
+    raise CheckpointError("config.json: architectures must name the network, it does not")
+
+
+def _versions() -> dict[str, str]:
+    packages = ("openvino", "numpy", "tokenizers")
+    return {
+        "llmasos": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def _is_repository(path: Path) -> bool:
+    return _is_plan(path / PLAN_IN_REPOSITORY)
+
+
+def _is_plan(path: Path) -> bool:
+    return (path / PLAN_FILE).is_file()
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InvalidRequestError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InvalidRequestError(f"{name} must be at least {least}, got {value}")
+
+
+def _ignore(stage: str, done: int, total: int) -> None:
+    """Reports to nobody."""

@@ -1,0 +1,31 @@
+"""The Triton model repository around an engine plan: four models, their code and declarations."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from llmasos.contract import MODELS, write_repository_configs
+from llmasos.errors import PlanError
+
+PLAN_IN_REPOSITORY = Path("engine", "1", "plan")
+_MODEL_FILE = Path("1", "model.py")
+
+
+def write_repository(directory: Path) -> None:
+    """Write the models into a directory; the plan is to be put at PLAN_IN_REPOSITORY in it."""
+    write_repository_configs(directory)
+    template = _template()
+    for model in MODELS:
+        source = template / model / _MODEL_FILE
+        if source.is_file():  # an ensemble has no code
+            shutil.copyfile(source, directory / model / _MODEL_FILE)
+
+
+def _template() -> Path:
+    """The models' code: inside the installed package, or in the source tree beside it."""
+    package = Path(__file__).parent
+    for place in (package / "model_repository", package.parents[1] / "model_repository"):
+        if place.is_dir():
+            return place
+    raise PlanError("this installation of llmasos lacks model_repository", hint="install it again")
