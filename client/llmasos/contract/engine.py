@@ -1,0 +1,174 @@
+"""Every tensor of the `engine` model: those of the classic `tensorrt_llm`, and ours.
+
+A client may call this model directly with token ids, as it did the classic one.
+"""
+
+from __future__ import annotations
+
+from llmasos.contract.tensor import DataType, Scalar, Support, Tensor
+
+_BOOL, _INT32, _INT64 = DataType.BOOL, DataType.INT32, DataType.INT64
+_UINT8, _UINT64, _FP16 = DataType.UINT8, DataType.UINT64, DataType.FP16
+_FP32, _STRING = DataType.FP32, DataType.STRING
+
+
+def _scalar(name: str, data_type: DataType, support: Support = Support.CORE) -> Tensor:
+    return Tensor(name=name, type=data_type, optional=True, scalar=True, support=support)
+
+
+def _neutral_scalar(name: str, data_type: DataType, *neutral: Scalar) -> Tensor:
+    return Tensor(
+        name=name,
+        type=data_type,
+        optional=True,
+        scalar=True,
+        support=Support.NEUTRAL_ONLY,
+        neutral=neutral,
+    )
+
+
+def _neutral_list(
+    name: str, data_type: DataType, *dims: int, neutral: tuple[Scalar, ...] = ()
+) -> Tensor:
+    return Tensor(
+        name=name,
+        type=data_type,
+        dims=dims or (-1,),
+        optional=True,
+        ragged=True,
+        support=Support.NEUTRAL_ONLY,
+        neutral=neutral,
+    )
+
+
+def _output(name: str, data_type: DataType, *dims: int, support: Support = Support.CORE) -> Tensor:
+    return Tensor(name=name, type=data_type, dims=dims or (1,), support=support)
+
+
+def _unmade(name: str, data_type: DataType, *dims: int) -> Tensor:
+    return _output(name, data_type, *dims, support=Support.NEUTRAL_ONLY)
+
+
+ENGINE_INPUTS = (
+    Tensor(name="input_ids", type=_INT32, dims=(-1,), optional=True, ragged=True),
+    _neutral_list("encoder_input_features", _FP16, -1, -1),
+    _neutral_scalar("encoder_output_lengths", _INT32, 0),
+    Tensor(name="input_lengths", type=_INT32, scalar=True),
+    Tensor(name="request_output_len", type=_INT32, scalar=True),
+    _neutral_scalar("num_return_sequences", _INT32, 1, 0),
+    _neutral_list("draft_input_ids", _INT32),
+    _neutral_list("decoder_input_ids", _INT32),
+    _neutral_scalar("decoder_input_lengths", _INT32, 0),
+    _neutral_list("draft_logits", _FP32, -1, -1),
+    _neutral_scalar("draft_acceptance_threshold", _FP32, 0.0),
+    _scalar("end_id", _INT32),
+    _scalar("pad_id", _INT32),
+    Tensor(name="stop_words_list", type=_INT32, dims=(2, -1), optional=True, ragged=True),
+    _neutral_list("bad_words_list", _INT32, 2, -1),
+    _neutral_list("embedding_bias", _FP32, neutral=(0.0,)),
+    _neutral_scalar("beam_width", _INT32, 1, 0),
+    _scalar("temperature", _FP32),
+    _scalar("runtime_top_k", _INT32),
+    _scalar("runtime_top_p", _FP32),
+    _neutral_scalar("runtime_top_p_min", _FP32, 0.0),
+    _neutral_scalar("runtime_top_p_decay", _FP32, 1.0),
+    _neutral_scalar("runtime_top_p_reset_ids", _INT32, -1),
+    _neutral_scalar("len_penalty", _FP32, 1.0, 0.0),
+    _neutral_scalar("early_stopping", _BOOL, False),
+    _neutral_scalar("repetition_penalty", _FP32, 1.0),
+    _scalar("min_tokens", _INT32),
+    _neutral_scalar("beam_search_diversity_rate", _FP32, 0.0),
+    _neutral_scalar("presence_penalty", _FP32, 0.0),
+    _neutral_scalar("frequency_penalty", _FP32, 0.0),
+    _scalar("seed", _UINT64),
+    _neutral_scalar("return_log_probs", _BOOL, False),
+    _neutral_scalar("return_context_logits", _BOOL, False),
+    _neutral_scalar("return_generation_logits", _BOOL, False),
+    _neutral_scalar("return_perf_metrics", _BOOL, False),
+    _scalar("return_num_input_tokens", _BOOL),
+    _scalar("return_num_output_tokens", _BOOL),
+    _scalar("exclude_input_in_output", _BOOL),
+    _scalar("stop", _BOOL),
+    _scalar("streaming", _BOOL),
+    _neutral_list("prompt_embedding_table", _FP16, -1, -1),
+    _neutral_list("prompt_table_extra_ids", _UINT64, neutral=(0,)),
+    _neutral_scalar("prompt_vocab_size", _INT32, 0),
+    _neutral_list("cross_attention_mask", _BOOL, -1, -1),
+    _neutral_list("mrope_rotary_cos_sin", _FP32),
+    Tensor(
+        name="mrope_position_deltas",
+        type=_INT64,
+        optional=True,
+        support=Support.NEUTRAL_ONLY,
+        neutral=(0,),
+    ),
+    _neutral_scalar("lora_task_id", _UINT64),
+    _neutral_list("lora_weights", _FP16, -1, -1),
+    _neutral_list("lora_config", _INT32, -1, 3),
+    _neutral_list("context_phase_params", _UINT8),
+    _neutral_list("skip_cross_attn_blocks", _BOOL, 1, neutral=(False,)),
+    _neutral_list("retention_token_range_starts", _INT32),
+    _neutral_list("retention_token_range_ends", _INT32),
+    _neutral_list("retention_token_range_priorities", _INT32),
+    _neutral_list("retention_token_range_durations_ms", _INT32),
+    _neutral_list("retention_decode_priority", _INT32, 1),
+    _neutral_list("retention_decode_duration_ms", _INT32, 1),
+    _neutral_list("guided_decoding_guide_type", _STRING, 1, neutral=("",)),
+    _neutral_list("guided_decoding_guide", _STRING, 1, neutral=("",)),
+    _neutral_list("lookahead_window_size", _INT32, 1, neutral=(0,)),
+    _neutral_list("lookahead_ngram_size", _INT32, 1, neutral=(0,)),
+    _neutral_list("lookahead_verification_set_size", _INT32, 1, neutral=(0,)),
+    _scalar("min_p", _FP32, Support.EXTRA),
+    _neutral_scalar("priority", _INT32, 0),
+    _scalar("deadline_ms", _INT32, Support.EXTRA),
+    Tensor(
+        name="stop_text",
+        type=_STRING,
+        dims=(-1,),
+        optional=True,
+        ragged=True,
+        support=Support.INTERNAL,
+    ),
+    _scalar("from_ensemble", _BOOL, Support.INTERNAL),
+)
+
+USAGE_OUTPUTS = (
+    _output("num_input_tokens", _INT32),
+    _output("num_output_tokens", _INT32),
+)
+
+FINISH_OUTPUTS = (
+    _output("finish_reason", _STRING, -1, support=Support.EXTRA),
+    _output("stop_reason", _STRING, -1, support=Support.EXTRA),
+)
+
+UNMADE_OUTPUTS = (
+    _unmade("cum_log_probs", _FP32, -1),
+    _unmade("output_log_probs", _FP32, -1, -1),
+    _unmade("context_logits", _FP32, -1, -1),
+    _unmade("generation_logits", _FP32, -1, -1, -1),
+    _unmade("batch_index", _INT32),
+    _unmade("sequence_index", _INT32),
+    _unmade("kv_cache_alloc_new_blocks", _INT32),
+    _unmade("kv_cache_reused_blocks", _INT32),
+    _unmade("kv_cache_alloc_total_blocks", _INT32),
+    _unmade("arrival_time_ns", _INT64),
+    _unmade("first_scheduled_time_ns", _INT64),
+    _unmade("first_token_time_ns", _INT64),
+    _unmade("last_token_time_ns", _INT64),
+    _unmade("acceptance_rate", _FP32),
+    _unmade("total_accepted_draft_tokens", _INT32),
+    _unmade("total_draft_tokens", _INT32),
+)
+"""Declared by the classic contract; they hold zeros, or nothing where any length may be."""
+
+ENGINE_OUTPUTS = (
+    _output("output_ids", _INT32, -1, -1),
+    _output("sequence_length", _INT32, -1),
+    *UNMADE_OUTPUTS,
+    _unmade("context_phase_params", _UINT8, -1),
+    *USAGE_OUTPUTS,
+    *FINISH_OUTPUTS,
+    _output("context_ids", _INT32, -1, support=Support.INTERNAL),
+    _output("text_span", _INT32, 2, support=Support.INTERNAL),
+)

@@ -1,0 +1,169 @@
+"""The four models of the repository, and the files that declare them to Triton."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmasos.contract.config import ModelConfig, Step
+from llmasos.contract.engine import ENGINE_INPUTS, ENGINE_OUTPUTS
+from llmasos.contract.ensemble import (
+    DETOKENIZER_INPUTS,
+    DETOKENIZER_OUTPUTS,
+    ENSEMBLE_INPUTS,
+    ENSEMBLE_OUTPUTS,
+    TOKENIZER_INPUTS,
+    TOKENIZER_OUTPUTS,
+)
+from llmasos.errors import InvalidRequestError
+
+MODELS = ("ensemble", "tokenizer", "engine", "detokenizer")
+CONFIG_FILE = "config.pbtxt"
+_GENERATED = "Written by `python -m llmasos.contract`; change the table there."
+_BATCH = "Triton's batch dimension of one request, not the engine's batch: that is in plan.json."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositorySettings:
+    """What a repository may choose; paths are relative to a model's version directory.
+
+    tokenizer_dir: the tokenizer, for `tokenizer` and `detokenizer`.
+    gpt_model_path: the engine plan, for `engine`.
+    num_threads, kv_cache_bytes, max_batch_size, max_num_tokens: the engine's; None leaves the
+        choice to it.
+    max_queue_size: requests that may wait before others are refused.
+    cancellation_check_period_ms: how often the engine looks for clients that have gone.
+    default_deadline_ms: the longest that a request without `deadline_ms` may take.
+    detokenizer_batch_size: pieces of text of different requests decoded in one call.
+    """
+
+    tokenizer_dir: str = "../../engine/1/plan"
+    gpt_model_path: str = "plan"
+    num_threads: int | None = None
+    kv_cache_bytes: int | None = None
+    max_batch_size: int | None = None
+    max_num_tokens: int | None = None
+    max_queue_size: int = 1024
+    cancellation_check_period_ms: int = 200
+    default_deadline_ms: int = 600_000
+    detokenizer_batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        for name in (
+            "num_threads",
+            "kv_cache_bytes",
+            "max_batch_size",
+            "max_num_tokens",
+            "max_queue_size",
+            "cancellation_check_period_ms",
+            "default_deadline_ms",
+            "detokenizer_batch_size",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidRequestError(f"{name} must be at least 1, got {value}")
+
+
+def model_configs(settings: RepositorySettings | None = None) -> tuple[ModelConfig, ...]:
+    """The configuration of each model, in the order of MODELS."""
+    settings = settings or RepositorySettings()
+    return (_ensemble(), _tokenizer(settings), _engine(settings), _detokenizer(settings))
+
+
+def write_repository_configs(directory: Path, settings: RepositorySettings | None = None) -> None:
+    """Write config.pbtxt for each model under a directory, with the version directories."""
+    for config in model_configs(settings):
+        model_dir = directory / config.name
+        (model_dir / "1").mkdir(parents=True, exist_ok=True)
+        (model_dir / CONFIG_FILE).write_text(config.pbtxt(), encoding="utf-8")
+
+
+def _ensemble() -> ModelConfig:
+    return ModelConfig(
+        name="ensemble",
+        comment=(_GENERATED, _BATCH),
+        max_batch_size=1,
+        decoupled=True,
+        inputs=ENSEMBLE_INPUTS,
+        outputs=ENSEMBLE_OUTPUTS,
+        steps=(_tokenizer_step(), _engine_step(), _detokenizer_step()),
+    )
+
+
+def _tokenizer(settings: RepositorySettings) -> ModelConfig:
+    return ModelConfig(
+        name="tokenizer",
+        comment=(_GENERATED, _BATCH),
+        max_batch_size=1,
+        inputs=TOKENIZER_INPUTS,
+        outputs=TOKENIZER_OUTPUTS,
+        parameters={"tokenizer_dir": settings.tokenizer_dir},
+    )
+
+
+def _engine(settings: RepositorySettings) -> ModelConfig:
+    return ModelConfig(
+        name="engine",
+        comment=(_GENERATED, _BATCH, "The engine batches the requests of many calls by itself."),
+        max_batch_size=1,
+        decoupled=True,
+        inputs=ENGINE_INPUTS,
+        outputs=ENGINE_OUTPUTS,
+        parameters={
+            "gpt_model_path": settings.gpt_model_path,
+            "num_threads": _text(settings.num_threads),
+            "kv_cache_bytes": _text(settings.kv_cache_bytes),
+            "max_batch_size": _text(settings.max_batch_size),
+            "max_num_tokens": _text(settings.max_num_tokens),
+            "max_queue_size": _text(settings.max_queue_size),
+            "cancellation_check_period_ms": _text(settings.cancellation_check_period_ms),
+            "default_deadline_ms": _text(settings.default_deadline_ms),
+        },
+    )
+
+
+def _detokenizer(settings: RepositorySettings) -> ModelConfig:
+    return ModelConfig(
+        name="detokenizer",
+        comment=(_GENERATED, "Pieces of many requests are decoded in one call."),
+        max_batch_size=settings.detokenizer_batch_size,
+        dynamic_batching=True,
+        inputs=DETOKENIZER_INPUTS,
+        outputs=DETOKENIZER_OUTPUTS,
+        parameters={"tokenizer_dir": settings.tokenizer_dir},
+    )
+
+
+def _tokenizer_step() -> Step:
+    return Step(
+        model_name="tokenizer",
+        inputs=_inputs_of("tokenizer"),
+        outputs={tensor.name: f"_{tensor.name}" for tensor in TOKENIZER_OUTPUTS},
+    )
+
+
+def _engine_step() -> Step:
+    from_tokenizer = {tensor.name: f"_{tensor.name}" for tensor in TOKENIZER_OUTPUTS}
+    to_detokenizer = {tensor.name: f"_{tensor.name}" for tensor in DETOKENIZER_INPUTS}
+    direct = {t.target: t.name for t in ENSEMBLE_OUTPUTS if t.model == "engine"}
+    return Step(
+        model_name="engine",
+        inputs={**from_tokenizer, **_inputs_of("engine")},
+        outputs={**to_detokenizer, **direct},
+    )
+
+
+def _detokenizer_step() -> Step:
+    return Step(
+        model_name="detokenizer",
+        inputs={tensor.name: f"_{tensor.name}" for tensor in DETOKENIZER_INPUTS},
+        outputs={"text_output": "text_output"},
+    )
+
+
+def _inputs_of(model: str) -> dict[str, str]:
+    return {tensor.target: tensor.name for tensor in ENSEMBLE_INPUTS if tensor.model == model}
+
+
+def _text(value: int | None) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,29 @@
+"""Triton model: token ids are continued by the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+from llmasos_runtime.triton.engine_model import EngineModel
+from llmasos_runtime.triton.load_engine import load_engine
+from llmasos_runtime.triton.model_arguments import ModelArguments
+
+
+class TritonPythonModel:
+    """The name that Triton looks for."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        arguments = ModelArguments.of(args)
+        self._model = EngineModel(
+            pb_utils,
+            load_engine(arguments),
+            check_period_s=(arguments.integer("cancellation_check_period_ms") or 200) / 1e3,
+            default_deadline_s=(arguments.integer("default_deadline_ms") or 600_000) / 1e3,
+        )
+
+    def execute(self, requests: list[Any]) -> None:
+        self._model.execute(requests)
+
+    def finalize(self) -> None:
+        self._model.close()

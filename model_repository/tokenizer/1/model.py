@@ -1,0 +1,21 @@
+"""Triton model: text becomes token ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+from llmasos.tokenizer import Tokenizer
+from llmasos_runtime.triton.model_arguments import ModelArguments
+from llmasos_runtime.triton.tokenizer_model import TokenizerModel
+
+
+class TritonPythonModel:
+    """The name that Triton looks for."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        tokenizer = Tokenizer.load(ModelArguments.of(args).path("tokenizer_dir"))
+        self._model = TokenizerModel(pb_utils, tokenizer)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return self._model.execute(requests)

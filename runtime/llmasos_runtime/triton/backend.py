@@ -1,0 +1,60 @@
+"""The part of `triton_python_backend_utils` that the models use.
+
+Triton gives that module to its Python processes alone, so the models get it as an
+argument, and tests give them another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from llmasos.errors import LLMasOSError
+from numpy.typing import NDArray
+
+FINAL = 1
+"""TRITONSERVER_RESPONSE_COMPLETE_FINAL: no response follows."""
+
+
+class BackendTensor(Protocol):
+    def name(self) -> str: ...
+    def as_numpy(self) -> NDArray[Any]: ...
+
+
+class ResponseSender(Protocol):
+    def send(self, response: object = None, flags: int = 0) -> None: ...
+    def is_cancelled(self) -> bool: ...
+
+
+class BackendRequest(Protocol):
+    def inputs(self) -> Sequence[BackendTensor]: ...
+    def request_id(self) -> str: ...
+    def requested_output_names(self) -> Sequence[str]: ...
+    def get_response_sender(self) -> ResponseSender: ...
+
+
+class ErrorClass(Protocol):
+    INVALID_ARG: Any
+    UNAVAILABLE: Any
+    INTERNAL: Any
+
+    def __call__(self, message: str, code: Any) -> object: ...
+
+
+class Backend(Protocol):
+    Tensor: Callable[[str, NDArray[Any]], object]
+    InferenceResponse: Callable[..., object]
+    TritonError: ErrorClass
+    TritonModelException: type[Exception]
+
+
+def error_response(backend: Backend, error: LLMasOSError) -> object:
+    """The response that carries an error; Triton makes its gRPC and HTTP status of the code."""
+    errors = backend.TritonError
+    code = errors.INTERNAL
+    if error.status is HTTPStatus.BAD_REQUEST:
+        code = errors.INVALID_ARG
+    elif error.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        code = errors.UNAVAILABLE
+    return backend.InferenceResponse(output_tensors=[], error=errors(str(error), code))

@@ -1,0 +1,156 @@
+"""What Triton's `engine` model does: accept requests, watch for those to end early, answer."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from llmasos.errors import InvalidRequestError, LLMasOSError
+
+from llmasos_runtime.request import Request, Update
+from llmasos_runtime.triton.backend import (
+    FINAL,
+    Backend,
+    BackendRequest,
+    ResponseSender,
+    error_response,
+)
+from llmasos_runtime.triton.engine_request import ENGINE_TABLE, ENSEMBLE_TABLE, read_request
+from llmasos_runtime.triton.fields import Fields
+from llmasos_runtime.triton.reply import OutputTensors, Reply
+
+if TYPE_CHECKING:
+    from llmasos.plan import EnginePlan
+    from llmasos.tokenizer import Tokenizer
+
+_log = logging.getLogger(__name__)
+
+
+class ServedEngine(Protocol):
+    """The engine as this model uses it; llmasos_runtime.engine.Engine is one."""
+
+    @property
+    def plan(self) -> EnginePlan: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    def submit(self, request: Request, sink: Callable[[Update], None]) -> None: ...
+    def cancel(self, request_id: str) -> bool: ...
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class _Running:
+    """A request that has no last response yet. client_id: the id that its client gave it."""
+
+    client_id: str
+    reply: Reply
+    ends_at: float
+
+
+class EngineModel:
+    """Requests come on Triton's thread, updates on the engine's, cancellation on our own.
+
+    Each request gets an id of ours, since clients may use one id twice. Every accepted
+    request gets exactly one response with the final flag.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        engine: ServedEngine,
+        *,
+        check_period_s: float,
+        default_deadline_s: float,
+    ) -> None:
+        self._backend = backend
+        self._engine = engine
+        self._check_period_s = check_period_s
+        self._default_deadline_s = default_deadline_s
+        self._tensors = OutputTensors(backend)
+        self._numbers = itertools.count()
+        self._running: dict[str, _Running] = {}
+        self._closed = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="cancellation", daemon=True)
+        self._watcher.start()
+
+    def execute(self, requests: Sequence[BackendRequest]) -> None:
+        """Accept or refuse each request; the answers follow from other threads."""
+        for request in requests:
+            sender = request.get_response_sender()
+            try:
+                self._accept(request, sender)
+            except LLMasOSError as error:
+                sender.send(error_response(self._backend, error), flags=FINAL)
+            except Exception as error:  # noqa: BLE001 - one bad request must not end the model
+                _log.exception("a request failed")
+                internal = LLMasOSError(f"internal error: {type(error).__name__}: {error}")
+                sender.send(error_response(self._backend, internal), flags=FINAL)
+
+    def close(self) -> None:
+        """End every request, then the engine."""
+        self._closed.set()
+        self._watcher.join()
+        self._engine.close()
+
+    def _accept(self, request: BackendRequest, sender: ResponseSender) -> None:
+        fields = Fields.of(request, ENGINE_TABLE)
+        if fields.boolean("from_ensemble"):
+            fields = fields.seen_as(ENSEMBLE_TABLE)
+        if fields.boolean("stop"):
+            self._stop(request.request_id())
+            sender.send(flags=FINAL)
+            return
+        wanted = read_request(
+            fields,
+            request_id=str(next(self._numbers)),
+            decode=self._engine.tokenizer.decode,
+            eos_token_ids=self._engine.plan.eos_token_ids,
+            default_deadline_s=self._default_deadline_s,
+        )
+        reply = Reply(
+            self._backend,
+            self._tensors,
+            sender,
+            requested=tuple(request.requested_output_names()),
+            streams=wanted.streams,
+        )
+        running = _Running(
+            client_id=request.request_id(),
+            reply=reply,
+            ends_at=time.monotonic() + wanted.deadline_s,
+        )
+        self._submit(wanted.request, running)
+
+    def _submit(self, request: Request, running: _Running) -> None:
+        # Known before it is submitted: its updates may come before submit returns.
+        self._running[request.request_id] = running
+        try:
+            self._engine.submit(request, self._on_update)
+        except LLMasOSError:
+            del self._running[request.request_id]
+            raise
+
+    def _on_update(self, update: Update) -> None:
+        running = self._running[update.request_id]
+        if update.is_final:
+            del self._running[update.request_id]
+        running.reply.update(update)
+
+    def _stop(self, client_id: str) -> None:
+        if not client_id:
+            raise InvalidRequestError("stop needs the id of the request that it shall end")
+        for request_id, running in list(self._running.items()):
+            if running.client_id == client_id:
+                self._engine.cancel(request_id)
+
+    def _watch(self) -> None:
+        while not self._closed.wait(self._check_period_s):
+            now = time.monotonic()
+            for request_id, running in list(self._running.items()):
+                if now >= running.ends_at or running.reply.is_cancelled():
+                    self._engine.cancel(request_id)

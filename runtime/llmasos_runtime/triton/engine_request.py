@@ -1,0 +1,171 @@
+"""What a client's tensors ask of the engine: its Request, and how to answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmasos.contract.engine import ENGINE_INPUTS
+from llmasos.contract.ensemble import ENSEMBLE_INPUTS
+from llmasos.errors import InvalidRequestError
+from llmasos.sampling import SamplingParams
+
+from llmasos_runtime.request import Request
+
+if TYPE_CHECKING:
+    from llmasos_runtime.triton.fields import Fields
+
+ENGINE_TABLE = {tensor.name: tensor for tensor in ENGINE_INPUTS}
+ENSEMBLE_TABLE = {tensor.target: tensor for tensor in ENSEMBLE_INPUTS if tensor.model == "engine"}
+# What SamplingParams calls a field, and the engine's input that it comes from.
+_INPUT_OF = {
+    "max_tokens": "request_output_len",
+    "top_k": "runtime_top_k",
+    "top_p": "runtime_top_p",
+}
+Decode = Callable[[Sequence[int]], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRequest:
+    """request: for the engine. streams: one response a piece, else one in all.
+
+    deadline_s: seconds from now after which it is aborted.
+    """
+
+    request: Request
+    streams: bool
+    deadline_s: float
+
+
+def read_request(
+    fields: Fields,
+    *,
+    request_id: str,
+    decode: Decode,
+    eos_token_ids: tuple[int, ...],
+    default_deadline_s: float,
+) -> EngineRequest:
+    """Check and translate the inputs; raises InvalidRequestError naming field and value."""
+    fields.refuse_unsupported()
+    streams = fields.boolean("streaming") or False
+    excludes_input = fields.boolean("exclude_input_in_output")
+    return EngineRequest(
+        request=Request(
+            request_id=request_id,
+            prompt_token_ids=_prompt(fields),
+            params=_params(fields, decode=decode, eos_token_ids=eos_token_ids),
+            echo=not (streams if excludes_input is None else excludes_input),
+        ),
+        streams=streams,
+        deadline_s=_deadline_s(fields, default_deadline_s),
+    )
+
+
+def _prompt(fields: Fields) -> tuple[int, ...]:
+    ids = fields.integers("input_ids")
+    length = fields.integer("input_lengths")
+    if length is None or not 0 <= length <= len(ids):
+        raise InvalidRequestError(
+            f"input_lengths must be between 0 and the {len(ids)} tokens of input_ids, got {length}"
+        )
+    return tuple(ids[:length])
+
+
+def _deadline_s(fields: Fields, default_s: float) -> float:
+    deadline_ms = fields.integer("deadline_ms")
+    if deadline_ms is None:
+        return default_s
+    if deadline_ms < 1:
+        raise InvalidRequestError(f"deadline_ms must be at least 1, got {deadline_ms}")
+    return deadline_ms / 1e3
+
+
+def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -> SamplingParams:
+    max_tokens = fields.integer("request_output_len")
+    if max_tokens is None:
+        raise InvalidRequestError(f"{fields.display_name('request_output_len')} is missing")
+    temperature, top_k, top_p, min_p = _randomness(fields)
+    stop, stop_token_ids = _stops(fields, decode)
+    end_id = fields.integer("end_id")
+    replaces_end = end_id is not None and (end_id,) != eos_token_ids
+    if replaces_end and end_id is not None and end_id >= 0:
+        stop_token_ids = (*stop_token_ids, end_id)
+    try:
+        return SamplingParams(
+            max_tokens=max_tokens,
+            min_tokens=fields.integer("min_tokens") or 0,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            seed=fields.integer("seed"),
+            stop=stop,
+            stop_token_ids=stop_token_ids,
+            ignore_eos=replaces_end,
+        )
+    except InvalidRequestError as error:
+        raise InvalidRequestError(_in_clients_words(str(error), fields)) from error
+
+
+def _randomness(fields: Fields) -> tuple[float, int, float, float]:
+    """temperature, top_k, top_p, min_p.
+
+    Without a temperature the classic engine is greedy until something asks for a choice:
+    then the temperature is 1. top_k = 1 leaves no choice. The classic engine took a top_p of
+    0 for absent; on the ensemble it is an error.
+    """
+    temperature = fields.number("temperature")
+    top_k = fields.integer("runtime_top_k") or 0
+    top_p = fields.number("runtime_top_p")
+    min_p = fields.number("min_p") or 0.0
+    if top_p is not None and top_p <= 0.0 and not fields.boolean("from_ensemble"):
+        top_p = None
+    if temperature is None:
+        temperature = 1.0 if top_k > 1 or top_p is not None or min_p > 0.0 else 0.0
+    if top_k == 1:
+        temperature = 0.0
+    return temperature, top_k, 1.0 if top_p is None else top_p, min_p
+
+
+def _stops(fields: Fields, decode: Decode) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Stop strings, and stop tokens: a listed word of several tokens is matched as text."""
+    texts = [text for text in fields.texts("stop_text") if text]
+    token_ids: list[int] = []
+    for word in _listed_words(fields):
+        if len(word) == 1:
+            token_ids += word
+            continue
+        text = decode(word)
+        if not text:
+            raise InvalidRequestError(f"stop_words_list holds {word}, which has no text")
+        texts.append(text)
+    return tuple(texts), tuple(token_ids)
+
+
+def _listed_words(fields: Fields) -> list[list[int]]:
+    """The classic form of a word list: row 0 all ids, row 1 where each word ends, -1 for none."""
+    matrix = fields.matrix("stop_words_list")
+    if matrix is None:
+        return []
+    ids, ends = matrix.tolist()
+    words: list[list[int]] = []
+    begin = 0
+    for end in ends:
+        if end < 0:
+            break
+        if not begin < end <= len(ids):
+            raise InvalidRequestError(
+                f"stop_words_list: the offset {end} must be above {begin} and at most {len(ids)}"
+            )
+        words.append(ids[begin:end])
+        begin = end
+    return words
+
+
+def _in_clients_words(message: str, fields: Fields) -> str:
+    """Errors of SamplingParams begin with its own name of a field: say what the client sent."""
+    word, space, rest = message.partition(" ")
+    name = _INPUT_OF.get(word, word)
+    return f"{fields.display_name(name)}{space}{rest}" if name in ENGINE_TABLE else message

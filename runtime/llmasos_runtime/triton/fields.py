@@ -1,0 +1,95 @@
+"""The inputs of one request as Python values, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from llmasos.contract.tensor import Support, Tensor
+from llmasos.errors import InvalidRequestError
+from numpy.typing import NDArray
+
+from llmasos_runtime.triton.backend import BackendRequest
+
+_SHOWN = 40
+
+
+class Fields:
+    """Reads inputs; an input that is absent or has no elements reads as None or empty.
+
+    table: the contract's tensors by input name; errors use the names of these tensors, so
+        that they name what the client sent even where an ensemble has renamed it.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], table: Mapping[str, Tensor]) -> None:
+        self._arrays = arrays
+        self._table = table
+
+    @classmethod
+    def of(cls, request: BackendRequest, table: Mapping[str, Tensor]) -> Fields:
+        return cls({t.name(): t.as_numpy() for t in request.inputs()}, table)
+
+    def seen_as(self, table: Mapping[str, Tensor]) -> Fields:
+        """The same inputs, named after another table where that knows them."""
+        return Fields(self._arrays, {**self._table, **table})
+
+    def refuse_unsupported(self) -> None:
+        """Raises UnsupportedFieldError for the first input that asks for what is not made."""
+        for name, array in self._arrays.items():
+            tensor = self._table[name]
+            if tensor.support is Support.NEUTRAL_ONLY and array.size:
+                tensor.refuse_unless_neutral(self._plain(name))
+
+    def display_name(self, name: str) -> str:
+        return self._table[name].name
+
+    def boolean(self, name: str) -> bool | None:
+        value = self._scalar(name)
+        return None if value is None else bool(value)
+
+    def integer(self, name: str) -> int | None:
+        value = self._scalar(name)
+        return None if value is None else int(value)
+
+    def number(self, name: str) -> float | None:
+        value = self._scalar(name)
+        return None if value is None else float(value)
+
+    def integers(self, name: str) -> list[int]:
+        array = self._arrays.get(name)
+        return [] if array is None else array.reshape(-1).tolist()
+
+    def matrix(self, name: str) -> NDArray[np.int64] | None:
+        """A [2, n] input without its batch dimension."""
+        array = self._arrays.get(name)
+        if array is None or not array.size:
+            return None
+        return array.reshape(2, -1).astype(np.int64)
+
+    def texts(self, name: str) -> list[str]:
+        """Strings; raises InvalidRequestError where one is not UTF-8."""
+        array = self._arrays.get(name)
+        if array is None:
+            return []
+        return [self._decode(name, item) for item in array.reshape(-1).tolist()]
+
+    def _scalar(self, name: str) -> Any:
+        array = self._arrays.get(name)
+        return None if array is None or not array.size else array.reshape(-1)[0]
+
+    def _plain(self, name: str) -> list[Any]:
+        array = self._arrays[name]
+        return self.texts(name) if array.dtype == object else array.reshape(-1).tolist()
+
+    def _decode(self, name: str, item: bytes | str) -> str:
+        if isinstance(item, str):
+            return item
+        try:
+            return item.decode("utf-8")
+        except UnicodeDecodeError as error:
+            shown = item[max(0, error.start - 8) : error.start + 8][:_SHOWN]
+            raise InvalidRequestError(
+                f"{self.display_name(name)} is not valid UTF-8: "
+                f"byte {error.start} of {len(item)}, near {shown!r}"
+            ) from error

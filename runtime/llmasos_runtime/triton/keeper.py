@@ -1,0 +1,86 @@
+"""A small process between the launcher and tritonserver, so that nothing outlives the launcher.
+
+It runs as a script without any package. Its stdin is a pipe from the launcher: when that
+closes, because the launcher asks for it or was killed, the server is told to end, is given
+time, and is killed with all its processes. Whatever way the server ends, its shared memory
+and its directory are removed. The line "kill" on stdin skips the time.
+
+argv: RUN_DIR SHM_PREFIX DRAIN_S COMMAND...   stdout: the server's process id, one line.
+Exits as the server did: with its status, or 128 and the number of the signal.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+_PR_SET_PDEATHSIG = 1
+_SHARED_MEMORY = Path("/dev/shm")
+_GRACE_S = 2.0
+
+
+def main(arguments: list[str]) -> int:
+    run_dir, shm_prefix, drain_s, *command = arguments
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - safe: this process has one thread
+    )
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's form
+        _ask_to_end(server, float(drain_s))
+
+    signal.signal(signal.SIGTERM, end)
+    sys.stdout.write(f"{server.pid}\n")
+    sys.stdout.flush()
+    threading.Thread(target=_obey, args=(server, float(drain_s)), daemon=True).start()
+    status = server.wait()
+    _kill_group(server)
+    _clean(Path(run_dir), shm_prefix)
+    return status if status >= 0 else 128 - status
+
+
+def _obey(server: subprocess.Popen[bytes], drain_s: float) -> None:
+    for line in sys.stdin:
+        if line.strip() == "kill":
+            _kill_group(server)
+            return
+    _ask_to_end(server, drain_s)
+
+
+def _ask_to_end(server: subprocess.Popen[bytes], drain_s: float) -> None:
+    server.terminate()
+    timer = threading.Timer(drain_s + _GRACE_S, _kill_group, (server,))
+    timer.daemon = True
+    timer.start()
+
+
+def _kill_group(server: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(server.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # all have gone
+
+
+def _clean(run_dir: Path, shm_prefix: str) -> None:
+    for region in _SHARED_MEMORY.glob(f"{shm_prefix}*"):
+        region.unlink(missing_ok=True)
+    shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    os._exit(main(sys.argv[1:]))

@@ -1,0 +1,28 @@
+"""The engine that Triton's `engine` model serves, loaded as its parameters say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.triton.model_arguments import ModelArguments
+
+OVERRIDE = "LLMASOS_ENGINE_"
+"""Environment variables that replace a parameter, e.g. LLMASOS_ENGINE_NUM_THREADS."""
+
+_NAMES = ("num_threads", "kv_cache_bytes", "max_batch_size", "max_num_tokens", "max_queue_size")
+
+
+def load_engine(arguments: ModelArguments, environment: Mapping[str, str] = os.environ) -> Engine:
+    """Load the plan that `gpt_model_path` names; raises PlanError in one line."""
+    overrides = {
+        name: environment[OVERRIDE + name.upper()]
+        for name in _NAMES
+        if environment.get(OVERRIDE + name.upper())
+    }
+    arguments = replace(arguments, parameters={**arguments.parameters, **overrides})
+    chosen = {name: arguments.integer(name) for name in _NAMES}
+    options = {name: value for name, value in chosen.items() if value is not None}
+    return Engine.load(arguments.path("gpt_model_path"), EngineOptions(**options))

@@ -1,0 +1,49 @@
+"""What Triton tells a Python model when it loads it: where it is, and its parameters."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmasos.errors import PlanError
+
+_UNFILLED = re.compile(r"\$\{.*\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelArguments:
+    """directory: the version directory, which holds model.py. parameters: of config.pbtxt.
+
+    A parameter that is empty, or a template that nobody filled ("${...}"), counts as absent.
+    """
+
+    directory: Path
+    parameters: Mapping[str, str]
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, str]) -> ModelArguments:
+        """arguments: what Triton passes to `initialize`."""
+        declared = json.loads(arguments["model_config"]).get("parameters", {})
+        texts = {name: str(item["string_value"]).strip() for name, item in declared.items()}
+        return cls(
+            directory=Path(arguments["model_repository"]) / arguments["model_version"],
+            parameters={k: v for k, v in texts.items() if v and not _UNFILLED.fullmatch(v)},
+        )
+
+    def path(self, name: str) -> Path:
+        """A parameter as a path, relative to the version directory."""
+        if name not in self.parameters:
+            raise PlanError(f"parameter {name} of {self.directory.parent.name} is missing")
+        return (self.directory / self.parameters[name]).resolve()
+
+    def integer(self, name: str) -> int | None:
+        """A parameter as a number of at least 1, None when absent."""
+        text = self.parameters.get(name)
+        if text is None:
+            return None
+        if not text.isdecimal() or int(text) < 1:
+            raise PlanError(f"parameter {name} must be a number of at least 1, got {text!r}")
+        return int(text)

@@ -1,0 +1,57 @@
+"""How to run a Triton server: where it listens, and what its engine may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmasos.errors import ServerError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Ports of 0 are chosen when the server starts.
+
+    host: the address to listen on; Triton has no access control, so by default this machine's
+        own. restart: start again when the engine dies, instead of ending with an error.
+    log_file: where the server's log goes; by default a file that is removed with the server.
+    start_timeout_s: longest wait until the first answer. drain_s: how long running requests
+    may take to end when the server is stopped. canary_period_s: how often a running server
+    is asked for a token. num_threads, kv_cache_bytes, max_queue_size: replace what the
+    repository says for the engine.
+    """
+
+    grpc_port: int = 8001
+    http_port: int = 8000
+    metrics_port: int = 8002
+    host: str = "127.0.0.1"
+    restart: bool = False
+    log_file: Path | None = None
+    start_timeout_s: float = 300.0
+    drain_s: int = 10
+    canary_period_s: float = 30.0
+    num_threads: int | None = None
+    kv_cache_bytes: int | None = None
+    max_queue_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("grpc_port", "http_port", "metrics_port"):
+            port = getattr(self, name)
+            if not 0 <= port <= 65535:
+                raise ServerError(f"{name} must be between 0 and 65535, got {port}")
+        chosen = [port for port in (self.grpc_port, self.http_port, self.metrics_port) if port]
+        if len(set(chosen)) < len(chosen):
+            raise ServerError(f"the ports must differ, got {', '.join(map(str, chosen))}")
+        for name in ("num_threads", "kv_cache_bytes", "max_queue_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ServerError(f"{name} must be at least 1, got {value}")
+
+    def engine_settings(self) -> dict[str, int]:
+        """What replaces the repository's parameters of the engine."""
+        values = {
+            "num_threads": self.num_threads,
+            "kv_cache_bytes": self.kv_cache_bytes,
+            "max_queue_size": self.max_queue_size,
+        }
+        return {name: value for name, value in values.items() if value is not None}

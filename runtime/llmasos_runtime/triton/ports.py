@@ -1,0 +1,46 @@
+"""The three ports of a server: chosen where 0, known to be free where given."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from llmasos.errors import ServerError
+
+from llmasos_runtime.triton.options import ServerOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    grpc: int
+    http: int
+    metrics: int
+
+    @classmethod
+    def choose(cls, options: ServerOptions) -> Ports:
+        """Raises ServerError for a port that is in use, or an address that is not ours."""
+        wanted = {
+            "grpc_port": options.grpc_port,
+            "http_port": options.http_port,
+            "metrics_port": options.metrics_port,
+        }
+        # All are held until all are known, so that no two of them are one.
+        held = [_bind(options.host, port, name) for name, port in wanted.items()]
+        grpc, http, metrics = (int(one.getsockname()[1]) for one in held)
+        for one in held:
+            one.close()
+        return cls(grpc=grpc, http=http, metrics=metrics)
+
+
+def _bind(host: str, port: int, name: str) -> socket.socket:
+    one = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        one.bind((host, port))
+    except OSError as error:
+        one.close()
+        reason = "is in use" if port else f"cannot be chosen on {host}"
+        raise ServerError(
+            f"{name} {port} {reason} ({error.strerror or error})", hint="0 picks a free port"
+        ) from error
+    return one

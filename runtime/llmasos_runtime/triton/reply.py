@@ -1,0 +1,152 @@
+"""The responses to one request of the engine.
+
+Triton's ensemble emits a response only when every output that it maps has come, and
+a client that lists no outputs asks for all of them. So each response carries all that
+are requested; those that say nothing are made once and sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from llmasos.contract.engine import ENGINE_OUTPUTS
+from llmasos.contract.tensor import DataType, Tensor
+from numpy.typing import NDArray
+
+from llmasos_runtime.request import Update
+from llmasos_runtime.triton.backend import FINAL, Backend, ResponseSender, error_response
+
+_NUMPY: dict[DataType, Any] = {
+    DataType.STRING: np.object_,
+    DataType.UINT8: np.uint8,
+    DataType.INT32: np.int32,
+    DataType.INT64: np.int64,
+    DataType.FP32: np.float32,
+}
+_ALWAYS = frozenset({"output_ids", "sequence_length", "context_ids", "text_span"})
+
+
+class OutputTensors:
+    """Makes output tensors, and keeps those that are the same in every response."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._nothing = {t.name: backend.Tensor(t.name, _nothing(t)) for t in ENGINE_OUTPUTS}
+
+    def of(self, update: Update, requested: Collection[str]) -> list[object]:
+        """The requested outputs for new tokens; usage and reasons are in the last update's."""
+        values = _values(update)
+        return [
+            self._backend.Tensor(name, values[name]) if name in values else self._nothing[name]
+            for name in requested
+        ]
+
+
+def _nothing(tensor: Tensor) -> NDArray[Any]:
+    """Zeros, or no elements where any length may be; the batch dimension is 1."""
+    if tensor.type is DataType.STRING:
+        return np.array([[b""]], np.object_)
+    return np.zeros([1, *(max(0, dim) for dim in tensor.dims)], _NUMPY[tensor.type])
+
+
+def _values(update: Update) -> dict[str, NDArray[Any]]:
+    values: dict[str, NDArray[Any]] = {
+        "output_ids": _ints([update.token_ids]),
+        "sequence_length": _ints(len(update.token_ids)),
+        "text_span": _ints(update.text_span),
+    }
+    if update.context_ids:
+        values["context_ids"] = _ints(update.context_ids)
+    if update.usage is not None:
+        values["num_input_tokens"] = _ints(update.usage.num_prompt_tokens)
+        values["num_output_tokens"] = _ints(update.usage.num_output_tokens)
+    if update.finish_reason is not None:
+        values["finish_reason"] = np.array([[update.finish_reason.value.encode()]], np.object_)
+    if update.stop_reason is not None:
+        values["stop_reason"] = np.array([[update.stop_reason.encode()]], np.object_)
+    return values
+
+
+def _ints(values: int | Sequence[int] | Sequence[Sequence[int]]) -> NDArray[np.int32]:
+    return np.array([[values]] if isinstance(values, int) else [values], np.int32)
+
+
+class Reply:
+    """Sends what becomes of one request; nothing follows its last response.
+
+    streams: a response for each update; otherwise one, when the last has come.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        tensors: OutputTensors,
+        sender: ResponseSender,
+        *,
+        requested: Collection[str],
+        streams: bool,
+    ) -> None:
+        self._backend = backend
+        self._tensors = tensors
+        self._sender = sender
+        self._requested = requested
+        self._gathered = None if streams else Gathered()
+
+    def update(self, update: Update) -> None:
+        """Send, or keep for the one response."""
+        if update.error is not None:
+            self._sender.send(error_response(self._backend, update.error), flags=FINAL)
+            return
+        if self._gathered is not None:
+            self._gathered.add(update)
+            if not update.is_final:
+                return
+            update = self._gathered.whole(update)
+        self._send(update)
+
+    def is_cancelled(self) -> bool:
+        """Whether Triton says that the client has gone."""
+        return self._sender.is_cancelled()
+
+    def _send(self, update: Update) -> None:
+        sent = False
+        try:
+            tensors = self._tensors.of(update, self._requested)
+            response = self._backend.InferenceResponse(output_tensors=tensors)
+            self._sender.send(response, flags=FINAL if update.is_final else 0)
+            sent = True
+        finally:
+            if update.is_final and not sent:
+                self._sender.send(flags=FINAL)
+
+
+class Gathered:
+    """The updates of a request that is answered once."""
+
+    def __init__(self) -> None:
+        self._token_ids: list[int] = []
+        self._num_characters = 0
+        self._first: Update | None = None
+
+    def add(self, update: Update) -> None:
+        if self._first is None and (update.token_ids or update.text):
+            self._first = update
+        self._token_ids += update.token_ids
+        begin, end = update.text_span
+        self._num_characters += end - begin
+
+    def whole(self, last: Update) -> Update:
+        """All tokens, and the span of their text from where the first update's began."""
+        context_ids = self._first.context_ids if self._first else ()
+        begin = self._first.text_span[0] if self._first else 0
+        return Update(
+            request_id=last.request_id,
+            token_ids=tuple(self._token_ids),
+            context_ids=context_ids,
+            text_span=(begin, begin + self._num_characters),
+            finish_reason=last.finish_reason,
+            stop_reason=last.stop_reason,
+            usage=last.usage,
+        )

@@ -1,0 +1,189 @@
+"""A tritonserver that is ready when it has answered, and dead when its engine is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from llmasos.contract import MODELS
+from llmasos.errors import LLMasOSError, QueueFullError, ServerError
+from llmasos.plan import EnginePlan
+from llmasos.progress import Progress
+from llmasos.triton_client import TritonClient
+
+from llmasos_runtime.triton.options import ServerOptions
+from llmasos_runtime.triton.processes import ModelProcess, model_processes
+from llmasos_runtime.triton.server_process import ServerProcess
+
+_POLL_S = 0.05
+_WATCH_S = 0.2
+_CANARY_TIMEOUT_S = 60.0
+_PLAN = Path("engine", "1", "plan")
+
+
+class TritonServer:
+    """A server for one repository; a context manager that starts and stops it.
+
+    While it runs, it is watched: when a model's process dies, or a canary is not answered,
+    the whole server is killed, so that no client waits for ever; `failure` says why.
+    """
+
+    def __init__(
+        self,
+        repository: Path | str,
+        options: ServerOptions | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        self._repository = Path(repository).resolve()
+        self._options = options or ServerOptions()
+        self._progress = progress
+        self._process: ServerProcess | None = None
+        self._watcher: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self.failure: ServerError | None = None
+
+    @property
+    def grpc_url(self) -> str:
+        """grpc://host:port."""
+        return f"grpc://{self._options.host}:{self._running().ports.grpc}"
+
+    @property
+    def http_url(self) -> str:
+        """http://host:port."""
+        return f"http://{self._options.host}:{self._running().ports.http}"
+
+    @property
+    def metrics_url(self) -> str:
+        """The page that Prometheus reads."""
+        return f"http://{self._options.host}:{self._running().ports.metrics}/metrics"
+
+    @property
+    def pid(self) -> int:
+        """Process id of tritonserver."""
+        return self._running().pid
+
+    def start(self) -> None:
+        """Return when the server has answered a request; raises PlanError or ServerError."""
+        _check_repository(self._repository)
+        self._stopping.clear()
+        self.failure = None
+        self._process = ServerProcess(self._repository, self._options)
+        try:
+            self._wait_until_it_answers(self._process)
+        except BaseException:
+            self.stop(drain=False)
+            raise
+        processes = model_processes(self._process.pid)
+        self._watcher = threading.Thread(
+            target=self._watch, args=(self._process, processes), name="watch", daemon=True
+        )
+        self._watcher.start()
+
+    def stop(self, *, drain: bool = True) -> None:
+        """End the server and all it started; running requests get `drain_s` seconds."""
+        self._stopping.set()
+        if self._process is not None:
+            self._process.stop(drain=drain)
+        if self._watcher is not None:
+            self._watcher.join()
+        self._process = self._watcher = None
+
+    def wait(self, stopping: threading.Event | None = None) -> None:
+        """Wait until `stopping` is set; raises ServerError when the server dies before."""
+        while stopping is None or not stopping.wait(_WATCH_S):
+            if self.failure is not None:
+                raise self.failure
+            if stopping is None:
+                time.sleep(_WATCH_S)
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _running(self) -> ServerProcess:
+        if self._process is None:
+            raise ServerError("the server has not been started")
+        return self._process
+
+    def _wait_until_it_answers(self, process: ServerProcess) -> None:
+        ends_at = time.monotonic() + self._options.start_timeout_s
+        with TritonClient(self.grpc_url, timeout_s=self._options.start_timeout_s) as client:
+            while not (len(self._report(process)) == len(MODELS) and client.is_ready()):
+                _refuse_if_ended(process)
+                if time.monotonic() > ends_at:
+                    raise ServerError(
+                        f"not ready within {self._options.start_timeout_s:g} s: "
+                        f"{process.log.reason()}"
+                    )
+                time.sleep(_POLL_S)
+            ask_for_a_token(client)
+
+    def _report(self, process: ServerProcess) -> set[str]:
+        loaded = process.log.loaded() & set(MODELS)
+        if self._progress is not None:
+            self._progress("loading models", len(loaded), len(MODELS))
+        return loaded
+
+    def _watch(self, process: ServerProcess, processes: list[ModelProcess]) -> None:
+        next_canary = time.monotonic() + self._options.canary_period_s
+        while not self._stopping.wait(_WATCH_S):
+            reason = _what_died(process, processes)
+            if reason is None and time.monotonic() >= next_canary:
+                reason = self._unanswered()
+                next_canary = time.monotonic() + self._options.canary_period_s
+            if reason is not None and not self._stopping.is_set():
+                self.failure = ServerError(reason)
+                process.stop(drain=False)
+                return
+
+    def _unanswered(self) -> str | None:
+        try:
+            with TritonClient(self.grpc_url, timeout_s=_CANARY_TIMEOUT_S) as client:
+                ask_for_a_token(client)
+        except QueueFullError:
+            return None  # busy is alive
+        except LLMasOSError as error:
+            return f"the server does not answer: {error}"
+        return None
+
+
+def ask_for_a_token(client: TritonClient) -> None:
+    """The canary: one token through all models; raises LLMasOSError when there is none."""
+    client.generate_text("a", max_tokens=1)
+
+
+def _check_repository(repository: Path) -> None:
+    missing = [name for name in MODELS if not (repository / name / "config.pbtxt").is_file()]
+    if missing:
+        raise ServerError(
+            f"{repository} is no model repository: {missing[0]}/config.pbtxt is missing",
+            hint="make one with `llmasos build`",
+        )
+    EnginePlan.load(repository / _PLAN)
+
+
+def _refuse_if_ended(process: ServerProcess) -> None:
+    status = process.poll()
+    if status is not None:
+        raise ServerError(f"tritonserver ended with status {status}: {process.log.reason()}")
+
+
+def _what_died(process: ServerProcess, processes: list[ModelProcess]) -> str | None:
+    status = process.poll()
+    if status is not None:
+        return f"tritonserver ended with status {status}"
+    for one in processes:
+        if not one.is_alive():
+            return f"the process of the model {one.model} died"
+    return None

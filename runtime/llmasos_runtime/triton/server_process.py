@@ -1,0 +1,87 @@
+"""A running tritonserver and the keeper that ends with it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from llmasos.errors import ServerError
+
+from llmasos_runtime.triton import keeper
+from llmasos_runtime.triton.command import server_command
+from llmasos_runtime.triton.installation import find_installation
+from llmasos_runtime.triton.load_engine import OVERRIDE
+from llmasos_runtime.triton.options import ServerOptions
+from llmasos_runtime.triton.ports import Ports
+from llmasos_runtime.triton.server_log import ServerLog
+
+_SHM_PREFIX = "llmasos"
+_STARTS_WITHIN_S = 10.0
+
+
+class ServerProcess:
+    """Started by its constructor; `stop` or the end of this process ends it.
+
+    Raises ServerError when there is no server to start, or a port is taken.
+    """
+
+    def __init__(self, repository: Path, options: ServerOptions) -> None:
+        self.ports = Ports.choose(options)
+        self._options = options
+        run_dir = Path(tempfile.mkdtemp(prefix="llmasos-server-"))
+        try:
+            installation = find_installation(run_dir)
+            log_file = options.log_file or run_dir / "server.log"
+            log_file.touch()
+        except BaseException:
+            shutil.rmtree(run_dir)
+            raise
+        self.log = ServerLog(log_file)
+        shm_prefix = f"{_SHM_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}-"
+        command = server_command(installation, repository, options, self.ports, shm_prefix)
+        guard = [sys.executable, "-I", "-S", str(keeper.__file__)]
+        with log_file.open("ab") as log:
+            self._keeper = subprocess.Popen(
+                [*guard, str(run_dir), shm_prefix, str(options.drain_s), *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **installation.environment, **_engine_settings(options)},
+                start_new_session=True,
+                text=True,
+            )
+        self.pid = self._read_pid()
+
+    def poll(self) -> int | None:
+        """The status that the server ended with, or None while it runs."""
+        return self._keeper.poll()
+
+    def stop(self, *, drain: bool = True) -> None:
+        """End the server and wait until nothing of it is left; `drain` lets requests finish."""
+        assert self._keeper.stdin is not None
+        try:
+            if not drain:
+                self._keeper.stdin.write("kill\n")
+            self._keeper.stdin.close()
+        except BrokenPipeError:
+            pass  # it has ended already
+        self._keeper.wait()
+        assert self._keeper.stdout is not None
+        self._keeper.stdout.close()
+
+    def _read_pid(self) -> int:
+        assert self._keeper.stdout is not None
+        line = self._keeper.stdout.readline().strip()
+        if not line.isdecimal():
+            self.stop(drain=False)
+            raise ServerError(f"tritonserver could not be started: {self.log.reason()}")
+        return int(line)
+
+
+def _engine_settings(options: ServerOptions) -> dict[str, str]:
+    return {OVERRIDE + name.upper(): str(n) for name, n in options.engine_settings().items()}
