@@ -10,7 +10,7 @@ from llmasos.sampling import SamplingParams
 from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.request import Request, Update
 
-from benchmarks.peers.peer import PeerSettings, Prompt, Recording, peak_resident_bytes
+from benchmarks.peers.peer import KV_CACHE_GIB, PeerSettings, Prompt, Recording, peak_resident_bytes
 
 
 def load(settings: PeerSettings) -> LlmasosEngine:
@@ -22,7 +22,9 @@ class LlmasosEngine:
 
     def __init__(self, settings: PeerSettings) -> None:
         self.details = settings.precisions
-        options = EngineOptions(num_threads=settings.num_threads)
+        options = EngineOptions(
+            num_threads=settings.num_threads, kv_cache_bytes=KV_CACHE_GIB * 2**30
+        )
         self._engine = Engine.load(Path(settings.model), options)
         self._num_requests = 0
 

@@ -15,7 +15,7 @@ import psutil
 from llmasos import SamplingParams, TritonClient
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
 
-from benchmarks.peers.peer import PeerSettings, Prompt, Recording, peak_resident_bytes
+from benchmarks.peers.peer import KV_CACHE_GIB, PeerSettings, Prompt, Recording, peak_resident_bytes
 
 
 def load(settings: PeerSettings) -> LlmasosTriton:
@@ -28,7 +28,11 @@ class LlmasosTriton:
     def __init__(self, settings: PeerSettings) -> None:
         self.details = settings.precisions
         options = ServerOptions(
-            grpc_port=0, http_port=0, metrics_port=0, num_threads=settings.num_threads
+            grpc_port=0,
+            http_port=0,
+            metrics_port=0,
+            num_threads=settings.num_threads,
+            kv_cache_bytes=KV_CACHE_GIB * 2**30,
         )
         self._server = TritonServer(Path(settings.model), options)
         self._server.start()

@@ -9,11 +9,10 @@ import numpy as np
 import openvino
 import openvino_genai
 
-from benchmarks.peers.peer import PeerSettings, Prompt, Recording, peak_resident_bytes
+from benchmarks.peers.peer import KV_CACHE_GIB, PeerSettings, Prompt, Recording, peak_resident_bytes
 
 # GenAI wants an end token even when told to ignore it; any id will do.
 END_TOKEN_ID = 2
-CACHE_GIB = 1
 
 
 def load(settings: PeerSettings) -> OpenVinoGenAi:
@@ -26,7 +25,7 @@ class OpenVinoGenAi:
     def __init__(self, settings: PeerSettings) -> None:
         self.details = settings.precisions
         scheduler = openvino_genai.SchedulerConfig()
-        scheduler.cache_size = CACHE_GIB
+        scheduler.cache_size = KV_CACHE_GIB
         scheduler.max_num_seqs = settings.max_streams
         scheduler.max_num_batched_tokens = settings.max_num_tokens
         scheduler.dynamic_split_fuse = True

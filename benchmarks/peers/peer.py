@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+KV_CACHE_GIB = 1
+"""Room for the KV cache where a peer wants to be told, ample for 32 streams."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerSettings:
