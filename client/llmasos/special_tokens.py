@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, processors
+from tokenizers import AddedToken
 
 NAMED_TOKENS = (
     "bos_token",
@@ -42,6 +42,8 @@ def complete_special_tokens(backend: tokenizers.Tokenizer, config: Mapping[str, 
 
 def _special_tokens(config: Mapping[str, Any]) -> Iterable[Any]:
     yield from (config.get(name) for name in NAMED_TOKENS)
+    others = (name for name in config if name.endswith("_token") and name not in NAMED_TOKENS)
+    yield from (config[name] for name in others if isinstance(config[name], str))
     for name in ("additional_special_tokens", "extra_special_tokens"):
         more = config.get(name) or []
         yield from more.values() if isinstance(more, dict) else more
@@ -50,19 +52,6 @@ def _special_tokens(config: Mapping[str, Any]) -> Iterable[Any]:
 def _added_token(entry: Mapping[str, Any]) -> AddedToken:
     flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
     return AddedToken(entry["content"], **{k: bool(entry[k]) for k in flags if k in entry})
-
-
-def complete_post_processor(backend: tokenizers.Tokenizer, config: Mapping[str, Any]) -> None:
-    """`add_bos_token` and `add_eos_token`, where given, decide what encoding adds."""
-    if "add_bos_token" not in config and "add_eos_token" not in config:
-        return
-    bos = token_content(config.get("bos_token")) if config.get("add_bos_token") else None
-    eos = token_content(config.get("eos_token")) if config.get("add_eos_token") else None
-    ids = {t: i for t in (bos, eos) if t and (i := backend.token_to_id(t)) is not None}
-    parts = [bos if bos in ids else None, "$A", eos if eos in ids else None]
-    backend.post_processor = processors.TemplateProcessing(
-        single=" ".join(part for part in parts if part), special_tokens=list(ids.items())
-    )
 
 
 def token_content(token: Any) -> str | None:

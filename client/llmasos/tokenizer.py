@@ -21,7 +21,6 @@ from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.json_file import read_bytes, read_json_object
 from llmasos.special_tokens import (
     NAMED_TOKENS,
-    complete_post_processor,
     complete_special_tokens,
     token_content,
     token_ids,
@@ -67,7 +66,6 @@ class Tokenizer:
         self._config = config
         self._model_configs = model_configs
         complete_special_tokens(backend, config)
-        complete_post_processor(backend, config)
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = bool(config.get("split_special_tokens"))

@@ -94,12 +94,14 @@ def make_tokenizer_files(file: GGUFFile) -> dict[str, bytes]:
     tokenizer, adds_bos = make(vocabulary)
     tokenizer.add_special_tokens(vocabulary.added(_CONTROL, _UNKNOWN, special=True))
     tokenizer.add_tokens(vocabulary.added(_USER_DEFINED, special=False))
-    config = vocabulary.config(adds_bos=adds_bos)
-    if config["add_bos_token"]:
-        _add_bos(tokenizer, config.get("bos_token"))
+    _add_ends(
+        tokenizer,
+        bos=vocabulary.token("bos") if vocabulary.flag("add_bos_token", default=adds_bos) else None,
+        eos=vocabulary.token("eos") if vocabulary.flag("add_eos_token", default=False) else None,
+    )
     return {
         "tokenizer.json": tokenizer.to_str().encode(),
-        "tokenizer_config.json": json.dumps(config, indent=2).encode(),
+        "tokenizer_config.json": json.dumps(vocabulary.config(), indent=2).encode(),
         "generation_config.json": json.dumps(vocabulary.generation_config(), indent=2).encode(),
     }
 
@@ -169,11 +171,13 @@ def _bpe(vocabulary: Vocabulary, merges: list[tuple[str, str]], **options: Any) 
         raise vocabulary.refuse("merges", str(error), "every part of a merge is a token") from error
 
 
-def _add_bos(tokenizer: Tokenizer, bos: str | None) -> None:
-    index = None if bos is None else tokenizer.token_to_id(bos)
-    if bos is not None and index is not None:
+def _add_ends(tokenizer: Tokenizer, *, bos: str | None, eos: str | None) -> None:
+    """What encoding puts before and after a text, in place of what it did."""
+    ids = {t: i for t in (bos, eos) if t and (i := tokenizer.token_to_id(t)) is not None}
+    if ids:
+        parts = [bos if bos in ids else "", "$A", eos if eos in ids else ""]
         tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, index)]
+            single=" ".join(part for part in parts if part), special_tokens=list(ids.items())
         )
 
 

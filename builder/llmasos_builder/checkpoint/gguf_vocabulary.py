@@ -56,15 +56,13 @@ class Vocabulary:
     def ids(self) -> dict[str, int]:
         return {token: index for index, token in enumerate(self.tokens)}
 
-    def config(self, *, adds_bos: bool) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
         named = {f"{ours}_token": self.token(theirs) for ours, theirs in names.items()}
         template = self._file.metadata.get("tokenizer.chat_template")
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",
             **{name: token for name, token in named.items() if token is not None},
-            "add_bos_token": self.flag("add_bos_token", default=adds_bos),
-            "add_eos_token": self.flag("add_eos_token", default=False),
             "clean_up_tokenization_spaces": False,
             **({"chat_template": template} if isinstance(template, str) else {}),
         }
