@@ -55,7 +55,11 @@ class ChatTemplate:
         with self._environment.budget():
             try:
                 return self._template.render(
-                    messages=checked, add_generation_prompt=add_generation_prompt, **self._tokens
+                    messages=checked,
+                    add_generation_prompt=add_generation_prompt,
+                    tools=None,  # templates ask for these two, also with `is not none`
+                    documents=None,
+                    **self._tokens,
                 )
             except (
                 jinja2.TemplateError,

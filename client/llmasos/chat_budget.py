@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jinja2.exceptions import SecurityError
 
 MAX_STEPS = 200_000
 MAX_CHARACTERS = 256 << 20
+_ELEMENT = 64
 
 
 class Budget:
@@ -24,3 +27,10 @@ class Budget:
         self._characters -= count
         if self._characters < 0:
             raise SecurityError(f"it made more than {MAX_CHARACTERS} characters")
+
+
+def size_of(value: Any) -> int:
+    """In characters; an element of a list takes as much memory as some dozens."""
+    if isinstance(value, str):
+        return len(value)
+    return _ELEMENT * len(value) if isinstance(value, list | tuple) else 0

@@ -25,7 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from llmasos.chat_budget import Budget
+from llmasos.chat_budget import Budget, size_of
 
 MAX_NUMBER = 1_000_000
 _MAX_BITS = 64
@@ -63,7 +63,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         """Compile a template that sees these variables beside Jinja's own."""
         plain: dict[str, Any] = {
             "namespace": _PlainNamespace,
-            "dict": lambda *a, **k: dict(*a, **k),
+            "dict": _make_dict,
         }
         return self.from_string(source, globals=plain | variables)
 
@@ -164,6 +164,11 @@ def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
+def _make_dict(*args: Any, **kwargs: Any) -> dict[Any, Any]:
+    """In place of the class itself, whose attributes a template has no business with."""
+    return dict(*args, **kwargs)
+
+
 def _step(value: Any) -> Any:
     _budget.get().take_step()
     return value
@@ -181,8 +186,7 @@ def _concat(parts: list[Any]) -> str:
 
 
 def _measured(value: Any) -> Any:
-    if isinstance(value, str | list | tuple):
-        _budget.get().take_characters(len(value))
+    _budget.get().take_characters(size_of(value))
     return value
 
 
@@ -194,8 +198,8 @@ def _argument(value: Any) -> Any:
 
 def _check_product(operator: str, left: Any, right: Any) -> None:
     for value, times in ((left, right), (right, left)):
-        if isinstance(value, str | list | tuple) and isinstance(times, int):
-            _budget.get().take_characters(len(value) * max(times, 0))
+        if isinstance(times, int):
+            _budget.get().take_characters(size_of(value) * max(times, 0))
     if isinstance(left, int) and isinstance(right, int):
         bits = abs(left).bit_length() * abs(right) if operator == "**" else left.bit_length()
         if bits > _MAX_BITS:
