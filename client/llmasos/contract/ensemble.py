@@ -7,6 +7,9 @@ from dataclasses import replace
 from llmasos.contract.engine import FINISH_OUTPUTS, UNMADE_OUTPUTS, USAGE_OUTPUTS
 from llmasos.contract.tensor import DataType, Scalar, Support, Tensor
 
+OUTPUTS_PARAMETER = "outputs"
+"""Request parameter: the outputs that the client listed, joined by commas."""
+
 _BOOL, _INT32, _UINT64 = DataType.BOOL, DataType.INT32, DataType.UINT64
 _FP16, _FP32, _STRING = DataType.FP16, DataType.FP32, DataType.STRING
 
@@ -138,9 +141,7 @@ TOKENIZER_OUTPUTS = (
 )
 
 DETOKENIZER_INPUTS = (
-    Tensor(name="output_ids", type=_INT32, dims=(-1, -1), ragged=True, support=Support.INTERNAL),
-    Tensor(name="context_ids", type=_INT32, dims=(-1,), ragged=True, support=Support.INTERNAL),
-    Tensor(name="text_span", type=_INT32, dims=(2,), support=Support.INTERNAL),
+    Tensor(name="text_piece", type=_INT32, dims=(-1,), ragged=True, support=Support.INTERNAL),
 )
 
 DETOKENIZER_OUTPUTS = (

@@ -98,6 +98,9 @@ def _request(model: str, request_id: str, fields: Fields) -> Any:
     if model != _ENGINE:
         for name in OUTPUTS:
             request.outputs.add(name=name)
+        # Ensembles do not pass the list of outputs on to their steps, but parameters they do:
+        # so the engine knows what it need not send with each token.
+        request.parameters["outputs"].string_param = ",".join(OUTPUTS)
     return request
 
 

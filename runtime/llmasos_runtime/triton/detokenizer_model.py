@@ -20,7 +20,7 @@ class Decoder(Protocol):
 
 
 class DetokenizerModel:
-    """text_output = decode(context_ids + output_ids)[begin:end] of text_span."""
+    """text_piece holds begin, end and token ids; text_output is decode(ids)[begin:end]."""
 
     def __init__(self, backend: Backend, tokenizer: Decoder) -> None:
         self._backend = backend
@@ -31,13 +31,9 @@ class DetokenizerModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: BackendRequest) -> object:
-        arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        begin, end = arrays["text_span"].reshape(-1).tolist()
-        text = ""
-        if begin < end:
-            ids: list[int] = arrays["context_ids"].reshape(-1).tolist()
-            ids += arrays["output_ids"].reshape(-1).tolist()
-            text = self._tokenizer.decode(ids)[begin:end]
+        (piece,) = request.inputs()
+        begin, end, *ids = piece.as_numpy()[0].tolist()
+        text = self._tokenizer.decode(ids)[begin:end] if begin < end else ""
         # A lone surrogate cannot be UTF-8; a decoder that makes one has nothing better to say.
         output = np.array([[text.encode("utf-8", "replace")]], np.object_)
         tensor = self._backend.Tensor("text_output", output)

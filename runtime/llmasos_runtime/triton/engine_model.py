@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from llmasos.contract.ensemble import DETOKENIZER_INPUTS, OUTPUTS_PARAMETER
 from llmasos.errors import InvalidRequestError, LLMasOSError
 
 from llmasos_runtime.request import Request, Update
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from llmasos.plan import EnginePlan
     from llmasos.tokenizer import Tokenizer
 
+_BETWEEN_MODELS = {tensor.name for tensor in DETOKENIZER_INPUTS}
 _log = logging.getLogger(__name__)
 
 
@@ -116,7 +119,7 @@ class EngineModel:
             self._backend,
             self._tensors,
             sender,
-            requested=tuple(request.requested_output_names()),
+            requested=_requested_outputs(request),
             streams=wanted.streams,
         )
         running = _Running(
@@ -154,3 +157,17 @@ class EngineModel:
             for request_id, running in list(self._running.items()):
                 if now >= running.ends_at or running.reply.is_cancelled():
                     self._engine.cancel(request_id)
+
+
+def _requested_outputs(request: BackendRequest) -> tuple[str, ...]:
+    """What the client asks for: an ensemble asks for all that it maps, whatever its client does.
+
+    A client that lists its outputs can say so again in the request parameter `outputs`,
+    which ensembles pass on: then only those are sent.
+    """
+    requested = tuple(request.requested_output_names())
+    listed = json.loads(request.parameters() or "{}").get(OUTPUTS_PARAMETER)
+    if not isinstance(listed, str):
+        return requested
+    wanted = {*listed.split(","), *_BETWEEN_MODELS}
+    return tuple(name for name in requested if name in wanted)

@@ -25,7 +25,6 @@ _NUMPY: dict[DataType, Any] = {
     DataType.INT64: np.int64,
     DataType.FP32: np.float32,
 }
-_ALWAYS = frozenset({"output_ids", "sequence_length", "context_ids", "text_span"})
 
 
 class OutputTensors:
@@ -52,13 +51,12 @@ def _nothing(tensor: Tensor) -> NDArray[Any]:
 
 
 def _values(update: Update) -> dict[str, NDArray[Any]]:
+    """What an update says; only the last has usage and reasons."""
     values: dict[str, NDArray[Any]] = {
         "output_ids": _ints([update.token_ids]),
         "sequence_length": _ints(len(update.token_ids)),
-        "text_span": _ints(update.text_span),
+        "text_piece": _ints((*update.text_span, *update.context_ids, *update.token_ids)),
     }
-    if update.context_ids:
-        values["context_ids"] = _ints(update.context_ids)
     if update.usage is not None:
         values["num_input_tokens"] = _ints(update.usage.num_prompt_tokens)
         values["num_output_tokens"] = _ints(update.usage.num_output_tokens)
