@@ -8,16 +8,14 @@ read. `llama` is SentencePiece's BPE: pieces with scores, and bytes for what has
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmasos.errors import CheckpointError
 from tokenizers import (
     Regex,
     Tokenizer,
     decoders,
-    models,
     normalizers,
     pre_tokenizers,
     processors,
@@ -25,6 +23,7 @@ from tokenizers import (
 
 from llmasos_builder.checkpoint.gguf_file import GGUFFile
 from llmasos_builder.checkpoint.gguf_vocabulary import Vocabulary
+from llmasos_builder.checkpoint.merges import make_bpe
 
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
@@ -87,9 +86,8 @@ def make_tokenizer_files(file: GGUFFile) -> dict[str, bytes]:
     vocabulary = Vocabulary(file)
     make = _MAKERS.get(vocabulary.text("model"))
     if make is None:
-        raise CheckpointError(
-            f"{file.path} has the tokenizer {vocabulary.text('model')!r}, "
-            f"{' and '.join(sorted(_MAKERS))} are read"
+        raise vocabulary.refusal(
+            "model", f"is {vocabulary.text('model')!r}; known are {', '.join(sorted(_MAKERS))}"
         )
     tokenizer, adds_bos = make(vocabulary)
     tokenizer.add_special_tokens(vocabulary.added(_CONTROL, _UNKNOWN, special=True))
@@ -110,8 +108,8 @@ def _byte_level(vocabulary: Vocabulary) -> tuple[Tokenizer, bool]:
     name = vocabulary.text("pre", "default")
     cut = CUTS.get(name)
     if cut is None:
-        raise vocabulary.refuse("pre", name, f"{', '.join(sorted(CUTS))} are")
-    merges = [_pair(merge, vocabulary) for merge in vocabulary.array("merges", str)]
+        raise vocabulary.refusal("pre", f"is {name!r}; known are {', '.join(sorted(CUTS))}")
+    merges = vocabulary.array("merges", str)
     tokenizer = _bpe(vocabulary, merges, ignore_merges=cut.whole_words)
     if cut.composes:
         tokenizer.normalizer = normalizers.NFC()
@@ -119,13 +117,6 @@ def _byte_level(vocabulary: Vocabulary) -> tuple[Tokenizer, bool]:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     return tokenizer, cut.adds_bos
-
-
-def _pair(merge: str, vocabulary: Vocabulary) -> tuple[str, str]:
-    left, space, right = merge.partition(" ")
-    if not space:
-        raise vocabulary.refuse("merges", merge, "a merge is two tokens with a space between")
-    return left, right
 
 
 def _sentencepiece(vocabulary: Vocabulary) -> tuple[Tokenizer, bool]:
@@ -152,7 +143,7 @@ def _merges_by_score(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     is every way to cut a piece into two pieces, best wholes first."""
     tokens, scores = vocabulary.tokens, vocabulary.array("scores", float)
     if len(scores) != len(tokens):
-        raise vocabulary.refuse("scores", f"{len(scores)} scores", f"{len(tokens)} tokens are")
+        raise vocabulary.refusal("scores", f"has {len(scores)} entries for {len(tokens)} tokens")
     ids = vocabulary.ids()
     merges = [
         (score, token[:cut], token[cut:])
@@ -164,11 +155,11 @@ def _merges_by_score(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     return [(left, right) for _, left, right in merges]
 
 
-def _bpe(vocabulary: Vocabulary, merges: list[tuple[str, str]], **options: Any) -> Tokenizer:
+def _bpe(vocabulary: Vocabulary, merges: Iterable[Any], **options: Any) -> Tokenizer:
     try:
-        return Tokenizer(models.BPE(vocab=vocabulary.ids(), merges=merges, **options))
+        return Tokenizer(make_bpe(vocabulary.ids(), merges, **options))
     except ValueError as error:
-        raise vocabulary.refuse("merges", str(error), "every part of a merge is a token") from error
+        raise vocabulary.refusal("merges", f"and tokens do not fit: {error}") from error
 
 
 def _add_ends(tokenizer: Tokenizer, *, bos: str | None, eos: str | None) -> None:

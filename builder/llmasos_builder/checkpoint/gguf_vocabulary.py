@@ -19,10 +19,7 @@ class Vocabulary:
         count = len(self.tokens)
         self._types: list[int] = self.array("token_type", int) if self.has("token_type") else []
         if len(self._types) not in {0, count}:
-            raise CheckpointError(
-                f"{file.path}: tokenizer.ggml.token_type has {len(self._types)} entries, "
-                f"{count} tokens"
-            )
+            raise self.refusal("token_type", f"has {len(self._types)} entries for {count} tokens")
 
     def has(self, key: str) -> bool:
         return f"tokenizer.ggml.{key}" in self._file.metadata
@@ -33,9 +30,7 @@ class Vocabulary:
     def array(self, key: str, kind: type) -> list[Any]:
         values = self._get(key, list, None)
         if not all(isinstance(value, kind) for value in values):
-            raise CheckpointError(
-                f"{self._file.path}: tokenizer.ggml.{key} must hold {kind.__name__} alone"
-            )
+            raise self.refusal(key, f"must hold {kind.__name__} alone")
         return list(values)
 
     def flag(self, key: str, *, default: bool) -> bool:
@@ -77,14 +72,13 @@ class Vocabulary:
             "eos_token_id": sorted(ends),
         }
 
-    def refuse(self, key: str, value: str, known: str) -> CheckpointError:
-        return CheckpointError(
-            f"{self._file.path}: tokenizer.ggml.{key} is {value!r}, which is not known; {known}"
-        )
+    def refusal(self, key: str, problem: str) -> CheckpointError:
+        """The error to raise about one key."""
+        return CheckpointError(f"{self._file.path}: tokenizer.ggml.{key} {problem}")
 
     def _get(self, key: str, kind: type, default: Any) -> Any:
         value = self._file.metadata.get(f"tokenizer.ggml.{key}", default)
         if not isinstance(value, kind):
             problem = "is missing" if value is None else f"must be {kind.__name__}, got {value!r}"
-            raise CheckpointError(f"{self._file.path}: tokenizer.ggml.{key} {problem}")
+            raise self.refusal(key, problem)
         return value

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from llmasos.errors import CheckpointError
 from llmasos.json_file import parse_json_object, read_bytes
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processors
+
+from llmasos_builder.checkpoint.merges import make_bpe
 
 TOKENIZER_FILE = "tokenizer.json"
 _KEPT = ("tokenizer_config.json", "generation_config.json", "chat_template.jinja")
@@ -47,11 +49,11 @@ def _tokenizer_json(directory: Path) -> bytes:
 def _byte_level_bpe(vocab_path: Path, merges_path: Path) -> Tokenizer:
     """GPT-2's tokenizer, from the two files that it was published in."""
     vocab = parse_json_object(read_bytes(vocab_path), name=str(vocab_path))
-    lines = read_bytes(merges_path).decode(errors="replace").split("\n")
-    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    lines = read_bytes(merges_path).decode(errors="replace").splitlines()
+    merges = [line for line in lines if line and not line.startswith("#version")]
     try:
-        tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[(a, b) for a, b in merges]))
-    except (TypeError, ValueError) as error:
+        tokenizer = Tokenizer(make_bpe(vocab, merges))
+    except ValueError as error:
         raise CheckpointError(f"{vocab_path} and {merges_path} do not fit: {error}") from error
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
