@@ -13,7 +13,7 @@ from pathlib import Path
 
 from llmasos import __version__
 from llmasos.cache import engines_dir
-from llmasos.plan import PLAN_FILE, PLAN_VERSION, EnginePlan, Precision
+from llmasos.plan import PLAN_FILE, PLAN_VERSION, Precision
 from llmasos.progress import show_progress
 
 PLAN_IN_REPOSITORY = Path("engine", "1", "plan")
@@ -55,13 +55,13 @@ def find_repository(
 
 def _build(
     model: Path | str, repository: Path, *, precision: Precision, revision: str | None
-) -> EnginePlan:
+) -> None:
     # The builder brings the compiler along, which a built model does without.
     from llmasos_builder.build import BuildOptions, build  # noqa: PLC0415
 
     options = BuildOptions(precision=precision, revision=revision)
     with show_progress() as progress:
-        return build(model, repository, options, progress)
+        build(model, repository, options, progress)
 
 
 def _name(model: str, *, precision: Precision, revision: str | None) -> str:

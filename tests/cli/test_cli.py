@@ -12,8 +12,8 @@ from typing import get_args
 
 import pytest
 from fake_triton import PIECES, fake_grpc, fake_http
-from llmasos.cli.options import PRECISIONS
-from llmasos.plan import Precision
+from llmasos.cli.options import KV_CACHE_PRECISIONS, PRECISIONS
+from llmasos.plan import KVCachePrecision, Precision
 
 TEXT = "".join(PIECES)
 
@@ -125,3 +125,4 @@ def test_a_server_that_breaks_in_mid_answer_is_exit_code_1() -> None:
 
 def test_the_command_line_knows_every_precision() -> None:
     assert get_args(Precision) == PRECISIONS
+    assert get_args(KVCachePrecision) == KV_CACHE_PRECISIONS

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmasos.cli.options import PrecisionOption, Revision
+from llmasos.cli.options import KVCachePrecisionOption, PrecisionOption, Revision
 
 
 def build(
@@ -18,11 +18,30 @@ def build(
             show_default=False,
         ),
     ],
+    *,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Directory to write; it must not exist yet."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Directory to write; only an empty one or an older build is replaced.",
+        ),
     ],
     precision: PrecisionOption = "int8",
+    kv_cache_precision: KVCachePrecisionOption = None,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic", help="Answers do not depend on what shares a step; slower."
+        ),
+    ] = False,
+    max_seq_len: Annotated[
+        int | None,
+        typer.Option(help="Tokens of one prompt and its answer.", show_default=False),
+    ] = None,
+    max_batch_size: Annotated[int, typer.Option(help="Sequences in one step.")] = 64,
+    max_num_tokens: Annotated[int, typer.Option(help="Tokens in one step.")] = 2048,
+    name: Annotated[str | None, typer.Option(help="Of the engine.", show_default=False)] = None,
     revision: Revision = None,
 ) -> None:
     """Compile a checkpoint into a Triton model repository that is ready to serve."""
@@ -31,7 +50,16 @@ def build(
 
     from llmasos.progress import show_progress
 
-    options = BuildOptions(precision=precision, revision=revision)
+    options = BuildOptions(
+        precision=precision,
+        kv_cache_precision=kv_cache_precision,
+        deterministic=deterministic,
+        max_seq_len=max_seq_len,
+        max_batch_size=max_batch_size,
+        max_num_tokens=max_num_tokens,
+        name=name,
+        revision=revision,
+    )
     with show_progress() as progress:
         repository = build_repository(checkpoint, output, options, progress)
     typer.echo(f"{repository} is ready: llmasos serve {repository}")

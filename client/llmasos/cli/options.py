@@ -10,17 +10,27 @@ from llmasos.sampling import SamplingParams
 
 # The plan's module takes a tenth of a second to import, so that its names stand here again.
 if TYPE_CHECKING:
-    from llmasos.plan import Precision
+    from llmasos.plan import KVCachePrecision, Precision
 else:
-    Precision = str
+    KVCachePrecision = Precision = str
 
 DEFAULTS = SamplingParams()
 PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
+KV_CACHE_PRECISIONS: tuple[KVCachePrecision, ...] = ("f32", "bf16", "u8")
 
 
 def _known_precision(name: str) -> str:
-    if name not in PRECISIONS:
-        raise typer.BadParameter(f"must be one of {', '.join(PRECISIONS)}, got {name}")
+    return _one_of(name, PRECISIONS)
+
+
+def _known_kv_cache_precision(name: str | None) -> str | None:
+    return None if name is None else _one_of(name, KV_CACHE_PRECISIONS)
+
+
+def _one_of(name: str, known: tuple[str, ...]) -> str:
+    """The name; a usage error lists the names there are."""
+    if name not in known:
+        raise typer.BadParameter(f"must be one of {', '.join(known)}, got {name}")
     return name
 
 
@@ -40,6 +50,16 @@ PrecisionOption = Annotated[
         "-p",
         help=f"Of the weights: {', '.join(PRECISIONS)}.",
         callback=_known_precision,
+    ),
+]
+KVCachePrecisionOption = Annotated[
+    KVCachePrecision | None,
+    typer.Option(
+        "--kv-cache-precision",
+        help=f"Of keys and values: {', '.join(KV_CACHE_PRECISIONS)}. "
+        "By default u8 for int8, else that of the weights.",
+        callback=_known_kv_cache_precision,
+        show_default=False,
     ),
 ]
 Revision = Annotated[
