@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
@@ -20,6 +21,7 @@ class TritonPythonModel:
             load_engine(arguments),
             check_period_s=(arguments.integer("cancellation_check_period_ms") or 200) / 1e3,
             default_deadline_s=(arguments.integer("default_deadline_ms") or 600_000) / 1e3,
+            die=lambda: os._exit(1),
         )
 
     def execute(self, requests: list[Any]) -> None:

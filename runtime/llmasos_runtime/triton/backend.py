@@ -6,7 +6,7 @@ argument, and tests give them another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -30,24 +30,17 @@ class ResponseSender(Protocol):
 class BackendRequest(Protocol):
     def inputs(self) -> Sequence[BackendTensor]: ...
     def request_id(self) -> str: ...
-    def parameters(self) -> str: ...
+    def parameters(self) -> str: ...  # a JSON object, or nothing
     def requested_output_names(self) -> Sequence[str]: ...
     def get_response_sender(self) -> ResponseSender: ...
 
 
-class ErrorClass(Protocol):
-    INVALID_ARG: Any
-    UNAVAILABLE: Any
-    INTERNAL: Any
-
-    def __call__(self, message: str, code: Any) -> object: ...
-
-
 class Backend(Protocol):
-    Tensor: Callable[[str, NDArray[Any]], object]
-    InferenceResponse: Callable[..., object]
-    TritonError: ErrorClass
-    TritonModelException: type[Exception]
+    """The module; its classes come from C++ without types."""
+
+    Tensor: Any
+    InferenceResponse: Any
+    TritonError: Any
 
 
 def error_response(backend: Backend, error: LLMasOSError) -> object:

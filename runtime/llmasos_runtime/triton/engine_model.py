@@ -8,11 +8,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from llmasos.contract.ensemble import DETOKENIZER_INPUTS, OUTPUTS_PARAMETER
-from llmasos.errors import InvalidRequestError, LLMasOSError
+from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
+from llmasos.outputs import FinishReason
 
 from llmasos_runtime.request import Request, Update
 from llmasos_runtime.triton.backend import (
@@ -29,6 +30,9 @@ from llmasos_runtime.triton.reply import OutputTensors, Reply
 if TYPE_CHECKING:
     from llmasos.plan import EnginePlan
     from llmasos.tokenizer import Tokenizer
+
+DEADLINE = "deadline_ms"
+"""The stop_reason of a request that took too long."""
 
 _BETWEEN_MODELS = {tensor.name for tensor in DETOKENIZER_INPUTS}
 _log = logging.getLogger(__name__)
@@ -53,6 +57,7 @@ class _Running:
     client_id: str
     reply: Reply
     ends_at: float
+    is_late: bool = False
 
 
 class EngineModel:
@@ -69,14 +74,18 @@ class EngineModel:
         *,
         check_period_s: float,
         default_deadline_s: float,
+        die: Callable[[], object],
     ) -> None:
+        """die: ends this process; a server whose engine has stopped must not look healthy."""
         self._backend = backend
         self._engine = engine
         self._check_period_s = check_period_s
         self._default_deadline_s = default_deadline_s
+        self._die = die
         self._tensors = OutputTensors(backend)
         self._numbers = itertools.count()
         self._running: dict[str, _Running] = {}
+        self._has_stopped = False
         self._closed = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="cancellation", daemon=True)
         self._watcher.start()
@@ -134,15 +143,24 @@ class EngineModel:
         self._running[request.request_id] = running
         try:
             self._engine.submit(request, self._on_update)
-        except LLMasOSError:
+        except LLMasOSError as error:
             del self._running[request.request_id]
+            self._has_stopped = self._has_stopped or isinstance(error, EngineStoppedError)
             raise
 
     def _on_update(self, update: Update) -> None:
         running = self._running[update.request_id]
         if update.is_final:
             del self._running[update.request_id]
-        running.reply.update(update)
+            if running.is_late and update.finish_reason is FinishReason.ABORT:
+                update = replace(update, stop_reason=DEADLINE)
+        try:
+            running.reply.update(update)
+        except Exception:  # noqa: BLE001 - one client's trouble must not stop the engine's thread
+            _log.exception("a response could not be sent")
+            self._engine.cancel(update.request_id)
+        if isinstance(update.error, EngineStoppedError):
+            self._has_stopped = True
 
     def _stop(self, client_id: str) -> None:
         if not client_id:
@@ -155,8 +173,12 @@ class EngineModel:
         while not self._closed.wait(self._check_period_s):
             now = time.monotonic()
             for request_id, running in list(self._running.items()):
-                if now >= running.ends_at or running.reply.is_cancelled():
+                running.is_late = now >= running.ends_at
+                if running.is_late or running.reply.is_cancelled():
                     self._engine.cancel(request_id)
+            if self._has_stopped and not self._closed.is_set():
+                _log.critical("the engine has stopped; ending its process")
+                self._die()
 
 
 def _requested_outputs(request: BackendRequest) -> tuple[str, ...]:

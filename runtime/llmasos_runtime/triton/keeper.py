@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
-_SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")
 _GRACE_S = 2.0
 
 
@@ -73,7 +73,7 @@ def _kill_group(server: subprocess.Popen[bytes]) -> None:
 
 
 def _clean(run_dir: Path, shm_prefix: str) -> None:
-    for region in _SHARED_MEMORY.glob(f"{shm_prefix}*"):
+    for region in SHARED_MEMORY.glob(f"{shm_prefix}*"):
         region.unlink(missing_ok=True)
     shutil.rmtree(run_dir, ignore_errors=True)
 

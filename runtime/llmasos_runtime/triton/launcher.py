@@ -18,37 +18,50 @@ __all__ = ["ServerOptions", "TritonServer", "serve"]
 
 
 def serve(repository: Path | str, options: ServerOptions | None = None) -> int:
-    """Serve until SIGINT or SIGTERM; the exit status is 0 then, and 1 when the server died."""
-    options = options or ServerOptions()
+    """Serve until SIGINT or SIGTERM; the exit status is 0 then, and 1 when the server died.
+
+    Raises PlanError or ServerError for what is wrong before anything is started.
+    """
     stopping = threading.Event()
+    is_ready = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's form
         stopping.set()
+        if not is_ready.is_set():
+            raise KeyboardInterrupt  # loading is not waited for
 
     previous = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return _serve_until(stopping, repository, options)
+        while _serve_once(repository, options or ServerOptions(), stopping, is_ready):
+            _say("starting again")
+            is_ready.clear()
+        return 0 if stopping.is_set() else 1
+    except KeyboardInterrupt:
+        return 0
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _serve_until(stopping: threading.Event, repository: Path | str, options: ServerOptions) -> int:
-    while True:
-        started = time.monotonic()
-        server = TritonServer(repository, options, progress=_Stages())
+def _serve_once(
+    repository: Path | str,
+    options: ServerOptions,
+    stopping: threading.Event,
+    is_ready: threading.Event,
+) -> bool:
+    """Start one server and wait for its end; whether another shall be started."""
+    started = time.monotonic()
+    with TritonServer(repository, options, progress=_Stages()) as server:
+        is_ready.set()
+        _say(f"ready in {time.monotonic() - started:.1f} s: {server.grpc_url}")
+        _say(f"HTTP {server.http_url}, metrics {server.metrics_url}; Ctrl-C stops it")
         try:
-            with server:
-                _say(f"ready in {time.monotonic() - started:.1f} s: {server.grpc_url}")
-                _say(f"HTTP {server.http_url}, metrics {server.metrics_url}; Ctrl-C stops it")
-                server.wait(stopping)
-                _say("stopping")
-            return 0
+            server.wait(stopping)
         except ServerError as error:
-            _say(f"error: {error}")
-            if not options.restart or server.failure is None:
-                return 1
-            _say("starting again")
+            _say(f"{server.log_tail()}\nerror: {error}")
+            return options.restart
+        _say("stopping")
+    return False
 
 
 class _Stages:

@@ -8,9 +8,7 @@ from dataclasses import replace
 
 from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.triton.model_arguments import ModelArguments
-
-OVERRIDE = "LLMASOS_ENGINE_"
-"""Environment variables that replace a parameter, e.g. LLMASOS_ENGINE_NUM_THREADS."""
+from llmasos_runtime.triton.options import OVERRIDE
 
 _NAMES = ("num_threads", "kv_cache_bytes", "max_batch_size", "max_num_tokens", "max_queue_size")
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from llmasos.errors import ServerError
 
+OVERRIDE = "LLMASOS_ENGINE_"
+"""Begins the environment variables that replace a parameter of the model `engine`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
@@ -47,11 +50,15 @@ class ServerOptions:
             if value is not None and value < 1:
                 raise ServerError(f"{name} must be at least 1, got {value}")
 
-    def engine_settings(self) -> dict[str, int]:
-        """What replaces the repository's parameters of the engine."""
+    def engine_environment(self) -> dict[str, str]:
+        """Environment variables that replace the repository's parameters of the engine."""
         values = {
             "num_threads": self.num_threads,
             "kv_cache_bytes": self.kv_cache_bytes,
             "max_queue_size": self.max_queue_size,
         }
-        return {name: value for name, value in values.items() if value is not None}
+        return {
+            OVERRIDE + name.upper(): str(value)
+            for name, value in values.items()
+            if value is not None
+        }

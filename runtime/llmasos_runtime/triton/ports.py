@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from llmasos.errors import ServerError
@@ -24,11 +25,11 @@ class Ports:
             "http_port": options.http_port,
             "metrics_port": options.metrics_port,
         }
-        # All are held until all are known, so that no two of them are one.
-        held = [_bind(options.host, port, name) for name, port in wanted.items()]
-        grpc, http, metrics = (int(one.getsockname()[1]) for one in held)
-        for one in held:
-            one.close()
+        with ExitStack() as held:  # all, until all are known, so that no two of them are one
+            grpc, http, metrics = (
+                held.enter_context(_bind(options.host, port, name)).getsockname()[1]
+                for name, port in wanted.items()
+            )
         return cls(grpc=grpc, http=http, metrics=metrics)
 
 

@@ -39,6 +39,7 @@ class TritonServer:
     ) -> None:
         self._repository = Path(repository).resolve()
         self._options = options or ServerOptions()
+        self._address = _address_for_clients(self._options.host)
         self._progress = progress
         self._process: ServerProcess | None = None
         self._watcher: threading.Thread | None = None
@@ -48,17 +49,21 @@ class TritonServer:
     @property
     def grpc_url(self) -> str:
         """grpc://host:port."""
-        return f"grpc://{self._options.host}:{self._running().ports.grpc}"
+        return f"grpc://{self._address}:{self._running().ports.grpc}"
 
     @property
     def http_url(self) -> str:
         """http://host:port."""
-        return f"http://{self._options.host}:{self._running().ports.http}"
+        return f"http://{self._address}:{self._running().ports.http}"
 
     @property
     def metrics_url(self) -> str:
         """The page that Prometheus reads."""
-        return f"http://{self._options.host}:{self._running().ports.metrics}/metrics"
+        return f"http://{self._address}:{self._running().ports.metrics}/metrics"
+
+    def log_tail(self) -> str:
+        """The last lines that the server wrote."""
+        return self._running().log.tail()
 
     @property
     def pid(self) -> int:
@@ -161,6 +166,12 @@ class TritonServer:
 def ask_for_a_token(client: TritonClient) -> None:
     """The canary: one token through all models; raises LLMasOSError when there is none."""
     client.generate_text("a", max_tokens=1)
+
+
+def _address_for_clients(host: str) -> str:
+    """Where clients on this machine find a server that listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
 
 
 def _check_repository(repository: Path) -> None:

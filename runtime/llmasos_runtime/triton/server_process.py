@@ -10,12 +10,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 from llmasos.errors import ServerError
 
 from llmasos_runtime.triton import keeper
 from llmasos_runtime.triton.command import server_command
 from llmasos_runtime.triton.installation import find_installation
-from llmasos_runtime.triton.load_engine import OVERRIDE
 from llmasos_runtime.triton.options import ServerOptions
 from llmasos_runtime.triton.ports import Ports
 from llmasos_runtime.triton.server_log import ServerLog
@@ -42,6 +42,7 @@ class ServerProcess:
             shutil.rmtree(run_dir)
             raise
         self.log = ServerLog(log_file)
+        _remove_leftovers()
         shm_prefix = f"{_SHM_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}-"
         command = server_command(installation, repository, options, self.ports, shm_prefix)
         guard = [sys.executable, "-I", "-S", str(keeper.__file__)]
@@ -51,7 +52,7 @@ class ServerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **installation.environment, **_engine_settings(options)},
+                env={**os.environ, **installation.environment, **options.engine_environment()},
                 start_new_session=True,
                 text=True,
             )
@@ -83,5 +84,9 @@ class ServerProcess:
         return int(line)
 
 
-def _engine_settings(options: ServerOptions) -> dict[str, str]:
-    return {OVERRIDE + name.upper(): str(n) for name, n in options.engine_settings().items()}
+def _remove_leftovers() -> None:
+    """Remove shared memory of servers whose launcher and keeper were both killed."""
+    for region in keeper.SHARED_MEMORY.glob(f"{_SHM_PREFIX}-*"):
+        pid = region.name.split("-")[1]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            region.unlink(missing_ok=True)

@@ -1,0 +1,251 @@
+"""The engine model between Triton's requests and an engine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_backend import FakeBackend, FakeError, FakeRequest, FakeSender, tensor
+from llmasos.errors import EngineStoppedError, QueueFullError
+from llmasos.outputs import FinishReason, Usage
+from llmasos_runtime.request import Request, Update
+from llmasos_runtime.triton.engine_model import EngineModel
+
+Sink = Callable[[Update], None]
+
+
+@dataclass
+class HeldEngine:
+    """Accepts requests; the test says what becomes of them."""
+
+    plan: Any = field(default_factory=lambda: SimpleNamespace(eos_token_ids=(2,)))
+    tokenizer: Any = field(default_factory=lambda: SimpleNamespace(decode=str))
+    sinks: dict[str, Sink] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    refuses: Exception | None = None
+    closed: bool = False
+
+    def submit(self, request: Request, sink: Sink) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.requests.append(request)
+        self.sinks[request.request_id] = sink
+
+    def cancel(self, request_id: str) -> bool:
+        sink = self.sinks.pop(request_id, None)
+        if sink is not None:
+            sink(Update(request_id=request_id, finish_reason=FinishReason.ABORT, usage=usage(1)))
+            self.cancelled.set()
+        return sink is not None
+
+    def close(self) -> None:
+        self.closed = True
+
+    def emit(self, number: int = 0, **fields: Any) -> None:
+        request_id = self.requests[number].request_id
+        self.sinks[request_id](Update(request_id=request_id, **fields))
+
+
+def usage(num_output_tokens: int) -> Usage:
+    return Usage(num_prompt_tokens=3, num_output_tokens=num_output_tokens)
+
+
+@pytest.fixture
+def engine() -> HeldEngine:
+    return HeldEngine()
+
+
+@pytest.fixture
+def died() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def model(engine: HeldEngine, died: threading.Event) -> Iterator[EngineModel]:
+    model = EngineModel(
+        FakeBackend, engine, check_period_s=0.01, default_deadline_s=60.0, die=died.set
+    )
+    yield model
+    model.close()
+
+
+def ask(
+    model: EngineModel,
+    *,
+    request_id: str = "",
+    outputs: tuple[str, ...] = ("output_ids", "text_piece", "finish_reason", "num_output_tokens"),
+    parameters: dict[str, object] | None = None,
+    **inputs: Any,
+) -> FakeSender:
+    values = {"input_ids": [5, 6, 7], "input_lengths": 3, "request_output_len": 4, **inputs}
+    request = FakeRequest(
+        {name: tensor(value) for name, value in values.items()},
+        request_id=request_id,
+        outputs=outputs,
+        parameters=parameters,
+    )
+    model.execute([request])
+    return request.sender
+
+
+def first(array: Any) -> Any:
+    return np.asarray(array).reshape(-1).tolist()[0]
+
+
+def test_a_stream_gets_a_response_for_each_update_and_the_last_is_final(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    sender = ask(model, streaming=True)
+    engine.emit(token_ids=(8,), text="a", text_span=(0, 1))
+    engine.emit(token_ids=(9,), context_ids=(8,), text="b", text_span=(1, 2))
+    assert not sender.final.is_set()
+    engine.emit(token_ids=(4,), finish_reason=FinishReason.LENGTH, usage=usage(3))
+    assert sender.final.is_set()
+    assert [r.values["output_ids"].tolist() for r in sender.responses] == [
+        [[[8]]],
+        [[[9]]],
+        [[[4]]],
+    ]
+    assert sender.responses[1].values["text_piece"].tolist() == [[1, 2, 8, 9]]
+    assert [first(r.values["finish_reason"]) for r in sender.responses] == [b"", b"", b"length"]
+    assert [first(r.values["num_output_tokens"]) for r in sender.responses] == [0, 0, 3]
+
+
+def test_without_streaming_there_is_exactly_one_response_with_all_of_the_text(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    sender = ask(model)
+    engine.emit(token_ids=(8, 9), text="", text_span=(0, 0))
+    engine.emit(token_ids=(1,), context_ids=(8, 9), text="abc", text_span=(0, 3))
+    engine.emit(
+        token_ids=(4,),
+        text="d",
+        context_ids=(1,),
+        text_span=(1, 2),
+        finish_reason=FinishReason.STOP,
+        stop_reason="END",
+        usage=usage(4),
+    )
+    (response,) = sender.responses
+    assert sender.final.is_set()
+    assert response.values["output_ids"].tolist() == [[[8, 9, 1, 4]]]
+    assert response.values["text_piece"].tolist() == [[0, 4, 8, 9, 1, 4]]
+
+
+def test_only_the_outputs_that_the_client_lists_are_sent(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    mapped = ("text_piece", "finish_reason", "cum_log_probs", "stop_reason")
+    everything = ask(model, outputs=mapped)
+    listed = ask(model, outputs=mapped, parameters={"outputs": "text_output,finish_reason"})
+    for number in (0, 1):
+        engine.emit(number, finish_reason=FinishReason.STOP, usage=usage(1))
+    assert set(everything.responses[0].values) == set(mapped)
+    assert set(listed.responses[0].values) == {"text_piece", "finish_reason"}
+
+
+def test_a_refused_request_gets_one_error_and_the_next_is_served(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    refused = ask(model, temperature=float("nan"))
+    assert refused.final.is_set()
+    assert refused.error().code == FakeError.INVALID_ARG
+    assert "temperature" in refused.error().message
+    ask(model)
+    assert len(engine.requests) == 1
+
+
+def test_a_full_queue_is_unavailable(model: EngineModel, engine: HeldEngine) -> None:
+    engine.refuses = QueueFullError("1024 requests are already waiting")
+    assert ask(model).error().code == FakeError.UNAVAILABLE
+
+
+def test_a_fault_in_one_request_is_an_error_of_that_request(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    engine.refuses = ZeroDivisionError("oops")
+    error = ask(model).error()
+    assert (error.code, error.message) == (
+        FakeError.INTERNAL,
+        "internal error: ZeroDivisionError: oops",
+    )
+
+
+def test_an_error_in_mid_answer_is_the_last_response(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    sender = ask(model, streaming=True)
+    engine.emit(token_ids=(8,))
+    engine.emit(error=QueueFullError("no room"))
+    assert sender.final.is_set()
+    assert sender.error().message == "no room"
+
+
+def test_a_client_that_has_gone_is_cancelled(model: EngineModel, engine: HeldEngine) -> None:
+    sender = ask(model, streaming=True)
+    sender.cancelled = True
+    assert engine.cancelled.wait(2)
+    assert first(sender.responses[-1].values["finish_reason"]) == b"abort"
+
+
+def test_stop_ends_every_request_with_its_id_and_no_other(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    senders = [ask(model, request_id=name, streaming=True) for name in ("a", "b", "a")]
+    answer = ask(model, request_id="a", stop=True)
+    assert (answer.responses, answer.final.is_set()) == ([], True)
+    assert [sender.final.is_set() for sender in senders] == [True, False, True]
+
+
+def test_stop_without_an_id_is_refused(model: EngineModel) -> None:
+    assert "needs the id" in ask(model, stop=True).error().message
+
+
+def test_a_request_that_takes_too_long_is_aborted_and_says_so(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    sender = ask(model, deadline_ms=30, outputs=("finish_reason", "stop_reason"))
+    assert sender.final.wait(2)
+    values = sender.responses[-1].values
+    assert (first(values["finish_reason"]), first(values["stop_reason"])) == (
+        b"abort",
+        b"deadline_ms",
+    )
+
+
+def test_a_response_that_cannot_be_sent_cancels_its_request_and_no_thread_dies(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    sender = ask(model, streaming=True)
+    sender.broken = True
+    engine.emit(token_ids=(8,))
+    assert engine.cancelled.is_set()
+    assert sender.final.is_set()
+
+
+def test_an_engine_that_has_stopped_takes_its_process_with_it(
+    model: EngineModel, engine: HeldEngine, died: threading.Event
+) -> None:
+    sender = ask(model, streaming=True)
+    engine.emit(error=EngineStoppedError("the step loop failed"))
+    assert died.wait(2)
+    assert sender.error().code == FakeError.UNAVAILABLE
+
+
+def test_a_closed_engine_is_no_reason_to_die(engine: HeldEngine, died: threading.Event) -> None:
+    model = EngineModel(
+        FakeBackend, engine, check_period_s=0.01, default_deadline_s=60.0, die=died.set
+    )
+    ask(model, streaming=True)
+    model.close()
+    engine.emit(error=EngineStoppedError("closed"))
+    time.sleep(0.05)
+    assert engine.closed
+    assert not died.is_set()

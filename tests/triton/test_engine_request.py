@@ -1,0 +1,199 @@
+"""How the engine model reads the classic tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_backend import tensor
+from llmasos.errors import InvalidRequestError, UnsupportedFieldError
+from llmasos.sampling import SamplingParams
+from llmasos_runtime.triton.engine_request import (
+    ENGINE_TABLE,
+    ENSEMBLE_TABLE,
+    EngineRequest,
+    read_request,
+)
+from llmasos_runtime.triton.fields import Fields
+
+
+def decode(ids: Sequence[int]) -> str:
+    return "".join(chr(i) for i in ids if i >= 32)
+
+
+def read(from_ensemble: bool = False, **inputs: Any) -> EngineRequest:
+    values: dict[str, Any] = {
+        "input_ids": [65, 66, 67],
+        "input_lengths": 3,
+        "request_output_len": 5,
+        **inputs,
+    }
+    if from_ensemble:
+        values["from_ensemble"] = True
+    fields = Fields({name: tensor(value) for name, value in values.items()}, ENGINE_TABLE)
+    if from_ensemble:
+        fields = fields.seen_as(ENSEMBLE_TABLE)
+    return read_request(
+        fields, request_id="7", decode=decode, eos_token_ids=(2,), default_deadline_s=600.0
+    )
+
+
+def params(**inputs: Any) -> SamplingParams:
+    return read(**inputs).request.params
+
+
+def refusal(**inputs: Any) -> str:
+    with pytest.raises(InvalidRequestError) as caught:
+        read(**inputs)
+    return str(caught.value)
+
+
+def test_the_least_request_is_greedy_and_answered_once_with_its_prompt() -> None:
+    wanted = read()
+    assert wanted.request.prompt_token_ids == (65, 66, 67)
+    assert wanted.request.params == SamplingParams(max_tokens=5)
+    assert (wanted.streams, wanted.request.echo, wanted.deadline_s) == (False, True, 600.0)
+
+
+def test_padding_behind_the_prompt_is_cut() -> None:
+    assert read(input_lengths=2).request.prompt_token_ids == (65, 66)
+    assert refusal(input_lengths=4) == (
+        "input_lengths must be between 0 and the 3 tokens of input_ids, got 4"
+    )
+
+
+def test_streams_leave_the_prompt_out_unless_they_ask_for_it() -> None:
+    assert not read(streaming=True).request.echo
+    assert read(streaming=True, exclude_input_in_output=False).request.echo
+    assert not read(exclude_input_in_output=True).request.echo
+
+
+@pytest.mark.parametrize(
+    ("inputs", "temperature"),
+    [
+        ({}, 0.0),
+        ({"runtime_top_k": 1}, 0.0),
+        ({"runtime_top_k": 1, "temperature": 0.8}, 0.0),
+        ({"runtime_top_k": 40}, 1.0),
+        ({"runtime_top_p": 0.9}, 1.0),
+        ({"min_p": 0.1}, 1.0),
+        ({"temperature": 0.5}, 0.5),
+        ({"temperature": 0.0, "runtime_top_p": 0.9}, 0.0),
+        ({"runtime_top_p": 0.0}, 0.0),
+    ],
+)
+def test_without_a_temperature_it_is_greedy_until_a_choice_is_asked_for(
+    inputs: dict[str, Any], temperature: float
+) -> None:
+    assert params(**inputs).temperature == temperature
+
+
+def test_a_top_p_of_0_is_absent_on_the_engine_and_refused_on_the_ensemble() -> None:
+    assert params(runtime_top_p=0.0, temperature=1.0).top_p == 1.0
+    assert params(runtime_top_p=-1.0, temperature=1.0).top_p == 1.0
+    assert refusal(from_ensemble=True, runtime_top_p=0.0).startswith("top_p must be above 0")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "engine_says", "ensemble_says"),
+    [
+        ({"request_output_len": 0}, "request_output_len must be", "max_tokens must be"),
+        ({"request_output_len": -1}, "request_output_len must be", "max_tokens must be"),
+        ({"runtime_top_p": 2.0}, "runtime_top_p must be", "top_p must be"),
+        ({"runtime_top_k": -3}, "runtime_top_k must be", "top_k must be"),
+        ({"temperature": math.nan}, "temperature must be", "temperature must be"),
+        ({"min_tokens": 9}, "min_tokens must be between 0 and 5, got 9", "min_tokens must be"),
+        ({"min_p": 2.0}, "min_p must be", "min_p must be"),
+        ({"len_penalty": 2.0}, "len_penalty is not supported yet", "length_penalty is not"),
+        ({"beam_width": 4}, "beam_width is not supported yet: got 4", "beam_width is not"),
+    ],
+)
+def test_errors_name_the_field_that_the_client_sent(
+    inputs: dict[str, Any], engine_says: str, ensemble_says: str
+) -> None:
+    assert refusal(**inputs).startswith(engine_says)
+    assert refusal(from_ensemble=True, **inputs).startswith(ensemble_says)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"beam_width": 1},
+        {"repetition_penalty": 1.0},
+        {"presence_penalty": 0.0},
+        {"return_log_probs": False},
+        {"embedding_bias": [0.0, 0.0]},
+        {"bad_words_list": np.zeros((2, 0), np.int32)},
+        {"guided_decoding_guide": ""},
+        {"prompt_vocab_size": 0},
+    ],
+)
+def test_neutral_values_of_unsupported_fields_are_accepted(inputs: dict[str, Any]) -> None:
+    assert read(**inputs).request.params.max_tokens == 5
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"return_log_probs": True},
+        {"embedding_bias": [0.0, 0.5]},
+        {"lora_task_id": 3},
+        {"guided_decoding_guide_type": "json"},
+        {"frequency_penalty": 0.1},
+        {"draft_input_ids": [1]},
+        {"priority": 2},
+    ],
+)
+def test_any_other_value_is_refused_by_name(inputs: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedFieldError, match=next(iter(inputs))):
+        read(**inputs)
+
+
+def test_an_end_id_replaces_the_models_own() -> None:
+    same = params(end_id=2)
+    assert (same.ignore_eos, same.stop_token_ids) == (False, ())
+    other = params(end_id=9)
+    assert (other.ignore_eos, other.stop_token_ids) == (True, (9,))
+    never = params(end_id=-1)
+    assert (never.ignore_eos, never.stop_token_ids) == (True, ())
+
+
+def test_listed_stop_words_of_one_token_match_the_token_and_longer_ones_their_text() -> None:
+    words = np.array([[10, 72, 105, 0], [1, 3, -1, -1]], np.int32)
+    stops = params(stop_words_list=words, stop_text=["END", ""])
+    assert stops.stop_token_ids == (10,)
+    assert stops.stop == ("END", "Hi")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([[1, 2], [3, -1]], "the offset 3 must be above 0 and at most 2"),
+        ([[1, 2], [2, 1]], "the offset 1 must be above 2"),
+        ([[1, 2], [2, -1]], r"holds \[1, 2\], which has no text"),
+    ],
+)
+def test_a_broken_word_list_is_refused(words: list[list[int]], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        read(stop_words_list=np.array(words, np.int32))
+
+
+def test_a_deadline_is_read_in_milliseconds() -> None:
+    assert read(deadline_ms=1500).deadline_s == 1.5
+    assert refusal(deadline_ms=0) == "deadline_ms must be at least 1, got 0"
+
+
+def test_a_seed_is_64_bits() -> None:
+    assert params(seed=np.array([2**64 - 1], np.uint64)).seed == 2**64 - 1
+
+
+def test_too_many_stop_words_are_refused_with_the_limit() -> None:
+    assert "10000 strings, at most 256" in refusal(stop_text=["x"] * 10_000)
+
+
+def test_text_that_is_not_utf8_is_refused_with_the_place() -> None:
+    message = refusal(stop_text=[b"ab\xff"])
+    assert message.startswith("stop_text is not valid UTF-8: byte 2 of 3")

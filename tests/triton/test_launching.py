@@ -1,0 +1,222 @@
+"""What the launcher does around tritonserver: options, ports, the command, the keeper."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from llmasos.errors import PlanError, ServerError
+from llmasos_runtime.triton import keeper
+from llmasos_runtime.triton.command import server_command
+from llmasos_runtime.triton.installation import Installation, find_installation
+from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
+from llmasos_runtime.triton.model_arguments import ModelArguments
+from llmasos_runtime.triton.ports import Ports
+from llmasos_runtime.triton.server_log import ServerLog
+
+ANY_PORTS = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
+PREFIX = f"llmasos-test-{os.getpid()}-"
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 5.0) -> bool:
+    ends_at = time.monotonic() + timeout_s
+    while time.monotonic() < ends_at:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_options_name_what_is_wrong() -> None:
+    with pytest.raises(ServerError, match="http_port must be between 0 and 65535, got 70000"):
+        ServerOptions(http_port=70000)
+    with pytest.raises(ServerError, match="the ports must differ, got 8001, 8001, 8002"):
+        ServerOptions(http_port=8001)
+    with pytest.raises(ServerError, match="num_threads must be at least 1, got 0"):
+        ServerOptions(num_threads=0)
+
+
+def test_ports_of_0_become_three_free_ones() -> None:
+    ports = Ports.choose(ANY_PORTS)
+    assert len({ports.grpc, ports.http, ports.metrics} - {0}) == 3
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        options = ServerOptions(grpc_port=0, http_port=port, metrics_port=0)
+        with pytest.raises(ServerError, match=f"http_port {port} is in use") as caught:
+            Ports.choose(options)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_listens_on_loopback_and_restricts_what_is_dangerous(tmp_path: Path) -> None:
+    installation = Installation(executable=Path("/x/tritonserver"), arguments=(), environment={})
+    ports = Ports(grpc=1, http=2, metrics=3)
+    command = server_command(installation, tmp_path, ANY_PORTS, ports, "prefix-")
+    for kind in ("http", "grpc", "metrics"):
+        assert f"--{kind}-address=127.0.0.1" in command
+    assert "--model-control-mode=none" in command
+    restricted = [argument for argument in command if "restricted" in argument]
+    assert len(restricted) == 2
+    assert all("shared-memory,model-repository" in argument for argument in restricted)
+
+
+def test_a_server_on_path_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = tmp_path / "tritonserver"
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    installation = find_installation(tmp_path)
+    assert (installation.executable, installation.arguments) == (server, ())
+
+
+def test_the_embedded_server_gets_the_stub_of_this_python(tmp_path: Path) -> None:
+    installation = find_installation(tmp_path)
+    stub = tmp_path / "backends" / "python" / "triton_python_backend_stub"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert installation.executable.is_file()
+    assert stub.resolve().parent.name == version
+    first_on_path = installation.environment["PATH"].split(":")[0]
+    assert Path(first_on_path) == Path(sys.executable).parent
+
+
+def test_a_missing_repository_is_one_clear_line_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="is no model repository") as caught:
+        TritonServer(tmp_path / "none", ANY_PORTS).start()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_repository_without_a_plan_is_refused(tmp_path: Path) -> None:
+    for name in ("ensemble", "tokenizer", "engine", "detokenizer"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.pbtxt").touch()
+    with pytest.raises(PlanError, match=r"plan\.json does not exist"):
+        TritonServer(tmp_path, ANY_PORTS).start()
+
+
+def test_the_log_gives_the_error_of_a_model_that_did_not_load(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(
+        "I1124 1 successfully loaded 'tokenizer'\n"
+        'E1124 2 "failed to load engine: Internal: PlanError: plan.json is missing\\n\\nAt:\\n x"\n'
+        "last line\n"
+    )
+    log = ServerLog(path)
+    path.unlink()
+    assert log.loaded() == {"tokenizer"}
+    assert log.reason() == "PlanError: plan.json is missing"
+    log.close()
+
+
+def test_unfilled_parameters_count_as_absent(tmp_path: Path) -> None:
+    config = (
+        '{"parameters": {"a": {"string_value": "${a}"}, "b": {"string_value": ""},'
+        ' "c": {"string_value": "7"}, "d": {"string_value": "plan"}}}'
+    )
+    arguments = ModelArguments.of(
+        {"model_config": config, "model_repository": str(tmp_path), "model_version": "1"}
+    )
+    assert [arguments.integer(name) for name in "abc"] == [None, None, 7]
+    assert arguments.path("d") == tmp_path / "1" / "plan"
+    with pytest.raises(PlanError, match="d must be a number of at least 1, got 'plan'"):
+        arguments.integer("d")
+
+
+class Kept:
+    """A keeper with a server that is a shell script."""
+
+    def __init__(self, run_dir: Path, script: str, drain_s: float = 0.2) -> None:
+        self.run_dir = run_dir
+        self.region = keeper.SHARED_MEMORY / f"{PREFIX}region"
+        run_dir.mkdir()
+        self.region.touch()
+        arguments = [str(run_dir), PREFIX, str(drain_s), "sh", "-c", script]
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(keeper.__file__), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.server = psutil.Process(int(self.process.stdout.readline()))
+
+    def close_stdin(self, line: str = "") -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line)
+        self.process.stdin.close()
+
+    def is_clean(self) -> bool:
+        return not self.region.exists() and not self.run_dir.exists()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Callable[[str], Kept]]:
+    made: list[Kept] = []
+
+    def make(script: str) -> Kept:
+        made.append(Kept(tmp_path / "run", script))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.process.kill()
+        one.process.wait()
+        for stream in (one.process.stdin, one.process.stdout):
+            assert stream is not None
+            stream.close()
+        one.region.unlink(missing_ok=True)
+
+
+def test_the_keeper_ends_as_its_server_did_and_cleans_up(kept: Callable[[str], Kept]) -> None:
+    one = kept("exit 7")
+    assert one.process.wait(5) == 7
+    assert one.is_clean()
+
+
+def test_the_keeper_asks_its_server_to_end_when_its_pipe_closes(
+    kept: Callable[[str], Kept],
+) -> None:
+    one = kept("trap 'exit 3' TERM; while :; do sleep 0.05; done")
+    one.close_stdin()
+    assert one.process.wait(5) == 3
+    assert one.is_clean()
+
+
+def test_a_server_that_does_not_end_is_killed(
+    kept: Callable[[str], Kept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = kept("trap '' TERM; while :; do sleep 0.05; done")
+    one.close_stdin()
+    assert one.process.wait(10) == 128 + 9
+    assert one.is_clean()
+
+
+def test_the_keeper_kills_at_once_when_told_to(kept: Callable[[str], Kept]) -> None:
+    one = kept("trap '' TERM; while :; do sleep 0.05; done")
+    started = time.monotonic()
+    one.close_stdin("kill\n")
+    assert one.process.wait(5) == 128 + 9
+    assert time.monotonic() - started < 1.0
+
+
+def test_what_the_server_started_dies_with_it(kept: Callable[[str], Kept]) -> None:
+    one = kept("sleep 60 & wait")
+    assert wait_for(one.server.children)
+    (child,) = one.server.children()
+    one.server.kill()
+    one.process.wait(5)
+    assert wait_for(lambda: not child.is_running())
+
+
+def test_a_killed_keeper_takes_its_server_with_it(kept: Callable[[str], Kept]) -> None:
+    one = kept("while :; do sleep 0.05; done")
+    one.process.kill()
+    assert wait_for(lambda: not one.server.is_running())

@@ -1,0 +1,95 @@
+"""The tokenizer and the detokenizer models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_backend import FakeBackend, FakeError, FakeRequest, FakeResponse, tensor
+from llmasos.tokenizer import Tokenizer
+from llmasos_runtime.triton.detokenizer_model import DetokenizerModel
+from llmasos_runtime.triton.tokenizer_model import TokenizerModel
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_llama: Path) -> Tokenizer:
+    return Tokenizer.load(tiny_llama)
+
+
+def encode(tokenizer: Tokenizer, **inputs: Any) -> FakeResponse:
+    request = FakeRequest({name: tensor(value) for name, value in inputs.items()})
+    (response,) = TokenizerModel(FakeBackend, tokenizer).execute([request])
+    assert isinstance(response, FakeResponse)
+    return response
+
+
+def refusal(tokenizer: Tokenizer, **inputs: Any) -> str:
+    error = encode(tokenizer, **inputs).error
+    assert error is not None
+    assert error.code == FakeError.INVALID_ARG
+    return error.message
+
+
+def test_text_becomes_ids_and_stop_words_stay_text(tokenizer: Tokenizer) -> None:
+    values = encode(tokenizer, text_input="hi ☃", stop_words=["", "Ünd", "."]).values
+    ids = values["input_ids"]
+    assert tokenizer.decode(ids[0].tolist()) == "hi ☃"
+    assert values["input_lengths"].tolist() == [[ids.shape[1]]]
+    assert values["stop_text"].tolist() == [["Ünd".encode(), b"."]]
+    assert values["from_ensemble"].tolist() == [[True]]
+
+
+def test_no_stop_words_are_an_empty_list(tokenizer: Tokenizer) -> None:
+    assert encode(tokenizer, text_input="a", stop_words=[""]).values["stop_text"].shape == (1, 0)
+
+
+def test_messages_are_rendered_with_the_chat_template(tokenizer: Tokenizer) -> None:
+    messages = [{"role": "user", "content": "hi"}]
+    values = encode(tokenizer, text_input="", messages=json.dumps(messages)).values
+    assert values["input_ids"][0].tolist() == tokenizer.encode_chat(messages)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"text_input": ""}, "text_input is empty"),
+        ({"text_input": b"a\xff\xfe"}, "text_input is not valid UTF-8: byte 1 of 3"),
+        ({"text_input": "a", "messages": "[]"}, "text_input must be empty where messages"),
+        ({"text_input": "", "messages": "{"}, "messages is not JSON"),
+        ({"text_input": "", "messages": '"a"'}, "messages must be a JSON list"),
+        ({"text_input": "", "messages": "[" * 100_000}, "messages is not JSON"),
+        ({"text_input": "a", "stop_words": ["x"] * 10_000}, "stop_words holds 10000 strings"),
+        ({"text_input": "a", "bad_words": ["x"]}, "bad_words is not supported yet: got 'x'"),
+        ({"text_input": "a", "embedding_bias_weights": [0.5]}, "embedding_bias_weights is not"),
+    ],
+)
+def test_bad_input_is_refused_by_name(
+    tokenizer: Tokenizer, inputs: dict[str, Any], message: str
+) -> None:
+    assert refusal(tokenizer, **inputs).startswith(message)
+
+
+def test_one_bad_request_leaves_the_others_of_a_call_alone(tokenizer: Tokenizer) -> None:
+    requests = [FakeRequest({"text_input": tensor(text)}) for text in ("a", "", "b")]
+    responses = TokenizerModel(FakeBackend, tokenizer).execute(requests)
+    assert [r.error is None for r in responses if isinstance(r, FakeResponse)] == [
+        True,
+        False,
+        True,
+    ]
+
+
+class Letters:
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+
+def test_a_piece_is_the_new_characters_of_its_decoding() -> None:
+    pieces = [[1, 3, *map(ord, "aBC")], [0, 0, 65], [0, 2, 0x1F600, 65]]
+    requests = [FakeRequest({"text_piece": tensor(piece)}) for piece in pieces]
+    responses = DetokenizerModel(FakeBackend, Letters()).execute(requests)
+    texts = [r.values["text_output"].tolist() for r in responses if isinstance(r, FakeResponse)]
+    assert texts == [[[b"BC"]], [[b""]], [["😀A".encode()]]]
