@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,9 @@ class Metadata:
         if value is _MISSING:
             raise CheckpointError(f"{self.file.path} has no {key}")
         if value is not default and not isinstance(value, kind):
-            raise CheckpointError(f"{self.file.path}: {key} must be {kind.__name__}, got {value!r}")
+            raise CheckpointError(
+                f"{self.file.path}: {key} must be {kind.__name__}, got {short(value)}"
+            )
         return value
 
 

@@ -70,7 +70,7 @@ class GGUFFile:
     def _read_header(self, reader: _Reader, *, size: int) -> None:
         num_tensors, num_values = reader.header()
         for _ in range(num_values):
-            name = reader.string()
+            name = reader.name()
             self.metadata[name] = reader.value()
         entries = [reader.tensor_entry() for _ in range(num_tensors)]
         start = reader.data_start(self.metadata.get("general.alignment", _DEFAULT_ALIGNMENT))
@@ -104,6 +104,14 @@ class _Reader:
             )
         return self._count(24), self._count(12)
 
+    def name(self) -> str:
+        """The name of a value or tensor: short and printable, so it can stand in a message."""
+        length = self._number("<Q")
+        name = self._take(length).decode("utf-8", errors="replace") if length < 256 else ""
+        if not name.isprintable() or not name:
+            raise self._damaged(f"a name of {length} bytes that is none")
+        return name
+
     def string(self) -> str:
         content = self._take(self._number("<Q"))
         return content.decode("utf-8", errors="replace")
@@ -113,7 +121,7 @@ class _Reader:
 
     def tensor_entry(self) -> TensorEntry:
         """A tensor's entry; its offset is still relative to the tensors' first byte."""
-        name = self.string()
+        name = self.name()
         num_dimensions = self._number("<I")
         if num_dimensions > _MAX_DIMENSIONS:
             raise self._damaged(f"tensor {name} with {num_dimensions} dimensions")

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from llmasos.errors import CheckpointError
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
@@ -42,6 +43,8 @@ def halves_of_key_heads(weight: Array, config: Mapping[str, Any]) -> Array:
 
 
 def _halves(weight: Array, *, heads: int) -> Array:
+    if heads < 1 or len(weight) % (2 * heads):
+        raise CheckpointError(f"a weight of {len(weight)} rows does not make {heads} heads")
     # A head's rows are stored 0, h, 1, h+1, ... with h half of them.
     pairs = weight.reshape(heads, -1, 2, *weight.shape[1:])
     return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(weight.shape)

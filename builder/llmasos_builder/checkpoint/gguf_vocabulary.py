@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reprlib import repr as short
 from typing import Any
 
 from llmasos.errors import CheckpointError
@@ -79,6 +80,8 @@ class Vocabulary:
     def _get(self, key: str, kind: type, default: Any) -> Any:
         value = self._file.metadata.get(f"tokenizer.ggml.{key}", default)
         if not isinstance(value, kind):
-            problem = "is missing" if value is None else f"must be {kind.__name__}, got {value!r}"
+            problem = (
+                "is missing" if value is None else f"must be {kind.__name__}, got {short(value)}"
+            )
             raise self.refusal(key, problem)
         return value
