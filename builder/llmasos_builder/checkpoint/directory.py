@@ -97,4 +97,4 @@ def _no_weights(directory: Path) -> str:
     found = sorted(path.name for path in directory.glob("*.safetensors"))
     if len(found) > 1:
         return f"{directory} has {len(found)} safetensors files but no model.safetensors.index.json"
-    return f"{directory} has no model.safetensors"
+    return f"{directory} has no model.safetensors; {PICKLED}"

@@ -15,6 +15,7 @@ from llmasos_builder.checkpoint.gguf_file import GGUFFile
 from llmasos_builder.checkpoint.gguf_tokenizer import CUTS, make_tokenizer_files
 from made_gguf import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, write_gguf
 from made_tokenizers import TEXTS, byte_level
+from tokenizers import pre_tokenizers
 
 SPACE = "▁"
 
@@ -72,6 +73,18 @@ def test_a_byte_level_tokenizer_gives_the_same_ids(tmp_path: Path) -> None:
 )
 def test_text_is_cut_into_words_as_the_name_says(pre: str, text: str, words: list[str]) -> None:
     assert [word for word, _ in CUTS[pre].pre_tokenizer().pre_tokenize_str(text)] == words
+
+
+def test_smollm_is_cut_as_its_own_tokenizer_json_cuts_it() -> None:
+    published = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    for text in TEXTS:
+        expected = published.pre_tokenize_str(text)
+        assert CUTS["smollm"].pre_tokenizer().pre_tokenize_str(text) == expected
 
 
 def test_every_text_survives_every_cut(tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""A hub id is a checkpoint: downloaded from a hub once, with clear errors when it cannot be."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_hub import COMMIT, FakeHub, running
+from llmasos.errors import CheckpointError
+from llmasos_builder.checkpoint import open_checkpoint
+from tiny import write_tiny_llama
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[FakeHub]:
+    from huggingface_hub import constants
+
+    directory = write_tiny_llama(tmp_path / "repository")
+    (directory / "pytorch_model.bin").write_bytes(b"never fetched")
+    (directory / "modeling_evil.py").write_text("raise RuntimeError")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with running(FakeHub(repository="someone/tiny", directory=directory)) as fake:
+        monkeypatch.setenv("HF_ENDPOINT", fake.url)
+        yield fake
+
+
+def refusal(source: str, revision: str | None = None) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(source, revision=revision)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_hub_id_is_downloaded_and_opened(hub: FakeHub) -> None:
+    reports: list[tuple[str, int, int]] = []
+    checkpoint = open_checkpoint("someone/tiny", progress=lambda *report: reports.append(report))
+    assert (checkpoint.source, checkpoint.name) == ("someone/tiny", "tiny")
+    local = open_checkpoint(hub.directory)
+    assert checkpoint.config == local.config
+    assert checkpoint.sha256() == local.sha256()
+    for name in local.weights.names():
+        assert np.array_equal(checkpoint.weights.load(name), local.weights.load(name))
+    assert {stage for stage, _, _ in reports} == {"download someone/tiny"}
+    _, done, total = reports[-1]
+    assert done == total > 0
+
+
+def test_neither_pickles_nor_code_are_fetched(hub: FakeHub) -> None:
+    open_checkpoint("someone/tiny")
+    wanted = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert set(hub.fetched) == wanted
+
+
+def test_a_second_use_fetches_nothing(hub: FakeHub) -> None:
+    open_checkpoint("someone/tiny")
+    hub.fetched.clear()
+    open_checkpoint("someone/tiny")
+    assert not hub.fetched
+
+
+@pytest.mark.parametrize("revision", ["v1", COMMIT])
+def test_a_revision_is_a_tag_or_a_commit(hub: FakeHub, revision: str) -> None:
+    assert open_checkpoint("someone/tiny", revision=revision).name == "tiny"
+
+
+def test_an_unknown_repository_is_named(hub: FakeHub) -> None:
+    assert "the hub has no repository someone/else" in refusal("someone/else")
+
+
+def test_an_unknown_revision_is_named(hub: FakeHub) -> None:
+    assert "someone/tiny has no revision v9 on the hub" in refusal("someone/tiny", "v9")
+
+
+def test_a_gated_repository_says_what_to_do(hub: FakeHub) -> None:
+    assert "gated/model is gated: accept its licence" in refusal("gated/model")
+
+
+def test_an_id_that_the_hub_would_not_take_is_refused(hub: FakeHub) -> None:
+    assert "someone/a--b" in refusal("someone/a--b")
+
+
+def test_a_repository_of_pickles_alone_is_refused(hub: FakeHub) -> None:
+    (hub.directory / "model.safetensors").unlink()
+    message = refusal("someone/tiny")
+    assert "has no model.safetensors" in message
+    assert "save_pretrained" in message
+
+
+def test_without_a_network_the_cache_is_used_or_the_problem_named(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_checkpoint("someone/tiny")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert open_checkpoint("someone/tiny").name == "tiny"
+    assert "the hub cannot be reached" in refusal("someone/never")
+
+
+def test_a_directory_of_that_name_comes_first(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(hub.directory, tmp_path / "someone" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    open_checkpoint("someone/tiny")
+    assert not hub.fetched
