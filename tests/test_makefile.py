@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[1]
 MAKE_VENV = ROOT / "scripts" / "make-venv"
 
 
-def fake_python(directory: Path, name: str, *, version: str, has_venv: bool = True) -> Path:
+def fake_python(
+    directory: Path, name: str, *, version: str, has_venv: bool = True, has_libpython: bool = True
+) -> Path:
     """A command that answers as a Python of this version would, and makes no environment."""
     major, minor = map(int, version.split("."))
     supported = (3, 10) <= (major, minor) <= (3, 12)
@@ -25,6 +27,7 @@ def fake_python(directory: Path, name: str, *, version: str, has_venv: bool = Tr
         f'  *"%d.%d"*) echo {version} ;;\n'
         f"  *ensurepip*) exit {int(not has_venv)} ;;\n"
         f"  *version_info*) exit {int(not supported)} ;;\n"
+        f"  -) exit {int(not has_libpython)} ;;\n"
         '  *"-m venv"*) echo "$0 makes $3" ;;\n'
         "esac\n"
     )
@@ -62,8 +65,9 @@ def test_the_newest_supported_python_is_chosen(bin_dir: Path) -> None:
     assert "python3.12 makes" in make_venv(bin_dir).stdout
 
 
-def test_a_python_with_venv_is_preferred(bin_dir: Path) -> None:
+def test_a_python_with_all_it_needs_is_preferred(bin_dir: Path) -> None:
     fake_python(bin_dir, "python3.12", version="3.12", has_venv=False)
+    fake_python(bin_dir, "python3.11", version="3.11", has_libpython=False)
     fake_python(bin_dir, "python3", version="3.11")
     assert "python3 makes" in make_venv(bin_dir).stdout
 
@@ -74,6 +78,16 @@ def test_a_missing_venv_module_gets_the_line_that_installs_it(bin_dir: Path) -> 
     assert result.returncode == 1
     assert result.stderr == (
         "error: python3 has no venv module; install it: sudo apt install python3.11-venv\n"
+    )
+
+
+def test_a_missing_libpython_gets_the_line_that_installs_it(bin_dir: Path) -> None:
+    fake_python(bin_dir, "python3", version="3.10", has_libpython=False)
+    result = make_venv(bin_dir)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: libpython3.10.so.1.0 is missing, which the Triton server needs; "
+        "install it: sudo apt install libpython3.10\n"
     )
 
 
