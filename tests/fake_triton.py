@@ -22,6 +22,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 PIECES = ("Hé", "llo", " ☃")
 REFUSAL = "top_p must be between 0.0 and 1.0, got 2.0"
+WIRE_REFUSAL = f"in ensemble 'ensemble', {REFUSAL}"
 messages: Any = service_pb2
 
 
@@ -90,7 +91,8 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
             return
         prompt = asked(request)
         if prompt == "refuse":
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, REFUSAL)
+            yield messages.ModelStreamInferResponse(error_message=WIRE_REFUSAL)
+            return
         for index, values in enumerate(answer(request)):
             if index == 1 and prompt == "break":
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
@@ -174,7 +176,9 @@ class _HttpHandler(BaseHTTPRequestHandler):
         if model == "engine":
             self._reply(200, "text/event-stream", b"")
         elif asked(request) == "refuse":
-            self._reply(400, "application/json", json.dumps({"error": REFUSAL}).encode())
+            error = json.dumps({"error": WIRE_REFUSAL})
+            body = error if endpoint == "generate" else f"data: {error}\n\n"
+            self._reply(400, "application/json", body.encode())
         elif endpoint == "generate":
             (values,) = answer(request)
             self._reply(200, "application/json", json.dumps(values).encode())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from typing_extensions import Unpack
 
@@ -46,6 +47,7 @@ class TritonClient:
         address, protocol = _address_of(url, protocol)
         self._transport = _transport(address, protocol=protocol, model=model)
         self._timeout_s = timeout_s
+        self._streams: WeakSet[PieceStream] = WeakSet()
 
     def is_ready(self) -> bool:
         """Whether the server answers and its models are loaded."""
@@ -110,7 +112,9 @@ class TritonClient:
         return self._start(messages=messages, params=chosen, stream=True)
 
     def close(self) -> None:
-        """Close the connection; calling it again does nothing."""
+        """Cancel what is running and close the connection; calling it again does nothing."""
+        for stream in list(self._streams):
+            stream.close()
         self._transport.close()
 
     def __enter__(self) -> TritonClient:
@@ -133,7 +137,9 @@ class TritonClient:
         stream: bool,
     ) -> PieceStream:
         fields = request_fields(text=text, messages=messages, params=params, stream=stream)
-        return self._transport.start(fields, timeout_s=self._timeout_s)
+        started = self._transport.start(fields, timeout_s=self._timeout_s)
+        self._streams.add(started)
+        return started
 
 
 def _address_of(url: str, protocol: Protocol | None) -> tuple[str, Protocol]:

@@ -93,6 +93,14 @@ def test_leaving_a_stream_early_stops_the_request_in_the_engine(
     assert triton.stops() == [triton.asked()[0]["id"]]
 
 
+def test_closing_the_client_stops_what_is_running(triton: FakeTriton) -> None:
+    with TritonClient(triton.url) as client:
+        stream = client.stream("hang")
+        next(stream)
+    assert triton.stops() == [triton.asked()[0]["id"]]
+    assert list(stream) == []
+
+
 def test_a_stream_that_ended_is_not_stopped_again(client: TritonClient, triton: FakeTriton) -> None:
     with client.stream("hello") as stream:
         list(stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ from llmasos.stream import PieceStream
 OUTPUTS = ("text_output", "finish_reason", "stop_reason", "num_input_tokens", "num_output_tokens")
 """What is read of a response; the ensemble would send all its outputs otherwise."""
 _NO_TOKEN = -1
+# Words of our own errors and of Triton's, which tell them apart where there is no status code.
+_ENSEMBLE_PREFIX = "in ensemble 'ensemble', "
+_QUEUE_FULL = "already waiting"
+_UNSUPPORTED = "is not supported yet"
+_STOPPED = re.compile(r"engine (has |is )?(stopped|closed)|[Ss]tub process|is shutting down")
+_INTERNAL = re.compile(r"^(in ensemble 'ensemble', )?(internal error|[Ii]nternal)")
 Fields = dict[str, Any]
 """Values of a request by tensor name: str, list[str], bool, int or float."""
 
@@ -40,7 +47,7 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the connection; streams that are open fail."""
+        """Close the connection; no stream may be open."""
         ...
 
 
@@ -136,12 +143,18 @@ class Deadline:
         return RequestTimeoutError(f"no whole answer within {self.timeout_s} s")
 
 
+def error_of_text(message: str) -> LLMasOSError:
+    """The error of our tree for an error inside a stream, which has no status code."""
+    return error_for(message, invalid=not _INTERNAL.search(message), unavailable=False)
+
+
 def error_for(message: str, *, invalid: bool, unavailable: bool) -> LLMasOSError:
     """The error of our tree for a server's message and the class of its status code."""
-    if "requests are already waiting" in message:
-        return QueueFullError(message)
-    if unavailable:
-        return EngineStoppedError(message)
-    if invalid:
-        return InvalidRequestError(message)
-    return LLMasOSError(message)
+    text = message.removeprefix(_ENSEMBLE_PREFIX)
+    if _QUEUE_FULL in text:
+        return QueueFullError(text)
+    if unavailable or _STOPPED.search(text):
+        return EngineStoppedError(text)
+    if invalid and _UNSUPPORTED in text:
+        return UnsupportedFieldError(text)
+    return InvalidRequestError(text) if invalid else LLMasOSError(text)

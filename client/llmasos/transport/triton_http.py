@@ -12,7 +12,7 @@ from typing import Any
 from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.outputs import StreamPiece
 from llmasos.stream import PieceStream
-from llmasos.transport.base import Deadline, Fields, error_for, piece_of
+from llmasos.transport.base import Deadline, Fields, error_for, error_of_text, piece_of
 
 _STOP_TIMEOUT_S = 2.0
 _READY_TIMEOUT_S = 5.0
@@ -117,7 +117,7 @@ def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
         if line.startswith(_EVENT):
             event = json.loads(line[len(_EVENT) :])
             if "error" in event:
-                raise error_for(str(event["error"]), invalid=True, unavailable=False)
+                raise error_of_text(str(event["error"]))
             yield _first_elements(event)
 
 
@@ -131,7 +131,7 @@ def _first(value: Any) -> Any:
 
 
 def _refusal(status: int, body: bytes) -> LLMasOSError:
-    text = body.decode("utf-8", "replace")
+    text = body.removeprefix(_EVENT).decode("utf-8", "replace").strip()
     try:
         message = str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
