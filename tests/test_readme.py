@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmasos.cli.options import PRECISIONS
-from llmasos_runtime.triton.launcher import TritonServer
 from llmasos_runtime.triton.options import ServerOptions
+from llmasos_runtime.triton.server import TritonServer
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)

@@ -6,14 +6,20 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmasos.engine_cache import find_repository
-from llmasos.errors import EngineStoppedError
+from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.outputs import StreamPiece, Usage
 from llmasos.plan import Precision
 from llmasos.sampling import SamplingParams
 from llmasos.stream import join
 from llmasos.triton_client import TritonClient
+
+if TYPE_CHECKING:
+    from llmasos_runtime.triton.server import TritonServer
+
+_WATCHER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +41,8 @@ class Timing:
 
 def run_demo(prompt: str, *, model: str, precision: Precision, max_tokens: int) -> None:
     """Build, serve, ask, print, stop; raises LLMasOSError when any of it fails."""
-    from llmasos_runtime.triton.launcher import TritonServer  # noqa: PLC0415 - not needed before
-    from llmasos_runtime.triton.options import ServerOptions  # noqa: PLC0415
+    from llmasos_runtime.triton.options import ServerOptions  # noqa: PLC0415 - not needed before
+    from llmasos_runtime.triton.server import TritonServer  # noqa: PLC0415
 
     repository = _timed_build(model, precision)
     options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
@@ -48,13 +54,19 @@ def run_demo(prompt: str, *, model: str, precision: Precision, max_tokens: int) 
             with TritonClient(server.grpc_url) as client:
                 timing = answer(client, prompt, params=SamplingParams(max_tokens=max_tokens))
         except EngineStoppedError as error:
-            if server.failure is None:
-                raise
-            raise server.failure from error
+            raise _reason_to_stop(server, error) from error
     _note(
         f"time to first token {1e3 * timing.ttft_s:.0f} ms, "
         f"{timing.usage.num_output_tokens} tokens at {timing.tokens_per_s:.0f} tokens/s"
     )
+
+
+def _reason_to_stop(server: TritonServer, error: EngineStoppedError) -> LLMasOSError:
+    """What the server's watcher found, which is known a moment after the connection broke."""
+    ends_at = time.monotonic() + _WATCHER_S
+    while server.failure is None and time.monotonic() < ends_at:
+        time.sleep(0.05)
+    return server.failure or error
 
 
 def answer(client: TritonClient, prompt: str, *, params: SamplingParams) -> Timing:
