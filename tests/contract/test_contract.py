@@ -110,7 +110,8 @@ def test_the_committed_configurations_are_up_to_date(name: str) -> None:
 
 def test_a_configuration_parses_back_to_what_the_table_says() -> None:
     config = parsed("engine")
-    assert (config.backend, config.max_batch_size) == ("python", 1)
+    assert config.backend == "python"
+    assert config.max_batch_size >= 1, "clients send [1, 1]"
     assert config.model_transaction_policy.decoupled
     inputs = {item.name: item for item in config.input}
     for name, tensor in by_name(ENGINE_INPUTS).items():

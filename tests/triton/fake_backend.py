@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from llmasos_runtime.triton.backend import FINAL
@@ -41,7 +41,30 @@ class FakeResponse:
         self.error = error
 
 
+class FakeMetricFamily:
+    """values: what each gauge shows, by its labels."""
+
+    GAUGE = "gauge"
+    values: ClassVar[dict[str, float]] = {}
+
+    def __init__(self, *, name: str, description: str, kind: str) -> None:
+        assert kind == self.GAUGE
+        self._name = name
+
+    def Metric(self, labels: Mapping[str, str]) -> FakeMetric:  # noqa: N802 - Triton's name
+        return FakeMetric(f"{self._name} {list(labels.values())[-1]}")
+
+
+class FakeMetric:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def set(self, value: float) -> None:
+        FakeMetricFamily.values[self._name] = value
+
+
 class FakeBackend:
+    MetricFamily = FakeMetricFamily
     Tensor = FakeTensor
     InferenceResponse = FakeResponse
     TritonError = FakeError
@@ -67,6 +90,7 @@ class FakeSender:
             self.final.set()
 
     def is_cancelled(self) -> bool:
+        assert not self.final.is_set(), "Triton crashes when it is asked after the last response"
         return self.cancelled
 
     def error(self) -> FakeError:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_backend import FakeBackend, FakeError, FakeRequest, FakeSender, tensor
+from fake_backend import FakeBackend, FakeError, FakeMetricFamily, FakeRequest, FakeSender, tensor
 from llmasos.errors import EngineStoppedError, QueueFullError
 from llmasos.outputs import FinishReason, Usage
 from llmasos_runtime.request import Request, Update
@@ -44,6 +44,15 @@ class HeldEngine:
             sink(Update(request_id=request_id, finish_reason=FinishReason.ABORT, usage=usage(1)))
             self.cancelled.set()
         return sink is not None
+
+    def stats(self) -> Any:
+        return SimpleNamespace(
+            num_running=len(self.sinks),
+            num_waiting=2,
+            num_blocks=10,
+            num_free_blocks=7,
+            num_steps=5,
+        )
 
     def close(self) -> None:
         self.closed = True
@@ -195,6 +204,36 @@ def test_a_client_that_has_gone_is_cancelled(model: EngineModel, engine: HeldEng
     assert first(sender.responses[-1].values["finish_reason"]) == b"abort"
 
 
+class SlowSender(FakeSender):
+    """Takes its time to say whether the client has gone, as Triton does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = threading.Event()
+
+    def is_cancelled(self) -> bool:
+        self.is_asked.set()
+        time.sleep(0.05)
+        return super().is_cancelled()
+
+
+def test_the_last_response_waits_while_triton_is_asked_whether_the_client_has_gone(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    request = FakeRequest(
+        {
+            "input_ids": tensor([5]),
+            "input_lengths": tensor(1),
+            "request_output_len": tensor(4),
+        }
+    )
+    request.sender = sender = SlowSender()
+    model.execute([request])
+    assert sender.is_asked.wait(2)
+    engine.emit(finish_reason=FinishReason.LENGTH, usage=usage(1))
+    assert sender.final.is_set()
+
+
 def test_stop_ends_every_request_with_its_id_and_no_other(
     model: EngineModel, engine: HeldEngine
 ) -> None:
@@ -249,3 +288,14 @@ def test_a_closed_engine_is_no_reason_to_die(engine: HeldEngine, died: threading
     time.sleep(0.05)
     assert engine.closed
     assert not died.is_set()
+
+
+def test_the_engines_numbers_are_shown_under_their_classic_names(model: EngineModel) -> None:
+    ask(model)
+    used = "nv_trt_llm_kv_cache_block_metrics used"
+    active = "nv_trt_llm_request_metrics active"
+    ends_at = time.monotonic() + 2
+    while FakeMetricFamily.values.get(active) != 3 and time.monotonic() < ends_at:
+        time.sleep(0.01)
+    assert FakeMetricFamily.values[active] == 3
+    assert FakeMetricFamily.values[used] == 3

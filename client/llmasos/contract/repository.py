@@ -20,7 +20,12 @@ from llmasos.errors import InvalidRequestError
 MODELS = ("ensemble", "tokenizer", "engine", "detokenizer")
 CONFIG_FILE = "config.pbtxt"
 _GENERATED = "Written by `python -m llmasos.contract`; change the table there."
-_BATCH = "Triton's batch dimension of one request, not the engine's batch: that is in plan.json."
+_MAX_ROWS = 64
+_BATCH = (
+    "max_batch_size is Triton's: the rows of one request, not the engine's batch (plan.json).",
+    "A request has one row. More are let in to be refused with an error that says so: what",
+    "Triton 2.51 refuses by itself here keeps it from ending cleanly.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +86,8 @@ def write_repository_configs(directory: Path, settings: RepositorySettings | Non
 def _ensemble() -> ModelConfig:
     return ModelConfig(
         name="ensemble",
-        comment=(_GENERATED, _BATCH),
-        max_batch_size=1,
+        comment=(_GENERATED, *_BATCH),
+        max_batch_size=_MAX_ROWS,
         decoupled=True,
         inputs=ENSEMBLE_INPUTS,
         outputs=ENSEMBLE_OUTPUTS,
@@ -93,8 +98,8 @@ def _ensemble() -> ModelConfig:
 def _tokenizer(settings: RepositorySettings) -> ModelConfig:
     return ModelConfig(
         name="tokenizer",
-        comment=(_GENERATED, _BATCH),
-        max_batch_size=1,
+        comment=(_GENERATED, *_BATCH),
+        max_batch_size=_MAX_ROWS,
         inputs=TOKENIZER_INPUTS,
         outputs=TOKENIZER_OUTPUTS,
         parameters={"tokenizer_dir": settings.tokenizer_dir},
@@ -104,8 +109,8 @@ def _tokenizer(settings: RepositorySettings) -> ModelConfig:
 def _engine(settings: RepositorySettings) -> ModelConfig:
     return ModelConfig(
         name="engine",
-        comment=(_GENERATED, _BATCH, "The engine batches the requests of many calls by itself."),
-        max_batch_size=1,
+        comment=(_GENERATED, *_BATCH, "The engine batches the requests of many calls by itself."),
+        max_batch_size=_MAX_ROWS,
         decoupled=True,
         inputs=ENGINE_INPUTS,
         outputs=ENGINE_OUTPUTS,

@@ -41,6 +41,7 @@ class Backend(Protocol):
     Tensor: Any
     InferenceResponse: Any
     TritonError: Any
+    MetricFamily: Any
 
 
 def error_response(backend: Backend, error: LLMasOSError) -> object:

@@ -23,6 +23,7 @@ from llmasos_runtime.triton.backend import (
     ResponseSender,
     error_response,
 )
+from llmasos_runtime.triton.engine_metrics import EngineMetrics, Stats
 from llmasos_runtime.triton.engine_request import ENGINE_TABLE, ENSEMBLE_TABLE, read_request
 from llmasos_runtime.triton.fields import Fields
 from llmasos_runtime.triton.reply import OutputTensors, Reply
@@ -47,6 +48,7 @@ class ServedEngine(Protocol):
     def tokenizer(self) -> Tokenizer: ...
     def submit(self, request: Request, sink: Callable[[Update], None]) -> None: ...
     def cancel(self, request_id: str) -> bool: ...
+    def stats(self) -> Stats: ...
     def close(self) -> None: ...
 
 
@@ -83,6 +85,7 @@ class EngineModel:
         self._default_deadline_s = default_deadline_s
         self._die = die
         self._tensors = OutputTensors(backend)
+        self._metrics = EngineMetrics(backend)
         self._numbers = itertools.count()
         self._running: dict[str, _Running] = {}
         self._has_stopped = False
@@ -176,6 +179,7 @@ class EngineModel:
                 running.is_late = now >= running.ends_at
                 if running.is_late or running.reply.is_cancelled():
                     self._engine.cancel(request_id)
+            self._metrics.report(self._engine.stats())
             if self._has_stopped and not self._closed.is_set():
                 _log.critical("the engine has stopped; ending its process")
                 self._die()

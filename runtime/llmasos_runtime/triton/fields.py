@@ -28,7 +28,14 @@ class Fields:
 
     @classmethod
     def of(cls, request: BackendRequest, table: Mapping[str, Tensor]) -> Fields:
-        return cls({t.name(): t.as_numpy() for t in request.inputs()}, table)
+        """Raises InvalidRequestError for a request of several rows."""
+        arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        rows = max(array.shape[0] for array in arrays.values())
+        if rows != 1:
+            raise InvalidRequestError(
+                f"a request holds one prompt, got a batch of {rows}; send {rows} requests"
+            )
+        return cls(arrays, table)
 
     def seen_as(self, table: Mapping[str, Tensor]) -> Fields:
         """The same inputs, named after another table where that knows them."""

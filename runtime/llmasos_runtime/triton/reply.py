@@ -7,6 +7,7 @@ are requested; those that say nothing are made once and sent again.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -75,6 +76,9 @@ class Reply:
     """Sends what becomes of one request; nothing follows its last response.
 
     streams: a response for each update; otherwise one, when the last has come.
+
+    Triton frees what `is_cancelled` looks at when the last response is sent, and crashes if
+    it is asked meanwhile or later. So the two exclude each other.
     """
 
     def __init__(
@@ -91,11 +95,13 @@ class Reply:
         self._sender = sender
         self._requested = requested
         self._gathered = None if streams else Gathered()
+        self._ending = threading.Lock()
+        self._has_ended = False
 
     def update(self, update: Update) -> None:
         """Send, or keep for the one response."""
         if update.error is not None:
-            self._sender.send(error_response(self._backend, update.error), flags=FINAL)
+            self._finish(error_response(self._backend, update.error))
             return
         if self._gathered is not None:
             self._gathered.add(update)
@@ -106,18 +112,29 @@ class Reply:
 
     def is_cancelled(self) -> bool:
         """Whether Triton says that the client has gone."""
-        return self._sender.is_cancelled()
+        with self._ending:
+            return not self._has_ended and self._sender.is_cancelled()
 
     def _send(self, update: Update) -> None:
-        sent = False
+        response: object = None
         try:
             tensors = self._tensors.of(update, self._requested)
             response = self._backend.InferenceResponse(output_tensors=tensors)
-            self._sender.send(response, flags=FINAL if update.is_final else 0)
-            sent = True
         finally:
-            if update.is_final and not sent:
+            if update.is_final:
+                self._finish(response)
+        if not update.is_final:
+            self._sender.send(response)
+
+    def _finish(self, response: object) -> None:
+        """Send the last response, or none if it cannot be sent, and in any case the flag."""
+        with self._ending:
+            self._has_ended = True
+            try:
+                self._sender.send(response, flags=FINAL)
+            except BaseException:
                 self._sender.send(flags=FINAL)
+                raise
 
 
 class Gathered:

@@ -94,6 +94,8 @@ class TritonServer:
             self._process.stop(drain=drain)
         if self._watcher is not None:
             self._watcher.join()
+        if self._process is not None:
+            self._process.close()
         self._process = self._watcher = None
 
     def wait(self, stopping: threading.Event | None = None) -> None:
@@ -148,8 +150,8 @@ class TritonServer:
                 reason = self._unanswered()
                 next_canary = time.monotonic() + self._options.canary_period_s
             if reason is not None and not self._stopping.is_set():
-                self.failure = ServerError(reason)
                 process.stop(drain=False)
+                self.failure = ServerError(reason)
                 return
 
     def _unanswered(self) -> str | None:

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -32,7 +34,7 @@ class ServerProcess:
 
     def __init__(self, repository: Path, options: ServerOptions) -> None:
         self.ports = Ports.choose(options)
-        self._options = options
+        self._stopping = threading.Lock()
         run_dir = Path(tempfile.mkdtemp(prefix="llmasos-server-"))
         try:
             installation = find_installation(run_dir)
@@ -63,24 +65,32 @@ class ServerProcess:
         return self._keeper.poll()
 
     def stop(self, *, drain: bool = True) -> None:
-        """End the server and wait until nothing of it is left; `drain` lets requests finish."""
+        """End the server and wait until nothing of it is left; `drain` lets requests finish.
+
+        May be called again, and from any thread; the log stays readable until `close`.
+        """
         assert self._keeper.stdin is not None
-        try:
-            if not drain:
-                self._keeper.stdin.write("kill\n")
-            self._keeper.stdin.close()
-        except BrokenPipeError:
-            pass  # it has ended already
+        with self._stopping, suppress(BrokenPipeError):  # broken: it has ended already
+            if not self._keeper.stdin.closed:
+                if not drain:
+                    self._keeper.stdin.write("kill\n")
+                self._keeper.stdin.close()
         self._keeper.wait()
+
+    def close(self) -> None:
+        """Let go of the log of a server that has ended."""
         assert self._keeper.stdout is not None
         self._keeper.stdout.close()
+        self.log.close()
 
     def _read_pid(self) -> int:
         assert self._keeper.stdout is not None
         line = self._keeper.stdout.readline().strip()
         if not line.isdecimal():
             self.stop(drain=False)
-            raise ServerError(f"tritonserver could not be started: {self.log.reason()}")
+            reason = self.log.reason()
+            self.close()
+            raise ServerError(f"tritonserver could not be started: {reason}")
         return int(line)
 
 

@@ -1,0 +1,267 @@
+"""The whole repository on a real Triton server."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+import urllib.error
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from llmasos.errors import InvalidRequestError
+from llmasos.outputs import FinishReason
+from llmasos.triton_client import TritonClient
+from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
+from raw_client import RawClient, gauge, post, text_of
+from tritonclient.utils import InferenceServerException
+
+BLOCKS = "nv_trt_llm_kv_cache_block_metrics"
+PROMPT = "Grüße 😀 ☃ from"
+LONG = 400
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float) -> bool:
+    ends_at = time.monotonic() + timeout_s
+    while time.monotonic() < ends_at:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.fixture(scope="session")
+def server(tiny_repository: Path) -> Iterator[TritonServer]:
+    options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
+    with TritonServer(tiny_repository, options) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: TritonServer) -> Iterator[TritonClient]:
+    with TritonClient(server.grpc_url, timeout_s=60) as client:
+        yield client
+
+
+@pytest.fixture
+def raw(server: TritonServer) -> Iterator[RawClient]:
+    with RawClient(server.grpc_url) as raw:
+        yield raw
+
+
+def used_blocks(server: TritonServer) -> float:
+    return gauge(server.metrics_url, BLOCKS, kv_cache_block_type="used")
+
+
+def ask_engine(raw: RawClient, **values: Any) -> list[dict[str, Any]]:
+    fields = {"input_ids": [72, 105], "input_lengths": 2, "request_output_len": 4, **values}
+    return raw.ask("engine", **fields)
+
+
+def test_a_stream_and_a_whole_answer_have_the_same_text(client: TritonClient) -> None:
+    for prompt in ("a", PROMPT, "The quick brown fox"):
+        pieces = list(client.stream(prompt, max_tokens=40))
+        whole = client.generate([prompt])
+        assert len(pieces) > 10
+        assert "".join(piece.text for piece in pieces)[:20] == whole[0].text[:20]
+        assert pieces[-1].finish_reason in (FinishReason.LENGTH, FinishReason.STOP)
+        assert pieces[-1].usage is not None
+
+
+def test_http_generate_answers_once(server: TritonServer, client: TritonClient) -> None:
+    url = f"{server.http_url}/v2/models/ensemble/generate"
+    answer = json.loads(post(url, text_input="a", max_tokens=12, exclude_input_in_output=True))
+    assert answer["text_output"] == client.generate_text("a", max_tokens=12)
+    assert answer["finish_reason"] in ("length", "stop")
+    assert answer["num_input_tokens"] == 1
+
+
+def test_http_generate_stream_sends_events(server: TritonServer, client: TritonClient) -> None:
+    url = f"{server.http_url}/v2/models/ensemble/generate_stream"
+    lines = post(url, text_input="a", max_tokens=12, stream=True).splitlines()
+    events = [json.loads(line.removeprefix("data: ")) for line in lines if line]
+    assert "".join(event["text_output"] for event in events) == client.generate_text(
+        "a", max_tokens=12
+    )
+    assert [bool(event["finish_reason"]) for event in events][-1]
+    assert not any(event["finish_reason"] for event in events[:-1])
+
+
+def test_without_stream_there_is_one_response_and_it_holds_the_prompt(raw: RawClient) -> None:
+    (response,) = raw.ask("ensemble", text_input=PROMPT, max_tokens=4)
+    assert response["text_output"][0].decode().startswith(PROMPT)
+
+
+def test_a_stream_can_hold_the_prompt_unbroken(raw: RawClient) -> None:
+    responses = raw.ask(
+        "ensemble", text_input=PROMPT, max_tokens=4, stream=True, exclude_input_in_output=False
+    )
+    assert text_of(responses).startswith(PROMPT)
+
+
+def test_a_stop_string_ends_the_text_before_it(client: TritonClient) -> None:
+    text = client.generate_text("abc", max_tokens=40)
+    stop = text[5:8]
+    generation = client.stream("abc", max_tokens=40, stop=[stop]).read()
+    assert generation.text == text[: text.index(stop)]
+    assert (generation.finish_reason, generation.stop_reason) == (FinishReason.STOP, stop)
+
+
+def test_messages_are_a_conversation(client: TritonClient) -> None:
+    answer = client.chat([{"role": "user", "content": "hi"}], max_tokens=5)
+    assert answer.usage.num_prompt_tokens > 10
+
+
+def test_the_engine_takes_token_ids_as_the_classic_one_did(raw: RawClient) -> None:
+    (whole,) = ask_engine(raw, end_id=-1)
+    assert whole["output_ids"][:2] == [72, 105]
+    assert whole["sequence_length"] == [6]
+    pieces = ask_engine(raw, streaming=True, end_id=-1, runtime_top_p=0.0)
+    assert [i for piece in pieces for i in piece["output_ids"]] == whole["output_ids"][2:]
+    (word,) = ask_engine(
+        raw, stop_words_list=np.array([[[whole["output_ids"][3]], [1]]], np.int32), end_id=-1
+    )
+    assert word["finish_reason"] == [b"stop"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"text_input": ""}, "text_input is empty"),
+        ({"text_input": b"a\xff"}, "text_input is not valid UTF-8"),
+        ({"text_input": "a" * 600}, "max_seq_len"),
+        ({"max_tokens": 0}, "max_tokens must be between 1"),
+        ({"max_tokens": -1}, "max_tokens must be between 1"),
+        ({"temperature": math.nan}, "temperature must be"),
+        ({"top_p": 0.0}, "top_p must be above 0"),
+        ({"top_p": 2.0}, "top_p must be"),
+        ({"top_k": -1}, "top_k must be"),
+        ({"stop_words": ["x"] * 10_000}, "10000 strings, at most"),
+        ({"messages": "[1]", "text_input": ""}, "messages"),
+        ({"beam_width": 2}, "beam_width is not supported yet: got 2"),
+        ({"repetition_penalty": 1.5}, "repetition_penalty is not supported yet"),
+        ({"bad_words": ["x"]}, "bad_words is not supported yet"),
+        ({"lora_task_id": 1}, "lora_task_id is not supported yet"),
+        ({"text_input": np.array([[b"a"], [b"b"]], np.object_)}, "got a batch of 2; send 2"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_bad_input_is_one_clear_error_and_the_server_goes_on(
+    raw: RawClient, client: TritonClient, inputs: dict[str, Any], message: str, stream: bool
+) -> None:
+    fields = {"text_input": "a", "max_tokens": 4, "stream": stream, **inputs}
+    if isinstance(fields["text_input"], np.ndarray):
+        fields["max_tokens"] = np.array([[4], [4]], np.int32)
+        fields["stream"] = np.array([[stream], [stream]])
+    with pytest.raises(InferenceServerException) as caught:
+        raw.ask("ensemble", **fields)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert client.is_ready()
+    assert client.generate_text("a", max_tokens=1)
+
+
+def test_neutral_values_of_everything_are_accepted(raw: RawClient) -> None:
+    raw.ask(
+        "ensemble",
+        text_input="a",
+        max_tokens=2,
+        bad_words=[""],
+        stop_words=[""],
+        beam_width=1,
+        num_return_sequences=1,
+        length_penalty=1.0,
+        repetition_penalty=1.0,
+        presence_penalty=0.0,
+        frequency_penalty=0.0,
+        return_log_probs=False,
+        return_context_logits=False,
+        return_generation_logits=False,
+        embedding_bias_words=[""],
+        embedding_bias_weights=[0.0],
+        guided_decoding_guide="",
+    )
+
+
+def test_a_number_too_large_for_int32_does_not_hurt_the_server(
+    server: TritonServer, client: TritonClient
+) -> None:
+    # Triton wraps 2^40 to 0 before anyone sees it.
+    url = f"{server.http_url}/v2/models/ensemble/generate"
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        post(url, text_input="a", max_tokens=2**40)
+    assert b"max_tokens must be between 1" in caught.value.read()
+    assert client.generate_text("a", max_tokens=1)
+
+
+def test_leaving_the_engines_stream_frees_its_blocks(server: TritonServer) -> None:
+    assert wait_for(lambda: used_blocks(server) == 0, 5)
+    with RawClient(server.grpc_url) as raw:
+        raw.send(
+            "engine",
+            input_ids=[72],
+            input_lengths=1,
+            request_output_len=LONG,
+            streaming=True,
+            end_id=-1,
+        )
+        next(raw.responses())
+    assert wait_for(lambda: used_blocks(server) == 0, 1.5)
+
+
+def test_leaving_the_clients_stream_ends_it_on_the_ensemble(
+    server: TritonServer, client: TritonClient
+) -> None:
+    with client.stream("abc", max_tokens=LONG, ignore_eos=True) as stream:
+        next(stream)
+    assert wait_for(lambda: used_blocks(server) == 0, 1.5)
+
+
+def test_stop_by_request_id_ends_an_ensembles_request(server: TritonServer) -> None:
+    with RawClient(server.grpc_url) as one, RawClient(server.grpc_url) as other:
+        one.send(
+            "ensemble", request_id="x", text_input="a", max_tokens=LONG, stream=True, end_id=-1
+        )
+        answers = one.responses()
+        next(answers)
+        assert ask_engine(other, request_id="x", stop=True) == []
+        assert list(answers)[-1]["finish_reason"] == [b"abort"]
+
+
+def test_a_deadline_ends_a_request(raw: RawClient) -> None:
+    responses = raw.ask(
+        "ensemble", text_input="a", max_tokens=LONG, stream=True, end_id=-1, deadline_ms=1
+    )
+    assert responses[-1]["stop_reason"] == [b"deadline_ms"]
+
+
+def test_200_clients_at_once_are_all_answered(server: TritonServer, client: TritonClient) -> None:
+    expected = client.generate_text("abc", max_tokens=4)
+    texts: list[str] = []
+
+    def ask() -> None:
+        texts.append(client.generate_text("abc", max_tokens=4))
+
+    threads = [threading.Thread(target=ask) for _ in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert texts == [expected] * 200
+    assert wait_for(lambda: used_blocks(server) == 0, 1.5)
+
+
+def test_the_dangerous_apis_are_closed(server: TritonServer) -> None:
+    for path in ("systemsharedmemory/region/x/register", "repository/index", "logging"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            post(f"{server.http_url}/v2/{path}")
+        assert caught.value.code == 403
+
+
+def test_the_client_raises_our_errors(client: TritonClient) -> None:
+    with pytest.raises(InvalidRequestError, match="max_seq_len"):
+        client.generate_text("a" * 600)

@@ -1,0 +1,109 @@
+"""A server that dies is noticed at once, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from llmasos.errors import EngineStoppedError, LLMasOSError, ServerError
+from llmasos.triton_client import TritonClient
+from llmasos_runtime.triton.keeper import SHARED_MEMORY
+from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
+from llmasos_runtime.triton.processes import model_processes
+
+OPTIONS = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
+SERVE = """
+import sys
+from llmasos_runtime.triton.launcher import ServerOptions, serve
+sys.exit(serve(sys.argv[1], ServerOptions(grpc_port=0, http_port=0, metrics_port=0)))
+"""
+
+
+def regions(pid: int) -> list[str]:
+    return [path.name for path in SHARED_MEMORY.glob(f"llmasos-{pid}-*")]
+
+
+def all_end(processes: list[psutil.Process], timeout_s: float = 10.0) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=timeout_s)
+    return not alive
+
+
+def test_stopping_leaves_no_process_and_no_shared_memory(tiny_repository: Path) -> None:
+    before = regions(os.getpid())
+    server = TritonServer(tiny_repository, OPTIONS)
+    with server:
+        tree = psutil.Process(server.pid)
+        processes = [tree, *tree.children(recursive=True)]
+        assert len(processes) == 4
+        assert len(regions(os.getpid())) > len(before)
+    assert all_end(processes)
+    assert regions(os.getpid()) == before
+
+
+def test_a_killed_engine_ends_the_answer_and_the_server(tiny_repository: Path) -> None:
+    with TritonServer(tiny_repository, OPTIONS) as server:
+        (engine,) = (p for p in model_processes(server.pid) if p.model == "engine")
+        with TritonClient(server.grpc_url, timeout_s=30) as client:
+            stream = client.stream("a", max_tokens=400, ignore_eos=True)
+            next(stream)
+            engine.process.kill()
+            killed_at = time.monotonic()
+            with pytest.raises(LLMasOSError) as caught:
+                list(stream)
+            assert isinstance(caught.value, EngineStoppedError)
+            assert time.monotonic() - killed_at < 2.0
+        with pytest.raises(ServerError, match="the process of the model engine died"):
+            server.wait()
+        assert not regions(os.getpid())
+
+
+def start_serving(repository: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    serving = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(repository)], stderr=subprocess.PIPE, text=True
+    )
+    assert serving.stderr is not None
+    for line in serving.stderr:
+        if line.startswith("ready in"):
+            return serving, psutil.Process(serving.pid).children(recursive=True)
+    raise AssertionError(f"serve ended with {serving.wait()}")
+
+
+def read_rest(serving: subprocess.Popen[str]) -> str:
+    assert serving.stderr is not None
+    with serving.stderr as stream:
+        return stream.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_stops_cleanly_on_a_signal(tiny_repository: Path, number: signal.Signals) -> None:
+    serving, processes = start_serving(tiny_repository)
+    serving.send_signal(number)
+    assert serving.wait(20) == 0
+    assert "stopping" in read_rest(serving)
+    assert all_end(processes)
+    assert not regions(serving.pid)
+
+
+def test_serve_says_that_its_engine_died_and_fails(tiny_repository: Path) -> None:
+    serving, processes = start_serving(tiny_repository)
+    (engine,) = (p for p in processes if "engine/1/model.py" in " ".join(p.cmdline()))
+    engine.kill()
+    assert serving.wait(10) == 1
+    assert "error: the process of the model engine died" in read_rest(serving)
+    assert all_end(processes)
+    assert not regions(serving.pid)
+
+
+def test_a_killed_launcher_takes_everything_with_it(tiny_repository: Path) -> None:
+    serving, processes = start_serving(tiny_repository)
+    serving.kill()
+    serving.wait()
+    read_rest(serving)
+    assert all_end(processes, 15)
+    assert not regions(serving.pid)
