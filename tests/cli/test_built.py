@@ -1,0 +1,82 @@
+"""The commands that build an engine, look into it and run it in process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from llmasos.plan import PLAN_FILE, EnginePlan
+
+LLMASOS = str(Path(sys.executable).with_name("llmasos"))
+PLAN = Path("engine", "1", "plan")
+
+
+def llmasos(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [LLMASOS, *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def test_build_writes_a_repository_and_says_how_to_serve_it(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    options = ("--precision", "f32", "--max-seq-len", "64", "--name", "tiny", "--deterministic")
+    result = llmasos("build", str(tiny_llama), "--output", str(output), *options)
+    assert result.returncode == 0, result.stderr
+    assert f"llmasos serve {output}" in result.stdout
+    assert "compile ..." in result.stderr
+    assert (output / "ensemble" / "config.pbtxt").is_file()
+    plan = EnginePlan.load(output / PLAN)
+    assert (plan.precision, plan.limits.max_seq_len, plan.name) == ("f32", 64, "tiny")
+    assert plan.deterministic
+
+
+def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
+    result = llmasos("build", str(tmp_path / "none"), "--output", str(tmp_path / "out"))
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_inspect_shows_what_is_in_a_plan(tiny_repository: Path) -> None:
+    shown = llmasos("inspect", str(tiny_repository)).stdout
+    for expected in ("LlamaForCausalLM", "f32", "openvino_model.bin", "tiny-llama", "512 tokens"):
+        assert expected in shown
+
+
+def test_inspect_prints_the_manifest_as_json(tiny_repository: Path) -> None:
+    printed = json.loads(llmasos("inspect", "--json", str(tiny_repository / PLAN)).stdout)
+    assert printed == json.loads((tiny_repository / PLAN / PLAN_FILE).read_text())
+
+
+def test_inspect_refuses_a_file_that_changed(tiny_repository: Path, tmp_path: Path) -> None:
+    plan_dir = tmp_path / "plan"
+    plan_dir.mkdir()
+    for file in (tiny_repository / PLAN).iterdir():
+        (plan_dir / file.name).write_bytes(file.read_bytes())
+    weights = plan_dir / "openvino_model.bin"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    result = llmasos("inspect", str(plan_dir))
+    assert result.returncode == 1
+    assert "openvino_model.bin" in result.stderr
+    assert "llmasos build" in result.stderr
+
+
+def test_generate_runs_a_built_engine_in_process(tiny_repository: Path) -> None:
+    arguments = ("generate", "--model", str(tiny_repository), "--max-tokens", "5")
+    greedy = llmasos(*arguments, "Hello")
+    assert greedy.returncode == 0, greedy.stderr
+    printed = json.loads(llmasos(*arguments, "--json", stdin="Hello").stdout)
+    assert printed["text"] + "\n" == greedy.stdout
+    assert len(printed["token_ids"]) <= 5

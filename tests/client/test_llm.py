@@ -1,0 +1,168 @@
+"""LLM on a real engine: a tiny random Llama in f32, whose answers are the same in any batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from llmasos import LLM, FinishReason, SamplingParams
+from llmasos import llm as llm_module
+from llmasos.errors import EngineStoppedError, InvalidRequestError, PlanError, QueueFullError
+from llmasos.outputs import Usage
+from llmasos_runtime.request import Request, Update
+
+PARAMS = SamplingParams(max_tokens=12, ignore_eos=True)
+
+
+@pytest.fixture(scope="module")
+def llm(tiny_repository: Path) -> Iterator[LLM]:
+    with LLM(tiny_repository, num_threads=1) as llm:
+        yield llm
+
+
+def test_text_is_what_the_stream_brings_and_the_prompt_is_not_repeated(llm: LLM) -> None:
+    pieces = list(llm.stream("Once upon", PARAMS))
+    text = "".join(piece.text for piece in pieces)
+    assert text == llm.generate_text("Once upon", PARAMS)
+    assert len([i for piece in pieces for i in piece.token_ids]) == 12
+    assert [piece.finish_reason for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
+    assert pieces[-1].finish_reason is FinishReason.LENGTH
+    assert pieces[-1].usage == Usage(num_prompt_tokens=len("Once upon"), num_output_tokens=12)
+
+
+def test_fields_say_the_same_as_sampling_params(llm: LLM) -> None:
+    fields = llm.generate_text(prompt="Hello", max_tokens=5, ignore_eos=True)
+    assert fields == llm.generate_text("Hello", SamplingParams(max_tokens=5, ignore_eos=True))
+
+
+def test_many_prompts_are_answered_in_order_as_each_alone(llm: LLM) -> None:
+    prompts = [f"prompt {index} " * (index % 3 + 1) for index in range(9)]
+    together = llm.generate(prompts, PARAMS)
+    assert [g.text for g in together] == [llm.generate_text(p, PARAMS) for p in prompts]
+    assert all(len(g.token_ids) == 12 for g in together)
+
+
+def test_each_prompt_may_have_its_params(llm: LLM) -> None:
+    params = [SamplingParams(max_tokens=n, ignore_eos=True) for n in (1, 4)]
+    answers = llm.generate(["a", "b"], params)
+    assert [answer.usage.num_output_tokens for answer in answers] == [1, 4]
+
+
+def test_a_chat_is_the_rendered_template(llm: LLM) -> None:
+    messages = [{"role": "user", "content": "Hi"}]
+    rendered = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert llm.chat(messages, PARAMS).text == llm.generate_text(rendered, PARAMS)
+    assert llm.stream_chat(messages, PARAMS).read() == llm.chat(messages, PARAMS)
+
+
+def test_leaving_a_stream_early_frees_the_engine(llm: LLM) -> None:
+    for _ in llm.stream("Hello", max_tokens=400, ignore_eos=True):
+        break
+    engine = llm._engine
+    wait_until(lambda: engine.stats().num_running + engine.stats().num_waiting == 0)
+
+
+def wait_until(condition: Callable[[], object], *, timeout_s: float = 5) -> None:
+    ends_at = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < ends_at, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_an_empty_prompt_is_refused(llm: LLM) -> None:
+    with pytest.raises(InvalidRequestError):
+        llm.generate_text("")
+
+
+def test_a_prompt_that_is_refused_does_not_leave_the_others_running(llm: LLM) -> None:
+    long = SamplingParams(max_tokens=400, ignore_eos=True)
+    with pytest.raises(InvalidRequestError):
+        llm.generate(["good", "good", ""], long)
+    engine = llm._engine
+    wait_until(lambda: engine.stats().num_running + engine.stats().num_waiting == 0)
+
+
+def test_a_plan_a_repository_and_a_checkpoint_are_the_same_model(
+    llm: LLM,
+    tiny_plan: Path,
+    tiny_llama: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LLMASOS_CACHE", str(tmp_path))
+    expected = llm.generate_text("Hello", PARAMS)
+    with LLM(tiny_plan) as from_plan:
+        assert from_plan.plan == llm.plan
+        assert from_plan.generate_text("Hello", PARAMS) == expected
+    with LLM(tiny_llama, precision="f32") as from_checkpoint:
+        assert from_checkpoint.generate_text("Hello", PARAMS) == expected
+
+
+def test_a_closed_llm_refuses(tiny_plan: Path) -> None:
+    llm = LLM(tiny_plan)
+    llm.close()
+    llm.close()
+    with pytest.raises(EngineStoppedError):
+        llm.generate_text("Hello")
+
+
+def test_a_damaged_plan_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text('{"version": 99}')
+    with pytest.raises(PlanError, match="version 99"):
+        LLM(tmp_path)
+
+
+class SmallEngine:
+    """Holds two requests, and answers those it holds when a third comes or it is told to."""
+
+    def __init__(self) -> None:
+        self._held: list[Callable[[], None]] = []
+        self.num_refused = 0
+        self.tokenizer = self
+
+    @classmethod
+    def load(cls, plan_dir: Path, options: object) -> SmallEngine:
+        return cls()
+
+    def encode(self, text: str) -> list[int]:
+        return [int(text)]
+
+    def submit(self, request: Request, sink: Callable[[Update], None]) -> None:
+        if len(self._held) == 2:
+            self.num_refused += 1
+            self.answer_all()
+            raise QueueFullError("2 requests are already waiting")
+        (token_id,) = request.prompt_token_ids
+        usage = Usage(num_prompt_tokens=1, num_output_tokens=1)
+        update = Update(
+            request_id=request.request_id,
+            text=str(token_id),
+            finish_reason=FinishReason.STOP,
+            usage=usage,
+        )
+        self._held.append(lambda: sink(update))
+        if token_id == 6:
+            self.answer_all()
+
+    def answer_all(self) -> None:
+        for answer in self._held:
+            answer()
+        self._held.clear()
+
+    def cancel(self, request_id: str) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+def test_more_prompts_than_the_queue_holds_wait_for_their_turn(
+    monkeypatch: pytest.MonkeyPatch, tiny_plan: Path
+) -> None:
+    monkeypatch.setattr(llm_module, "Engine", SmallEngine)
+    with LLM(tiny_plan) as llm:
+        answers = llm.generate([str(index) for index in range(7)])
+        assert [answer.text for answer in answers] == list("0123456")
+        assert llm._engine.num_refused == 3  # type: ignore[attr-defined]  # it is a SmallEngine
