@@ -1,0 +1,54 @@
+"""Runs steps on the CPU with OpenVINO."""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from llmasos_runtime.openvino.packing import Inputs, pack
+from llmasos_runtime.openvino.paged_model import PagedModel
+from llmasos_runtime.step import Step
+
+
+class OpenVINORunner:
+    """One inference request over one KV cache; steps run one at a time.
+
+    num_blocks: the KV cache's size; its memory is taken from the system when it is first used.
+    """
+
+    def __init__(self, model: PagedModel, *, num_blocks: int) -> None:
+        self._model = model
+        self._num_blocks = num_blocks
+        self._request = model.compiled.create_infer_request()
+        self._inputs: Inputs = {}
+        for cache in model.caches:
+            shape = ov.Shape([num_blocks, *cache.block_shape])
+            self._request.set_tensor(cache.name, ov.Tensor(cache.type, shape))
+
+    @property
+    def block_size(self) -> int:
+        return self._model.block_size
+
+    @property
+    def num_blocks(self) -> int:
+        return self._num_blocks
+
+    @property
+    def chunk_multiple(self) -> int:
+        """A quantized block shares scales between its tokens, so it is written as a whole."""
+        is_quantized = any(cache.type == ov.Type.u8 for cache in self._model.caches)
+        return self.block_size if is_quantized else 1
+
+    def start(self, step: Step) -> None:
+        """See ModelRunner."""
+        self._inputs = pack(step, block_size=self.block_size)  # read while the step runs
+        for name, array in self._inputs.items():
+            self._request.set_tensor(name, ov.Tensor(array, shared_memory=True))
+        self._request.start_async()
+
+    def wait(self) -> NDArray[np.float32]:
+        """See ModelRunner."""
+        self._request.wait()
+        logits: NDArray[np.float32] = self._request.get_output_tensor(0).data
+        return logits.reshape(-1, logits.shape[-1])

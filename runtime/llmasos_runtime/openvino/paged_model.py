@@ -1,0 +1,128 @@
+"""A plan's IR, made paged and compiled for this CPU.
+
+The IR is the standard stateful form. OpenVINO's own transformation turns its attention into
+paged attention over packed tokens; both the transformation and the operation stand outside
+OpenVINO's stable API, so this module is the only one that knows them, and the plan's tests
+compare what it makes with the reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from llmasos.errors import PlanError
+from llmasos.plan import REBUILD, EnginePlan, KVCachePrecision
+from openvino import opset13 as ops
+from openvino._offline_transformations import paged_attention_transformation
+
+from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS
+
+IR_FILE = "openvino_model.xml"
+LAST_HIDDEN_STATE = "last_hidden_state"
+"""The tensor in the IR from which the logits are computed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheTensor:
+    """One key or value cache: its input's name, element type, and shape but for the blocks."""
+
+    name: str
+    type: ov.Type
+    block_shape: tuple[int, ...]
+
+    @property
+    def block_bytes(self) -> int:
+        return int(np.prod(self.block_shape)) * self.type.get_size()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagedModel:
+    """A compiled engine. block_size: tokens of one KV block."""
+
+    compiled: ov.CompiledModel
+    caches: tuple[CacheTensor, ...]
+    block_size: int
+
+    @property
+    def block_bytes(self) -> int:
+        """Memory of one KV block over all layers."""
+        return sum(cache.block_bytes for cache in self.caches)
+
+
+def load_paged_model(plan: EnginePlan, directory: Path, *, num_threads: int) -> PagedModel:
+    """Read, transform and compile a plan's IR; raises PlanError if OpenVINO cannot."""
+    core = ov.Core()
+    try:
+        model = core.read_model(directory / IR_FILE)
+        paged_attention_transformation(model)
+        _select_sampled(model)
+        compiled = core.compile_model(model, "CPU", _properties(core, plan, num_threads))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise PlanError(
+            f"{directory / IR_FILE} cannot be loaded: {reason}", hint=REBUILD
+        ) from error
+    caches = tuple(_cache(port) for port in compiled.inputs if "_cache." in port.any_name)
+    if len(caches) != 2 * plan.num_layers:
+        raise PlanError(
+            f"{directory / IR_FILE} has {len(caches)} caches, {2 * plan.num_layers} expected",
+            hint=REBUILD,
+        )
+    (block_size,) = {c.block_shape[1] for c in caches if c.name.startswith("value_cache.")}
+    return PagedModel(compiled=compiled, caches=caches, block_size=block_size)
+
+
+def compute_precision(plan: EnginePlan, capabilities: list[str]) -> KVCachePrecision:
+    """What the plan's engine computes in on a CPU with these capabilities: bf16 or f32.
+
+    A cache that is not quantized is kept in what is computed in, so it decides.
+    """
+    wants_f32 = "f32" in (plan.precision, plan.kv_cache_precision)
+    return "f32" if wants_f32 or "BF16" not in capabilities else "bf16"
+
+
+def _properties(core: ov.Core, plan: EnginePlan, num_threads: int) -> dict[str, Any]:
+    compute = compute_precision(plan, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    properties: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": num_threads,
+        "INFERENCE_PRECISION_HINT": compute,
+        "KV_CACHE_PRECISION": "u8" if plan.kv_cache_precision == "u8" else compute,
+    }
+    if plan.deterministic:
+        properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
+    return properties
+
+
+def _select_sampled(model: ov.Model) -> None:
+    """Let only the sampled positions reach the head: a prompt needs the logits of its end."""
+    hidden = _find(model, LAST_HIDDEN_STATE)
+    consumers = hidden.get_target_inputs()
+    positions = ops.parameter([-1], np.int64, name=SAMPLED_POSITIONS)
+    positions.output(0).get_tensor().set_names({SAMPLED_POSITIONS})
+    selected = ops.gather(hidden, positions, np.int64(0))
+    for consumer in consumers:
+        consumer.replace_source_output(selected.output(0))
+    model.add_parameters([positions])
+    model.validate_nodes_and_infer_types()
+
+
+def _find(model: ov.Model, name: str) -> Any:
+    for node in model.get_ordered_ops():
+        for output in node.outputs():
+            if name in output.get_tensor().get_names():
+                return output
+    raise PlanError(f"the network has no tensor {name}", hint=REBUILD)
+
+
+def _cache(port: Any) -> CacheTensor:
+    _, *block_shape = port.partial_shape
+    return CacheTensor(
+        name=port.any_name,
+        type=port.element_type,
+        block_shape=tuple(dimension.get_length() for dimension in block_shape),
+    )

@@ -1,0 +1,36 @@
+"""What the executor asks of a compiled engine: one forward at a time."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmasos_runtime.step import Step
+
+
+class ModelRunner(Protocol):
+    """Runs steps one after the other. It owns the memory of the KV cache.
+
+    block_size: tokens of one KV block. num_blocks: how many the cache has.
+    chunk_multiple: where chunks of a prompt must end (see `Scheduler`).
+    """
+
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def num_blocks(self) -> int: ...
+    @property
+    def chunk_multiple(self) -> int: ...
+
+    def start(self, step: Step) -> None:
+        """Begin a step and return while it runs."""
+        ...
+
+    def wait(self) -> NDArray[np.float32]:
+        """The logits of the step that was started, [len(step.sampled), vocab_size].
+
+        They are the runner's own memory, and are valid until the next step is started.
+        """
+        ...

@@ -1,0 +1,68 @@
+"""One token stream on its way from prompt to finish reason, as the scheduler sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from llmasos.outputs import FinishReason
+from llmasos.sampling import SamplingParams
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Sequence:
+    """The tokens of one request and how far the KV cache has followed them.
+
+    max_len: prompt and output tokens that it may reach. end_token_ids: any of them ends it.
+    seed: in [0, 2^64), what its draws depend on.
+
+    num_computed_tokens <= len(token_ids) <= max_len; the difference between the first two is
+    the work left. block_table covers every computed token.
+    """
+
+    request_id: str
+    token_ids: list[int]
+    params: SamplingParams
+    max_len: int
+    end_token_ids: frozenset[int]
+    seed: int
+    num_prompt_tokens: int = field(init=False)
+    num_computed_tokens: int = field(default=0, init=False)
+    block_table: list[int] = field(default_factory=list[int], init=False)
+    finish_reason: FinishReason | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.num_prompt_tokens = len(self.token_ids)
+        assert 0 < self.num_prompt_tokens < self.max_len
+
+    @property
+    def num_pending_tokens(self) -> int:
+        return len(self.token_ids) - self.num_computed_tokens
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def is_decoding(self) -> bool:
+        """All but its last token is computed, and that one was sampled."""
+        return self.num_computed_tokens >= self.num_prompt_tokens
+
+    @property
+    def max_cached_tokens(self) -> int:
+        """The tokens that its blocks must hold; the last one is never computed."""
+        return self.max_len - 1
+
+    @property
+    def forbidden_token_ids(self) -> tuple[int, ...]:
+        """What may not be sampled now: no end before min_tokens."""
+        if self.num_output_tokens >= self.params.min_tokens:
+            return ()
+        return tuple(sorted(self.end_token_ids))
+
+    def append(self, token_id: int) -> None:
+        """Take a sampled token; it may finish the sequence."""
+        self.token_ids.append(token_id)
+        if token_id in self.end_token_ids:
+            self.finish_reason = FinishReason.STOP
+        elif len(self.token_ids) >= self.max_len:
+            self.finish_reason = FinishReason.LENGTH
