@@ -1,0 +1,9 @@
+"""Networks, written once against `Graph`, and what compiles them."""
+
+from __future__ import annotations
+
+from llmasos_builder.architectures.compile import compile_openvino as compile_openvino
+from llmasos_builder.architectures.spec import DecoderSpec as DecoderSpec
+from llmasos_builder.architectures.supported import decoder_spec as decoder_spec
+
+__all__ = ["DecoderSpec", "compile_openvino", "decoder_spec"]

@@ -1,0 +1,112 @@
+"""A checkpoint's config.json, read field by field.
+
+Whoever reads it names each field that changes the computation: it is used, or it must hold
+the one value that is supported. Errors name the field and what it holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from reprlib import repr as short
+from typing import Any
+
+from llmasos.errors import CheckpointError, UnsupportedArchitectureError
+
+from llmasos_builder.graph import Activation
+
+_LARGEST = (1 << 31) - 1
+# Hugging Face's names (transformers' ACT2FN).
+_ACTIVATIONS: Mapping[str, Activation] = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+}
+
+
+class Config:
+    """Fields of config.json, or of an object inside it, which `where` names.
+
+    A field that is null counts as missing, as it does for Hugging Face. Each method raises
+    CheckpointError if a field without a default is missing, or holds something else.
+    """
+
+    def __init__(self, fields: Mapping[str, Any], *, where: str = "config.json") -> None:
+        self._fields = fields
+        self._where = where
+
+    def has(self, name: str) -> bool:
+        return self._fields.get(name) is not None
+
+    def size(self, name: str, default: int | None = None, *, at_most: int = _LARGEST) -> int:
+        """A whole number of at least 1."""
+        value = self._get(name, default)
+        if type(value) is not int or not 1 <= value <= at_most:
+            raise self.wrong(name, f"must be a whole number from 1 to {at_most}")
+        return value
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """A finite number above 0."""
+        value = self._get(name, default)
+        if type(value) not in {int, float} or not 0 < value < math.inf:
+            raise self.wrong(name, "must be a number above 0")
+        return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self._get(name, default)
+        if not isinstance(value, bool):
+            raise self.wrong(name, "must be true or false")
+        return value
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._get(name, default)
+        if not isinstance(value, str):
+            raise self.wrong(name, "must be a string")
+        return value
+
+    def activation(self, name: str, default: str) -> Activation:
+        value = self.text(name, default)
+        if value not in _ACTIVATIONS:
+            raise self.unsupported(name, f"{', '.join(sorted(_ACTIVATIONS))} are supported")
+        return _ACTIVATIONS[value]
+
+    def section(self, name: str) -> Config | None:
+        """An object inside this one; None where there is none."""
+        value = self._fields.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self.wrong(name, "must be an object")
+        return Config(value, where=f"{self._where}: {name}")
+
+    def names(self) -> frozenset[str]:
+        """Fields that are not null."""
+        return frozenset(name for name in self._fields if self.has(name))
+
+    def must_be(self, name: str, only: object) -> None:
+        """A field that would change the computation; missing or empty is what `only` means."""
+        value = self._fields.get(name)
+        if value not in (None, only, [], {}):
+            raise self.unsupported(name, f"only {only!r} is supported")
+
+    def wrong(self, name: str, expected: str) -> CheckpointError:
+        return CheckpointError(f"{self._where}: {name} {expected}, got {self._shown(name)}")
+
+    def unsupported(self, name: str, supported: str) -> UnsupportedArchitectureError:
+        return UnsupportedArchitectureError(
+            f"{self._where}: {name} is {self._shown(name)}, {supported}"
+        )
+
+    def _get(self, name: str, default: Any) -> Any:
+        value = self._fields.get(name)
+        value = default if value is None else value
+        if value is None:
+            raise CheckpointError(f"{self._where} has no {name}")
+        return value
+
+    def _shown(self, name: str) -> str:
+        return short(self._fields.get(name))

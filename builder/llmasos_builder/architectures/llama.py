@@ -1,0 +1,56 @@
+"""Llama (Touvron et al., arXiv:2302.13971): transformers' LlamaForCausalLM."""
+
+from __future__ import annotations
+
+import re
+
+from llmasos_builder.architectures.config import Config
+from llmasos_builder.architectures.rotary import rotary_frequencies
+from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec
+
+NAMES = DecoderNames(
+    embedding="model.embed_tokens",
+    layer="model.layers.{}.",
+    attention_norm="input_layernorm",
+    attention_inputs=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    attention_output="self_attn.o_proj",
+    mlp_norm="post_attention_layernorm",
+    mlp_inputs=("mlp.gate_proj", "mlp.up_proj"),
+    mlp_output="mlp.down_proj",
+    final_norm="model.norm",
+    head="lm_head",
+    ignored=re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"),
+)
+
+
+def llama_spec(config: Config) -> DecoderSpec:
+    """Defaults are transformers' (LlamaConfig), except for sizes, which must be given."""
+    hidden_size = config.size("hidden_size")
+    num_heads = config.size("num_attention_heads")
+    if not config.has("head_dim") and hidden_size % num_heads:
+        raise config.wrong("hidden_size", f"must be a multiple of num_attention_heads {num_heads}")
+    head_size = config.size("head_dim", max(1, hidden_size // num_heads))
+    num_layers = config.size("num_hidden_layers", at_most=1024)
+    config.must_be("rope_interleaved", False)
+    attention_bias = config.flag("attention_bias", False)
+    return DecoderSpec(
+        vocab_size=config.size("vocab_size"),
+        hidden_size=hidden_size,
+        intermediate_size=config.size("intermediate_size"),
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_kv_heads=config.size("num_key_value_heads", num_heads),
+        head_size=head_size,
+        max_position_embeddings=config.size("max_position_embeddings"),
+        norm="rms",
+        norm_eps=config.number("rms_norm_eps", 1e-6),
+        activation=config.activation("hidden_act", "silu"),
+        gated=True,
+        rotary_frequencies=rotary_frequencies(config, head_size=head_size),
+        attention_scales=(head_size**-0.5,) * num_layers,
+        attention_input_bias=attention_bias,
+        attention_output_bias=attention_bias,
+        mlp_bias=config.flag("mlp_bias", False),
+        tied=config.flag("tie_word_embeddings", False),
+        names=NAMES,
+    )

@@ -1,0 +1,88 @@
+"""What makes one decoder different from another."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from llmasos.errors import CheckpointError
+
+from llmasos_builder.graph import Activation
+
+NormKind = Literal["rms", "layer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderNames:
+    """How a checkpoint calls a decoder's parts; a part has `.weight`, and `.bias` if any.
+
+    layer: what stands before the names of a layer's parts, with {} for its index.
+    attention_inputs: query, key and value, or the one part that holds them in this order.
+    mlp_inputs: gate and up, the one that holds both, or up alone.
+    linears_transposed: linear weights are stored [in, out].
+    ignored: other tensors that checkpoints hold and no computation needs.
+    """
+
+    embedding: str
+    positions: str | None = None
+    layer: str
+    attention_norm: str
+    attention_inputs: tuple[str, ...]
+    attention_output: str
+    mlp_norm: str
+    mlp_inputs: tuple[str, ...]
+    mlp_output: str
+    final_norm: str
+    head: str
+    linears_transposed: bool = False
+    ignored: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderSpec:
+    """A decoder, as far as its computation goes.
+
+    max_position_embeddings: the longest sequence it was trained for.
+    gated: the MLP is output(activation(gate) * up), else output(activation(up)).
+    rotary_frequencies: radians per position, one for each two elements of a head; None
+        means that positions are learned and embedded.
+    attention_scales: by which the scores of each layer are multiplied.
+    tied: the output head is the embedding.
+
+    Raises CheckpointError for sizes that do not fit together.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_size: int
+    max_position_embeddings: int
+    norm: NormKind
+    norm_eps: float
+    activation: Activation
+    gated: bool
+    rotary_frequencies: tuple[float, ...] | None
+    attention_scales: tuple[float, ...]
+    attention_input_bias: bool
+    attention_output_bias: bool
+    mlp_bias: bool
+    tied: bool
+    names: DecoderNames
+
+    def __post_init__(self) -> None:
+        if self.num_heads % self.num_kv_heads:
+            raise CheckpointError(
+                f"{self.num_heads} attention heads cannot share {self.num_kv_heads} key and "
+                "value heads equally"
+            )
+        frequencies = self.rotary_frequencies
+        if frequencies is not None and self.head_size != 2 * len(frequencies):
+            raise CheckpointError(
+                f"heads of {self.head_size} elements cannot be rotated in {len(frequencies)} pairs"
+            )
+        assert len(self.attention_scales) == self.num_layers
+        assert (frequencies is None) == (self.names.positions is not None)

@@ -1,0 +1,79 @@
+"""Whether a checkpoint holds just the tensors that a network needs.
+
+The definition of the network says which those are: it runs once on a graph that computes
+nothing, and asks for each by name and shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llmasos.errors import CheckpointError
+
+from llmasos_builder.architectures.decoder import define_decoder
+from llmasos_builder.architectures.spec import DecoderSpec
+from llmasos_builder.checkpoint import Weights
+from llmasos_builder.graph import Array
+from llmasos_builder.graph.recording import RecordingGraph
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def required_tensors(spec: DecoderSpec) -> Shapes:
+    """Every tensor's name and the shape that it is stored in, in the order of their use."""
+    shapes: Shapes = {}
+
+    def note(name: str, shape: tuple[int, ...]) -> Array:
+        shapes[name] = shape
+        return np.broadcast_to(np.float32(0), shape)
+
+    define_decoder(spec, RecordingGraph(), note, precision="f32")
+    return shapes
+
+
+def check_tensors(spec: DecoderSpec, weights: Weights) -> Shapes:
+    """The tensors to read, all of which the checkpoint has.
+
+    Raises CheckpointError for one that is missing or has another shape, and for one that no
+    computation would use.
+    """
+    required = required_tensors(spec)
+    present = weights.names()
+    for name, expected in required.items():
+        if name not in present:
+            raise CheckpointError(
+                f"the checkpoint has no tensor {name}, which must have the shape {_text(expected)}"
+            )
+        found = tuple(weights.shape(name))
+        if found != expected:
+            raise CheckpointError(
+                f"tensor {name} has the shape {_text(found)}, {_text(expected)} expected"
+            )
+    for name in sorted(present - required.keys()):
+        if spec.names.ignored.fullmatch(name) is None:
+            _check_unused(name, spec, weights)
+    return required
+
+
+def load_tensor(weights: Weights, name: str) -> Array:
+    """One tensor's values; raises CheckpointError if they are not all finite."""
+    values = weights.load(name)
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+        raise CheckpointError(f"tensor {name} holds values that are not finite numbers")
+    return values
+
+
+def _check_unused(name: str, spec: DecoderSpec, weights: Weights) -> None:
+    if not spec.tied or name != f"{spec.names.head}.weight":
+        raise CheckpointError(
+            f"the checkpoint has the tensor {name}, which the network in its config.json "
+            "does not use"
+        )
+    if not np.array_equal(weights.load(name), weights.load(f"{spec.names.embedding}.weight")):
+        raise CheckpointError(
+            f"tensor {name} differs from {spec.names.embedding}.weight, though config.json "
+            "says by tie_word_embeddings that they are one"
+        )
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"

@@ -1,0 +1,115 @@
+"""The operations a transformer is defined with, whatever compiles it.
+
+A definition names only the last axis of a tensor. Which axes come before it (a batch and a
+sequence, or the packed tokens of many sequences), masks, positions, the layout of the KV
+cache and which tokens are sampled belong to the implementation. So there is no reshape, and
+rotary, cached_attention and select_sampled take no shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+from llmasos.plan import Precision
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
+
+TensorT = TypeVar("TensorT")
+WeightT = TypeVar("WeightT")
+
+
+class Graph(Protocol[TensorT, WeightT]):
+    """A network in the making.
+
+    A tensor is either wide, [..., width], or in heads, which split_heads makes and
+    merge_heads ends; only rotary and cached_attention take heads. Operations are added in
+    the order in which they run.
+    """
+
+    def weight(self, name: str, values: Array, precision: Precision) -> WeightT:
+        """A constant [out, in] or [n], kept in a precision; it may be used several times.
+
+        int8 is symmetric with one scale for each row, so only a matrix can have it.
+        """
+        ...
+
+    def embed_tokens(self, table: WeightT) -> TensorT:
+        """Rows of table [vocabulary, width] by the ids of the input tokens."""
+        ...
+
+    def embed_positions(self, table: WeightT) -> TensorT:
+        """Rows of table [positions, width] by each token's position in its sequence."""
+        ...
+
+    def linear(self, x: TensorT, weight: WeightT, bias: WeightT | None = None) -> TensorT:
+        """x @ weight.T + bias; weight [out, in], bias [out]."""
+        ...
+
+    def rms_norm(self, x: TensorT, weight: WeightT, *, eps: float) -> TensorT:
+        """x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich, arXiv:1910.07467)."""
+        ...
+
+    def layer_norm(
+        self, x: TensorT, weight: WeightT, bias: WeightT | None, *, eps: float
+    ) -> TensorT:
+        """(x - mean) / sqrt(variance + eps) * weight + bias (Ba et al., arXiv:1607.06450)."""
+        ...
+
+    def activation(self, x: TensorT, kind: Activation) -> TensorT:
+        """Elementwise; gelu is exact, gelu_tanh its approximation (arXiv:1606.08415)."""
+        ...
+
+    def add(self, a: TensorT, b: TensorT) -> TensorT:
+        """a + b, of one width."""
+        ...
+
+    def multiply(self, a: TensorT, b: TensorT) -> TensorT:
+        """a * b, of one width."""
+        ...
+
+    def split(self, x: TensorT, widths: Sequence[int]) -> tuple[TensorT, ...]:
+        """Parts of these widths, which add up to x's, along the last axis."""
+        ...
+
+    def concat(self, parts: Sequence[TensorT]) -> TensorT:
+        """The parts side by side along the last axis."""
+        ...
+
+    def split_heads(self, x: TensorT, num_heads: int) -> TensorT:
+        """Heads of equal size, from the neighbouring columns of a wide tensor."""
+        ...
+
+    def merge_heads(self, x: TensorT) -> TensorT:
+        """What split_heads undoes: one wide tensor, head after head."""
+        ...
+
+    def rotary(self, x: TensorT, frequencies: tuple[float, ...]) -> TensorT:
+        """Turn each head by its token's position (RoPE, Su et al., arXiv:2104.09864).
+
+        frequencies: radians per position, one for each pair; element i of a head's first
+        half pairs with element i of its second half.
+        """
+        ...
+
+    def cached_attention(
+        self, query: TensorT, key: TensorT, value: TensorT, *, scale: float
+    ) -> TensorT:
+        """softmax(scale * query @ key.T) @ value over a token's sequence up to itself.
+
+        Keys and values of earlier steps come from the cache, and these join it: each call
+        is one layer of the cache. Heads of query may be a multiple of those of key and
+        value; neighbours then share one (GQA, arXiv:2305.13245).
+        """
+        ...
+
+    def select_sampled(self, x: TensorT) -> TensorT:
+        """The tokens whose next token is wanted; an implementation may keep them all."""
+        ...
+
+    def output(self, logits: TensorT) -> None:
+        """End the network: logits [..., vocabulary]."""
+        ...

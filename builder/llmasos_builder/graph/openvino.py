@@ -1,0 +1,145 @@
+"""A network as a standard stateful OpenVINO IR.
+
+The form is the one that OpenVINO's own tools write and load; the runtime turns its attention
+into paged attention when it loads it. The tensor that goes into the output head is named
+`last_hidden_state`, so that the runtime can pick the sampled tokens from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import openvino as ov
+from llmasos.plan import Precision
+from openvino import opset13 as ops
+
+from llmasos_builder.graph.graph import Activation, Array
+from llmasos_builder.graph.openvino_attention import (
+    StatefulCache,
+    StatefulInputs,
+    floats,
+    integer,
+    integers,
+    output_of,
+    repeat_heads,
+    width,
+)
+from llmasos_builder.graph.openvino_weights import OpenVINOWeight, make_weight
+
+LAST_HIDDEN_STATE = "last_hidden_state"
+LOGITS = "logits"
+
+
+class OpenVINOGraph:
+    """Implements `Graph`: wide tensors are [B, S, width], heads [B, H, S, D]."""
+
+    def __init__(self) -> None:
+        self._inputs = StatefulInputs()
+        self._cache = StatefulCache(self._inputs)
+        self._results: list[ov.Node] = []
+
+    def weight(self, name: str, values: Array, precision: Precision) -> OpenVINOWeight:
+        return make_weight(name, values, precision)
+
+    def embed_tokens(self, table: OpenVINOWeight) -> ov.Node:
+        return table.rows(self._inputs.input_ids)
+
+    def embed_positions(self, table: OpenVINOWeight) -> ov.Node:
+        return table.rows(self._inputs.position_ids)
+
+    def linear(
+        self, x: ov.Node, weight: OpenVINOWeight, bias: OpenVINOWeight | None = None
+    ) -> ov.Node:
+        product = ops.matmul(x, weight.dense(), False, True)
+        return product if bias is None else ops.add(product, bias.dense())
+
+    def rms_norm(self, x: ov.Node, weight: OpenVINOWeight, *, eps: float) -> ov.Node:
+        mean = ops.reduce_mean(ops.power(x, floats(2.0)), integers(-1), keep_dims=True)
+        inverse = ops.divide(floats(1.0), ops.sqrt(ops.add(mean, floats(eps))))
+        return ops.multiply(ops.multiply(x, inverse), weight.dense())
+
+    def layer_norm(
+        self, x: ov.Node, weight: OpenVINOWeight, bias: OpenVINOWeight | None, *, eps: float
+    ) -> ov.Node:
+        scaled = ops.multiply(ops.mvn(x, integers(-1), True, eps, "INSIDE_SQRT"), weight.dense())
+        return scaled if bias is None else ops.add(scaled, bias.dense())
+
+    def activation(self, x: ov.Node, kind: Activation) -> ov.Node:
+        match kind:
+            case "silu":
+                return ops.swish(x)
+            case "gelu":
+                return ops.gelu(x, "ERF")
+            case "gelu_tanh":
+                return ops.gelu(x, "TANH")
+            case "relu":
+                return ops.relu(x)
+
+    def add(self, a: ov.Node, b: ov.Node) -> ov.Node:
+        return ops.add(a, b)
+
+    def multiply(self, a: ov.Node, b: ov.Node) -> ov.Node:
+        return ops.multiply(a, b)
+
+    def split(self, x: ov.Node, widths: Sequence[int]) -> tuple[ov.Node, ...]:
+        outputs = ops.variadic_split(x, integer(-1), integers(*widths)).outputs()
+        return tuple(cast("list[ov.Node]", outputs))
+
+    def concat(self, parts: Sequence[ov.Node]) -> ov.Node:
+        return ops.concat(list(parts), -1)
+
+    def split_heads(self, x: ov.Node, num_heads: int) -> ov.Node:
+        size = width(x, 2) // num_heads
+        heads = ops.reshape(x, integers(0, 0, num_heads, size), special_zero=True)
+        return ops.transpose(heads, integers(0, 2, 1, 3))
+
+    def merge_heads(self, x: ov.Node) -> ov.Node:
+        total = width(x, 1) * width(x, 3)
+        rows = ops.transpose(x, integers(0, 2, 1, 3))
+        return ops.reshape(rows, integers(0, 0, total), special_zero=True)
+
+    def rotary(self, x: ov.Node, frequencies: tuple[float, ...]) -> ov.Node:
+        cos, sin = self._inputs.rotation(frequencies)
+        first, second = ops.split(x, integer(-1), 2).outputs()
+        turned = ops.concat([ops.multiply(second, floats(-1.0)), first], -1)
+        return ops.add(ops.multiply(x, cos), ops.multiply(turned, sin))
+
+    def cached_attention(
+        self, query: ov.Node, key: ov.Node, value: ov.Node, *, scale: float
+    ) -> ov.Node:
+        group = width(query, 1) // width(key, 1)
+        keys, values = (repeat_heads(x, group) for x in self._cache.extend(key, value))
+        return ops.scaled_dot_product_attention(
+            query, keys, values, self._inputs.mask, floats(scale)
+        )
+
+    def select_sampled(self, x: ov.Node) -> ov.Node:
+        """All of them; the runtime selects."""
+        output_of(x).get_tensor().set_names({LAST_HIDDEN_STATE})
+        return x
+
+    def output(self, logits: ov.Node) -> None:
+        output_of(logits).get_tensor().set_names({LOGITS})
+        self._results.append(ops.result(logits))
+
+    def model(self) -> ov.Model:
+        """The network so far, with names that depend on nothing but its definition."""
+        model = ov.Model(  # pyright: ignore[reportGeneralTypeIssues] - its stub has a wrong self
+            self._results, self._cache.sinks, self._inputs.parameters(), "decoder"
+        )
+        counts: dict[str, int] = {}
+        for node in model.get_ordered_ops():
+            kind = node.get_type_name()
+            if node.get_friendly_name().startswith(f"{kind}_"):  # what OpenVINO numbers itself
+                index = counts[kind] = counts.get(kind, -1) + 1
+                node.set_friendly_name(f"{kind}.{index}")
+        return model
+
+    def save(self, path: Path) -> None:
+        """Write path (.xml) and its weights beside it (.bin): the same bytes every time."""
+        ov.save_model(self.model(), path, compress_to_fp16=False)
+
+
+__all__ = ["LAST_HIDDEN_STATE", "LOGITS", "OpenVINOGraph"]

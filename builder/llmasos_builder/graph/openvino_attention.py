@@ -1,0 +1,142 @@
+"""Positions, mask and KV cache of a stateful OpenVINO IR, as its other tools write them.
+
+The state of a layer grows by what a step adds to it. `paged_attention_transformation` finds
+ReadValue -> Gather(beam_idx) -> Concat -> ScaledDotProductAttention, with the heads of a
+group repeated by Broadcast, and puts paged attention in its place.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import op
+from openvino import opset13 as ops
+
+_MASKED = -65504.0  # finite in every precision, so that a whole masked row is no NaN
+
+
+def integers(*values: int) -> ov.Node:
+    """A constant vector."""
+    return ops.constant(np.array(values, np.int64))
+
+
+def integer(value: int) -> ov.Node:
+    """A constant scalar."""
+    return ops.constant(np.int64(value))
+
+
+def floats(values: float | NDArray[np.float64]) -> ov.Node:
+    """A constant in f32."""
+    return ops.constant(np.asarray(values, np.float32))
+
+
+class StatefulInputs:
+    """The inputs of the standard IR, and what every layer derives from them once.
+
+    input_ids [B, S], attention_mask [B, T] (T: past and new tokens) and position_ids [B, S]
+    in i64, beam_idx [B] in i32.
+    """
+
+    def __init__(self) -> None:
+        self.input_ids = _parameter("input_ids", 2, ov.Type.i64)
+        self.attention_mask = _parameter("attention_mask", 2, ov.Type.i64)
+        self.position_ids = _parameter("position_ids", 2, ov.Type.i64)
+        self.beam_idx = _parameter("beam_idx", 1, ov.Type.i32)
+        self._rotations: dict[tuple[float, ...], tuple[ov.Node, ov.Node]] = {}
+
+    def parameters(self) -> list[ov.Node]:
+        return [self.input_ids, self.attention_mask, self.position_ids, self.beam_idx]
+
+    @cached_property
+    def batch_size(self) -> ov.Node:
+        """[1]."""
+        return _dimension(self.input_ids, 0)
+
+    @cached_property
+    def mask(self) -> ov.Node:
+        """[B, 1, S, T], added to the scores: a token sees itself and what came before."""
+        total = _dimension(self.attention_mask, 1)
+        new = _dimension(self.input_ids, 1)
+        columns = ops.unsqueeze(_range(total), integer(0))
+        rows = ops.unsqueeze(ops.add(_range(new), ops.subtract(total, new)), integer(1))
+        causal = ops.unsqueeze(ops.less_equal(columns, rows), integers(0, 1))
+        present = ops.unsqueeze(ops.convert(self.attention_mask, "boolean"), integers(1, 2))
+        visible = ops.logical_and(causal, present)
+        return ops.select(visible, floats(0.0), floats(_MASKED))
+
+    def rotation(self, frequencies: tuple[float, ...]) -> tuple[ov.Node, ov.Node]:
+        """cos and sin [B, 1, S, 2 * frequencies], the second half like the first."""
+        if frequencies not in self._rotations:
+            positions = ops.unsqueeze(ops.convert(self.position_ids, "f32"), integer(2))
+            angles = ops.multiply(positions, floats(np.array(frequencies)[None, None]))
+            twice = ops.concat([angles, angles], -1)
+            cos, sin = (ops.unsqueeze(turn(twice), integer(1)) for turn in (ops.cos, ops.sin))
+            self._rotations[frequencies] = (cos, sin)
+        return self._rotations[frequencies]
+
+
+class StatefulCache:
+    """Keys and values of earlier steps, in one pair of variables for each layer."""
+
+    def __init__(self, inputs: StatefulInputs) -> None:
+        self._inputs = inputs
+        self.sinks: list[ov.Node] = []
+        self.variables: list[op.util.Variable] = []
+
+    def extend(self, key: ov.Node, value: ov.Node) -> tuple[ov.Node, ov.Node]:
+        """All keys and all values [B, H, T, D] of the next layer; these [B, H, S, D] join it."""
+        layer = len(self.sinks) // 2
+        return self._extend(layer, "key", key), self._extend(layer, "value", value)
+
+    def _extend(self, layer: int, kind: str, new: ov.Node) -> ov.Node:
+        num_heads, head_size = width(new, 1), width(new, 3)
+        info = op.util.VariableInfo()
+        info.data_shape = ov.PartialShape([-1, num_heads, -1, head_size])
+        info.data_type = ov.Type.f32
+        info.variable_id = f"past_key_values.{layer}.{kind}present.{layer}.{kind}"
+        variable = op.util.Variable(info)
+        shape = ops.concat([self._inputs.batch_size, integers(num_heads, 0, head_size)], 0)
+        past = op.read_value(ops.broadcast(floats(0.0), shape), variable)
+        past = ops.gather(past, self._inputs.beam_idx, integer(0))
+        total = ops.concat([past, new], 2)
+        self.sinks.append(op.assign(total, variable))
+        self.variables.append(variable)
+        return total
+
+
+def repeat_heads(x: ov.Node, times: int) -> ov.Node:
+    """[B, H, T, D] -> [B, H * times, T, D], each head beside its copies."""
+    if times == 1:
+        return x
+    num_heads, head_size = width(x, 1), width(x, 3)
+    copies = ops.broadcast(
+        ops.unsqueeze(x, integer(2)), integers(1, 1, times, 1, 1), broadcast_spec="BIDIRECTIONAL"
+    )
+    return ops.reshape(copies, integers(0, num_heads * times, -1, head_size), special_zero=True)
+
+
+def width(x: ov.Node, axis: int) -> int:
+    """The size of an axis that is known when the network is defined."""
+    return int(output_of(x).get_partial_shape()[axis].get_length())
+
+
+def output_of(x: ov.Node) -> ov.Output:
+    """Where a tensor comes from: OpenVINO's functions take and give both forms of it."""
+    return x if isinstance(x, ov.Output) else x.output(0)
+
+
+def _parameter(name: str, rank: int, kind: ov.Type) -> ov.Node:
+    parameter = ops.parameter([-1] * rank, kind, name=name)
+    parameter.output(0).get_tensor().set_names({name})
+    return parameter
+
+
+def _dimension(x: ov.Node, axis: int) -> ov.Node:
+    return ops.gather(ops.shape_of(x, "i64"), integers(axis), integer(0))
+
+
+def _range(stop: ov.Node) -> ov.Node:
+    return ops.range(integer(0), ops.squeeze(stop, integer(0)), integer(1), "i64")

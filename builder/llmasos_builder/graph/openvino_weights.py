@@ -1,0 +1,63 @@
+"""Weights as OpenVINO constants that stay as small in memory as in the file.
+
+The CPU plugin keeps Constant(i8) -> Convert -> Multiply(scale) -> MatMul, and the same
+without a scale for bf16, as one compressed operation. A lookup takes its rows from the
+constant and converts only those, so that a tied embedding and head share one constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+from llmasos.plan import Precision
+from openvino import opset13 as ops
+
+from llmasos_builder.graph.graph import Array
+from llmasos_builder.graph.rounding import quantize_rows, to_bf16_bits
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVINOWeight:
+    """A constant, and for int8 its scales [out, 1]."""
+
+    constant: ov.Node
+    scales: ov.Node | None = None
+
+    def dense(self) -> ov.Node:
+        """All of it in f32."""
+        if self.constant.get_element_type() == ov.Type.f32:
+            return self.constant
+        values = ops.convert(self.constant, "f32")
+        return values if self.scales is None else ops.multiply(values, self.scales)
+
+    def rows(self, indices: ov.Node) -> ov.Node:
+        """Rows in f32: [*indices, in]."""
+        axis = ops.constant(np.int64(0))
+        values = ops.gather(self.constant, indices, axis)
+        if self.constant.get_element_type() != ov.Type.f32:
+            values = ops.convert(values, "f32")
+        if self.scales is None:
+            return values
+        return ops.multiply(values, ops.gather(self.scales, indices, axis))
+
+
+def make_weight(name: str, values: Array, precision: Precision) -> OpenVINOWeight:
+    """Copies values [out, in] or [n] into a constant of this precision."""
+    values = np.ascontiguousarray(values)
+    if precision == "int8":
+        quantized, scales = quantize_rows(values)
+        return OpenVINOWeight(
+            _named(ops.constant(quantized), name), _named(ops.constant(scales), f"{name}/scale")
+        )
+    if precision == "bf16":
+        bits = to_bf16_bits(values)
+        tensor = ov.Tensor(bits, ov.Shape(list(bits.shape)), ov.Type.bf16)
+        return OpenVINOWeight(_named(ov.op.Constant(tensor, shared_memory=False), name))
+    return OpenVINOWeight(_named(ops.constant(values, ov.Type.f32), name))
+
+
+def _named(node: ov.Node, name: str) -> ov.Node:
+    node.set_friendly_name(name)
+    return node

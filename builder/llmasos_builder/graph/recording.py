@@ -1,0 +1,162 @@
+"""A graph that computes nothing and writes down what it was asked for.
+
+It knows of each tensor only its width (or its heads), which is all that a definition may
+know, and refuses what does not fit; so whatever is defined on it names no other axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmasos.plan import Precision
+
+from llmasos_builder.graph.graph import Activation, Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedTensor:
+    """width: of the last axis; num_heads: None for a wide tensor."""
+
+    index: int
+    width: int
+    num_heads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedWeight:
+    """A weight by its name."""
+
+    name: str
+    shape: tuple[int, ...]
+    precision: Precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One call, with everything it was given."""
+
+    kind: str
+    inputs: tuple[RecordedTensor, ...] = ()
+    weights: tuple[RecordedWeight, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class RecordingGraph:
+    """Implements `Graph`. operations: in the order of the calls."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.weights: dict[str, RecordedWeight] = {}
+        self._num_tensors = 0
+
+    def weight(self, name: str, values: Array, precision: Precision) -> RecordedWeight:
+        assert name not in self.weights, f"{name} is defined twice"
+        weight = RecordedWeight(name=name, shape=values.shape, precision=precision)
+        self.weights[name] = weight
+        return weight
+
+    def embed_tokens(self, table: RecordedWeight) -> RecordedTensor:
+        return self._record("embed_tokens", (), (table,), width=table.shape[1])
+
+    def embed_positions(self, table: RecordedWeight) -> RecordedTensor:
+        return self._record("embed_positions", (), (table,), width=table.shape[1])
+
+    def linear(
+        self, x: RecordedTensor, weight: RecordedWeight, bias: RecordedWeight | None = None
+    ) -> RecordedTensor:
+        rows, columns = weight.shape
+        assert x.num_heads is None and x.width == columns
+        assert bias is None or bias.shape == (rows,)
+        return self._record("linear", (x,), _present(weight, bias), width=rows)
+
+    def rms_norm(self, x: RecordedTensor, weight: RecordedWeight, *, eps: float) -> RecordedTensor:
+        assert weight.shape == (x.width,)
+        return self._record("rms_norm", (x,), (weight,), width=x.width, eps=eps)
+
+    def layer_norm(
+        self, x: RecordedTensor, weight: RecordedWeight, bias: RecordedWeight | None, *, eps: float
+    ) -> RecordedTensor:
+        assert weight.shape == (x.width,) and (bias is None or bias.shape == weight.shape)
+        return self._record("layer_norm", (x,), _present(weight, bias), width=x.width, eps=eps)
+
+    def activation(self, x: RecordedTensor, kind: Activation) -> RecordedTensor:
+        return self._record("activation", (x,), width=x.width, activation=kind)
+
+    def add(self, a: RecordedTensor, b: RecordedTensor) -> RecordedTensor:
+        return self._elementwise("add", a, b)
+
+    def multiply(self, a: RecordedTensor, b: RecordedTensor) -> RecordedTensor:
+        return self._elementwise("multiply", a, b)
+
+    def split(self, x: RecordedTensor, widths: Sequence[int]) -> tuple[RecordedTensor, ...]:
+        assert x.num_heads is None and sum(widths) == x.width
+        first = self._record("split", (x,), width=widths[0], widths=tuple(widths))
+        return (first, *(self._tensor(width) for width in widths[1:]))
+
+    def concat(self, parts: Sequence[RecordedTensor]) -> RecordedTensor:
+        assert all(part.num_heads is None for part in parts)
+        return self._record("concat", tuple(parts), width=sum(part.width for part in parts))
+
+    def split_heads(self, x: RecordedTensor, num_heads: int) -> RecordedTensor:
+        assert x.num_heads is None and x.width % num_heads == 0
+        return self._record("split_heads", (x,), width=x.width // num_heads, num_heads=num_heads)
+
+    def merge_heads(self, x: RecordedTensor) -> RecordedTensor:
+        assert x.num_heads is not None
+        return self._record("merge_heads", (x,), width=x.width * x.num_heads)
+
+    def rotary(self, x: RecordedTensor, frequencies: tuple[float, ...]) -> RecordedTensor:
+        assert x.num_heads is not None and x.width == 2 * len(frequencies)
+        return self._record(
+            "rotary", (x,), width=x.width, num_heads=x.num_heads, frequencies=frequencies
+        )
+
+    def cached_attention(
+        self, query: RecordedTensor, key: RecordedTensor, value: RecordedTensor, *, scale: float
+    ) -> RecordedTensor:
+        assert query.num_heads is not None and key.num_heads is not None
+        assert query.num_heads % key.num_heads == 0 and value.num_heads == key.num_heads
+        assert query.width == key.width
+        return self._record(
+            "cached_attention",
+            (query, key, value),
+            width=value.width,
+            num_heads=query.num_heads,
+            scale=scale,
+        )
+
+    def select_sampled(self, x: RecordedTensor) -> RecordedTensor:
+        return self._record("select_sampled", (x,), width=x.width)
+
+    def output(self, logits: RecordedTensor) -> None:
+        assert logits.num_heads is None
+        self._record("output", (logits,), width=logits.width)
+
+    def _elementwise(self, kind: str, a: RecordedTensor, b: RecordedTensor) -> RecordedTensor:
+        assert (a.width, a.num_heads) == (b.width, b.num_heads)
+        return self._record(kind, (a, b), width=a.width, num_heads=a.num_heads)
+
+    def _record(
+        self,
+        kind: str,
+        inputs: tuple[RecordedTensor, ...],
+        weights: tuple[RecordedWeight, ...] = (),
+        *,
+        width: int,
+        num_heads: int | None = None,
+        **settings: Any,
+    ) -> RecordedTensor:
+        self.operations.append(
+            Operation(kind=kind, inputs=inputs, weights=weights, settings=settings)
+        )
+        return self._tensor(width, num_heads)
+
+    def _tensor(self, width: int, num_heads: int | None = None) -> RecordedTensor:
+        self._num_tensors += 1
+        return RecordedTensor(index=self._num_tensors - 1, width=width, num_heads=num_heads)
+
+
+def _present(weight: RecordedWeight, bias: RecordedWeight | None) -> tuple[RecordedWeight, ...]:
+    return (weight,) if bias is None else (weight, bias)

@@ -1,0 +1,130 @@
+"""A graph that numpy computes while it is defined: the oracle of the compilers.
+
+Rows are padded, and the cache of a step goes into the next one, as in the stateful form of
+OpenVINO's models. It is written to be read, not to be fast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llmasos.plan import Precision
+from numpy.typing import NDArray
+
+from llmasos_builder.graph.graph import Activation, Array
+from llmasos_builder.graph.rounding import rounded
+
+Wide = NDArray[np.float64]
+Cache = list[tuple[Wide, Wide]]
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+class ReferenceGraph:
+    """Implements `Graph` over one step: wide tensors are [B, S, width], heads [B, H, S, D].
+
+    input_ids [B, S]; attention_mask [B, T], 0 where a column is padding, with T the columns
+    of earlier steps and of this one; cache: of each layer the keys and values [B, H, T - S, D]
+    of earlier steps, empty for the first. logits [B, S, vocabulary] and cache are what the
+    step leaves behind. Computes in float64, with weights rounded to their precision.
+    """
+
+    def __init__(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64] | None = None,
+        cache: Cache | None = None,
+    ) -> None:
+        mask = np.ones_like(input_ids) if attention_mask is None else attention_mask
+        self._input_ids = input_ids
+        new = input_ids.shape[1]
+        self._positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)[:, -new:]
+        columns = np.arange(mask.shape[1])
+        causal = columns <= columns[-new:, None]
+        self._visible = causal[None, None] & (mask[:, None, None] == 1)
+        self._earlier = cache or []
+        self.cache: Cache = []
+        self.logits: Wide = np.empty((*input_ids.shape, 0))
+
+    def weight(self, name: str, values: Array, precision: Precision) -> Wide:  # noqa: ARG002
+        exact: Wide = rounded(values, precision).astype(np.float64)
+        return exact
+
+    def embed_tokens(self, table: Wide) -> Wide:
+        return table[self._input_ids]
+
+    def embed_positions(self, table: Wide) -> Wide:
+        return table[self._positions]
+
+    def linear(self, x: Wide, weight: Wide, bias: Wide | None = None) -> Wide:
+        product: Wide = x @ weight.T
+        return product if bias is None else product + bias
+
+    def rms_norm(self, x: Wide, weight: Wide, *, eps: float) -> Wide:
+        deviation: Wide = np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + eps)
+        return x / deviation * weight
+
+    def layer_norm(self, x: Wide, weight: Wide, bias: Wide | None, *, eps: float) -> Wide:
+        centred = x - np.mean(x, axis=-1, keepdims=True)
+        scaled = self.rms_norm(centred, weight, eps=eps)
+        return scaled if bias is None else scaled + bias
+
+    def activation(self, x: Wide, kind: Activation) -> Wide:
+        gate: NDArray[Any]
+        match kind:
+            case "silu":
+                gate = 0.5 * (1 + np.tanh(x / 2))
+            case "gelu":
+                gate = 0.5 * (1 + _erf(x / math.sqrt(2)))
+            case "gelu_tanh":
+                gate = 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+            case "relu":
+                gate = x > 0
+        return x * gate
+
+    def add(self, a: Wide, b: Wide) -> Wide:
+        return a + b
+
+    def multiply(self, a: Wide, b: Wide) -> Wide:
+        return a * b
+
+    def split(self, x: Wide, widths: Sequence[int]) -> tuple[Wide, ...]:
+        return tuple(np.split(x, np.cumsum(widths)[:-1], axis=-1))
+
+    def concat(self, parts: Sequence[Wide]) -> Wide:
+        return np.concatenate(parts, axis=-1)
+
+    def split_heads(self, x: Wide, num_heads: int) -> Wide:
+        batch, new, _ = x.shape
+        return x.reshape(batch, new, num_heads, -1).swapaxes(1, 2)
+
+    def merge_heads(self, x: Wide) -> Wide:
+        batch, _, new, _ = x.shape
+        return x.swapaxes(1, 2).reshape(batch, new, -1)
+
+    def rotary(self, x: Wide, frequencies: tuple[float, ...]) -> Wide:
+        angles = self._positions[:, None, :, None] * np.array(frequencies)
+        first, second = np.split(x, 2, axis=-1)
+        cos, sin = np.cos(angles), np.sin(angles)
+        return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+    def cached_attention(self, query: Wide, key: Wide, value: Wide, *, scale: float) -> Wide:
+        if self._earlier:
+            past_key, past_value = self._earlier[len(self.cache)]
+            key = np.concatenate([past_key, key], axis=2)
+            value = np.concatenate([past_value, value], axis=2)
+        self.cache.append((key, value))
+        group = query.shape[1] // key.shape[1]
+        keys, values = (np.repeat(x, group, axis=1) for x in (key, value))
+        scores = np.where(self._visible, scale * query @ keys.swapaxes(2, 3), -1e30)
+        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        attention: Wide = scores / scores.sum(axis=-1, keepdims=True) @ values
+        return attention
+
+    def select_sampled(self, x: Wide) -> Wide:
+        return x
+
+    def output(self, logits: Wide) -> None:
+        self.logits = logits
