@@ -1,0 +1,195 @@
+"""Which token comes next: a pure function of a row of logits, a seed and an output index.
+
+The filters apply in Hugging Face's order: the logits are divided by the temperature, top_k
+keeps the most likely tokens, top_p the smallest set of the most likely of those whose
+share of their probability reaches it, and min_p drops what is less likely than min_p times
+the most likely token. Of equally likely tokens the one with the lowest id comes first.
+One number in [0, 1) then picks from what is left, laid out in the order of ids (inverse
+transform sampling). So no filter needs a sorted vocabulary: each is a bound on the logit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from llmasos.sampling import SamplingParams
+from numpy.typing import NDArray
+
+_Floats = NDArray[np.float32]
+_Ids = NDArray[np.intp]
+
+_BLOCK = 512
+_NUM_LIKELY = 512
+_NUM_COLUMNS = 4 * _NUM_LIKELY
+_MAX_SORTED = 2048
+_MAX_SCALE = float(np.finfo(np.float32).max)
+_UINT64 = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """How one row's token is chosen.
+
+    seed: in [0, 2^64). output_index: how many tokens of this sequence came before.
+    forbidden: token ids that may not be chosen; all may if none other is possible.
+    """
+
+    params: SamplingParams
+    seed: int
+    output_index: int
+    forbidden: tuple[int, ...] = ()
+
+
+def sample(logits: _Floats, draws: Sequence[Draw]) -> list[int | None]:
+    """A token id for each row of logits [rows, vocabulary], which are only read.
+
+    A row's token depends on nothing but that row and its draw. It is None where nothing can
+    be chosen: a logit is NaN or +inf, or all are -inf.
+    """
+    best = logits.argmax(axis=1)  # a NaN counts as the largest
+    is_sane = np.isfinite(logits[np.arange(len(draws)), best])
+    if is_sane.all() and all(d.params.temperature == 0 and not d.forbidden for d in draws):
+        greedy: list[int | None] = best.tolist()
+        return greedy
+    rows = zip(logits, best.tolist(), is_sane.tolist(), draws, strict=True)
+    return [_choose(row, token, draw) if ok else None for row, token, ok, draw in rows]
+
+
+def _choose(row: _Floats, best: int, draw: Draw) -> int:
+    if draw.forbidden:
+        row = _allowed(row, draw.forbidden)
+        best = int(row.argmax())
+    if draw.params.temperature == 0:
+        return best
+    return _draw(row, float(row[best]), draw)
+
+
+def _allowed(row: _Floats, forbidden: tuple[int, ...]) -> _Floats:
+    allowed = row.copy()
+    allowed[[token for token in forbidden if token < row.size]] = -np.inf
+    return allowed if allowed.max() > -np.inf else row
+
+
+def _draw(row: _Floats, peak: float, draw: Draw) -> int:
+    params, ids = draw.params, None
+    if 0 < params.top_k < row.size:
+        ids = _top_k(row, params.top_k)
+        row = row[ids]
+    weights = _weights(row, peak, params.temperature)
+    if params.top_p < 1:
+        ids, weights = _narrow(ids, weights, _top_p(weights, params.top_p))
+    if params.min_p > 0:
+        ids, weights = _narrow(ids, weights, np.flatnonzero(weights >= params.min_p))
+    place = _pick(weights, uniform(draw.seed, draw.output_index))
+    return place if ids is None else int(ids[place])
+
+
+def _narrow(ids: _Ids | None, weights: _Floats, kept: _Ids) -> tuple[_Ids, _Floats]:
+    return kept if ids is None else ids[kept], weights[kept]
+
+
+def _weights(logits: _Floats, peak: float, temperature: float) -> _Floats:
+    """Probabilities as multiples of the largest, which becomes exactly 1."""
+    with np.errstate(over="ignore"):  # what is too far below the peak becomes -inf
+        weights = logits - np.float32(peak)
+        weights *= np.float32(min(1 / temperature, _MAX_SCALE))
+    np.exp(weights, out=weights)
+    return weights
+
+
+def _top_k(logits: _Floats, k: int) -> _Ids:
+    """Ids of the k largest, ascending."""
+    largest = np.partition(_largest(logits, k), -k)[-k:]
+    bound = largest.min()
+    return _down_to(logits, bound, int(np.count_nonzero(largest == bound)))
+
+
+def _top_p(weights: _Floats, top_p: float) -> _Ids:
+    """Places of the nucleus, ascending: Holtzman et al., arXiv:1904.09751.
+
+    The weight where it ends is found as quickselect finds a median: split, and go on in the
+    part where it must be. Mostly that is a few hundred tokens from the beginning.
+    """
+    goal, above = top_p * float(weights.sum(dtype=np.float64)), 0.0
+    part = _largest(weights, _NUM_LIKELY)
+    if part.sum(dtype=np.float64) < goal:
+        part = weights
+    while part.size > _MAX_SORTED:
+        sample_ = part[:: part.size // 64]
+        is_high = part >= np.partition(sample_, sample_.size // 2)[sample_.size // 2]
+        high = part[is_high]
+        if high.size == part.size:
+            break
+        mass = float(high.sum(dtype=np.float64))
+        if above + mass >= goal:
+            part = high
+        else:
+            part, above = part[~is_high], above + mass
+    descending = np.sort(part)[::-1]
+    reached = np.searchsorted(above + descending.cumsum(dtype=np.float64), goal)
+    last = min(int(reached), part.size - 1)
+    bound = descending[last]
+    return _down_to(weights, bound, int(np.count_nonzero(descending[: last + 1] == bound)))
+
+
+def _largest(values: _Floats, n: int) -> _Floats:
+    """At least the n largest values, in a pass or two, and seldom many more.
+
+    Each column of the values laid out as a table has a largest one; n values are not below
+    the n-th largest of those.
+    """
+    num_columns = max(_NUM_COLUMNS, 4 * n)
+    num_rows = values.size // num_columns
+    if num_rows < 2:
+        return values
+    heads = values[: num_rows * num_columns].reshape(num_rows, num_columns).max(axis=0)
+    largest: _Floats = values[values >= np.partition(heads, -n)[-n]]
+    return largest
+
+
+def _down_to(values: _Floats, bound: np.float32, num_equal: int) -> _Ids:
+    """Places of values above the bound and of the first num_equal that equal it, ascending."""
+    places = np.flatnonzero(values >= bound)
+    is_equal = values[places] == bound
+    kept: _Ids = places[~is_equal | (is_equal.cumsum() <= num_equal)]
+    return kept
+
+
+def _pick(weights: _Floats, share: float) -> int:
+    """The place where the running sum of weights passes that share of the whole.
+
+    A running sum is slow, so it is one over blocks, and then one inside a block.
+    """
+    if weights.size <= _BLOCK:
+        return _passing(weights, share)[0]
+    blocks = np.zeros((-(-weights.size // _BLOCK), _BLOCK), np.float32)
+    blocks.reshape(-1)[: weights.size] = weights
+    block, share = _passing(blocks.sum(axis=1), share)
+    return block * _BLOCK + _passing(blocks[block], share)[0]
+
+
+def _passing(weights: _Floats, share: float) -> tuple[int, float]:
+    """The place, and the share of its own weight at which the sum passes. Never weight 0."""
+    sums = weights.cumsum(dtype=np.float64)
+    goal = min(share * float(sums[-1]), float(np.nextafter(sums[-1], 0)))
+    place = int(np.searchsorted(sums, goal, side="right"))
+    weight = float(weights[place])
+    return place, max(0.0, (goal - (float(sums[place]) - weight)) / weight)
+
+
+def uniform(seed: int, index: int) -> float:
+    """The index-th number in [0, 1) of a seed, without those before it.
+
+    A counter is hashed as SplitMix64 does it (Steele, Lea and Flood, "Fast splittable
+    pseudorandom number generators", OOPSLA 2014), from a start that is the seed's own hash.
+    """
+    return (_mixed(_mixed(seed) + index) >> 11) * 2.0**-53
+
+
+def _mixed(value: int) -> int:
+    value = (value + 0x9E3779B97F4A7C15) & _UINT64
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _UINT64
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _UINT64
+    return value ^ (value >> 31)
