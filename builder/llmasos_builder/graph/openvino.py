@@ -102,7 +102,8 @@ class OpenVINOGraph:
 
     def rotary(self, x: ov.Node, frequencies: tuple[float, ...]) -> ov.Node:
         cos, sin = self._inputs.rotation(frequencies)
-        first, second = ops.split(x, integer(-1), 2).outputs()
+        half = len(frequencies)
+        first, second = ops.variadic_split(x, integer(3), integers(half, half)).outputs()
         turned = ops.concat([ops.multiply(second, floats(-1.0)), first], -1)
         return ops.add(ops.multiply(x, cos), ops.multiply(turned, sin))
 

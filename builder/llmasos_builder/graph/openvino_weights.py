@@ -1,8 +1,9 @@
 """Weights as OpenVINO constants that stay as small in memory as in the file.
 
-The CPU plugin keeps Constant(i8) -> Convert -> Multiply(scale) -> MatMul, and the same
-without a scale for bf16, as one compressed operation. A lookup takes its rows from the
-constant and converts only those, so that a tied embedding and head share one constant.
+The CPU plugin keeps Constant(i8) -> Convert -> Multiply(scale) -> MatMul as one compressed
+operation, and Constant(bf16) -> Convert -> MatMul if the Convert is marked as decompression.
+A lookup takes its rows from the constant and converts only those, so that a tied embedding
+and head share one constant.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import openvino as ov
 from llmasos.plan import Precision
 from openvino import opset13 as ops
+from openvino._offline_transformations import compress_model_transformation
 
 from llmasos_builder.graph.graph import Array
 from llmasos_builder.graph.rounding import quantize_rows, to_bf16_bits
@@ -29,8 +31,9 @@ class OpenVINOWeight:
         """All of it in f32."""
         if self.constant.get_element_type() == ov.Type.f32:
             return self.constant
-        values = ops.convert(self.constant, "f32")
-        return values if self.scales is None else ops.multiply(values, self.scales)
+        if self.scales is None:
+            return _decompressed(self.constant)
+        return ops.multiply(ops.convert(self.constant, "f32"), self.scales)
 
     def rows(self, indices: ov.Node) -> ov.Node:
         """Rows in f32: [*indices, in]."""
@@ -56,6 +59,18 @@ def make_weight(name: str, values: Array, precision: Precision) -> OpenVINOWeigh
         tensor = ov.Tensor(bits, ov.Shape(list(bits.shape)), ov.Type.bf16)
         return OpenVINOWeight(_named(ov.op.Constant(tensor, shared_memory=False), name))
     return OpenVINOWeight(_named(ops.constant(values, ov.Type.f32), name))
+
+
+def _decompressed(constant: ov.Node) -> ov.Node:
+    """Convert to f32 with the mark, which Python cannot set: taken from a model that has it."""
+    result = ops.result(ops.constant(np.zeros(1, np.float32)))
+    donor = ov.Model([result], [])  # pyright: ignore[reportGeneralTypeIssues] - its stub has a wrong self
+    compress_model_transformation(donor)
+    convert = result.input_value(0).get_node()
+    assert "decompression_0" in convert.get_rt_info()
+    convert.input(0).replace_source_output(constant.output(0))
+    convert.validate_and_infer_types()
+    return convert
 
 
 def _named(node: ov.Node, name: str) -> ov.Node:
