@@ -53,10 +53,12 @@ class ReferenceGraph:
         return exact
 
     def embed_tokens(self, table: Wide) -> Wide:
-        return table[self._input_ids]
+        rows: Wide = table[self._input_ids]
+        return rows
 
     def embed_positions(self, table: Wide) -> Wide:
-        return table[self._positions]
+        rows: Wide = table[self._positions]
+        return rows
 
     def linear(self, x: Wide, weight: Wide, bias: Wide | None = None) -> Wide:
         product: Wide = x @ weight.T
