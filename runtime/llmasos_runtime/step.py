@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmasos.errors import LLMasOSError
 from llmasos.outputs import FinishReason
 
 from llmasos_runtime.sequence import Sequence
@@ -44,8 +45,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a step, or a cancellation, did to one sequence: new tokens, or its end, or both."""
+    """What a step, or a cancellation, did to one sequence: new tokens, its end, or both.
+
+    error: it ended without an answer.
+    """
 
     sequence: Sequence
     token_ids: tuple[int, ...] = ()
     finish_reason: FinishReason | None = None
+    error: LLMasOSError | None = None

@@ -1,0 +1,214 @@
+"""A compiled engine in this process: load a plan, submit requests, get updates."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from llmasos.errors import InvalidRequestError, PlanError
+from llmasos.plan import EnginePlan, Limits
+from llmasos.tokenizer import Tokenizer
+
+from llmasos_runtime.answer import Answer
+from llmasos_runtime.blocks import BlockPool, blocks_for
+from llmasos_runtime.detokenizer import Detokenizer
+from llmasos_runtime.executor import Executor
+from llmasos_runtime.openvino.openvino_runner import OpenVINORunner
+from llmasos_runtime.openvino.paged_model import PagedModel, load_paged_model
+from llmasos_runtime.request import Request, Update
+from llmasos_runtime.resources import available_memory_bytes, num_physical_cores
+from llmasos_runtime.runner import ModelRunner
+from llmasos_runtime.scheduler import Scheduler
+from llmasos_runtime.sequence import Sequence
+from llmasos_runtime.step_log import StepRecord
+
+DEFAULT_MAX_QUEUE_SIZE = 1024
+_CACHE_SHARE = 0.25
+"""Of the memory that is available, what the KV cache may take unless it is said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How to run a plan; None is the plan's own value, or the engine's choice.
+
+    num_threads: None is one for each physical core. kv_cache_bytes: None is room for
+    max_batch_size sequences of max_seq_len, but at most a quarter of the available memory.
+    max_batch_size, max_num_tokens: at most the plan's. max_queue_size: requests that may
+    wait before others are refused.
+
+    Raises InvalidRequestError, naming the field, its value and its limit.
+    """
+
+    num_threads: int | None = None
+    kv_cache_bytes: int | None = None
+    max_batch_size: int | None = None
+    max_num_tokens: int | None = None
+    max_queue_size: int = DEFAULT_MAX_QUEUE_SIZE
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and value < 1:
+                raise InvalidRequestError(f"{field.name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """Requests and KV blocks at one moment, and the steps so far."""
+
+    num_running: int
+    num_waiting: int
+    num_blocks: int
+    num_free_blocks: int
+    num_steps: int
+
+
+class Engine:
+    """Runs requests in shared steps; its methods may be called from any thread."""
+
+    def __init__(
+        self,
+        plan: EnginePlan,
+        tokenizer: Tokenizer,
+        runner: ModelRunner,
+        options: EngineOptions | None = None,
+    ) -> None:
+        """Most callers want `Engine.load`. Raises PlanError if the limits do not go together."""
+        options = options or EngineOptions()
+        self._plan = plan
+        self._tokenizer = tokenizer
+        self._detokenizer = Detokenizer(tokenizer)
+        self._limits = _limits(plan.limits, options, chunk_multiple=runner.chunk_multiple)
+        self._pool = BlockPool(runner.num_blocks)
+        scheduler = Scheduler(
+            limits=self._limits,
+            pool=self._pool,
+            block_size=runner.block_size,
+            max_queue_size=options.max_queue_size,
+            chunk_multiple=runner.chunk_multiple,
+        )
+        self._executor = Executor(scheduler, runner)
+
+    @classmethod
+    def load(cls, directory: Path | str, options: EngineOptions | None = None) -> Engine:
+        """Check a plan's files and load its engine; raises PlanError in one line."""
+        options = options or EngineOptions()
+        directory = Path(directory)
+        plan = EnginePlan.load(directory)
+        tokenizer = Tokenizer.load(directory)
+        threads = options.num_threads or num_physical_cores()
+        model = load_paged_model(plan, directory, num_threads=threads)
+        runner = OpenVINORunner(model, num_blocks=_num_blocks(model, plan.limits, options))
+        return cls(plan, tokenizer, runner, options)
+
+    @property
+    def plan(self) -> EnginePlan:
+        return self._plan
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
+    def submit(self, request: Request, sink: Callable[[Update], None]) -> None:
+        """Queue a request; `sink` gets its updates, exactly one of them final.
+
+        sink: is called on the engine's thread, and must neither block nor raise.
+        max_tokens is cut to what max_seq_len leaves.
+        Raises InvalidRequestError, QueueFullError, EngineStoppedError.
+        """
+        sequence = self._sequence(request)
+        self._executor.submit(sequence, Answer(request, self._detokenizer, sink))
+
+    def cancel(self, request_id: str) -> bool:
+        """End a request, whose last update says `abort`; False if it has ended already."""
+        return self._executor.cancel(request_id)
+
+    def stats(self) -> EngineStats:
+        """Numbers for gauges."""
+        num_running, num_waiting, num_steps = self._executor.counts()
+        return EngineStats(
+            num_running=num_running,
+            num_waiting=num_waiting,
+            num_blocks=self._pool.num_blocks,
+            num_free_blocks=self._pool.num_free,
+            num_steps=num_steps,
+        )
+
+    def step_log(self) -> tuple[StepRecord, ...]:
+        """What the last steps were made of, oldest first."""
+        return self._executor.steps().records()
+
+    def close(self) -> None:
+        """Stop; requests that have not finished get an EngineStoppedError. May be called again."""
+        self._executor.close()
+
+    def _sequence(self, request: Request) -> Sequence:
+        prompt = request.prompt_token_ids
+        self._check_prompt(prompt)
+        params = request.params
+        eos = () if params.ignore_eos else self._plan.eos_token_ids
+        return Sequence(
+            request_id=request.request_id,
+            token_ids=list(prompt),
+            params=params,
+            max_len=min(len(prompt) + params.max_tokens, self._limits.max_seq_len),
+            end_token_ids=frozenset((*eos, *params.stop_token_ids)),
+            seed=secrets.randbits(64) if params.seed is None else params.seed,
+        )
+
+    def _check_prompt(self, prompt: tuple[int, ...]) -> None:
+        if not prompt:
+            raise InvalidRequestError("the prompt is empty: it must have at least one token")
+        longest = self._limits.max_seq_len - 1
+        if len(prompt) > longest:
+            raise InvalidRequestError(
+                f"the prompt has {len(prompt)} tokens, at most {longest} fit: max_seq_len is "
+                f"{self._limits.max_seq_len}, and one is left for the answer"
+            )
+        vocab_size = self._plan.vocab_size
+        if min(prompt) < 0 or max(prompt) >= vocab_size:
+            wrong = next(i for i in prompt if not 0 <= i < vocab_size)
+            raise InvalidRequestError(
+                f"the prompt holds token {wrong}, token ids are between 0 and {vocab_size - 1}"
+            )
+
+
+def _limits(limits: Limits, options: EngineOptions, *, chunk_multiple: int) -> Limits:
+    """The plan's limits, made smaller as asked; a full batch must leave room for a chunk."""
+    for name in ("max_batch_size", "max_num_tokens"):
+        value, most = getattr(options, name), getattr(limits, name)
+        if value is not None and value > most:
+            raise PlanError(f"{name} must be at most the plan's {most}, got {value}")
+    max_num_tokens = options.max_num_tokens or limits.max_num_tokens
+    if max_num_tokens < chunk_multiple:
+        raise PlanError(
+            f"max_num_tokens is {max_num_tokens}, with this KV cache it must be at least "
+            f"{chunk_multiple}, a whole block"
+        )
+    max_batch_size = options.max_batch_size or limits.max_batch_size
+    return Limits(
+        max_batch_size=min(max_batch_size, max_num_tokens - chunk_multiple + 1),
+        max_num_tokens=max_num_tokens,
+        max_seq_len=limits.max_seq_len,
+    )
+
+
+def _num_blocks(model: PagedModel, limits: Limits, options: EngineOptions) -> int:
+    """How many KV blocks to keep; raises PlanError if not even one sequence fits."""
+    blocks_each = blocks_for(limits.max_seq_len, model.block_size)
+    if options.kv_cache_bytes is not None:
+        available, name = options.kv_cache_bytes, "kv_cache_bytes"
+    else:
+        available, name = int(available_memory_bytes() * _CACHE_SHARE), "a quarter of the memory"
+    num_blocks = available // model.block_bytes
+    if num_blocks < blocks_each:
+        raise PlanError(
+            f"{name} is {available} bytes; one sequence of max_seq_len {limits.max_seq_len} "
+            f"needs {blocks_each * model.block_bytes}",
+            hint="give it more, or build with a smaller --max-seq-len",
+        )
+    if options.kv_cache_bytes is not None:
+        return num_blocks
+    return min(num_blocks, blocks_each * limits.max_batch_size)

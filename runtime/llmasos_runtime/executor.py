@@ -1,0 +1,173 @@
+"""The step loop: schedule, run, sample, commit; answers leave while the next step runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
+from llmasos.outputs import FinishReason
+
+from llmasos_runtime.answer import Answer
+from llmasos_runtime.runner import ModelRunner
+from llmasos_runtime.sampler import Draw, sample
+from llmasos_runtime.scheduler import Scheduler
+from llmasos_runtime.sequence import Sequence
+from llmasos_runtime.step import Progress, Step
+from llmasos_runtime.step_log import StepLog
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """A request that has no final update yet."""
+
+    sequence: Sequence
+    answer: Answer
+
+
+class Executor:
+    """Owns the thread that runs the engine. Every submitted request gets one final update.
+
+    The scheduler is touched under the lock alone. Updates are given out by the engine's
+    thread, in order, after the next step has been started: so detokenizing and sending
+    cost no time between two steps. What they find (a stop string) counts from the step
+    after that one, whose token for the sequence is dropped.
+    """
+
+    def __init__(self, scheduler: Scheduler, runner: ModelRunner) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._live: dict[str, _Live] = {}
+        self._cancelled: list[Progress] = []
+        self._steps = StepLog()
+        self._changed = threading.Condition()
+        self._error: LLMasOSError | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, sequence: Sequence, answer: Answer) -> None:
+        """Queue a request; raises EngineStoppedError, QueueFullError, InvalidRequestError."""
+        with self._changed:
+            if self._error is not None or self._closing:
+                raise self._error or EngineStoppedError("the engine is closed")
+            if sequence.request_id in self._live:
+                raise InvalidRequestError(
+                    f"request_id {sequence.request_id!r} is in use by a running request"
+                )
+            self._scheduler.add(sequence)
+            self._live[sequence.request_id] = _Live(sequence, answer)
+            self._changed.notify()
+
+    def cancel(self, request_id: str) -> bool:
+        """End a request; its blocks are free at once. False if it has ended or never was."""
+        with self._changed:
+            live = self._live.get(request_id)
+            if live is None or not self._scheduler.finish(live.sequence, FinishReason.ABORT):
+                return False
+            self._cancelled.append(Progress(live.sequence, finish_reason=FinishReason.ABORT))
+            self._changed.notify()
+            return True
+
+    def close(self) -> None:
+        """Stop after the step that runs; what is unfinished ends with an EngineStoppedError."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def counts(self) -> tuple[int, int, int]:
+        """Running requests, waiting requests, steps so far."""
+        with self._changed:
+            scheduler = self._scheduler
+            return scheduler.num_running, scheduler.num_waiting, self._steps.num_steps
+
+    def steps(self) -> StepLog:
+        return self._steps
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+            self._end_all(EngineStoppedError("the engine was closed"))
+        except Exception as error:  # noqa: BLE001 - the boundary: a failed engine must say so
+            _log.critical("the engine has failed", exc_info=True)
+            message = f"the engine has failed: {type(error).__name__}: {error}"
+            self._end_all(EngineStoppedError(message))
+
+    def _loop(self) -> None:
+        progress: deque[Progress] = deque()
+        while True:
+            step = self._next_step(progress)
+            if step is None:
+                return
+            started = time.perf_counter()
+            if step.shares:
+                self._runner.start(step)
+            self._give_out(progress)
+            if step.shares:
+                progress.extend(self._finish(step, started))
+
+    def _next_step(self, progress: deque[Progress]) -> Step | None:
+        """The next step, empty if there is only progress to give out; None when closing."""
+        with self._changed:
+            while not (self._closing or self._scheduler.has_work or self._cancelled or progress):
+                self._changed.wait()
+            if self._closing:
+                return None
+            progress.extend(self._cancelled)
+            self._cancelled.clear()
+            step = self._scheduler.schedule()
+            assert step.shares or progress or not self._scheduler.has_work, "nothing can run"
+            return step
+
+    def _finish(self, step: Step, started: float) -> list[Progress]:
+        logits = self._runner.wait()
+        sequences = step.sampled
+        sampled = sample(logits[: len(sequences)], [_draw(sequence) for sequence in sequences])
+        failed = [s for s, token in zip(sequences, sampled, strict=True) if token is None]
+        with self._changed:
+            self._steps.add(step, time.perf_counter() - started)
+            errors = [
+                Progress(sequence, error=LLMasOSError("the network's logits are not finite"))
+                for sequence in failed
+                if self._scheduler.finish(sequence, FinishReason.ABORT)
+            ]
+            return errors + self._scheduler.commit(step, [token or 0 for token in sampled])
+
+    def _give_out(self, progress: deque[Progress]) -> None:
+        while progress:
+            one = progress.popleft()
+            live = self._live.get(one.sequence.request_id)
+            if live is None or live.sequence is not one.sequence:
+                continue  # it was ended by a stop string, a step ago
+            update = live.answer.update(one)
+            if update.is_final:
+                with self._changed:
+                    del self._live[update.request_id]
+                    self._scheduler.finish(one.sequence, FinishReason.STOP)
+            live.answer.sink(update)
+
+    def _end_all(self, error: LLMasOSError) -> None:
+        with self._changed:
+            self._error = error
+            live = list(self._live.values())
+            for one in live:
+                self._scheduler.finish(one.sequence, FinishReason.ABORT)
+            self._live.clear()
+        for one in live:
+            one.answer.sink(one.answer.failure(error))
+
+
+def _draw(sequence: Sequence) -> Draw:
+    return Draw(
+        params=sequence.params,
+        seed=sequence.seed,
+        output_index=sequence.num_output_tokens,
+        forbidden=sequence.forbidden_token_ids,
+    )

@@ -1,0 +1,50 @@
+"""A network without weights: it counts."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from llmasos_runtime.step import Step
+from numpy.typing import NDArray
+
+VOCAB_SIZE = 400
+
+
+class CountingRunner:
+    """After token n it is sure of token n + 1, or indifferent between all.
+
+    hold: each step waits until it is set. fails_at: the step that raises. bad_token: after it
+    no logit is a number.
+    """
+
+    def __init__(
+        self, *, num_blocks: int = 256, is_sure: bool = True, bad_token: int | None = None
+    ) -> None:
+        self.block_size = 4
+        self.num_blocks = num_blocks
+        self.chunk_multiple = 1
+        self.hold = threading.Event()
+        self.hold.set()
+        self.started = threading.Event()
+        self.fails_at: int | None = None
+        self.num_steps = 0
+        self._is_sure = is_sure
+        self._bad_token = bad_token
+        self._last: list[int] = []
+
+    def start(self, step: Step) -> None:
+        if self.num_steps == self.fails_at:
+            raise RuntimeError("out of luck")
+        self.num_steps += 1
+        self._last = [sequence.token_ids[-1] for sequence in step.sampled]
+        self.started.set()
+
+    def wait(self) -> NDArray[np.float32]:
+        assert self.hold.wait(10)
+        logits = np.zeros((len(self._last), VOCAB_SIZE), np.float32)
+        for row, token in enumerate(self._last):
+            logits[row, (token + 1) % VOCAB_SIZE] = 20.0 if self._is_sure else 0.0
+            if token == self._bad_token:
+                logits[row] = np.nan
+        return logits

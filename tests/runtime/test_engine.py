@@ -1,0 +1,314 @@
+"""What becomes of requests: each gets its tokens in order, and ends exactly once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fake_runner import CountingRunner
+from llmasos.errors import (
+    EngineStoppedError,
+    InvalidRequestError,
+    LLMasOSError,
+    PlanError,
+    QueueFullError,
+)
+from llmasos.outputs import FinishReason, Usage
+from llmasos_runtime.engine import Engine, EngineOptions
+from made_engine import EOS, Collected, ask, engine
+
+LONG = 100
+
+
+@pytest.fixture
+def runner() -> CountingRunner:
+    return CountingRunner()
+
+
+@pytest.fixture
+def counter(tmp_path: Path, runner: CountingRunner) -> Iterator[Engine]:
+    counter = engine(tmp_path, runner)
+    yield counter
+    runner.hold.set()
+    counter.close()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    ends_at = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < ends_at, "it did not happen in time"
+        time.sleep(0.002)
+
+
+def is_idle(counter: Engine) -> bool:
+    stats = counter.stats()
+    return (stats.num_running, stats.num_waiting) == (0, 0)
+
+
+def test_every_token_is_an_update_and_the_last_says_how_it_ended(counter: Engine) -> None:
+    answer = ask(counter, max_tokens=4)
+    assert answer.last.finish_reason is FinishReason.LENGTH
+    assert answer.last.usage == Usage(num_prompt_tokens=3, num_output_tokens=4)
+    assert [update.token_ids for update in answer.updates] == [(53,), (54,), (55,), (56,)]
+    assert all(update.usage is None for update in answer.updates[:-1])
+    assert answer.text == counter.tokenizer.decode([53, 54, 55, 56])
+
+
+def test_the_text_of_an_update_can_be_made_without_what_came_before(counter: Engine) -> None:
+    answer = ask(counter, (150, 151), max_tokens=60)
+    for update in answer.updates:
+        decoded = counter.tokenizer.decode([*update.context_ids, *update.token_ids])
+        assert decoded[slice(*update.text_span)] == update.text
+
+
+def test_an_echo_leads_with_the_prompt(counter: Engine) -> None:
+    answer = ask(counter, (60, 61), max_tokens=2, echo=True)
+    assert answer.updates[0].token_ids == (60, 61, 62)
+    assert answer.text == counter.tokenizer.decode([60, 61, 62, 63])
+    assert answer.last.usage == Usage(num_prompt_tokens=2, num_output_tokens=2)
+
+
+def test_the_models_end_token_ends_it(counter: Engine) -> None:
+    answer = ask(counter, (EOS - 3,), max_tokens=50)
+    assert answer.token_ids == [EOS - 2, EOS - 1, EOS]
+    assert (answer.last.finish_reason, answer.last.stop_reason) == (FinishReason.STOP, None)
+    assert answer.text == counter.tokenizer.decode([EOS - 2, EOS - 1])
+
+
+def test_end_tokens_can_be_ignored_or_put_off(counter: Engine) -> None:
+    ignored = ask(counter, (EOS - 2,), max_tokens=4, ignore_eos=True)
+    assert ignored.token_ids == [EOS - 1, EOS, EOS + 1, EOS + 2]
+    later = ask(counter, (EOS - 2,), max_tokens=9, min_tokens=3, request_id="b")
+    assert EOS not in later.token_ids[:2]
+    assert len(later.token_ids) == 9
+
+
+def test_a_stop_token_says_which_one_it_was(counter: Engine) -> None:
+    answer = ask(counter, stop_token_ids=(55,), max_tokens=50)
+    assert (answer.last.finish_reason, answer.last.stop_reason) == (FinishReason.STOP, "55")
+    assert answer.text == counter.tokenizer.decode([53, 54])
+    assert answer.last.usage == Usage(num_prompt_tokens=3, num_output_tokens=3)
+
+
+def test_a_stop_string_ends_the_text_before_it_and_frees_the_blocks(counter: Engine) -> None:
+    text = counter.tokenizer.decode([53, 54, 55, 56])
+    answer = ask(counter, stop=(text[2:4],), max_tokens=LONG)
+    assert answer.text == text[:2]
+    assert (answer.last.finish_reason, answer.last.stop_reason) == (FinishReason.STOP, text[2:4])
+    assert answer.last.usage == Usage(num_prompt_tokens=3, num_output_tokens=4)
+    wait_until(lambda: counter.stats().num_free_blocks == counter.stats().num_blocks)
+
+
+def test_what_was_held_back_for_a_stop_string_comes_at_the_end(counter: Engine) -> None:
+    text = counter.tokenizer.decode([53, 54, 55, 56])
+    answer = ask(counter, stop=(text + "x",), max_tokens=4)
+    assert [update.text for update in answer.updates] == ["", "", "", text]
+
+
+def test_a_late_short_request_is_answered_before_an_early_long_one(
+    counter: Engine, runner: CountingRunner
+) -> None:
+    runner.hold.clear()
+    early = ask(counter, tuple(range(40)), max_tokens=LONG, request_id="early")
+    assert runner.started.wait(10)
+    late = ask(counter, max_tokens=1, request_id="late")
+    runner.hold.set()
+    assert late.last.finish_reason is FinishReason.LENGTH
+    assert not early.is_final or len(early.updates) == LONG
+    assert early.last
+    mixed = [r for r in counter.step_log() if r.num_prefill_tokens and r.num_decode_tokens]
+    assert [(r.num_prefill_tokens, r.num_decode_tokens) for r in mixed] == [(3, 1)]
+
+
+def test_a_long_prompt_does_not_stall_a_stream(counter: Engine, runner: CountingRunner) -> None:
+    stream = ask(counter, max_tokens=20, request_id="stream")
+    stream.wait_for_first()
+    ask(counter, tuple(range(150)), max_tokens=1, request_id="prompt")
+    assert stream.last
+    steps = counter.step_log()
+    assert all(step.num_prefill_tokens + step.num_decode_tokens <= 64 for step in steps)
+    assert [step.index for step in steps] == list(range(len(steps)))
+
+
+def test_cancelling_frees_the_blocks_at_once(counter: Engine, runner: CountingRunner) -> None:
+    answer = ask(counter, max_tokens=LONG)
+    answer.wait_for_first()
+    runner.hold.clear()
+    assert counter.cancel("a")
+    assert counter.stats().num_free_blocks == counter.stats().num_blocks
+    assert not counter.cancel("a")
+    runner.hold.set()
+    assert answer.last.finish_reason is FinishReason.ABORT
+    assert answer.last.usage is not None
+    assert answer.last.usage.num_output_tokens == len(answer.token_ids)
+
+
+def test_a_request_that_waits_can_be_cancelled(tmp_path: Path, runner: CountingRunner) -> None:
+    one_at_a_time = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1))
+    first = ask(one_at_a_time, max_tokens=LONG)
+    first.wait_for_first()
+    second = ask(one_at_a_time, request_id="b")
+    assert one_at_a_time.stats().num_waiting == 1
+    assert one_at_a_time.cancel("b")
+    assert second.last.usage == Usage(num_prompt_tokens=3, num_output_tokens=0)
+    assert not first.is_final or len(first.updates) == LONG
+    one_at_a_time.close()
+
+
+def test_cancelling_what_never_was_says_so(counter: Engine) -> None:
+    assert not counter.cancel("nobody")
+
+
+def test_many_threads_are_all_answered(counter: Engine) -> None:
+    answers: dict[int, Collected] = {}
+
+    def client(number: int) -> None:
+        answers[number] = ask(
+            counter, (number,), request_id=str(number), max_tokens=1 + number % 30
+        )
+        if number % 7 == 0:
+            counter.cancel(str(number))
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, answer in answers.items():
+        expected = [(number + 1 + i) % 400 for i in range(1 + number % 30)]
+        assert answer.token_ids == expected[: len(answer.token_ids)]
+        if answer.last.finish_reason is FinishReason.LENGTH:
+            assert answer.token_ids == expected
+        else:
+            assert number % 7 == 0
+    wait_until(lambda: is_idle(counter))
+    assert counter.stats().num_free_blocks == counter.stats().num_blocks
+
+
+def test_logits_that_are_not_finite_end_that_request_alone(tmp_path: Path) -> None:
+    runner = CountingRunner(bad_token=70)
+    counter = engine(tmp_path, runner)
+    bad = ask(counter, (65,), request_id="bad", max_tokens=LONG)
+    good = ask(counter, (80,), request_id="good", max_tokens=20)
+    assert "not finite" in str(bad.error)
+    assert good.token_ids == list(range(81, 101))
+    assert counter.stats().num_free_blocks == counter.stats().num_blocks
+    counter.close()
+
+
+def test_a_seed_decides_and_no_seed_is_a_fresh_one(tmp_path: Path) -> None:
+    indifferent = engine(tmp_path, CountingRunner(is_sure=False))
+    random = {"temperature": 1.0, "max_tokens": 20, "ignore_eos": True}
+    answers = [
+        ask(indifferent, request_id=str(i), seed=seed, **random).token_ids
+        for i, seed in enumerate((1, 1, 2, None, None))
+    ]
+    assert answers[0] == answers[1]
+    assert len({tuple(answer) for answer in answers[1:]}) == 4
+    indifferent.close()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ((), "the prompt is empty"),
+        ((5,) * 200, r"the prompt has 200 tokens, at most 199 fit: max_seq_len is 200"),
+        ((5, 400), "holds token 400, token ids are between 0 and 399"),
+        ((-1,), "holds token -1"),
+    ],
+)
+def test_a_bad_prompt_is_refused(counter: Engine, prompt: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        ask(counter, prompt)
+    assert ask(counter).last.finish_reason is FinishReason.LENGTH
+
+
+def test_max_tokens_is_cut_to_what_max_seq_len_leaves(counter: Engine) -> None:
+    answer = ask(counter, (5,) * 195, max_tokens=2**31 - 1)
+    assert answer.last.finish_reason is FinishReason.LENGTH
+    assert len(answer.token_ids) == 5
+
+
+def test_an_id_in_use_is_refused_and_can_be_used_again_later(counter: Engine) -> None:
+    first = ask(counter, max_tokens=LONG)
+    with pytest.raises(InvalidRequestError, match="'a' is in use"):
+        ask(counter)
+    assert first.last
+    wait_until(lambda: is_idle(counter))
+    assert ask(counter).last
+
+
+def test_a_full_queue_refuses(tmp_path: Path, runner: CountingRunner) -> None:
+    runner.hold.clear()
+    small = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1, max_queue_size=2))
+    answers = [ask(small, request_id="running")]
+    assert runner.started.wait(10)
+    answers += [ask(small, request_id=str(number)) for number in range(2)]
+    with pytest.raises(QueueFullError, match="at most 2 may"):
+        ask(small, request_id="one too many")
+    runner.hold.set()
+    assert all(answer.last.finish_reason for answer in answers)
+    small.close()
+
+
+def test_a_failing_engine_ends_every_request_with_an_error(
+    tmp_path: Path, runner: CountingRunner, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner.fails_at = 3
+    broken = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1))
+    answers = [ask(broken, request_id=str(number), max_tokens=LONG) for number in range(3)]
+    for answer in answers:
+        assert isinstance(answer.error, EngineStoppedError)
+        assert "RuntimeError: out of luck" in str(answer.error)
+    with pytest.raises(EngineStoppedError, match="out of luck"):
+        ask(broken)
+    assert "the engine has failed" in caplog.text
+    broken.close()
+
+
+def test_closing_ends_what_runs_and_refuses_what_comes(counter: Engine) -> None:
+    answer = ask(counter, max_tokens=LONG)
+    answer.wait_for_first()
+    counter.close()
+    counter.close()
+    assert answer.last.finish_reason or isinstance(answer.error, EngineStoppedError)
+    with pytest.raises(EngineStoppedError):
+        ask(counter)
+    assert counter.stats().num_free_blocks == counter.stats().num_blocks
+
+
+def test_an_idle_engine_takes_no_steps(counter: Engine) -> None:
+    assert ask(counter, max_tokens=3).last
+    wait_until(lambda: is_idle(counter))
+    before = counter.stats().num_steps
+    time.sleep(0.05)
+    assert counter.stats().num_steps == before
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"num_threads": 0}, InvalidRequestError, "num_threads must be at least 1, got 0"),
+        ({"max_queue_size": -1}, InvalidRequestError, "max_queue_size must be at least 1"),
+        ({"max_batch_size": 9}, PlanError, "max_batch_size must be at most the plan's 8, got 9"),
+        ({"max_num_tokens": 65}, PlanError, "max_num_tokens must be at most the plan's 64"),
+    ],
+)
+def test_options_out_of_range_are_named(
+    tmp_path: Path, options: dict[str, int], error: type[LLMasOSError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        engine(tmp_path, options=EngineOptions(**options))
+
+
+def test_a_step_smaller_than_a_block_of_a_quantized_cache_is_refused(tmp_path: Path) -> None:
+    runner = CountingRunner()
+    runner.chunk_multiple = 32
+    with pytest.raises(PlanError, match=r"max_num_tokens is 31, .* must be at least 32"):
+        engine(tmp_path, runner, max_num_tokens=31)
+    narrow = engine(tmp_path, runner, max_num_tokens=34)
+    assert ask(narrow, tuple(range(100)), max_tokens=3).token_ids == [100, 101, 102]
+    narrow.close()
