@@ -143,7 +143,7 @@ class Tokenizer:
         """How many tokens have a name here; the network's vocabulary may be larger."""
         return self._backend.get_vocab_size(with_added_tokens=True)
 
-    @cached_property
+    @property
     def special_ids(self) -> frozenset[int]:
         """Tokens that decoding leaves out when it skips special tokens."""
         added = self._backend.get_added_tokens_decoder()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmasos_runtime.blocks import blocks_for
-from llmasos_runtime.step import Step
+from llmasos_runtime.sequence import Sequence
+from llmasos_runtime.step import Share, Step
 
 SAMPLED_POSITIONS = "sampled_positions"
 """The input that says which tokens' logits are wanted."""
@@ -33,37 +35,32 @@ def pack(step: Step, *, block_size: int) -> Inputs:
         subsequence_begins   0           3     4
         past_lens            0           40
     """
-    token_ids: list[int] = []
-    positions: list[int] = []
-    past_lens: list[int] = []
-    begins = [0]
-    blocks: list[int] = []
-    block_begins = [0]
-    sampled: list[int] = []
-    max_context_len = 0
-    for share in step.shares:
-        sequence = share.sequence
-        past = sequence.num_computed_tokens
-        context_len = past + share.num_tokens
-        token_ids += sequence.token_ids[past:context_len]
-        positions += range(past, context_len)
-        past_lens.append(past)
-        begins.append(len(token_ids))
-        blocks += sequence.block_table[: blocks_for(context_len, block_size)]
-        block_begins.append(len(blocks))
-        max_context_len = max(max_context_len, context_len)
-        if share.is_sampled:
-            sampled.append(len(token_ids) - 1)
+    spans = [_span(share) for share in step.shares]
+    begins = _begins(end - past for _, past, end in spans)
+    tables = [s.block_table[: blocks_for(end, block_size)] for s, _, end in spans]
+    is_sampled = [share.is_sampled for share in step.shares]
+    sampled = [end - 1 for end, wanted in zip(begins[1:], is_sampled, strict=True) if wanted]
     return {
-        "input_ids": _int64(token_ids),
-        "position_ids": _int64(positions),
-        "past_lens": _int32(past_lens),
+        "input_ids": _int64([i for s, past, end in spans for i in s.token_ids[past:end]]),
+        "position_ids": _int64([i for _, past, end in spans for i in range(past, end)]),
+        "past_lens": _int32([past for _, past, _ in spans]),
         "subsequence_begins": _int32(begins),
-        "block_indices": _int32(blocks),
-        "block_indices_begins": _int32(block_begins),
-        "max_context_len": np.array(max_context_len, np.int32),
+        "block_indices": _int32([block for table in tables for block in table]),
+        "block_indices_begins": _int32(_begins(len(table) for table in tables)),
+        "max_context_len": np.array(max(end for _, _, end in spans), np.int32),
         SAMPLED_POSITIONS: _int64(sampled or [0]),
     }
+
+
+def _span(share: Share) -> tuple[Sequence, int, int]:
+    """A sequence, the first position of it that the step computes, and the first it does not."""
+    past = share.sequence.num_computed_tokens
+    return share.sequence, past, past + share.num_tokens
+
+
+def _begins(lengths: Iterable[int]) -> list[int]:
+    """Where each of several pieces begins when they lie one after the other, and their end."""
+    return [0, *accumulate(lengths)]
 
 
 def _int64(values: Iterable[int]) -> NDArray[np.int64]:
