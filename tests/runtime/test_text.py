@@ -1,0 +1,362 @@
+"""Text comes out whole, early and exactly as decoding all tokens makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llmasos.tokenizer import Tokenizer
+from llmasos_runtime.detokenizer import MAX_RUN, MAX_WINDOW, Detokenizer, SettledText
+from llmasos_runtime.request import Update
+from llmasos_runtime.text import Piece, TextStream
+from llmasos_runtime.triton.reply import Gathered
+from made_tokenizers import BASE_CONFIG, KINDS, SPECIAL, TEXTS
+
+FIRST_BYTE = len(SPECIAL)  # of the tokenizer with byte fallback
+
+CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    **{kind: (kind, {}) for kind in KINDS},
+    "word_piece_cleaned_up": ("word_piece", {"clean_up_tokenization_spaces": True}),
+    "metaspace_cleaned_up": ("metaspace", {"clean_up_tokenization_spaces": True}),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    tokenizer: Tokenizer
+    detokenizer: Detokenizer
+
+    def stream(self, **options: Any) -> TextStream:
+        return TextStream(self.detokenizer, **options)
+
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+
+def made(name: str) -> Kind:
+    kind, config = CONFIGS[name]
+    tokenizer = Tokenizer(KINDS[kind](), config={**BASE_CONFIG, **config})
+    return Kind(tokenizer, Detokenizer(tokenizer))
+
+
+ALL_KINDS = {name: made(name) for name in CONFIGS}
+kinds = st.sampled_from(sorted(CONFIGS)).map(ALL_KINDS.__getitem__)
+texts = st.one_of(
+    st.sampled_from(TEXTS),
+    st.lists(st.sampled_from(TEXTS), max_size=3).map("".join),
+    st.text(st.sampled_from("ab .,!?'nt ms\n▁é世😀\u200d👧\ufffd<>"), max_size=30),
+)
+# Unknown ids too: a network's vocabulary may be larger than its tokenizer's.
+random_ids = st.lists(st.integers(0, 420), max_size=40)
+stop_strings = st.lists(
+    st.text(st.sampled_from("abcdefox t.,\n'世😀"), min_size=1, max_size=5), max_size=4
+)
+
+
+@st.composite
+def sequences(draw: st.DrawFn) -> tuple[Kind, list[int]]:
+    """A tokenizer and tokens: of a text, random, or both mixed."""
+    kind = draw(kinds)
+    size = kind.tokenizer.vocab_size + 3
+    made_ids = [i % size for i in draw(random_ids)]
+    text_ids = kind.ids(draw(texts))
+    place = draw(st.integers(0, len(text_ids)))
+    return kind, draw(
+        st.sampled_from([made_ids, text_ids, text_ids[:place] + made_ids + text_ids[place:]])
+    )
+
+
+def cut(ids: Sequence[int], places: Sequence[int]) -> list[list[int]]:
+    borders = [0, *sorted(p % (len(ids) + 1) for p in places), len(ids)]
+    return [list(ids[a:b]) for a, b in pairwise(borders)]
+
+
+def run(stream: TextStream, chunks: Sequence[Sequence[int]]) -> list[Piece]:
+    """Push all; stop at a stop string, or finish."""
+    pieces: list[Piece] = []
+    for chunk in chunks:
+        pieces.append(stream.push(chunk))
+        if pieces[-1].stop_string is not None:
+            return pieces
+    return [*pieces, stream.finish()]
+
+
+def joined(pieces: Sequence[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def check_contract(kind: Kind, pieces: Sequence[Piece]) -> None:
+    """Each piece's text can be made of its ids, and all of it from all ids."""
+    gathered = Gathered()
+    for piece in pieces:
+        begin, end = piece.text_span
+        decoded = kind.tokenizer.decode([*piece.context_ids, *piece.token_ids])
+        assert decoded[begin:end] == piece.text
+        gathered.add(
+            Update(
+                request_id="",
+                token_ids=piece.token_ids,
+                text=piece.text,
+                context_ids=piece.context_ids,
+                text_span=piece.text_span,
+            )
+        )
+    whole = gathered.whole(Update(request_id=""))
+    begin, end = whole.text_span
+    decoded = kind.tokenizer.decode([*whole.context_ids, *whole.token_ids])
+    assert decoded[begin:end] == joined(pieces)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(sequence=sequences(), places=st.lists(st.integers(0, 1000), max_size=5))
+def test_joined_pieces_are_the_text_of_all_tokens(
+    sequence: tuple[Kind, list[int]], places: list[int]
+) -> None:
+    kind, ids = sequence
+    for chunks in ([[i] for i in ids], cut(ids, places)):
+        pieces = run(kind.stream(), chunks)
+        assert joined(pieces) == kind.tokenizer.decode(ids)
+        assert [i for piece in pieces for i in piece.token_ids] == ids
+        check_contract(kind, pieces)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_may_be_cut_anywhere(name: str, text: str) -> None:
+    kind = ALL_KINDS[name]
+    ids = kind.ids(text)
+    for place in range(len(ids) + 1):
+        pieces = run(kind.stream(), [ids[:place], ids[place:]])
+        assert joined(pieces) == kind.tokenizer.decode(ids)
+        check_contract(kind, pieces)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_tokens_leave_in_the_step_that_made_them(name: str) -> None:
+    kind = ALL_KINDS[name]
+    stream = kind.stream(stop=("never",))
+    for token_id in kind.ids("".join(TEXTS)):
+        assert stream.push([token_id]).token_ids == (token_id,)
+
+
+def test_words_come_with_their_tokens() -> None:
+    for name in ("byte_level", "metaspace", "byte_fallback", "word_piece"):
+        kind = ALL_KINDS[name]
+        stream, ids = kind.stream(), kind.ids("the fox the fox")
+        for n in range(1, len(ids) + 1):
+            stream.push(ids[n - 1 : n])
+            assert not stream._held
+
+
+def test_a_character_comes_whole() -> None:
+    kind = ALL_KINDS["byte_level"]
+    (*first, last) = kind.ids("\U00013000")
+    assert len(first) == 3
+    stream = kind.stream()
+    assert [stream.push([i]).text for i in (*first, last)] == ["", "", "", "\U00013000"]
+
+
+def test_a_character_that_never_ends_comes_at_the_end() -> None:
+    kind = ALL_KINDS["byte_level"]
+    stream = kind.stream()
+    assert stream.push(kind.ids("\U00013000")[:3]).text == ""
+    assert stream.finish().text == "\ufffd"
+
+
+def test_bytes_wait_for_what_could_spoil_them() -> None:
+    kind = ALL_KINDS["byte_fallback"]
+    newline, wrong = FIRST_BYTE + 0x0A, FIRST_BYTE + 0xFF
+    assert kind.tokenizer.decode([newline]) == "\n"
+    (fox,) = kind.ids("fox")[-1:]
+    stream = kind.stream()
+    assert [stream.push([i]).text for i in (fox, newline, fox)] == ["fox", "", "\n fox"]
+    stream = kind.stream()
+    assert [stream.push([i]).text for i in (fox, newline, wrong, fox)] == [
+        "fox",
+        "",
+        "",
+        "\ufffd\ufffd fox",
+    ]
+
+
+def test_a_stop_string_is_found_in_bytes_that_wait() -> None:
+    kind = ALL_KINDS["byte_fallback"]
+    stream = kind.stream(stop=("\n",))
+    ids = kind.ids("fox\n")
+    assert stream.push(ids[:-1]).text == "fox"
+    assert stream.push(ids[-1:]) == Piece(token_ids=(ids[-1],), stop_string="\n")
+
+
+# --- stop strings ---
+
+
+def expected_stop(
+    kind: Kind, ids: Sequence[int], stop: Sequence[str], min_tokens: int
+) -> tuple[str, str | None]:
+    """The text and the stop string, from the text after each token."""
+    not_before = 0
+    for n in range(1, len(ids) + 1):
+        text = kind.tokenizer.decode(ids[:n])
+        matches = [
+            (begin, begin + len(s), s)
+            for s in stop
+            for begin in range(len(text))
+            if text.startswith(s, begin) and begin + len(s) > not_before
+        ]
+        if n <= min_tokens:
+            not_before = len(text) - text.endswith("\ufffd")
+        elif matches:
+            begin, _, found = min(matches)
+            return text[:begin], found
+    return kind.tokenizer.decode(ids), None
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    sequence=sequences(),
+    stop=stop_strings,
+    min_tokens=st.integers(0, 6),
+    places=st.lists(st.integers(0, 1000), max_size=5),
+)
+def test_text_ends_before_the_first_stop_string(
+    sequence: tuple[Kind, list[int]], stop: list[str], min_tokens: int, places: list[int]
+) -> None:
+    kind, ids = sequence
+    expected, found = expected_stop(kind, ids, stop, min_tokens)
+    for chunks in ([[i] for i in ids], cut(ids, places)):
+        pieces = run(kind.stream(stop=stop, min_tokens=min_tokens), chunks)
+        assert (joined(pieces), pieces[-1].stop_string) == (expected, found)
+        check_contract(kind, pieces)
+
+
+@settings(max_examples=300, deadline=None)
+@given(prompt=sequences(), output=random_ids, stop=stop_strings)
+def test_an_echoed_prompt_leads_and_is_not_searched(
+    prompt: tuple[Kind, list[int]], output: list[int], stop: list[str]
+) -> None:
+    kind, prompt_ids = prompt
+    output = [i % kind.tokenizer.vocab_size for i in output]
+    pieces = run(kind.stream(prompt=prompt_ids), [[i] for i in output])
+    assert joined(pieces) == kind.tokenizer.decode(prompt_ids + output)
+    assert [i for piece in pieces for i in piece.token_ids] == prompt_ids + output
+    check_contract(kind, pieces)
+    check_contract(kind, run(kind.stream(prompt=prompt_ids, stop=stop), [[i] for i in output]))
+
+
+@settings(max_examples=500, deadline=None)
+@given(sequence=sequences(), end=st.integers(0, 420), stop=stop_strings)
+def test_an_end_token_is_counted_and_not_shown(
+    sequence: tuple[Kind, list[int]], end: int, stop: list[str]
+) -> None:
+    kind, ids = sequence
+    stream = kind.stream(stop=stop)
+    pieces: list[Piece] = []
+    for token_id in ids:
+        pieces.append(stream.push([token_id]))
+        if pieces[-1].stop_string is not None:
+            return
+    pieces.append(stream.finish(end_token_ids=[end]))
+    assert pieces[-1].token_ids == (end,)
+    check_contract(kind, pieces)
+    text = kind.tokenizer.decode(ids)
+    assert text.startswith(joined(pieces))
+    if kind.tokenizer.decode([*ids, end]).startswith(text) and pieces[-1].stop_string is None:
+        assert joined(pieces) == text
+
+
+def test_a_stop_token_with_text_is_not_shown() -> None:
+    kind = ALL_KINDS["byte_level"]
+    stream = kind.stream(stop=("oxen",))
+    (dot,) = kind.ids(".")
+    pieces = [stream.push(kind.ids("the fo")), stream.push(kind.ids("x"))]
+    assert joined(pieces) == "the f"
+    pieces.append(stream.finish(end_token_ids=[dot]))
+    assert joined(pieces) == "the fox"
+    check_contract(kind, pieces)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_stop_string_may_begin_in_one_piece_and_end_in_another(name: str) -> None:
+    kind = ALL_KINDS[name]
+    stream = kind.stream(stop=("fox jumps", "nothing"))
+    pieces: list[Piece] = []
+    for token_id in kind.ids("The quick brown fox jumps over the lazy dog."):
+        pieces.append(stream.push([token_id]))
+        if pieces[-1].stop_string:
+            break
+    assert pieces[-1].stop_string == "fox jumps"
+    text = kind.tokenizer.decode([i for p in pieces for i in p.token_ids])
+    assert joined(pieces) == text[: text.index("fox jumps")]
+
+
+def test_tokens_after_a_stop_string_are_not_taken() -> None:
+    kind = ALL_KINDS["byte_level"]
+    ids = kind.ids("a fox and an ox")
+    piece = kind.stream(stop=("fox",)).push(ids)
+    assert piece.stop_string == "fox"
+    assert kind.tokenizer.decode(piece.token_ids) == "a fox"
+
+
+def test_a_stop_string_is_not_looked_for_before_min_tokens() -> None:
+    kind = ALL_KINDS["byte_level"]
+    letters = [i for letter in "abcabc" for i in kind.ids(letter)]
+    pieces = run(kind.stream(stop=("bc",), min_tokens=3), [[i] for i in letters])
+    assert (joined(pieces), pieces[-1].stop_string) == ("abca", "bc")
+    pieces = run(kind.stream(stop=("bc", "cab"), min_tokens=3), [[i] for i in letters])
+    assert (joined(pieces), pieces[-1].stop_string) == ("ab", "cab")
+
+
+# --- cost ---
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("what", ["special", "first", "bytes", "space", "text", "unknown"])
+def test_no_more_than_a_window_is_decoded_again(
+    name: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = ALL_KINDS[name]
+    (wide,) = kind.ids("fox")[-1:]
+    ids = {
+        "special": [2],
+        "first": kind.ids("\U00013000")[:1] or [wide],
+        "bytes": kind.ids("\U00013000") or [wide],
+        "space": kind.ids(" ") or [wide],
+        "text": kind.ids("the fox, isn't 😀 it?"),
+        "unknown": [kind.tokenizer.vocab_size + 5],
+    }[what]
+    ids = ids * (1000 // len(ids))
+    sizes: list[int] = []
+    decode = kind.detokenizer.decode
+
+    def counted(token_ids: Sequence[int]) -> str:
+        sizes.append(len(token_ids))
+        return decode(token_ids)
+
+    monkeypatch.setattr(kind.detokenizer, "decode", counted)
+    pieces = run(kind.stream(stop=("~never~",)), [[i] for i in ids])
+    assert joined(pieces) == kind.tokenizer.decode(ids)
+    assert sum(sizes) <= len(ids) * 2 * (MAX_WINDOW + MAX_RUN)
+    print(name, what, sum(sizes) / len(ids), max(sizes, default=0))
+
+
+def test_a_long_prompt_is_decoded_at_once() -> None:
+    kind = ALL_KINDS["byte_fallback"]
+    prompt = kind.ids("The fox\n" * 500)
+    stream = kind.stream(prompt=prompt, stop=("x",))
+    piece = stream.push(kind.ids("f"))
+    assert piece.text == kind.tokenizer.decode(prompt) + " f"
+    assert isinstance(stream._text, SettledText)
+
+
+def test_what_a_tokenizer_does_is_found_by_trying_it() -> None:
+    assert ALL_KINDS["byte_fallback"].detokenizer.has_runs
+    assert [n for n, k in ALL_KINDS.items() if k.detokenizer.has_runs] == ["byte_fallback"]
+    assert [n for n, k in ALL_KINDS.items() if k.detokenizer.cleans_up] == [
+        "word_piece_cleaned_up",
+        "metaspace_cleaned_up",
+    ]
