@@ -19,6 +19,7 @@ from llmasos.contract import (
     write_repository_configs,
 )
 from llmasos.contract.config import ModelConfig
+from llmasos.contract.tables import markdown_tables
 from llmasos.errors import InvalidRequestError, UnsupportedFieldError
 from tritonclient.grpc import model_config_pb2
 
@@ -194,3 +195,10 @@ def test_a_long_refused_value_is_cut() -> None:
     with pytest.raises(UnsupportedFieldError) as caught:
         guide.refuse_unless_neutral(["x" * 10_000])
     assert len(str(caught.value)) < 200
+
+
+def test_the_page_on_the_contract_is_made_from_it() -> None:
+    page = (ROOT / "docs" / "contract.md").read_text()
+    assert markdown_tables() in page
+    for tensor in (*ENSEMBLE_INPUTS, *ENSEMBLE_OUTPUTS, *ENGINE_INPUTS, *ENGINE_OUTPUTS):
+        assert (f"| `{tensor.name}` |" in page) == (tensor.support is not Support.INTERNAL)
