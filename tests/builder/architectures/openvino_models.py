@@ -24,9 +24,9 @@ EXACT: dict[str, Any] = {
 class StatefulModel:
     """The file as it is: padded rows, keys and values in its state."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: PaddedRows | None = None) -> None:
         self._request = ov.Core().compile_model(path, "CPU", EXACT).create_infer_request()
-        self._rows = PaddedRows()
+        self._rows = rows or PaddedRows()
 
     def step(self, rows: Sequence[Sequence[int]]) -> list[Logits]:
         ids, positions = self._rows.add(rows)

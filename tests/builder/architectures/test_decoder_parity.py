@@ -2,85 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from llmasos.plan import Precision
+from llmasos_builder.architectures import decoder_spec
+from llmasos_builder.checkpoint import open_checkpoint
+from llmasos_builder.checkpoint.safetensors_weights import SafetensorsWeights, find_weight_files
+from networks import NETWORKS, gpt2
 from openvino_models import PagedModel, StatefulModel
-from parity import VOCABULARY, Model, Network, ReferenceModel, check_parity, compiled, make_network
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-
-LLAMA3_ROPE = {
-    "rope_type": "llama3",
-    "rope_theta": 500.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 32,
-}
-LINEAR_ROPE = {"rope_type": "linear", "rope_theta": 100.0, "factor": 4.0}
-
-
-def llama(*, heads: int = 4, kv_heads: int = 2, head_size: int = 16, **changes: Any) -> LlamaConfig:
-    fields: dict[str, Any] = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 8 * heads,
-        "intermediate_size": 80,
-        "num_hidden_layers": 2,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "head_dim": head_size,
-        "max_position_embeddings": 256,
-        "rms_norm_eps": 1e-2,
-        "initializer_range": 0.3,
-        "tie_word_embeddings": False,
-    }
-    return LlamaConfig(**fields | changes)
-
-
-def gpt2(*, heads: int = 4, head_size: int = 16, **changes: Any) -> GPT2Config:
-    fields: dict[str, Any] = {
-        "vocab_size": VOCABULARY,
-        "n_embd": heads * head_size,
-        "n_layer": 2,
-        "n_head": heads,
-        "n_positions": 256,
-        "layer_norm_epsilon": 1e-2,
-        "initializer_range": 0.3,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-    }
-    return GPT2Config(**fields | changes)
-
-
-NETWORKS: dict[str, tuple[Any, Any]] = {
-    "llama-8-gqa": (LlamaForCausalLM, llama(heads=8, kv_heads=2, head_size=8)),
-    "llama-16-mha-tied": (LlamaForCausalLM, llama(kv_heads=4, tie_word_embeddings=True)),
-    "llama-64-mqa": (LlamaForCausalLM, llama(kv_heads=1, head_size=64)),
-    "llama-80-biases": (
-        LlamaForCausalLM,
-        llama(head_size=80, attention_bias=True, mlp_bias=True, hidden_act="gelu"),
-    ),
-    "llama-96-linear": (LlamaForCausalLM, llama(head_size=96, rope_parameters=LINEAR_ROPE)),
-    "llama-128-llama3": (
-        LlamaForCausalLM,
-        llama(head_size=128, attention_bias=True, rope_parameters=LLAMA3_ROPE),
-    ),
-    "gpt2-16": (GPT2LMHeadModel, gpt2()),
-    "gpt2-64-relu": (
-        GPT2LMHeadModel,
-        gpt2(heads=2, head_size=64, n_inner=72, activation_function="relu"),
-    ),
-    "gpt2-8-scaled-by-layer": (
-        GPT2LMHeadModel,
-        gpt2(head_size=8, scale_attn_by_inverse_layer_idx=True, reorder_and_upcast_attn=True),
-    ),
-    "gpt2-80-untied-unscaled": (
-        GPT2LMHeadModel,
-        gpt2(heads=1, head_size=80, scale_attn_weights=False, tie_word_embeddings=False),
-    ),
-}
+from parity import Model, Network, ReferenceModel, check_parity, compiled, make_network
+from torch.nn import Parameter
+from transformers import GPT2LMHeadModel
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -103,3 +40,44 @@ def test_the_engine_computes_what_transformers_does(
     network: Network, engine_file: Path, kind: Callable[[Path], Model]
 ) -> None:
     check_parity(kind(engine_file), network)
+
+
+def test_a_gpt2_body_saved_without_its_head_is_the_whole_network(tmp_path: Path) -> None:
+    network = make_network(tmp_path / "whole", gpt2(), kind=GPT2LMHeadModel)
+    network.oracle.transformer.save_pretrained(tmp_path / "body")
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copy(tmp_path / "whole" / name, tmp_path / "body" / name)
+    body = open_checkpoint(tmp_path / "body")
+    assert "wte.weight" in SafetensorsWeights(find_weight_files(tmp_path / "body")).names()
+    check_parity(PagedModel(compiled(tmp_path, decoder_spec(body.config), body.weights)), network)
+
+
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+@pytest.mark.parametrize("name", ["llama-80-biases", "llama-16-mha-tied", "gpt2-64-relu"])
+def test_rounded_weights_compute_what_transformers_does_with_them(
+    name: str, precision: Precision, tmp_path: Path
+) -> None:
+    kind, config = NETWORKS[name]
+    network = make_network(tmp_path / "checkpoint", config, kind=kind)
+    path = compiled(tmp_path, network.spec, network.weights, precision=precision)
+    reference = ReferenceModel(network.spec, network.weights, precision=precision)
+    with pytest.raises(AssertionError, match="logits differ"):
+        check_parity(PagedModel(path), network)
+    round_weights(network.oracle, precision)
+    check_parity(reference, network)
+    check_parity(PagedModel(path), network)
+    check_parity(StatefulModel(path), network)
+
+
+def round_weights(oracle: Any, precision: Precision) -> None:
+    """Let transformers' network compute with what is left of its matrices."""
+    modules = [m for m in oracle.modules() if isinstance(getattr(m, "weight", None), Parameter)]
+    parameters = {id(m.weight): m for m in modules if m.weight.ndim == 2}
+    with torch.no_grad():
+        for module in parameters.values():
+            if precision == "bf16":
+                module.weight.copy_(module.weight.bfloat16().float())
+                continue
+            inner = 0 if type(module).__name__ == "Conv1D" else 1
+            scale = module.weight.abs().amax(dim=inner, keepdim=True) / 127
+            module.weight.copy_(torch.round(module.weight / scale) * scale)
