@@ -30,11 +30,13 @@ class State:
 
 
 class StopStrings:
-    """Reads the text of one sequence; its states are made as they are needed."""
+    """Reads the text of one sequence. stop: one string or more, none of them empty."""
 
     def __init__(self, stop: Sequence[str]) -> None:
         self._rows = sorted(set(stop))
-        self._beginnings = re.compile("|".join(re.escape(c) for c in {s[0] for s in stop}) or "$^")
+        self._beginnings = re.compile(
+            "|".join(re.escape(c) for c in {row[0] for row in self._rows})
+        )
         self.start = State()
 
     def read(self, state: State, text: str) -> tuple[State, list[tuple[int, str]]]:
