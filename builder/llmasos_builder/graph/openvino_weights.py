@@ -70,7 +70,8 @@ def _decompressed(constant: ov.Node) -> ov.Node:
     assert "decompression_0" in convert.get_rt_info()
     convert.input(0).replace_source_output(constant.output(0))
     convert.validate_and_infer_types()
-    return convert
+    convert.output(0).get_tensor().set_names(set())
+    return _named(convert, f"{constant.get_friendly_name()}/f32")
 
 
 def _named(node: ov.Node, name: str) -> ov.Node:

@@ -1,0 +1,58 @@
+"""The real checkpoint: its text is the reference's, its build quick and small in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from llmasos_builder.architectures import decoder_spec
+from llmasos_builder.checkpoint import open_checkpoint
+from openvino_models import PagedModel
+from parity import compiled
+
+# "The quick brown fox jumps over the lazy dog", and how transformers continues it in float32
+# with the same dequantized weights.
+PROMPT = [504, 2365, 6354, 16438, 27003, 690, 260, 23790, 2767]
+CONTINUATION = [198, 198, 788, 451, 1183, 28, 260, 8715, 476, 38478, 6354, 16438]
+CONTINUATION += [18, 314, 253, 1273, 20607, 20993, 4352, 338, 553, 719, 804, 327]
+BUILD = """
+import sys, time
+from pathlib import Path
+from llmasos_builder.architectures import compile_openvino, decoder_spec
+from llmasos_builder.checkpoint import open_checkpoint
+start = time.monotonic()
+checkpoint = open_checkpoint(sys.argv[1])
+compile_openvino(
+    decoder_spec(checkpoint.config), checkpoint.weights, precision=sys.argv[2],
+    output=Path(sys.argv[3]), progress=lambda done, total: None,
+)
+seconds = time.monotonic() - start
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").open())
+print(seconds, 1024 * int(status["VmHWM"].split()[0]))
+"""
+
+
+def test_greedy_tokens_in_f32_are_the_references(smollm2_checkpoint: str, tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(smollm2_checkpoint)
+    path = compiled(tmp_path, decoder_spec(checkpoint.config), checkpoint.weights)
+    model = PagedModel(path, num_rows=1)
+    tokens = PROMPT
+    text: list[int] = []
+    while len(text) < len(CONTINUATION):
+        (logits,) = model.step([tokens])
+        tokens = [int(logits[-1].argmax())]
+        text += tokens
+    assert text == CONTINUATION
+
+
+def test_a_build_takes_little_time_and_memory(smollm2_checkpoint: str, tmp_path: Path) -> None:
+    open_checkpoint(smollm2_checkpoint)  # downloads it first if need be
+    path = tmp_path / "engine.xml"
+    command = [sys.executable, "-c", BUILD, smollm2_checkpoint, "int8", str(path)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    seconds, peak_bytes = map(float, said.split())
+    engine_bytes = path.with_suffix(".bin").stat().st_size
+    assert 135e6 < engine_bytes < 140e6
+    assert peak_bytes < 3 * engine_bytes + 500e6
+    assert seconds < 30  # 2 s on a machine that does nothing else
