@@ -26,8 +26,8 @@ class Graph(Protocol[TensorT, WeightT]):
     """A network in the making.
 
     A tensor is either wide, [..., width], or in heads, which split_heads makes and
-    merge_heads ends; only rotary and cached_attention take heads. Operations are added in
-    the order in which they run.
+    merge_heads ends. rotary and cached_attention take heads; norms, activations, add and
+    multiply take either (a norm of heads is one of each head); all others take wide tensors.
     """
 
     def weight(self, name: str, values: Array, precision: Precision) -> WeightT:

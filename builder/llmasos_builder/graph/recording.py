@@ -73,16 +73,16 @@ class RecordingGraph:
 
     def rms_norm(self, x: RecordedTensor, weight: RecordedWeight, *, eps: float) -> RecordedTensor:
         assert weight.shape == (x.width,)
-        return self._record("rms_norm", (x,), (weight,), width=x.width, eps=eps)
+        return self._like("rms_norm", x, weight, eps=eps)
 
     def layer_norm(
         self, x: RecordedTensor, weight: RecordedWeight, bias: RecordedWeight | None, *, eps: float
     ) -> RecordedTensor:
         assert weight.shape == (x.width,) and (bias is None or bias.shape == weight.shape)
-        return self._record("layer_norm", (x,), _present(weight, bias), width=x.width, eps=eps)
+        return self._like("layer_norm", x, *_present(weight, bias), eps=eps)
 
     def activation(self, x: RecordedTensor, kind: Activation) -> RecordedTensor:
-        return self._record("activation", (x,), width=x.width, activation=kind)
+        return self._like("activation", x, activation=kind)
 
     def add(self, a: RecordedTensor, b: RecordedTensor) -> RecordedTensor:
         return self._elementwise("add", a, b)
@@ -109,9 +109,7 @@ class RecordingGraph:
 
     def rotary(self, x: RecordedTensor, frequencies: tuple[float, ...]) -> RecordedTensor:
         assert x.num_heads is not None and x.width == 2 * len(frequencies)
-        return self._record(
-            "rotary", (x,), width=x.width, num_heads=x.num_heads, frequencies=frequencies
-        )
+        return self._like("rotary", x, frequencies=frequencies)
 
     def cached_attention(
         self, query: RecordedTensor, key: RecordedTensor, value: RecordedTensor, *, scale: float
@@ -128,6 +126,7 @@ class RecordingGraph:
         )
 
     def select_sampled(self, x: RecordedTensor) -> RecordedTensor:
+        assert x.num_heads is None
         return self._record("select_sampled", (x,), width=x.width)
 
     def output(self, logits: RecordedTensor) -> None:
@@ -137,6 +136,12 @@ class RecordingGraph:
     def _elementwise(self, kind: str, a: RecordedTensor, b: RecordedTensor) -> RecordedTensor:
         assert (a.width, a.num_heads) == (b.width, b.num_heads)
         return self._record(kind, (a, b), width=a.width, num_heads=a.num_heads)
+
+    def _like(
+        self, kind: str, x: RecordedTensor, *weights: RecordedWeight, **settings: Any
+    ) -> RecordedTensor:
+        """One operation that leaves the form of x as it is."""
+        return self._record(kind, (x,), weights, width=x.width, num_heads=x.num_heads, **settings)
 
     def _record(
         self,

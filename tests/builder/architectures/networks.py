@@ -1,4 +1,4 @@
-"""Small networks of transformers, each with something that the others do not have."""
+"""Small networks: as config.json, and as transformers' with what each has for itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,27 @@ from typing import Any
 
 from parity import VOCABULARY
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+# config.json with what every checkpoint has, and no more.
+LLAMA: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 100,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+}
+GPT2: dict[str, Any] = {
+    "architectures": ["GPT2LMHeadModel"],
+    "model_type": "gpt2",
+    "vocab_size": 100,
+    "n_embd": 64,
+    "n_layer": 3,
+    "n_head": 4,
+    "n_positions": 128,
+}
 
 LLAMA3_ROPE = {
     "rope_type": "llama3",

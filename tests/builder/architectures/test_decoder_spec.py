@@ -9,28 +9,8 @@ import numpy as np
 import pytest
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 from llmasos_builder.architectures import DecoderSpec, decoder_spec
-from networks import LINEAR_ROPE, LLAMA3_ROPE, gpt2, llama
+from networks import GPT2, LINEAR_ROPE, LLAMA, LLAMA3_ROPE, gpt2, llama
 from transformers import ROPE_INIT_FUNCTIONS, LlamaConfig
-
-LLAMA: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "vocab_size": 100,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 128,
-}
-GPT2: dict[str, Any] = {
-    "architectures": ["GPT2LMHeadModel"],
-    "model_type": "gpt2",
-    "vocab_size": 100,
-    "n_embd": 64,
-    "n_layer": 3,
-    "n_head": 4,
-    "n_positions": 128,
-}
 
 
 def spec_of(config: dict[str, Any], **changes: Any) -> DecoderSpec:

@@ -10,9 +10,9 @@ from llmasos.errors import CheckpointError
 from llmasos_builder.architectures import compile_openvino, decoder_spec
 from llmasos_builder.architectures.tensors import required_tensors
 from llmasos_builder.graph import Array
-from test_decoder_spec import GPT2, LLAMA, spec_of
+from networks import GPT2, LLAMA
 
-SPECS = {"llama": spec_of(LLAMA), "gpt2": spec_of(GPT2)}
+SPECS = {"llama": decoder_spec(LLAMA), "gpt2": decoder_spec(GPT2)}
 
 
 class MadeWeights:
