@@ -23,7 +23,8 @@ def quantize_rows(values: Array) -> tuple[NDArray[np.int8], Array]:
         block = values[start : start + step]
         scale = np.abs(block).max(axis=1, keepdims=True) / np.float32(_LARGEST)
         scale[scale == 0] = 1
-        quantized[start : start + step] = np.rint(block / scale)
+        # A scale too small for float32's full precision can leave a quotient above the range.
+        quantized[start : start + step] = np.rint(block / scale).clip(-_LARGEST, _LARGEST)
         scales[start : start + step] = scale
     return quantized, scales
 

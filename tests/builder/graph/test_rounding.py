@@ -12,7 +12,8 @@ from llmasos_builder.graph.rounding import quantize_rows, rounded, to_bf16_bits
 def matrix(*, rows: int = 37, columns: int = 64, seed: int = 0) -> Array:
     rng = np.random.default_rng(seed)
     values: Array = rng.normal(0, 1, (rows, columns)).astype(np.float32)
-    return values * np.exp(rng.normal(0, 3, (rows, 1))).astype(np.float32)
+    values *= np.exp(rng.normal(0, 3, (rows, 1))).astype(np.float32)
+    return values
 
 
 def test_int8_is_within_half_a_step_and_uses_the_whole_range() -> None:
@@ -41,9 +42,11 @@ def test_a_row_of_zeros_stays_zero() -> None:
     assert not quantized[3].any() and scales[3] == 1
 
 
-def test_tiny_values_do_not_vanish_with_a_scale_that_underflows() -> None:
-    values = np.full((1, 4), 1e-44, np.float32)
-    assert np.isfinite(rounded(values, "int8")).all()
+@pytest.mark.parametrize("size", [1e-45, 1e-44, 2e-43, 1e-40])
+def test_values_too_small_for_a_precise_scale_keep_their_sign(size: float) -> None:
+    values = np.array([[size, -size, 0.0]], np.float32)
+    left = rounded(values, "int8")
+    assert np.all(np.abs(left) <= 2 * size) and np.all(left * values >= 0)
 
 
 def test_bf16_rounds_to_nearest_and_ties_to_even() -> None:
