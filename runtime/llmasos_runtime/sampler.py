@@ -10,6 +10,7 @@ transform sampling). So no filter needs a sorted vocabulary: each is a bound on 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,22 +49,22 @@ def sample(logits: _Floats, draws: Sequence[Draw]) -> list[int | None]:
     A row's token depends on nothing but that row and its draw. It is None where nothing can
     be chosen: a logit is NaN or +inf, or all are -inf.
     """
-    best = logits.argmax(axis=1)  # a NaN counts as the largest
-    is_sane = np.isfinite(logits[np.arange(len(draws)), best])
-    if is_sane.all() and all(d.params.temperature == 0 and not d.forbidden for d in draws):
-        greedy: list[int | None] = best.tolist()
-        return greedy
-    rows = zip(logits, best.tolist(), is_sane.tolist(), draws, strict=True)
-    return [_choose(row, token, draw) if ok else None for row, token, ok, draw in rows]
+    best: list[int] = logits.argmax(axis=1).tolist()  # a NaN counts as the largest
+    peaks = [logits.item(row, token) for row, token in enumerate(best)]
+    return [
+        _choose(logits[row], token, draw) if math.isfinite(peak) else None
+        for row, (token, peak, draw) in enumerate(zip(best, peaks, draws, strict=True))
+    ]
 
 
 def _choose(row: _Floats, best: int, draw: Draw) -> int:
+    is_greedy = draw.params.temperature == 0
+    if is_greedy and best not in draw.forbidden:
+        return best
     if draw.forbidden:
         row = _allowed(row, draw.forbidden)
         best = int(row.argmax())
-    if draw.params.temperature == 0:
-        return best
-    return _draw(row, float(row[best]), draw)
+    return best if is_greedy else _draw(row, float(row[best]), draw)
 
 
 def _allowed(row: _Floats, forbidden: tuple[int, ...]) -> _Floats:
@@ -117,16 +118,16 @@ def _top_p(weights: _Floats, top_p: float) -> _Ids:
     if part.sum(dtype=np.float64) < goal:
         part = weights
     while part.size > _MAX_SORTED:
-        sample_ = part[:: part.size // 64]
-        is_high = part >= np.partition(sample_, sample_.size // 2)[sample_.size // 2]
-        high = part[is_high]
+        few = part[:: part.size // 64]
+        is_high = part >= np.partition(few, few.size // 2)[few.size // 2]
+        high = part.take(np.flatnonzero(is_high))
         if high.size == part.size:
             break
         mass = float(high.sum(dtype=np.float64))
         if above + mass >= goal:
             part = high
         else:
-            part, above = part[~is_high], above + mass
+            part, above = part.take(np.flatnonzero(~is_high)), above + mass
     descending = np.sort(part)[::-1]
     reached = np.searchsorted(above + descending.cumsum(dtype=np.float64), goal)
     last = min(int(reached), part.size - 1)
@@ -151,10 +152,9 @@ def _largest(values: _Floats, n: int) -> _Floats:
 
 def _down_to(values: _Floats, bound: np.float32, num_equal: int) -> _Ids:
     """Places of values above the bound and of the first num_equal that equal it, ascending."""
-    places = np.flatnonzero(values >= bound)
-    is_equal = values[places] == bound
-    kept: _Ids = places[~is_equal | (is_equal.cumsum() <= num_equal)]
-    return kept
+    is_kept = values >= bound
+    is_kept[np.flatnonzero(values == bound)[num_equal:]] = False
+    return np.flatnonzero(is_kept)
 
 
 def _pick(weights: _Floats, share: float) -> int:

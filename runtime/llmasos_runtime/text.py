@@ -106,7 +106,7 @@ class TextStream:
             return None
         num_settled = self._text.num_characters
         if self._num_tokens <= self._min_tokens:
-            self._not_before = num_settled + len(loose)
+            self._not_before = max(self._not_before, num_settled + len(loose))
         begin = num_settled - len(settled)
         self._state, matches = self._read(self._stops, self._state, settled, begin)
         _, more = self._read(self._stops, self._state, loose, num_settled)

@@ -309,7 +309,7 @@ def expected_stop(
             if text.startswith(s, begin) and begin + len(s) > not_before
         ]
         if n <= min_tokens:
-            not_before = len(text) - text.endswith("\ufffd")
+            not_before = max(not_before, len(text.rstrip("\ufffd")))
         elif matches:
             begin, _, found = min(matches)
             return text[:begin], found
