@@ -15,7 +15,9 @@ from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 
 from llmasos_builder.graph import Activation
 
-_LARGEST = (1 << 31) - 1
+_LARGEST = 1 << 28  # of a size; no product of two overflows
+MAX_LAYERS = 1024
+MAX_HEADS = MAX_HEAD_SIZE = 1 << 16
 # Hugging Face's names (transformers' ACT2FN).
 _ACTIVATIONS: Mapping[str, Activation] = {
     "silu": "silu",

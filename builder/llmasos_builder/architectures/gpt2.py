@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from llmasos_builder.architectures.config import Config
+from llmasos_builder.architectures.config import MAX_HEADS, MAX_LAYERS, Config
 from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec
 
 NAMES = DecoderNames(
@@ -31,10 +31,10 @@ def gpt2_spec(config: Config) -> DecoderSpec:
     scores are computed.
     """
     hidden_size = config.size("n_embd")
-    num_heads = config.size("n_head")
+    num_heads = config.size("n_head", at_most=MAX_HEADS)
     if hidden_size % num_heads:
         raise config.wrong("n_embd", f"must be a multiple of n_head {num_heads}")
-    num_layers = config.size("n_layer", at_most=1024)
+    num_layers = config.size("n_layer", at_most=MAX_LAYERS)
     config.must_be("add_cross_attention", False)
     config.must_be("pruned_heads", {})
     return DecoderSpec(

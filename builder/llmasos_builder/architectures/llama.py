@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from llmasos_builder.architectures.config import Config
+from llmasos_builder.architectures.config import MAX_HEAD_SIZE, MAX_HEADS, MAX_LAYERS, Config
 from llmasos_builder.architectures.rotary import rotary_frequencies
 from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec
 
@@ -26,11 +26,11 @@ NAMES = DecoderNames(
 def llama_spec(config: Config) -> DecoderSpec:
     """Defaults are transformers' (LlamaConfig), except for sizes, which must be given."""
     hidden_size = config.size("hidden_size")
-    num_heads = config.size("num_attention_heads")
+    num_heads = config.size("num_attention_heads", at_most=MAX_HEADS)
     if not config.has("head_dim") and hidden_size % num_heads:
         raise config.wrong("hidden_size", f"must be a multiple of num_attention_heads {num_heads}")
-    head_size = config.size("head_dim", max(1, hidden_size // num_heads))
-    num_layers = config.size("num_hidden_layers", at_most=1024)
+    head_size = config.size("head_dim", hidden_size // num_heads or None, at_most=MAX_HEAD_SIZE)
+    num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
     config.must_be("rope_interleaved", False)
     attention_bias = config.flag("attention_bias", False)
     return DecoderSpec(
@@ -39,7 +39,7 @@ def llama_spec(config: Config) -> DecoderSpec:
         intermediate_size=config.size("intermediate_size"),
         num_layers=num_layers,
         num_heads=num_heads,
-        num_kv_heads=config.size("num_key_value_heads", num_heads),
+        num_kv_heads=config.size("num_key_value_heads", num_heads, at_most=num_heads),
         head_size=head_size,
         max_position_embeddings=config.size("max_position_embeddings"),
         norm="rms",

@@ -141,6 +141,7 @@ def test_a_size_that_is_none_is_named(value: object) -> None:
         ),
         (LLAMA, {"hidden_size": 66}, "hidden_size must be a multiple of .* 4, got 66"),
         (LLAMA, {"num_key_value_heads": 3}, "4 attention heads cannot share 3 key and value"),
+        (LLAMA, {"num_key_value_heads": 8}, "num_key_value_heads must be .* 1 to 4, got 8"),
         (LLAMA, {"head_dim": 15}, "heads of 15 elements cannot be rotated"),
         (GPT2, {"n_head": 5}, "n_embd must be a multiple of n_head 5, got 64"),
     ],

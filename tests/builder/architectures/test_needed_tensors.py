@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from llmasos.errors import CheckpointError
 from llmasos_builder.architectures import compile_openvino, decoder_spec
-from llmasos_builder.architectures.tensors import required_tensors
+from llmasos_builder.architectures.tensors import check_tensors, required_tensors
 from llmasos_builder.graph import Array
 from networks import GPT2, LLAMA
 
@@ -119,6 +119,19 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path, value: float) -> 
     damaged[5] = value
     message = refusal(tmp_path, "llama", model__norm__weight=damaged)
     assert message == "tensor model.norm.weight holds values that are not finite numbers"
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"hidden_size": 1 << 28, "vocab_size": 1 << 28, "num_attention_heads": 1 << 16},
+        {"intermediate_size": 1 << 28, "num_attention_heads": 1 << 16, "head_dim": 1 << 16},
+        {"num_hidden_layers": 1024},
+    ],
+)
+def test_absurd_sizes_are_told_from_the_tensors(sizes: dict[str, int]) -> None:
+    with pytest.raises(CheckpointError, match=r"tensor .* shape"):
+        check_tensors(decoder_spec({**LLAMA, **sizes}), MadeWeights("llama"))
 
 
 def test_a_spec_needs_no_more_than_its_config_says() -> None:
