@@ -51,7 +51,6 @@ class Detokenizer:
 
     def __init__(self, tokenizer: TextCodec) -> None:
         self.decode = tokenizer.decode
-        self.special_ids = tokenizer.special_ids
         punctuated = tokenizer.encode("a . a ? a ! a , a", add_special_tokens=False)
         text = tokenizer.decode(punctuated)
         self.cleans_up = not any(mark in text for mark in (" .", " ?", " !", " ,"))
