@@ -13,6 +13,7 @@ Triton's errors come inside the stream, as text alone: its header
 from __future__ import annotations
 
 import struct
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -62,8 +63,8 @@ class GrpcTransport:
                 raise _error_of(error, deadline) from error
 
         def cancel() -> None:
-            call.cancel()
             self._stop(request_id)
+            _let_end(call)
 
         return PieceStream(receive, cancel)
 
@@ -134,6 +135,19 @@ def _drain(call: Iterator[Any]) -> None:
     """Let the server end the call: leaving before that would cancel it."""
     for _ in call:
         pass
+
+
+def _let_end(call: Any) -> None:
+    """Let a stopped request end by itself, since Triton 2.51 takes a cancelled ensemble for one
+    that still runs when it is told to exit; cancel the call if it takes too long."""
+    too_long = threading.Timer(_STOP_TIMEOUT_S, call.cancel)
+    too_long.start()
+    try:
+        _drain(call)
+    except grpc.RpcError:
+        return  # it was cancelled, or the server is gone
+    finally:
+        too_long.cancel()
 
 
 def _values(response: Any) -> dict[str, Any]:

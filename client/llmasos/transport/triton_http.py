@@ -32,8 +32,8 @@ class HttpTransport:
         answer = _Answer(self._address, self._model, {**fields, "id": request_id}, timeout_s)
 
         def cancel() -> None:
-            answer.close()
             self._stop(request_id)
+            answer.let_end()
 
         return PieceStream(answer.next_piece, cancel)
 
@@ -70,6 +70,7 @@ class _Answer:
     def __init__(self, address: str, model: str, body: Fields, timeout_s: float | None) -> None:
         self._deadline = Deadline.after(timeout_s)
         self._connection = HTTPConnection(address, timeout=timeout_s)
+        self._response: HTTPResponse | None = None
         self._events: Iterator[dict[str, Any]] | None = None
         endpoint = "generate_stream" if body["stream"] else "generate"
         try:
@@ -82,7 +83,7 @@ class _Answer:
         try:
             if self._events is None:
                 self._wait_no_longer_than_allowed()
-                self._events = _events(self._connection.getresponse())
+                self._events = self._begin()
             self._wait_no_longer_than_allowed()
             values = next(self._events, None)
         except (OSError, HTTPException) as error:
@@ -94,8 +95,27 @@ class _Answer:
             self.close()
         return piece
 
+    def let_end(self) -> None:
+        """Close when the server has ended a stopped answer by itself: Triton 2.51 takes an
+        ensemble whose client has gone for one that still runs when it is told to exit."""
+        try:
+            if self._connection.sock is not None:
+                self._connection.sock.settimeout(_STOP_TIMEOUT_S)
+                for _ in self._events or self._begin():
+                    pass
+        except (OSError, HTTPException, LLMasOSError):
+            pass  # it is gone, or refused: closed in any case
+        finally:
+            self.close()
+
     def close(self) -> None:
         self._connection.close()
+        if self._response is not None:
+            self._response.close()
+
+    def _begin(self) -> Iterator[dict[str, Any]]:
+        self._response = self._connection.getresponse()
+        return _events(self._response)
 
     def _wait_no_longer_than_allowed(self) -> None:
         if self._connection.sock is not None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import hidden_triton  # noqa: F401
 import numpy as np
 import torch
 from llmasos.plan import Precision

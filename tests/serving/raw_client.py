@@ -102,6 +102,16 @@ def post(url: str, **body: Any) -> str:
         return str(response.read().decode())
 
 
+def refusal(url: str, **body: Any) -> tuple[int, str]:
+    """Status and text of the error that answers a POST of JSON."""
+    try:
+        post(url, **body)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    raise AssertionError(f"{url} was not refused")
+
+
 def gauge(metrics_url: str, name: str, **labels: str) -> float:
     """A value of the page that Prometheus reads."""
     with urllib.request.urlopen(metrics_url, timeout=10) as response:
