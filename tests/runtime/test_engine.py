@@ -201,10 +201,16 @@ def test_logits_that_are_not_finite_end_that_request_alone(tmp_path: Path) -> No
 
 def test_a_seed_decides_and_no_seed_is_a_fresh_one(tmp_path: Path) -> None:
     indifferent = engine(tmp_path, CountingRunner(is_sure=False))
-    random = {"temperature": 1.0, "max_tokens": 20, "ignore_eos": True}
     answers = [
-        ask(indifferent, request_id=str(i), seed=seed, **random).token_ids
-        for i, seed in enumerate((1, 1, 2, None, None))
+        ask(
+            indifferent,
+            request_id=str(number),
+            seed=seed,
+            temperature=1.0,
+            max_tokens=20,
+            ignore_eos=True,
+        ).token_ids
+        for number, seed in enumerate((1, 1, 2, None, None))
     ]
     assert answers[0] == answers[1]
     assert len({tuple(answer) for answer in answers[1:]}) == 4

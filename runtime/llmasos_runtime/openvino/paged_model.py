@@ -8,6 +8,7 @@ compare what it makes with the reference.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class CacheTensor:
 
     @property
     def block_bytes(self) -> int:
-        return int(np.prod(self.block_shape)) * self.type.get_size()
+        return math.prod(self.block_shape) * int(self.type.get_size())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
