@@ -70,9 +70,8 @@ def test_the_programs_that_ask_a_server_work(smollm2_repository: Path, tmp_path:
         for block in blocks("served"):
             if "curl" in block.code and shutil.which("curl") is None:
                 continue  # Triton's HTTP endpoint has tests of its own
-            code = block.code.replace("localhost:8001", server.grpc_url)
-            code = code.replace("localhost:8000", server.http_url)
-            code = code.replace("grpc://grpc://", "grpc://").replace("http://http://", "http://")
+            code = block.code.replace("localhost:8001", server.grpc_url.removeprefix("grpc://"))
+            code = code.replace("localhost:8000", server.http_url.removeprefix("http://"))
             answer = run(Block(block.kind, block.language, code), tmp_path)
             assert "Paris" in answer
 

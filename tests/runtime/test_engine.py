@@ -134,9 +134,10 @@ def test_a_long_prompt_does_not_stall_a_stream(counter: Engine, runner: Counting
 
 
 def test_cancelling_frees_the_blocks_at_once(counter: Engine, runner: CountingRunner) -> None:
-    answer = ask(counter, max_tokens=LONG)
-    answer.wait_for_first()
     runner.hold.clear()
+    answer = ask(counter, max_tokens=LONG)
+    assert runner.started.wait(10)
+    assert counter.stats().num_free_blocks < counter.stats().num_blocks
     assert counter.cancel("a")
     assert counter.stats().num_free_blocks == counter.stats().num_blocks
     assert not counter.cancel("a")

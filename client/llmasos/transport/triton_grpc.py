@@ -144,8 +144,8 @@ def _let_end(call: Any) -> None:
     too_long.start()
     try:
         _drain(call)
-    except grpc.RpcError:
-        return  # it was cancelled, or the server is gone
+    except (grpc.RpcError, ValueError):  # gone; or Ctrl-C broke into a read, and none may follow
+        call.cancel()
     finally:
         too_long.cancel()
 
