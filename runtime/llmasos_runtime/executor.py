@@ -20,6 +20,8 @@ from llmasos_runtime.step import Progress, Step
 from llmasos_runtime.step_log import StepLog
 
 _log = logging.getLogger(__name__)
+_GATHER_S = 0.001
+"""How long an idle engine waits after a request for those that come with it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -116,8 +118,9 @@ class Executor:
     def _next_step(self, progress: deque[Progress]) -> Step | None:
         """The next step, empty if there is only progress to give out; None when closing."""
         with self._changed:
-            while not (self._closing or self._scheduler.has_work or self._cancelled or progress):
-                self._changed.wait()
+            if not self._has_something(progress):
+                self._changed.wait_for(lambda: self._has_something(progress))
+                self._changed.wait_for(lambda: self._closing, _GATHER_S)
             if self._closing:
                 return None
             progress.extend(self._cancelled)
@@ -125,6 +128,9 @@ class Executor:
             step = self._scheduler.schedule()
             assert step.shares or progress or not self._scheduler.has_work, "nothing can run"
             return step
+
+    def _has_something(self, progress: deque[Progress]) -> bool:
+        return bool(self._closing or self._scheduler.has_work or self._cancelled or progress)
 
     def _finish(self, step: Step, started: float) -> list[Progress]:
         logits = self._runner.wait()

@@ -22,6 +22,7 @@ class ModelConfig:
     """What config.pbtxt says. A model with steps is an ensemble, any other runs in Python.
 
     max_batch_size: the most requests, or rows, of one call by Triton; not the engine's batch.
+    max_queue_delay_us: how long requests wait for others to share a call; None is one a call.
     comment: printed above it, one line an element.
     """
 
@@ -31,7 +32,7 @@ class ModelConfig:
     outputs: tuple[Tensor, ...]
     comment: tuple[str, ...] = ()
     decoupled: bool = False
-    dynamic_batching: bool = False
+    max_queue_delay_us: int | None = None
     parameters: dict[str, str] = field(default_factory=dict[str, str])
     steps: tuple[Step, ...] = ()
 
@@ -95,7 +96,10 @@ def _map(kind: str, name: str, tensor: str) -> str:
 
 
 def _dynamic_batching(config: ModelConfig) -> str:
-    return "dynamic_batching { }\n" if config.dynamic_batching else ""
+    if config.max_queue_delay_us is None:
+        return ""
+    delay = config.max_queue_delay_us
+    return f"dynamic_batching {{ max_queue_delay_microseconds: {delay} }}\n"
 
 
 def _parameters(parameters: dict[str, str]) -> str:

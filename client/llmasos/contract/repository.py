@@ -40,6 +40,7 @@ class RepositorySettings:
     cancellation_check_period_ms: how often the engine looks for clients that have gone.
     default_deadline_ms: the longest that a request without `deadline_ms` may take.
     detokenizer_batch_size: pieces of text of different requests decoded in one call.
+    detokenizer_delay_us: microseconds that a piece waits for others of its step.
     """
 
     tokenizer_dir: str = "../../engine/1/plan"
@@ -52,6 +53,7 @@ class RepositorySettings:
     cancellation_check_period_ms: int = 200
     default_deadline_ms: int = 600_000
     detokenizer_batch_size: int = 64
+    detokenizer_delay_us: int = 1000
 
     def __post_init__(self) -> None:
         for name in (
@@ -63,6 +65,7 @@ class RepositorySettings:
             "cancellation_check_period_ms",
             "default_deadline_ms",
             "detokenizer_batch_size",
+            "detokenizer_delay_us",
         ):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -132,7 +135,7 @@ def _detokenizer(settings: RepositorySettings) -> ModelConfig:
         name="detokenizer",
         comment=(_GENERATED, "Pieces of many requests are decoded in one call."),
         max_batch_size=settings.detokenizer_batch_size,
-        dynamic_batching=True,
+        max_queue_delay_us=settings.detokenizer_delay_us,
         inputs=DETOKENIZER_INPUTS,
         outputs=DETOKENIZER_OUTPUTS,
         parameters={"tokenizer_dir": settings.tokenizer_dir},

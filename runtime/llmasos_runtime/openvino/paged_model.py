@@ -91,6 +91,8 @@ def _properties(core: ov.Core, plan: EnginePlan, num_threads: int) -> dict[str, 
     properties: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": num_threads,
+        # Bound to a core, a thread waits there for a server's other processes while one is idle.
+        "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": compute,
         "KV_CACHE_PRECISION": "u8" if plan.kv_cache_precision == "u8" else compute,
     }
