@@ -36,7 +36,8 @@ class EngineOptions:
     num_threads: None is one for each physical core. kv_cache_bytes: None is room for
     max_batch_size sequences of max_seq_len, but at most a quarter of the available memory.
     max_batch_size, max_num_tokens: at most the plan's. max_queue_size: requests that may
-    wait before others are refused.
+    wait before others are refused. pin_threads: each thread stays on a core of its own, which
+    is faster unless other processes want the cores too.
 
     Raises InvalidRequestError, naming the field, its value and its limit.
     """
@@ -46,11 +47,12 @@ class EngineOptions:
     max_batch_size: int | None = None
     max_num_tokens: int | None = None
     max_queue_size: int = DEFAULT_MAX_QUEUE_SIZE
+    pin_threads: bool = True
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and value < 1:
+            if field.name != "pin_threads" and value is not None and value < 1:
                 raise InvalidRequestError(f"{field.name} must be at least 1, got {value}")
 
 
@@ -99,7 +101,9 @@ class Engine:
         plan = EnginePlan.load(directory)
         tokenizer = Tokenizer.load(directory)
         threads = options.num_threads or num_physical_cores()
-        model = load_paged_model(plan, directory, num_threads=threads)
+        model = load_paged_model(
+            plan, directory, num_threads=threads, pin_threads=options.pin_threads
+        )
         runner = OpenVINORunner(model, num_blocks=_num_blocks(model, plan.limits, options))
         return cls(plan, tokenizer, runner, options)
 

@@ -54,14 +54,21 @@ class PagedModel:
         return sum(cache.block_bytes for cache in self.caches)
 
 
-def load_paged_model(plan: EnginePlan, directory: Path, *, num_threads: int) -> PagedModel:
+def load_paged_model(
+    plan: EnginePlan, directory: Path, *, num_threads: int, pin_threads: bool
+) -> PagedModel:
     """Read, transform and compile a plan's IR; raises PlanError if OpenVINO cannot."""
     core = ov.Core()
+    properties = {
+        **_properties(core, plan),
+        "INFERENCE_NUM_THREADS": num_threads,
+        "ENABLE_CPU_PINNING": pin_threads,
+    }
     try:
         model = core.read_model(directory / IR_FILE)
         paged_attention_transformation(model)
         _select_sampled(model)
-        compiled = core.compile_model(model, "CPU", _properties(core, plan, num_threads))
+        compiled = core.compile_model(model, "CPU", properties)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise PlanError(
@@ -86,13 +93,10 @@ def compute_precision(plan: EnginePlan, capabilities: list[str]) -> KVCachePreci
     return "f32" if wants_f32 or "BF16" not in capabilities else "bf16"
 
 
-def _properties(core: ov.Core, plan: EnginePlan, num_threads: int) -> dict[str, Any]:
+def _properties(core: ov.Core, plan: EnginePlan) -> dict[str, Any]:
     compute = compute_precision(plan, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     properties: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": num_threads,
-        # Bound to a core, a thread waits there for a server's other processes while one is idle.
-        "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": compute,
         "KV_CACHE_PRECISION": "u8" if plan.kv_cache_precision == "u8" else compute,
     }

@@ -23,4 +23,7 @@ def load_engine(arguments: ModelArguments, environment: Mapping[str, str] = os.e
     arguments = replace(arguments, parameters={**arguments.parameters, **overrides})
     chosen = {name: arguments.integer(name) for name in _NAMES}
     options = {name: value for name, value in chosen.items() if value is not None}
-    return Engine.load(arguments.path("gpt_model_path"), EngineOptions(**options))
+    # The server's own processes share the cores, so no thread is bound to one.
+    return Engine.load(
+        arguments.path("gpt_model_path"), EngineOptions(**options, pin_threads=False)
+    )
