@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_runner import CountingRunner
@@ -296,7 +297,7 @@ def test_an_idle_engine_takes_no_steps(counter: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("chosen", "error", "message"),
     [
         ({"num_threads": 0}, InvalidRequestError, "num_threads must be at least 1, got 0"),
         ({"max_queue_size": -1}, InvalidRequestError, "max_queue_size must be at least 1"),
@@ -305,10 +306,10 @@ def test_an_idle_engine_takes_no_steps(counter: Engine) -> None:
     ],
 )
 def test_options_out_of_range_are_named(
-    tmp_path: Path, options: dict[str, int], error: type[LLMasOSError], message: str
+    tmp_path: Path, chosen: dict[str, Any], error: type[LLMasOSError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        engine(tmp_path, options=EngineOptions(**options))
+        engine(tmp_path, options=EngineOptions(**chosen))
 
 
 def test_a_step_smaller_than_a_block_of_a_quantized_cache_is_refused(tmp_path: Path) -> None:

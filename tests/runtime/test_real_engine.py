@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llmasos.errors import PlanError
@@ -27,7 +28,7 @@ def load(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         if build not in plans:
             plans[build] = tmp_path_factory.mktemp("plan") / "plan"
             build_plan(tiny_llama, plans[build], build)
-        chosen = {"num_threads": 1, "kv_cache_bytes": 2**25, **options}
+        chosen: dict[str, Any] = {"num_threads": 1, "kv_cache_bytes": 2**25, **options}
         engines.append(Engine.load(plans[build], EngineOptions(**chosen)))
         return engines[-1]
 
