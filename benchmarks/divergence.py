@@ -61,7 +61,7 @@ def loaded(checkpoint: str, build: BuildOptions) -> Iterator[Engine]:
     with tempfile.TemporaryDirectory() as scratch:
         plan_dir = Path(scratch) / "plan"
         build_plan(checkpoint, plan_dir, build)
-        engine = Engine.load(plan_dir, EngineOptions())
+        engine = Engine.load(plan_dir, EngineOptions(reuse_prefixes=False))
         try:
             yield engine
         finally:

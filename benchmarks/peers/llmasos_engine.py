@@ -23,7 +23,9 @@ class LlmasosEngine:
     def __init__(self, settings: PeerSettings) -> None:
         self.details = settings.precisions
         options = EngineOptions(
-            num_threads=settings.num_threads, kv_cache_bytes=KV_CACHE_GIB * 2**30
+            num_threads=settings.num_threads,
+            kv_cache_bytes=KV_CACHE_GIB * 2**30,
+            reuse_prefixes=False,
         )
         self._engine = Engine.load(Path(settings.model), options)
         self._num_requests = 0

@@ -33,6 +33,7 @@ class LlmasosTriton:
             metrics_port=0,
             num_threads=settings.num_threads,
             kv_cache_bytes=KV_CACHE_GIB * 2**30,
+            enable_kv_cache_reuse=False,
         )
         self._server = TritonServer(Path(settings.model), options)
         self._server.start()

@@ -32,6 +32,7 @@ class LLM:
     revision: of a hub id; None is the default branch.
     num_threads: that the engine computes with; None is one for each physical core.
     kv_cache_bytes: memory for keys and values; None lets the engine choose.
+    reuse_prefixes: a prompt that begins like an earlier one takes its keys and values.
 
     Raises CheckpointError, PlanError. Close it, or use it as a context manager.
     """
@@ -44,9 +45,12 @@ class LLM:
         revision: str | None = None,
         num_threads: int | None = None,
         kv_cache_bytes: int | None = None,
+        reuse_prefixes: bool = True,
     ) -> None:
         plan_dir = find_plan(model, precision=precision, revision=revision)
-        options = EngineOptions(num_threads=num_threads, kv_cache_bytes=kv_cache_bytes)
+        options = EngineOptions(
+            num_threads=num_threads, kv_cache_bytes=kv_cache_bytes, reuse_prefixes=reuse_prefixes
+        )
         self._engine = Engine.load(plan_dir, options)
         self._ids = itertools.count()
 

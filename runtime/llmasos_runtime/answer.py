@@ -9,6 +9,7 @@ from llmasos.outputs import FinishReason, Usage
 
 from llmasos_runtime.detokenizer import Detokenizer
 from llmasos_runtime.request import Request, Update
+from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.step import Progress
 from llmasos_runtime.text import Piece, TextStream
 
@@ -53,7 +54,7 @@ class Answer:
             text_span=piece.text_span,
             finish_reason=reason,
             stop_reason=stop_reason,
-            usage=None if reason is None else self._usage(),
+            usage=None if reason is None else self._usage(progress.sequence),
         )
 
     def failure(self, error: LLMasOSError) -> Update:
@@ -75,8 +76,9 @@ class Answer:
                 return str(token_id)
         return None
 
-    def _usage(self) -> Usage:
+    def _usage(self, sequence: Sequence) -> Usage:
         return Usage(
             num_prompt_tokens=len(self._request.prompt_token_ids),
             num_output_tokens=self._num_output_tokens,
+            num_cached_tokens=sequence.num_cached_tokens,
         )

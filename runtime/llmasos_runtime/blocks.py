@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 
 
 def blocks_for(num_tokens: int, block_size: int) -> int:
@@ -14,15 +15,21 @@ class BlockPool:
     """Hands out block ids in [0, num_blocks).
 
     A block has one reference for each table that it stands in and is free when it has none:
-    num_free == the number of blocks without a reference. The block freed last is handed out
-    first, so that a quiet engine touches little memory.
+    num_free == the number of blocks without a reference. A free block that was kept still
+    holds its keys and values, and can be shared again. Those without content are handed out
+    first, the one freed last before the others, so that a quiet engine touches little
+    memory; then those kept, the one unused for longest first.
+
+    forget: is told each kept block whose content is lost.
     """
 
-    def __init__(self, num_blocks: int) -> None:
+    def __init__(self, num_blocks: int, *, forget: Callable[[int], None] | None = None) -> None:
         if num_blocks < 1:
             raise ValueError(f"num_blocks must be at least 1, got {num_blocks}")
+        self._forget = forget
         self._references = [0] * num_blocks
-        self._free = list(range(num_blocks - 1, -1, -1))
+        self._empty = list(range(num_blocks - 1, -1, -1))
+        self._kept: OrderedDict[int, None] = OrderedDict()
 
     @property
     def num_blocks(self) -> int:
@@ -30,26 +37,42 @@ class BlockPool:
 
     @property
     def num_free(self) -> int:
-        return len(self._free)
+        return len(self._empty) + len(self._kept)
+
+    def is_free(self, block: int) -> bool:
+        return self._references[block] == 0
 
     def allocate(self, count: int) -> list[int]:
         """Take free blocks, each with one reference; the caller checks `num_free` before."""
         assert 0 <= count <= self.num_free, f"{count} blocks asked for, {self.num_free} are free"
-        taken = [self._free.pop() for _ in range(count)]
+        taken = [self._take() for _ in range(count)]
         for block in taken:
             self._references[block] = 1
         return taken
 
     def share(self, blocks: Iterable[int]) -> None:
-        """Add a reference to blocks that are in use, for another table."""
+        """Add a reference to blocks that are in use or kept, for another table."""
         for block in blocks:
-            assert self._references[block] > 0, f"block {block} is free"
+            if self.is_free(block):
+                assert block in self._kept, f"block {block} is free and holds nothing"
+                del self._kept[block]
             self._references[block] += 1
 
-    def release(self, blocks: Iterable[int]) -> None:
-        """Drop a reference; a block without one is free again."""
+    def release(self, blocks: Iterable[int], *, keep: Callable[[int], bool] | None = None) -> None:
+        """Drop a reference; a block without one is free again, with its content if keep says so."""
         for block in blocks:
             assert self._references[block] > 0, f"block {block} is free already"
             self._references[block] -= 1
             if self._references[block] == 0:
-                self._free.append(block)
+                if keep is not None and keep(block):
+                    self._kept[block] = None
+                else:
+                    self._empty.append(block)
+
+    def _take(self) -> int:
+        if self._empty:
+            return self._empty.pop()
+        block, _ = self._kept.popitem(last=False)
+        if self._forget is not None:
+            self._forget(block)
+        return block

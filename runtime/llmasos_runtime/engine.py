@@ -12,9 +12,9 @@ from llmasos.plan import EnginePlan, Limits
 from llmasos.tokenizer import Tokenizer
 
 from llmasos_runtime.answer import Answer
-from llmasos_runtime.blocks import BlockPool, blocks_for
+from llmasos_runtime.blocks import blocks_for
 from llmasos_runtime.detokenizer import Detokenizer
-from llmasos_runtime.executor import Executor
+from llmasos_runtime.executor import EngineStats, Executor
 from llmasos_runtime.openvino.openvino_runner import OpenVINORunner
 from llmasos_runtime.openvino.paged_model import PagedModel, load_paged_model
 from llmasos_runtime.request import Request, Update
@@ -37,7 +37,8 @@ class EngineOptions:
     max_batch_size sequences of max_seq_len, but at most a quarter of the available memory.
     max_batch_size, max_num_tokens: at most the plan's. max_queue_size: requests that may
     wait before others are refused. pin_threads: each thread stays on a core of its own, which
-    is faster unless other processes want the cores too.
+    is faster unless other processes want the cores too. reuse_prefixes: a prompt that begins
+    like an earlier one takes its keys and values from the KV cache, a whole block at a time.
 
     Raises InvalidRequestError, naming the field, its value and its limit.
     """
@@ -48,23 +49,13 @@ class EngineOptions:
     max_num_tokens: int | None = None
     max_queue_size: int = DEFAULT_MAX_QUEUE_SIZE
     pin_threads: bool = True
+    reuse_prefixes: bool = True
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "pin_threads" and value is not None and value < 1:
+            if value is not None and value is not False and value < 1:
                 raise InvalidRequestError(f"{field.name} must be at least 1, got {value}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """Requests and KV blocks at one moment, and the steps so far."""
-
-    num_running: int
-    num_waiting: int
-    num_blocks: int
-    num_free_blocks: int
-    num_steps: int
 
 
 class Engine:
@@ -83,14 +74,15 @@ class Engine:
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(tokenizer)
         self._limits = _limits(plan.limits, options, chunk_multiple=runner.chunk_multiple)
-        self._pool = BlockPool(runner.num_blocks)
         scheduler = Scheduler(
             limits=self._limits,
-            pool=self._pool,
+            num_blocks=runner.num_blocks,
             block_size=runner.block_size,
             max_queue_size=options.max_queue_size,
             chunk_multiple=runner.chunk_multiple,
+            reuse_prefixes=options.reuse_prefixes,
         )
+        self._block_size = runner.block_size
         self._executor = Executor(scheduler, runner)
 
     @classmethod
@@ -115,6 +107,11 @@ class Engine:
     def tokenizer(self) -> Tokenizer:
         return self._tokenizer
 
+    @property
+    def block_size(self) -> int:
+        """Tokens of one block of the KV cache."""
+        return self._block_size
+
     def submit(self, request: Request, sink: Callable[[Update], None]) -> None:
         """Queue a request; `sink` gets its updates, exactly one of them final.
 
@@ -131,14 +128,7 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """Numbers for gauges."""
-        num_running, num_waiting, num_steps = self._executor.counts()
-        return EngineStats(
-            num_running=num_running,
-            num_waiting=num_waiting,
-            num_blocks=self._pool.num_blocks,
-            num_free_blocks=self._pool.num_free,
-            num_steps=num_steps,
-        )
+        return self._executor.stats()
 
     def step_log(self) -> tuple[StepRecord, ...]:
         """What the last steps were made of, oldest first."""

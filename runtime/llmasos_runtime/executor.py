@@ -24,6 +24,18 @@ _GATHER_S = 0.001
 """How long an idle engine waits after a request for those that come with it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """Requests and KV blocks at one moment. num_reused_blocks, num_steps: so far."""
+
+    num_running: int
+    num_waiting: int
+    num_blocks: int
+    num_free_blocks: int
+    num_reused_blocks: int
+    num_steps: int
+
+
 @dataclass(slots=True, eq=False)
 class _Live:
     """A request that has no final update yet."""
@@ -84,11 +96,18 @@ class Executor:
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
-    def counts(self) -> tuple[int, int, int]:
-        """Running requests, waiting requests, steps so far."""
+    def stats(self) -> EngineStats:
+        """A consistent picture of this moment."""
         with self._changed:
             scheduler = self._scheduler
-            return scheduler.num_running, scheduler.num_waiting, self._steps.num_steps
+            return EngineStats(
+                num_running=scheduler.num_running,
+                num_waiting=scheduler.num_waiting,
+                num_blocks=scheduler.num_blocks,
+                num_free_blocks=scheduler.num_free_blocks,
+                num_reused_blocks=scheduler.num_reused_blocks,
+                num_steps=self._steps.num_steps,
+            )
 
     def steps(self) -> StepLog:
         return self._steps

@@ -16,6 +16,7 @@ from llmasos.outputs import FinishReason
 from llmasos.plan import Limits
 
 from llmasos_runtime.blocks import BlockPool, blocks_for
+from llmasos_runtime.prefix_cache import ROOT, Prefix, PrefixCache
 from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.step import Progress, Share, Step
 
@@ -27,26 +28,30 @@ class Scheduler:
     keeps them until it finishes: so a running one is never evicted. Admission is in the order
     of arrival, and what waits first is admitted first whatever its size: none starves.
 
-    pool: KV blocks of block_size tokens. chunk_multiple: a chunk that is not its prompt's
-    last one ends where the number of computed tokens is a multiple of this.
+    num_blocks: KV blocks of block_size tokens. chunk_multiple: a chunk that is not its
+    prompt's last one ends where the number of computed tokens is a multiple of this.
+    reuse_prefixes: a prompt that begins like an earlier sequence shares its full blocks.
     """
 
     def __init__(
         self,
         *,
         limits: Limits,
-        pool: BlockPool,
+        num_blocks: int,
         block_size: int,
         max_queue_size: int,
         chunk_multiple: int = 1,
+        reuse_prefixes: bool = True,
     ) -> None:
         assert limits.max_num_tokens >= limits.max_batch_size + chunk_multiple - 1
         self._limits = limits
-        self._pool = pool
+        self._prefixes = PrefixCache(block_size) if reuse_prefixes else None
+        self._pool = BlockPool(num_blocks, forget=self._forget)
         self._block_size = block_size
         self._max_queue_size = max_queue_size
         self._chunk_multiple = chunk_multiple
         self._waiting: deque[Sequence] = deque()
+        self.num_reused_blocks = 0
         self._running: list[Sequence] = []
 
     @property
@@ -58,16 +63,25 @@ class Scheduler:
         return len(self._running)
 
     @property
+    def num_blocks(self) -> int:
+        return self._pool.num_blocks
+
+    @property
+    def num_free_blocks(self) -> int:
+        """Blocks in no running sequence; some may hold prefixes that can be shared."""
+        return self._pool.num_free
+
+    @property
     def has_work(self) -> bool:
         return bool(self._waiting or self._running)
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; raises QueueFullError, or InvalidRequestError if it never fits."""
         needed = self._blocks_of(sequence)
-        if needed > self._pool.num_blocks:
+        if needed > self.num_blocks:
             raise InvalidRequestError(
                 f"{sequence.max_len} tokens (prompt and max_tokens) need {needed} KV blocks of "
-                f"{self._block_size} tokens, the cache has {self._pool.num_blocks}"
+                f"{self._block_size} tokens, the cache has {self.num_blocks}"
             )
         if len(self._waiting) >= self._max_queue_size:
             raise QueueFullError(
@@ -106,6 +120,7 @@ class Scheduler:
             if sequence.finish_reason is not None:
                 continue
             sequence.num_computed_tokens += share.num_tokens
+            self._remember(sequence)
             if token_id is not None:
                 sequence.append(token_id)
                 progress.append(Progress(sequence, (token_id,), sequence.finish_reason))
@@ -125,12 +140,44 @@ class Scheduler:
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._limits.max_batch_size:
-            needed = self._blocks_of(self._waiting[0])
-            if needed > self._pool.num_free:
+            if not self._give_blocks(self._waiting[0]):
                 break
-            sequence = self._waiting.popleft()
-            sequence.block_table = self._pool.allocate(needed)
-            self._running.append(sequence)
+            self._running.append(self._waiting.popleft())
+
+    def _give_blocks(self, sequence: Sequence) -> bool:
+        """Give it blocks, those of a known beginning first; False if too few are free."""
+        pool, prefix = self._pool, self._find(sequence)
+        num_new = self._blocks_of(sequence) - len(prefix.blocks)
+        if num_new + sum(map(pool.is_free, prefix.blocks)) > pool.num_free:
+            return False
+        pool.share(prefix.blocks)
+        sequence.block_table = prefix.blocks + pool.allocate(num_new)
+        sequence.prefix_number = prefix.number
+        sequence.num_known_blocks = len(prefix.blocks)
+        sequence.num_cached_tokens = len(prefix.blocks) * self._block_size
+        sequence.num_computed_tokens = sequence.num_cached_tokens
+        self.num_reused_blocks += len(prefix.blocks)
+        return True
+
+    def _find(self, sequence: Sequence) -> Prefix:
+        if self._prefixes is None:
+            return Prefix([], ROOT)
+        return self._prefixes.find(sequence.token_ids)
+
+    def _remember(self, sequence: Sequence) -> None:
+        """Make its blocks known that are full now."""
+        if self._prefixes is None:
+            return
+        size = self._block_size
+        for index in range(sequence.num_known_blocks, sequence.num_computed_tokens // size):
+            tokens = sequence.token_ids[index * size : (index + 1) * size]
+            block = sequence.block_table[index]
+            sequence.prefix_number = self._prefixes.add(sequence.prefix_number, tokens, block)
+            sequence.num_known_blocks = index + 1
+
+    def _forget(self, block: int) -> None:
+        assert self._prefixes is not None
+        self._prefixes.forget(block)
 
     def _chunk(self, sequence: Sequence, budget: int) -> int:
         """How many of its tokens the next step computes."""
@@ -140,8 +187,11 @@ class Scheduler:
         return ends_at - ends_at % self._chunk_multiple - sequence.num_computed_tokens
 
     def _retire(self, finished: list[Sequence]) -> None:
+        """Take its blocks back: of those that are kept, the last is the first to be lost."""
+        known = self._prefixes
+        keep = None if known is None else known.__contains__
         for sequence in finished:
-            self._pool.release(sequence.block_table)
+            self._pool.release(reversed(sequence.block_table), keep=keep)
             self._running.remove(sequence)
 
     def _blocks_of(self, sequence: Sequence) -> int:

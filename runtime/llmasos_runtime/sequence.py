@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
 
+from llmasos_runtime.prefix_cache import ROOT
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Sequence:
@@ -14,6 +16,10 @@ class Sequence:
 
     max_len: prompt and output tokens that it may reach. end_token_ids: any of them ends it.
     seed: in [0, 2^64), what its draws depend on.
+
+    num_cached_tokens: of the prompt, found in the KV cache when it was admitted.
+    num_known_blocks, prefix_number: how many of its blocks the prefix cache was told of, and
+        the number of the last one there.
 
     num_computed_tokens <= len(token_ids) <= max_len; the difference between the first two is
     the work left. block_table covers every computed token.
@@ -27,6 +33,9 @@ class Sequence:
     seed: int
     num_prompt_tokens: int = field(init=False)
     num_computed_tokens: int = field(default=0, init=False)
+    num_cached_tokens: int = field(default=0, init=False)
+    num_known_blocks: int = field(default=0, init=False)
+    prefix_number: int = field(default=ROOT, init=False)
     block_table: list[int] = field(default_factory=list[int], init=False)
     finish_reason: FinishReason | None = field(default=None, init=False)
 

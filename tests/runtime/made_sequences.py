@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from llmasos.plan import Limits
 from llmasos.sampling import SamplingParams
-from llmasos_runtime.blocks import BlockPool
 from llmasos_runtime.scheduler import Scheduler
 from llmasos_runtime.sequence import Sequence
 
@@ -28,18 +27,20 @@ def sequence(
 
 def scheduler(
     *,
-    pool: BlockPool | None = None,
+    num_blocks: int = 1024,
     max_batch_size: int = 8,
     max_num_tokens: int = 64,
     max_queue_size: int = 8,
     chunk_multiple: int = 1,
+    reuse_prefixes: bool = False,
 ) -> Scheduler:
     return Scheduler(
         limits=Limits(
             max_batch_size=max_batch_size, max_num_tokens=max_num_tokens, max_seq_len=4096
         ),
-        pool=pool or BlockPool(1024),
+        num_blocks=num_blocks,
         block_size=BLOCK_SIZE,
         max_queue_size=max_queue_size,
         chunk_multiple=chunk_multiple,
+        reuse_prefixes=reuse_prefixes,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,16 @@ def load(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     plans: dict[BuildOptions, Path] = {}
     engines: list[Engine] = []
 
-    def load(build: BuildOptions, **options: int) -> Engine:
+    def load(build: BuildOptions, **options: int | bool) -> Engine:
         if build not in plans:
             plans[build] = tmp_path_factory.mktemp("plan") / "plan"
             build_plan(tiny_llama, plans[build], build)
-        chosen: dict[str, Any] = {"num_threads": 1, "kv_cache_bytes": 2**25, **options}
-        engines.append(Engine.load(plans[build], EngineOptions(**chosen)))
+        chosen: dict[str, Any] = {
+            "num_threads": 1,
+            "kv_cache_bytes": 2**25,
+            "reuse_prefixes": False,
+        }
+        engines.append(Engine.load(plans[build], EngineOptions(**{**chosen, **options})))
         return engines[-1]
 
     yield load
@@ -85,6 +90,33 @@ def test_blocks_that_others_have_used_change_nothing(load: Load) -> None:
     first = answers(engine, PROMPTS)
     answers(engine, [tuple(range(200, 50, -1))] * 8)
     assert answers(engine, PROMPTS) == first
+
+
+def test_f32_tokens_are_the_same_from_a_cached_prefix(load: Load) -> None:
+    build = BuildOptions(precision="f32")
+    expected = alone(load(build))
+    engine = load(build, reuse_prefixes=True)
+    assert alone(engine) == expected
+    before = engine.stats().num_reused_blocks
+    assert answers(engine, PROMPTS) == expected
+    assert engine.stats().num_reused_blocks > before
+    turns = [(*prompt, *answer, 5, 6) for prompt, answer in zip(PROMPTS, expected, strict=True)]
+    assert answers(engine, turns) == answers(load(build), turns)
+
+
+def test_a_shared_prefix_halves_the_time_to_the_first_token(smollm2_plan: Path) -> None:
+    engine = Engine.load(smollm2_plan, EngineOptions(num_threads=2, kv_cache_bytes=2**28))
+    prefix = tuple(1000 + 3 * i for i in range(400))
+    times_s: list[float] = []
+    for question in ((7, 8, 9), (10, 11, 12, 13)):
+        began = time.perf_counter()
+        answer = ask(engine, (*prefix, *question), request_id=str(question), max_tokens=1)
+        usage = answer.last.usage
+        times_s.append(time.perf_counter() - began)
+        assert usage is not None
+        assert usage.num_cached_tokens == (0 if len(times_s) == 1 else 384)
+    engine.close()
+    assert times_s[1] < times_s[0] / 2
 
 
 def test_a_u8_cache_is_filled_in_whole_blocks(load: Load) -> None:

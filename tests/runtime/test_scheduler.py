@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmasos.errors import InvalidRequestError, QueueFullError
 from llmasos.outputs import FinishReason
-from llmasos_runtime.blocks import BlockPool
 from llmasos_runtime.scheduler import Scheduler
 from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.step import Progress, Step
@@ -71,18 +70,16 @@ def test_a_late_short_request_is_answered_before_an_early_long_one_ends() -> Non
 
 @pytest.mark.parametrize(("token", "reason"), [(END, FinishReason.STOP), (9, FinishReason.LENGTH)])
 def test_a_finished_sequence_gives_its_blocks_back(token: int, reason: FinishReason) -> None:
-    pool = BlockPool(16)
-    s = scheduler(pool=pool)
+    s = scheduler(num_blocks=16)
     s.add(sequence(max_tokens=1))
     _, (progress,) = run(s, token)
     assert (progress.token_ids, progress.finish_reason) == ((token,), reason)
     assert not s.has_work
-    assert pool.num_free == 16
+    assert s.num_free_blocks == 16
 
 
 def test_a_sequence_waits_until_the_blocks_for_all_of_it_are_free() -> None:
-    pool = BlockPool(4)
-    s = scheduler(pool=pool)
+    s = scheduler(num_blocks=4)
     s.add(sequence("first", prompt=8, max_tokens=5))  # 12 cached tokens, 3 blocks
     s.add(sequence("second", prompt=4, max_tokens=5))  # 2 blocks
     for _ in range(4):
@@ -93,7 +90,7 @@ def test_a_sequence_waits_until_the_blocks_for_all_of_it_are_free() -> None:
 
 
 def test_what_waits_first_is_not_overtaken_by_what_is_smaller() -> None:
-    s = scheduler(pool=BlockPool(4))
+    s = scheduler(num_blocks=4)
     for name, max_tokens in (("a", 5), ("large", 13), ("small", 1)):
         s.add(sequence(name, prompt=4, max_tokens=max_tokens))
     order: list[str] = []
@@ -103,7 +100,7 @@ def test_what_waits_first_is_not_overtaken_by_what_is_smaller() -> None:
 
 
 def test_what_can_never_fit_is_refused_with_the_numbers() -> None:
-    s = scheduler(pool=BlockPool(2))
+    s = scheduler(num_blocks=2)
     s.add(sequence(prompt=4, max_tokens=5))
     with pytest.raises(InvalidRequestError, match=r"10 tokens .* need 3 KV blocks .* has 2"):
         s.add(sequence(prompt=4, max_tokens=6))
@@ -119,8 +116,7 @@ def test_a_full_queue_refuses_and_says_it_is_worth_retrying() -> None:
 
 @pytest.mark.parametrize("num_steps", [0, 1, 2])
 def test_a_sequence_can_be_ended_while_it_waits_and_while_it_runs(num_steps: int) -> None:
-    pool = BlockPool(16)
-    s = scheduler(pool=pool)
+    s = scheduler(num_blocks=16)
     one = sequence()
     s.add(one)
     for _ in range(num_steps):
@@ -128,7 +124,7 @@ def test_a_sequence_can_be_ended_while_it_waits_and_while_it_runs(num_steps: int
     assert s.finish(one, FinishReason.ABORT)
     assert not s.finish(one, FinishReason.STOP)
     assert one.finish_reason is FinishReason.ABORT
-    assert (pool.num_free, s.has_work) == (16, False)
+    assert (s.num_free_blocks, s.has_work) == (16, False)
 
 
 def test_a_sequence_ended_in_the_middle_of_a_step_gets_nothing_from_it() -> None:
@@ -183,18 +179,26 @@ arrivals = st.lists(
     max_batch_size=st.integers(1, 5),
     budget=st.integers(0, 30),
     chunk_multiple=st.sampled_from([1, BLOCK_SIZE]),
+    reuse_prefixes=st.booleans(),
 )
 def test_every_sequence_ends_once_and_leaves_no_block_behind(
-    arrivals: list[Arrival], num_blocks: int, max_batch_size: int, budget: int, chunk_multiple: int
+    *,
+    arrivals: list[Arrival],
+    num_blocks: int,
+    max_batch_size: int,
+    budget: int,
+    chunk_multiple: int,
+    reuse_prefixes: bool,
 ) -> None:
-    pool = BlockPool(num_blocks)
+    cache = SimulatedCache()
     max_num_tokens = max_batch_size + chunk_multiple - 1 + budget
     s = scheduler(
-        pool=pool,
+        num_blocks=num_blocks,
         max_batch_size=max_batch_size,
         max_num_tokens=max_num_tokens,
         max_queue_size=100,
         chunk_multiple=chunk_multiple,
+        reuse_prefixes=reuse_prefixes,
     )
     sequences = [
         sequence(str(i), prompt=a.prompt, max_tokens=a.max_tokens) for i, a in enumerate(arrivals)
@@ -208,6 +212,7 @@ def test_every_sequence_ends_once_and_leaves_no_block_behind(
                 num_ends[one] += s.finish(one, FinishReason.ABORT)
         step = s.schedule()
         check(step, s, max_num_tokens, max_batch_size, chunk_multiple)
+        cache.run(step)
         assert step.shares or not s.has_work, "work is left, and nothing runs"
         tokens = [
             END if q.num_output_tokens + 1 >= arrivals[int(q.request_id)].ends_after else 9
@@ -218,7 +223,7 @@ def test_every_sequence_ends_once_and_leaves_no_block_behind(
         if number > 30 and not s.has_work:
             break
     assert set(num_ends.values()) == {1}
-    assert pool.num_free == num_blocks
+    assert s.num_free_blocks == num_blocks
 
 
 def check(
@@ -226,12 +231,34 @@ def check(
 ) -> None:
     assert step.num_tokens <= max_num_tokens
     assert s.num_running <= max_batch_size
-    tables: list[int] = []
     for share in step.shares:
         one: Sequence = share.sequence
         ends_at = one.num_computed_tokens + share.num_tokens
         assert 1 <= share.num_tokens <= one.num_pending_tokens
         assert ends_at <= len(one.block_table) * BLOCK_SIZE
         assert share.is_sampled or ends_at % chunk_multiple == 0
-        tables += one.block_table
-    assert len(tables) == len(set(tables)), "two sequences write to one block"
+
+
+class SimulatedCache:
+    """What each place of the cache holds: all tokens up to the one that was written there."""
+
+    def __init__(self) -> None:
+        self._content: dict[tuple[int, int], tuple[int, ...]] = {}
+
+    def run(self, step: Step) -> None:
+        """Every sequence writes its share and then reads what is its own, and nothing else."""
+        written: set[tuple[int, int]] = set()
+        for share in step.shares:
+            past = share.sequence.num_computed_tokens
+            for position in range(past, past + share.num_tokens):
+                place = self._place(share.sequence, position)
+                assert place not in written, "two sequences write to one place"
+                written.add(place)
+                self._content[place] = tuple(share.sequence.token_ids[: position + 1])
+        for share in step.shares:
+            for position in range(share.sequence.num_computed_tokens + share.num_tokens):
+                expected = tuple(share.sequence.token_ids[: position + 1])
+                assert self._content[self._place(share.sequence, position)] == expected
+
+    def _place(self, sequence: Sequence, position: int) -> tuple[int, int]:
+        return sequence.block_table[position // BLOCK_SIZE], position % BLOCK_SIZE

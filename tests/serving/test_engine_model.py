@@ -31,6 +31,7 @@ class HeldEngine:
     cancelled: threading.Event = field(default_factory=threading.Event)
     refuses: Exception | None = None
     closed: bool = False
+    block_size: int = 4
 
     def submit(self, request: Request, sink: Sink) -> None:
         if self.refuses is not None:
@@ -51,6 +52,7 @@ class HeldEngine:
             num_waiting=2,
             num_blocks=10,
             num_free_blocks=7,
+            num_reused_blocks=3,
             num_steps=5,
         )
 

@@ -147,6 +147,8 @@ class Kept:
         )
         assert self.process.stdout is not None
         self.server = psutil.Process(int(self.process.stdout.readline()))
+        while script.startswith("trap") and not self.server.children():
+            time.sleep(0.01)  # it has not come to its loop, and so not to its trap
 
     def close_stdin(self, line: str = "") -> None:
         assert self.process.stdin is not None

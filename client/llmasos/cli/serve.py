@@ -21,6 +21,9 @@ def serve(
     restart: Annotated[
         bool, typer.Option("--restart", help="Start again when the engine dies.")
     ] = False,
+    prefix_reuse: Annotated[
+        bool, typer.Option(help="Share the KV blocks of prompts that begin alike.")
+    ] = True,
     threads: Threads = None,
     precision: PrecisionOption = "int8",
     revision: Revision = None,
@@ -39,5 +42,6 @@ def serve(
         metrics_port=metrics_port,
         restart=restart,
         num_threads=threads,
+        enable_kv_cache_reuse=None if prefix_reuse else False,
     )
     raise typer.Exit(serve_repository(repository, options))

@@ -135,6 +135,7 @@ ENGINE_INPUTS = (
 USAGE_OUTPUTS = (
     _output("num_input_tokens", _INT32),
     _output("num_output_tokens", _INT32),
+    _output("kv_cache_reused_blocks", _INT32),
 )
 
 FINISH_OUTPUTS = (
@@ -150,7 +151,6 @@ UNMADE_OUTPUTS = (
     _unmade("batch_index", _INT32),
     _unmade("sequence_index", _INT32),
     _unmade("kv_cache_alloc_new_blocks", _INT32),
-    _unmade("kv_cache_reused_blocks", _INT32),
     _unmade("kv_cache_alloc_total_blocks", _INT32),
     _unmade("arrival_time_ns", _INT64),
     _unmade("first_scheduled_time_ns", _INT64),

@@ -16,7 +16,7 @@ _FAMILIES = {
     "nv_trt_llm_kv_cache_block_metrics": (
         "Blocks of the KV cache",
         "kv_cache_block_type",
-        ("max", "free", "used"),
+        ("max", "free", "used", "reused"),
     ),
     "nv_trt_llm_general_metrics": ("The engine's steps", "general_type", ("iteration_counter",)),
 }
@@ -33,6 +33,8 @@ class Stats(Protocol):
     def num_blocks(self) -> int: ...
     @property
     def num_free_blocks(self) -> int: ...
+    @property
+    def num_reused_blocks(self) -> int: ...
     @property
     def num_steps(self) -> int: ...
 
@@ -70,5 +72,6 @@ def _values(stats: Stats) -> tuple[int, ...]:
         stats.num_blocks,
         stats.num_free_blocks,
         stats.num_blocks - stats.num_free_blocks,
+        stats.num_reused_blocks,
         stats.num_steps,
     )

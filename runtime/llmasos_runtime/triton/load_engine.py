@@ -11,13 +11,14 @@ from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_runtime.triton.options import OVERRIDE
 
 _NAMES = ("num_threads", "kv_cache_bytes", "max_batch_size", "max_num_tokens", "max_queue_size")
+_REUSE = "enable_kv_cache_reuse"
 
 
 def load_engine(arguments: ModelArguments, environment: Mapping[str, str] = os.environ) -> Engine:
     """Load the plan that `gpt_model_path` names; raises PlanError in one line."""
     overrides = {
         name: environment[OVERRIDE + name.upper()]
-        for name in _NAMES
+        for name in (*_NAMES, _REUSE)
         if environment.get(OVERRIDE + name.upper())
     }
     arguments = replace(arguments, parameters={**arguments.parameters, **overrides})
@@ -25,5 +26,8 @@ def load_engine(arguments: ModelArguments, environment: Mapping[str, str] = os.e
     options = {name: value for name, value in chosen.items() if value is not None}
     # The server's own processes share the cores, so no thread is bound to one.
     return Engine.load(
-        arguments.path("gpt_model_path"), EngineOptions(**options, pin_threads=False)
+        arguments.path("gpt_model_path"),
+        EngineOptions(
+            **options, pin_threads=False, reuse_prefixes=arguments.boolean(_REUSE) is not False
+        ),
     )

@@ -47,3 +47,12 @@ class ModelArguments:
         if not text.isdecimal() or int(text) < 1:
             raise PlanError(f"parameter {name} must be a number of at least 1, got {text!r}")
         return int(text)
+
+    def boolean(self, name: str) -> bool | None:
+        """A parameter as `true` or `false`, None when absent."""
+        text = self.parameters.get(name)
+        if text is None:
+            return None
+        if text.lower() not in ("true", "false"):
+            raise PlanError(f"parameter {name} must be true or false, got {text!r}")
+        return text.lower() == "true"

@@ -20,8 +20,8 @@ class ServerOptions:
     log_file: where the server's log goes; by default a file that is removed with the server.
     start_timeout_s: longest wait until the first answer. drain_s: how long running requests
     may take to end when the server is stopped. canary_period_s: how often a running server
-    is asked for a token. num_threads, kv_cache_bytes, max_queue_size: replace what the
-    repository says for the engine.
+    is asked for a token. num_threads, kv_cache_bytes, max_queue_size,
+    enable_kv_cache_reuse: replace what the repository says for the engine.
     """
 
     grpc_port: int = 8001
@@ -36,6 +36,7 @@ class ServerOptions:
     num_threads: int | None = None
     kv_cache_bytes: int | None = None
     max_queue_size: int | None = None
+    enable_kv_cache_reuse: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("grpc_port", "http_port", "metrics_port"):
@@ -56,6 +57,7 @@ class ServerOptions:
             "num_threads": self.num_threads,
             "kv_cache_bytes": self.kv_cache_bytes,
             "max_queue_size": self.max_queue_size,
+            "enable_kv_cache_reuse": self.enable_kv_cache_reuse,
         }
         return {
             OVERRIDE + name.upper(): str(value)

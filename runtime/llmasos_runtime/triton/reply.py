@@ -31,13 +31,15 @@ _NUMPY: dict[DataType, Any] = {
 class OutputTensors:
     """Makes output tensors, and keeps those that are the same in every response."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, block_size: int) -> None:
+        """block_size: tokens of one block of the engine's KV cache."""
         self._backend = backend
+        self._block_size = block_size
         self._nothing = {t.name: backend.Tensor(t.name, _nothing(t)) for t in ENGINE_OUTPUTS}
 
     def of(self, update: Update, requested: Collection[str]) -> list[object]:
         """The requested outputs for new tokens; usage and reasons are in the last update's."""
-        values = _values(update)
+        values = _values(update, self._block_size)
         return [
             self._backend.Tensor(name, values[name]) if name in values else self._nothing[name]
             for name in requested
@@ -51,7 +53,7 @@ def _nothing(tensor: Tensor) -> NDArray[Any]:
     return np.zeros([1, *(max(0, dim) for dim in tensor.dims)], _NUMPY[tensor.type])
 
 
-def _values(update: Update) -> dict[str, NDArray[Any]]:
+def _values(update: Update, block_size: int) -> dict[str, NDArray[Any]]:
     """What an update says; only the last has usage and reasons."""
     values: dict[str, NDArray[Any]] = {
         "output_ids": _ints([update.token_ids]),
@@ -61,6 +63,7 @@ def _values(update: Update) -> dict[str, NDArray[Any]]:
     if update.usage is not None:
         values["num_input_tokens"] = _ints(update.usage.num_prompt_tokens)
         values["num_output_tokens"] = _ints(update.usage.num_output_tokens)
+        values["kv_cache_reused_blocks"] = _ints(update.usage.num_cached_tokens // block_size)
     if update.finish_reason is not None:
         values["finish_reason"] = np.array([[update.finish_reason.value.encode()]], np.object_)
     if update.stop_reason is not None:

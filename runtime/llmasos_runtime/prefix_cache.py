@@ -1,0 +1,73 @@
+"""Blocks of the KV cache that are found again by the tokens that lead to them.
+
+Keys and values of a token depend on it and on all tokens before it. So a full block can
+serve every sequence that begins with the same tokens up to its end: a chain of blocks is
+shared as far as two sequences are equal (as vLLM's automatic prefix caching does it; Kwon
+et al., arXiv:2309.06180). A block is known by the block before it and by its own tokens,
+which are compared themselves and not only by a hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+ROOT = 0
+"""The number before the first block of every chain."""
+
+
+class Prefix(NamedTuple):
+    """A known beginning: its blocks in order, and the number of the last one."""
+
+    blocks: list[int]
+    number: int
+
+
+class PrefixCache:
+    """Which blocks hold which beginnings. It neither owns nor counts blocks.
+
+    Each known block has a number that is never used twice: so what followed a block that was
+    forgotten is never found again.
+    """
+
+    def __init__(self, block_size: int) -> None:
+        self._block_size = block_size
+        self._numbers: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._blocks: dict[int, int] = {}
+        self._keys: dict[int, tuple[int, tuple[int, ...]]] = {}
+        self._last_number = ROOT
+
+    def __contains__(self, block: int) -> bool:
+        return block in self._keys
+
+    def find(self, token_ids: Sequence[int]) -> Prefix:
+        """The longest known beginning of these tokens that leaves one of them to compute."""
+        size = self._block_size
+        blocks: list[int] = []
+        number = ROOT
+        for begin in range(0, len(token_ids) - size, size):
+            found = self._numbers.get((number, tuple(token_ids[begin : begin + size])))
+            if found is None:
+                break
+            blocks.append(self._blocks[found])
+            number = found
+        return Prefix(blocks, number)
+
+    def add(self, after: int, token_ids: Sequence[int], block: int) -> int:
+        """Make a full block known that follows the block of number `after`; its number.
+
+        Where another block holds the same, that one stays known, and its number is given.
+        """
+        key = (after, tuple(token_ids))
+        assert len(key[1]) == self._block_size
+        number = self._numbers.get(key)
+        if number is None:
+            self._last_number += 1
+            number = self._numbers[key] = self._last_number
+            self._blocks[number] = block
+            self._keys[block] = key
+        return number
+
+    def forget(self, block: int) -> None:
+        """The block will hold something else."""
+        del self._blocks[self._numbers.pop(self._keys.pop(block))]
