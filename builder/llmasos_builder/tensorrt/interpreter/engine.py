@@ -1,0 +1,92 @@
+"""An engine that is interpreted: slots that sequences join and leave between steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmasos_builder.tensorrt.interpreter.constants import Constants
+from llmasos_builder.tensorrt.interpreter.errors import InterpretationError
+from llmasos_builder.tensorrt.interpreter.interpreter import Interpreter
+from llmasos_builder.tensorrt.interpreter.numbers import Array
+
+_OUT = "_cache_out."
+_UNWRITTEN = 1000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What one sequence does in a step.
+
+    slot: of the cache, its own as long as it runs. num_computed_tokens: how many of its
+    tokens are in the cache. token_ids: those that follow; one in decode, more in prefill.
+    """
+
+    slot: int
+    num_computed_tokens: int
+    token_ids: Sequence[int]
+
+
+class InterpretedNetwork:
+    """A decoder's network with a KV cache of num_slots sequences, all of them empty.
+
+    What no sequence has written is large, so that whatever looks at it is found out.
+    constants, rounding, progress: as for `Interpreter`.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        constants: Constants,
+        *,
+        num_slots: int,
+        rounding: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._interpreter = Interpreter(network, constants, rounding=rounding, progress=progress)
+        self._names = {tensor.name for tensor in self._interpreter.inputs}
+        self.caches: dict[str, Array] = {
+            tensor.name: np.full((num_slots, *tensor.shape[1:]), _UNWRITTEN, np.float32)
+            for tensor in self._interpreter.inputs
+            if "_cache." in tensor.name
+        }
+        self.max_seq_len = min(cache.shape[2] for cache in self.caches.values())
+
+    def step(self, rows: Sequence[Row]) -> dict[str, Array]:
+        """One forward over the tokens of every row; the outputs, without the caches.
+
+        Rows are padded on the right to the longest of them. Raises InterpretationError for a
+        row that with its padding leaves its slot, and for two rows of one slot.
+        """
+        slots = [row.slot for row in rows]
+        if len(set(slots)) != len(slots):
+            raise InterpretationError(f"rows share a slot: {slots}")
+        feeds = self._feeds(rows)
+        feeds |= {name: cache[slots] for name, cache in self.caches.items()}
+        outputs = self._interpreter.run(feeds)
+        for name, cache in self.caches.items():
+            cache[slots] = outputs.pop(name.replace("_cache.", _OUT))
+        return outputs
+
+    def _feeds(self, rows: Sequence[Row]) -> dict[str, Array]:
+        longest = max(len(row.token_ids) for row in rows)
+        for row in rows:
+            if not row.token_ids or row.num_computed_tokens + longest > self.max_seq_len:
+                raise InterpretationError(
+                    f"slot {row.slot}: {longest} tokens after {row.num_computed_tokens} do not "
+                    f"fit {self.max_seq_len}"
+                )
+        begins = np.array([row.num_computed_tokens for row in rows], np.int32)
+        counts = np.array([len(row.token_ids) for row in rows], np.int32)
+        padded = [[*row.token_ids, *[0] * (longest - len(row.token_ids))] for row in rows]
+        feeds: dict[str, Array] = {
+            "input_ids": np.array(padded, np.int32),
+            "position_ids": begins[:, None] + np.arange(longest, dtype=np.int32),
+            "kv_write_index": begins,
+            "last_token_index": np.arange(len(rows), dtype=np.int32) * longest + counts - 1,
+            "key_value_lengths": begins + longest,
+        }
+        return {name: feed for name, feed in feeds.items() if name in self._names}

@@ -1,0 +1,144 @@
+"""Computes a TensorRT network without TensorRT, a GPU, or an engine.
+
+What is computed is the network as the library gives it back, layer by layer, with every
+tensor rounded to its declared type. Nothing here knows how the network came about, so a
+mistake of the compiler cannot repeat itself here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from llmasos_builder.tensorrt.interpreter.constants import Constants, read_constant
+from llmasos_builder.tensorrt.interpreter.errors import InterpretationError
+from llmasos_builder.tensorrt.interpreter.layer import Layer, Tensor, read_layers, read_tensor
+from llmasos_builder.tensorrt.interpreter.layers import FORMULAS
+from llmasos_builder.tensorrt.interpreter.numbers import Array, held, rounded_to
+from llmasos_builder.tensorrt.interpreter.rules import check_documented
+
+Values = dict[str, Array]
+
+
+def interpret(
+    network: Any, feeds: Mapping[str, Array], constants: Constants, *, rounding: bool = True
+) -> dict[str, Array]:
+    """The outputs of an `INetworkDefinition` by their names.
+
+    feeds: its inputs by their names. constants, rounding: as for `Interpreter`.
+    """
+    return Interpreter(network, constants, rounding=rounding).run(feeds)
+
+
+class Interpreter:
+    """A network that was read once, to be computed many times.
+
+    constants: what the compiler gave TensorRT for constants that cannot be read back.
+    rounding: False keeps float32 between the layers, whatever their types.
+    progress: told how many of how many layers are read.
+
+    Raises InterpretationError for a layer of an unknown kind, one that TensorRT's
+    documentation forbids, or one whose result has not the shape that TensorRT infers.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        constants: Constants,
+        *,
+        rounding: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._network = network  # whose settings live as long as it does
+        self._rounding = rounding
+        self.inputs = [read_tensor(network.get_input(i)) for i in range(network.num_inputs)]
+        self.outputs = [read_tensor(network.get_output(i)) for i in range(network.num_outputs)]
+        self._layers: list[Layer] = []
+        self._fixed: Values = {}
+        layers = read_layers(network)
+        for done, layer in enumerate(layers):
+            if progress is not None:
+                progress(done, len(layers))
+            self._add(layer, constants)
+        needed = {tensor.name for layer in self._layers for tensor in layer.inputs if tensor}
+        needed |= {tensor.name for tensor in self.outputs}
+        self._fixed = {name: self._fixed[name] for name in self._fixed.keys() & needed}
+        self._last_uses = _last_uses(self._layers)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs by name, floats of any type as float32.
+
+        Raises InterpretationError for inputs that are absent, unknown or of another shape.
+        """
+        unknown = feeds.keys() - {tensor.name for tensor in self.inputs}
+        if unknown:
+            raise InterpretationError(f"the network has no input {', '.join(sorted(unknown))}")
+        values = {tensor.name: _fed(tensor, feeds) for tensor in self.inputs}
+        wanted = {tensor.name for tensor in self.outputs}
+        for layer, unused in zip(self._layers, self._last_uses, strict=True):
+            values.update(self._compute(layer, {**self._fixed, **values}))
+            for name in unused - wanted:
+                values.pop(name, None)
+        return {name: values[name] if name in values else self._fixed[name] for name in wanted}
+
+    def _add(self, layer: Layer, constants: Constants) -> None:
+        """Compute what depends on no input now, and the rest in every run."""
+        if layer.kind == "CONSTANT":
+            self._fixed[layer.outputs[0].name] = read_constant(layer, constants)
+            return
+        if layer.kind not in FORMULAS:
+            raise InterpretationError(
+                f"layer {layer.name!r} is of the kind {layer.kind}, which cannot be interpreted"
+            )
+        check_documented(layer, self._fixed)
+        if all(tensor is not None and tensor.name in self._fixed for tensor in layer.inputs):
+            self._fixed.update(self._compute(layer, self._fixed))
+        else:
+            self._layers.append(layer)
+
+    def _compute(self, layer: Layer, values: Mapping[str, Array]) -> Values:
+        inputs = [None if tensor is None else values[tensor.name] for tensor in layer.inputs]
+        with np.errstate(all="ignore"):  # infinities and NaN are results like others
+            results = FORMULAS[layer.kind](layer, inputs)
+            if not isinstance(results, tuple):
+                results = (results,)
+            keep = rounded_to if self._rounding else held
+            pairs = list(zip(layer.outputs, results, strict=True))
+            computed = {tensor.name: keep(result, tensor.dtype) for tensor, result in pairs}
+        for tensor, result in pairs:
+            if not _fits(tensor, result):
+                raise layer.error(
+                    f"gives {list(result.shape)}, TensorRT infers {list(tensor.shape)}"
+                )
+        return computed
+
+
+def _fed(tensor: Tensor, feeds: Mapping[str, Array]) -> Array:
+    if tensor.name not in feeds:
+        raise InterpretationError(f"the input {tensor.name} is not given")
+    given = rounded_to(np.asarray(feeds[tensor.name]), tensor.dtype)
+    if not _fits(tensor, given):
+        raise InterpretationError(
+            f"the input {tensor.name} has the shape {list(given.shape)}, "
+            f"{list(tensor.shape)} expected"
+        )
+    return given
+
+
+def _fits(tensor: Tensor, values: Array) -> bool:
+    return len(tensor.shape) == values.ndim and all(
+        inferred in (-1, size) for inferred, size in zip(tensor.shape, values.shape, strict=True)
+    )
+
+
+def _last_uses(layers: Iterable[Layer]) -> list[set[str]]:
+    """For each layer the inputs that no later layer reads."""
+    read: set[str] = set()
+    last_uses: list[set[str]] = []
+    for layer in reversed(list(layers)):
+        own = {tensor.name for tensor in layer.inputs if tensor is not None}
+        last_uses.append(own - read)
+        read |= own
+    return last_uses[::-1]

@@ -1,0 +1,81 @@
+"""What TensorRT's interface accepts although its documentation, or its compiler, forbids it.
+
+Each rule cites where it comes from: «documented» is TensorRT's operator reference or the
+library's own docstrings, «compiler» what the compiler of TensorRT for RTX 1.7 said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+from llmasos_builder.tensorrt.interpreter.layer import Layer, Tensor
+
+Known = Collection[str]
+Rule = Callable[[Layer, Known], None]
+_CACHE_TYPES = ("FLOAT", "HALF", "BF16")
+
+
+def check_documented(layer: Layer, constant: Known) -> None:
+    """Raises InterpretationError for a layer that breaks a rule.
+
+    constant: the names of tensors that are known when an engine is built.
+    """
+    if layer.kind in _RULES:
+        _RULES[layer.kind](layer, constant)
+
+
+def _attention(layer: Layer, constant: Known) -> None:  # noqa: ARG001
+    attention = layer.settings.attention
+    query, key = _input(layer, 0), _input(layer, 1)
+    if attention.mask is not None and attention.mask.dtype.name not in ("BOOL", query.dtype):
+        raise layer.error("documented: a mask is of bools, or of the type of the query")
+    if {attention.query_form.name, attention.key_value_form.name} != {"PADDED_BHND"}:
+        raise layer.error("compiler: no kernel takes packed queries or keys")
+    if query.dtype == "FLOAT" and not attention.decomposable:
+        raise layer.error("compiler: no kernel takes float32 unless decomposable is set")
+    if query.shape[1] % key.shape[1]:
+        raise layer.error(
+            f"documented: {query.shape[1]} query heads cannot share {key.shape[1]} equally"
+        )
+    if attention.norm_op.name != "SOFTMAX":
+        raise layer.error(f"the normalization {attention.norm_op.name} cannot be interpreted")
+
+
+def _kv_cache_update(layer: Layer, constant: Known) -> None:  # noqa: ARG001
+    cache, update, index = (_input(layer, i) for i in range(3))
+    (output,) = layer.outputs
+    if not cache.is_network_input or not output.is_network_output:
+        raise layer.error("documented: it is updated in place from a network input to an output")
+    if cache.shape[2] < 0:
+        raise layer.error("documented: the length of the cache must be static")
+    if cache.dtype not in _CACHE_TYPES or cache.dtype != update.dtype:
+        raise layer.error(f"documented: a cache of {cache.dtype} cannot take {update.dtype}")
+    if index.dtype != "INT32":
+        raise layer.error(f"compiler: it takes indices of INT32 alone, got {index.dtype}")
+    if layer.settings.update_form.name != "PADDED_BHND":
+        raise layer.error("packed updates cannot be interpreted")
+
+
+def _scaled(layer: Layer, constant: Known) -> None:
+    values, scale = _input(layer, 0), _input(layer, 1)
+    if scale.name not in constant:
+        raise layer.error("documented: scales must be known when the engine is built")
+    if len(scale.shape) < 2:
+        return
+    blocked = [axis for axis in range(len(scale.shape)) if scale.shape[axis] != values.shape[axis]]
+    if len(blocked) > 1 or any(axis < len(scale.shape) - 2 for axis in blocked):
+        raise layer.error("documented: blocks lie along one of the last two axes")
+
+
+def _input(layer: Layer, index: int) -> Tensor:
+    tensor = layer.inputs[index]
+    assert tensor is not None
+    return tensor
+
+
+_RULES: Mapping[str, Rule] = {
+    "ATTENTION_INPUT": _attention,
+    "DEQUANTIZE": _scaled,
+    "KV_CACHE_UPDATE": _kv_cache_update,
+    "QUANTIZE": _scaled,
+}
