@@ -9,6 +9,8 @@ PYTHON ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 MODEL ?= smollm2-135m-instruct
 PRECISION ?= int8
+TARGET ?= openvino
+GPU ?=
 PROMPT ?= What is the capital of France?
 GRPC_PORT ?= 8001
 HTTP_PORT ?= 8000
@@ -20,6 +22,7 @@ BENCH_ARGS ?=
 export PROMPT MODEL CHECKPOINT OUTPUT
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+HAS_TENSORRT := from importlib.util import find_spec as f; exit(not (f("tensorrt_rtx") or f("tensorrt")))
 READY := .venv/ready
 TEST_READY := .venv-test/ready
 
@@ -27,7 +30,8 @@ TEST_READY := .venv-test/ready
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: PROMPT, MODEL, PRECISION (f32, bf16, int8), CHECKPOINT, OUTPUT,"
+	@echo "  Variables: PROMPT, MODEL, PRECISION (f32, bf16, int8; more with TARGET=tensorrt),"
+	@echo "  TARGET (openvino, tensorrt), GPU (sm89, ..., current), CHECKPOINT, OUTPUT,"
 	@echo "  GRPC_PORT, HTTP_PORT, METRICS_PORT, PYTHON, TORCH_INDEX, PYTEST_ARGS, BENCH_ARGS"
 
 .PHONY: demo
@@ -42,8 +46,13 @@ serve: $(READY) ## Serve MODEL with Triton until Ctrl-C
 .PHONY: build-engine
 build-engine: $(READY) ## Compile CHECKPOINT into a Triton model repository at OUTPUT
 	@if [ -z "$$CHECKPOINT" ] || [ -z "$$OUTPUT" ]; then \
-	  echo "usage: make build-engine CHECKPOINT=... OUTPUT=... [PRECISION=int8]" >&2; exit 2; fi
-	@.venv/bin/llmasos build --precision $(PRECISION) --output "$$OUTPUT" -- "$$CHECKPOINT"
+	  echo "usage: make build-engine CHECKPOINT=... OUTPUT=... [PRECISION=int8]" \
+	    "[TARGET=tensorrt GPU='sm89 sm120']" >&2; exit 2; fi
+	@if [ "$(TARGET)" = tensorrt ] && ! .venv/bin/python -c '$(HAS_TENSORRT)'; then \
+	  echo "error: TensorRT is not installed; it is NVIDIA's, under its own licence:" \
+	    ".venv/bin/python -m pip install --editable '.[tensorrt-rtx]'" >&2; exit 1; fi
+	@.venv/bin/llmasos build --target $(TARGET) $(addprefix --gpu ,$(GPU)) \
+	  --precision $(PRECISION) --output "$$OUTPUT" -- "$$CHECKPOINT"
 
 .PHONY: test
 test: $(TEST_READY) ## Run every test
@@ -74,5 +83,5 @@ $(TEST_READY): pyproject.toml scripts/make-venv scripts/install-torch
 	@scripts/make-venv .venv-test "$(PYTHON)"
 	@echo "installing LLMasOS, its tests' tools and torch into .venv-test"
 	@scripts/install-torch .venv-test/bin/python "$(TORCH_INDEX)"
-	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[dev,parity]'
+	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[dev,parity,tensorrt-rtx]'
 	@touch $@

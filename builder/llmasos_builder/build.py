@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from llmasos import __version__
 from llmasos.errors import CheckpointError, InvalidRequestError
@@ -17,57 +16,20 @@ from llmasos.plan import (
     PLAN_VERSION,
     CheckpointRecord,
     EnginePlan,
-    KVCachePrecision,
     Limits,
-    Precision,
     record_file,
 )
 from llmasos.progress import Progress
 from llmasos.tokenizer import Tokenizer
 
-from llmasos_builder.architectures import DecoderSpec, compile_openvino, decoder_spec
+from llmasos_builder.architectures import DecoderSpec, decoder_spec
 from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
+from llmasos_builder.compilers import CompiledEngine, compiler_for
 from llmasos_builder.new_directory import new_directory
+from llmasos_builder.options import BuildOptions
 from llmasos_builder.repository import PLAN_IN_REPOSITORY, write_repository
 
-ENGINE_FILE = "openvino_model.xml"
 DEFAULT_MAX_SEQ_LEN = 8192
-_KV_CACHE: Mapping[Precision, KVCachePrecision] = {"f32": "f32", "bf16": "bf16", "int8": "u8"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOptions:
-    """What a caller may choose about an engine.
-
-    precision: of the weights. kv_cache_precision: None is u8 for int8, else the weights'.
-    deterministic: activations are not quantized, so that what a sequence shares its steps
-        with changes nothing; slower.
-    max_seq_len: None is what the model was trained for, at most 8192.
-    max_batch_size, max_num_tokens: of one step (`llmasos.plan.Limits`).
-    name: of the engine; None is the checkpoint's. revision: of a hub id.
-
-    Raises InvalidRequestError, naming the field, its value and its limit.
-    """
-
-    precision: Precision = "int8"
-    kv_cache_precision: KVCachePrecision | None = None
-    deterministic: bool = False
-    max_seq_len: int | None = None
-    max_batch_size: int = 64
-    max_num_tokens: int = 2048
-    name: str | None = None
-    revision: str | None = None
-
-    def __post_init__(self) -> None:
-        _one_of("precision", self.precision, get_args(Precision))
-        if self.kv_cache_precision is not None:
-            _one_of("kv_cache_precision", self.kv_cache_precision, get_args(KVCachePrecision))
-        if self.max_seq_len is not None:
-            _at_least("max_seq_len", self.max_seq_len, 2)
-        _at_least("max_batch_size", self.max_batch_size, 1)
-        _at_least("max_num_tokens", self.max_num_tokens, 1)
-        if self.name is not None and not self.name.strip():
-            raise InvalidRequestError(f"name must not be empty, got {self.name!r}")
 
 
 def build(
@@ -105,22 +67,24 @@ def build_plan(
 def _fill_plan(
     source: str | Path, directory: Path, options: BuildOptions, progress: Progress
 ) -> EnginePlan:
+    compiler = compiler_for(options)
     checkpoint = open_checkpoint(source, revision=options.revision, progress=progress)
     spec = decoder_spec(checkpoint.config)
     limits = _limits(options, trained_for=spec.max_position_embeddings)
     tokenizer = _write_tokenizer(checkpoint, directory)
-    compile_openvino(
+    engine = compiler.compile(
         spec,
         checkpoint.weights,
-        precision=options.precision,
-        output=directory / ENGINE_FILE,
-        progress=lambda done, total: progress("compile", done, total),
+        limits,
+        directory,
+        lambda done, total: progress("compile", done, total),
     )
     plan = _describe(
         checkpoint=checkpoint,
         spec=spec,
         tokenizer=tokenizer,
         options=options,
+        engine=engine,
         limits=limits,
         directory=directory,
         progress=progress,
@@ -143,6 +107,7 @@ def _describe(
     spec: DecoderSpec,
     tokenizer: Tokenizer,
     options: BuildOptions,
+    engine: CompiledEngine,
     limits: Limits,
     directory: Path,
     progress: Progress,
@@ -154,10 +119,10 @@ def _describe(
     return EnginePlan(
         version=PLAN_VERSION,
         name=options.name or checkpoint.name,
-        target="openvino",
+        target=options.target,
         architecture=_architecture(checkpoint.config),
         precision=options.precision,
-        kv_cache_precision=options.kv_cache_precision or _KV_CACHE[options.precision],
+        kv_cache_precision=engine.kv_cache_precision,
         deterministic=options.deterministic,
         limits=limits,
         vocab_size=spec.vocab_size,
@@ -166,7 +131,8 @@ def _describe(
         head_size=spec.head_size,
         eos_token_ids=tuple(i for i in tokenizer.eos_token_ids if i < spec.vocab_size),
         checkpoint=record,
-        built_with=_versions(),
+        built_with=_versions(engine),
+        tensorrt=engine.tensorrt,
         files=files,
     )
 
@@ -192,12 +158,12 @@ def _architecture(config: Mapping[str, Any]) -> str:
     raise CheckpointError("config.json: architectures must name the network, it does not")
 
 
-def _versions() -> dict[str, str]:
-    packages = ("openvino", "numpy", "tokenizers")
+def _versions(engine: CompiledEngine) -> dict[str, str]:
     return {
         "llmasos": __version__,
         "python": platform.python_version(),
-        **{package: version(package) for package in packages},
+        **engine.versions,
+        **{package: version(package) for package in ("numpy", "tokenizers")},
     }
 
 
@@ -209,15 +175,8 @@ def _is_plan(path: Path) -> bool:
     return (path / PLAN_FILE).is_file()
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InvalidRequestError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise InvalidRequestError(f"{name} must be at least {least}, got {value}")
-
-
 def _ignore(stage: str, done: int, total: int) -> None:
     """Reports to nobody."""
+
+
+__all__ = ["BuildOptions", "build", "build_plan"]

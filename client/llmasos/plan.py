@@ -8,10 +8,19 @@ is all that they share.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from typing_extensions import Self
 
 from llmasos.errors import PlanError
 
@@ -19,9 +28,14 @@ PLAN_FILE = "plan.json"
 PLAN_VERSION = 1
 REBUILD = "build it again with `llmasos build`"
 
-Target = Literal["openvino"]
-Precision = Literal["f32", "bf16", "int8"]
-KVCachePrecision = Literal["f32", "bf16", "u8"]
+Target = Literal["openvino", "tensorrt"]
+Precision = Literal["f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"]
+KVCachePrecision = Literal["f32", "fp16", "bf16", "u8"]
+PRECISIONS: Mapping[Target, tuple[Precision, ...]] = {
+    "openvino": ("f32", "bf16", "int8"),
+    "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
+}
+"""What the weights of an engine can be in, by its target."""
 
 
 def _inside(name: str) -> str:
@@ -64,8 +78,28 @@ class CheckpointRecord(_Record):
     sha256: str
 
 
+class TensorRTRecord(_Record):
+    """What an engine for NVIDIA GPUs has besides.
+
+    library, version: of what compiled it, which must load it too. gpus: it runs on (`sm89`),
+    or `current` for that of the machine that built it. prefill_length: the most tokens of one
+    sequence in one step. num_candidates: the likeliest tokens, which a step returns for each
+    sequence; full_logits: whether it returns the logits of all tokens as well.
+    """
+
+    library: Literal["tensorrt_rtx", "tensorrt"]
+    version: str
+    gpus: tuple[str, ...] = Field(min_length=1)
+    prefill_length: int = Field(ge=1)
+    num_candidates: int = Field(ge=1)
+    full_logits: bool
+
+
 class EnginePlan(_Record):
-    """Everything the runtime must know about an engine before it loads it."""
+    """Everything the runtime must know about an engine before it loads it.
+
+    tensorrt: there if that is the target.
+    """
 
     version: int
     name: str
@@ -82,7 +116,14 @@ class EnginePlan(_Record):
     eos_token_ids: tuple[int, ...]
     checkpoint: CheckpointRecord
     built_with: dict[str, str]
+    tensorrt: TensorRTRecord | None = None
     files: dict[Annotated[str, AfterValidator(_inside)], FileRecord]
+
+    @model_validator(mode="after")
+    def _target_and_its_record(self) -> Self:
+        if (self.target == "tensorrt") != (self.tensorrt is not None):
+            raise ValueError(f"target {self.target} does not go with tensorrt {self.tensorrt}")
+        return self
 
     @classmethod
     def load(cls, directory: Path | str) -> EnginePlan:

@@ -110,7 +110,10 @@ def test_sequences_longer_than_the_model_was_trained_for_are_refused(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"precision": "int3"}, "precision must be one of f32, bf16, int8, got 'int3'"),
+        (
+            {"precision": "int3"},
+            "precision must be one of f32, bf16, int8 for openvino, got 'int3'",
+        ),
         ({"kv_cache_precision": "u4"}, "kv_cache_precision must be one of .* got 'u4'"),
         ({"max_seq_len": 1}, "max_seq_len must be at least 2, got 1"),
         ({"max_batch_size": 0}, "max_batch_size must be at least 1, got 0"),

@@ -12,8 +12,9 @@ from typing import get_args
 
 import pytest
 from fake_triton import PIECES, fake_grpc, fake_http
-from llmasos.cli.options import KV_CACHE_PRECISIONS, PRECISIONS
-from llmasos.plan import KVCachePrecision, Precision
+from llmasos.cli.options import KV_CACHE_PRECISIONS, PRECISIONS, PRECISIONS_OF_TARGET
+from llmasos.plan import PRECISIONS as PLAN_PRECISIONS
+from llmasos.plan import KVCachePrecision
 
 TEXT = "".join(PIECES)
 
@@ -124,5 +125,6 @@ def test_a_server_that_breaks_in_mid_answer_is_exit_code_1() -> None:
 
 
 def test_the_command_line_knows_every_precision() -> None:
-    assert get_args(Precision) == PRECISIONS
+    assert PRECISIONS_OF_TARGET == PLAN_PRECISIONS
+    assert PRECISIONS_OF_TARGET["openvino"] == PRECISIONS
     assert get_args(KVCachePrecision) == KV_CACHE_PRECISIONS

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from llmasos.cli.options import KVCachePrecisionOption, PrecisionOption, Revision
+from llmasos.cli.options import (
+    KVCachePrecisionOption,
+    Revision,
+    TargetOption,
+    TargetPrecisionOption,
+)
 
 
 def build(
@@ -27,7 +32,16 @@ def build(
             help="Directory to write; only an empty one or an older build is replaced.",
         ),
     ],
-    precision: PrecisionOption = "int8",
+    target: TargetOption = "openvino",
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For tensorrt: sm75, sm80, sm86, sm89, sm120, sm121, or current for this "
+            "machine's own; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    precision: TargetPrecisionOption = "int8",
     kv_cache_precision: KVCachePrecisionOption = None,
     deterministic: Annotated[
         bool,
@@ -41,6 +55,13 @@ def build(
     ] = None,
     max_batch_size: Annotated[int, typer.Option(help="Sequences in one step.")] = 64,
     max_num_tokens: Annotated[int, typer.Option(help="Tokens in one step.")] = 2048,
+    num_candidates: Annotated[
+        int, typer.Option(help="For tensorrt: the likeliest tokens that a step returns.")
+    ] = 64,
+    full_logits: Annotated[
+        bool,
+        typer.Option("--full-logits", help="For tensorrt: a step returns all logits as well."),
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Of the engine.", show_default=False)] = None,
     revision: Revision = None,
 ) -> None:
@@ -51,12 +72,16 @@ def build(
     from llmasos.progress import show_progress
 
     options = BuildOptions(
+        target=target,
+        gpus=tuple(gpu or ()),
         precision=precision,
         kv_cache_precision=kv_cache_precision,
         deterministic=deterministic,
         max_seq_len=max_seq_len,
         max_batch_size=max_batch_size,
         max_num_tokens=max_num_tokens,
+        num_candidates=num_candidates,
+        full_logits=full_logits,
         name=name,
         revision=revision,
     )

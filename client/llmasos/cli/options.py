@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,17 +11,30 @@ from llmasos.sampling import SamplingParams
 
 # The plan's module takes a tenth of a second to import, so that its names stand here again.
 if TYPE_CHECKING:
-    from llmasos.plan import KVCachePrecision, Precision
+    from llmasos.plan import KVCachePrecision, Precision, Target
 else:
-    KVCachePrecision = Precision = str
+    KVCachePrecision = Precision = Target = str
 
 DEFAULTS = SamplingParams()
-PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
-KV_CACHE_PRECISIONS: tuple[KVCachePrecision, ...] = ("f32", "bf16", "u8")
+PRECISIONS_OF_TARGET: Mapping[Target, tuple[Precision, ...]] = {
+    "openvino": ("f32", "bf16", "int8"),
+    "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
+}
+PRECISIONS = PRECISIONS_OF_TARGET["openvino"]
+"""Those that a command which builds for itself can build."""
+KV_CACHE_PRECISIONS: tuple[KVCachePrecision, ...] = ("f32", "fp16", "bf16", "u8")
 
 
 def _known_precision(name: str) -> str:
     return _one_of(name, PRECISIONS)
+
+
+def _known_to_a_target(name: str) -> str:
+    return _one_of(name, PRECISIONS_OF_TARGET["tensorrt"])
+
+
+def _known_target(name: str) -> str:
+    return _one_of(name, tuple(PRECISIONS_OF_TARGET))
 
 
 def _known_kv_cache_precision(name: str | None) -> str | None:
@@ -52,12 +66,30 @@ PrecisionOption = Annotated[
         callback=_known_precision,
     ),
 ]
+TargetPrecisionOption = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        "-p",
+        help="Of the weights; "
+        + "; ".join(f"{target}: {', '.join(p)}" for target, p in PRECISIONS_OF_TARGET.items())
+        + ".",
+        callback=_known_to_a_target,
+    ),
+]
+TargetOption = Annotated[
+    Target,
+    typer.Option(
+        help="What compiles it: openvino for CPUs, tensorrt for NVIDIA GPUs.",
+        callback=_known_target,
+    ),
+]
 KVCachePrecisionOption = Annotated[
     KVCachePrecision | None,
     typer.Option(
         "--kv-cache-precision",
         help=f"Of keys and values: {', '.join(KV_CACHE_PRECISIONS)}. "
-        "By default u8 for int8, else that of the weights.",
+        "By default u8 for int8, else that of the weights; tensorrt keeps what it computes in.",
         callback=_known_kv_cache_precision,
         show_default=False,
     ),

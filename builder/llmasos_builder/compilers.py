@@ -1,0 +1,118 @@
+"""What compiles a network, by the target of the build, and what that adds to the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from llmasos.plan import KVCachePrecision, Limits, Precision, TensorRTRecord
+
+from llmasos_builder.architectures import DecoderSpec, compile_openvino
+from llmasos_builder.checkpoint import Weights
+from llmasos_builder.options import BuildOptions
+from llmasos_builder.tensorrt.capabilities import libraries_for
+from llmasos_builder.tensorrt.library import load_library
+from llmasos_builder.tensorrt.options import COMPUTE_TYPES, NetworkOptions
+
+OPENVINO_FILE = "openvino_model.xml"
+TENSORRT_FILE = "engine.trt"
+MAX_PREFILL_LENGTH = 512
+_KV_CACHE: Mapping[Precision, KVCachePrecision] = {"f32": "f32", "bf16": "bf16", "int8": "u8"}
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledEngine:
+    """What a plan says about its engine; versions: of the packages that compiled it."""
+
+    kv_cache_precision: KVCachePrecision
+    versions: Mapping[str, str]
+    tensorrt: TensorRTRecord | None = None
+
+
+class Compiler(Protocol):
+    """Compiles for one target."""
+
+    def compile(
+        self, spec: DecoderSpec, weights: Weights, limits: Limits, directory: Path, report: Report
+    ) -> CompiledEngine:
+        """Write the engine into the directory; report: told how many of how many steps are done.
+
+        Raises CheckpointError, InvalidRequestError, PlanError.
+        """
+        ...
+
+
+def compiler_for(options: BuildOptions) -> Compiler:
+    """Raises PlanError, naming what to install, if the target's compiler is not there."""
+    if options.target == "openvino":
+        return _OpenVINO(options)
+    return _TensorRT(options, load_library(libraries_for(options.gpus)))
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenVINO:
+    options: BuildOptions
+
+    def compile(
+        self, spec: DecoderSpec, weights: Weights, limits: Limits, directory: Path, report: Report
+    ) -> CompiledEngine:
+        del limits  # an IR has none
+        options = self.options
+        compile_openvino(
+            spec,
+            weights,
+            precision=options.precision,
+            output=directory / OPENVINO_FILE,
+            progress=report,
+        )
+        return CompiledEngine(
+            kv_cache_precision=options.kv_cache_precision or _KV_CACHE[options.precision],
+            versions={"openvino": version("openvino")},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _TensorRT:
+    options: BuildOptions
+    library: Any
+
+    def compile(
+        self, spec: DecoderSpec, weights: Weights, limits: Limits, directory: Path, report: Report
+    ) -> CompiledEngine:
+        # Another part of the product that no other build needs.
+        from llmasos_builder.tensorrt.compile import compile_tensorrt  # noqa: PLC0415
+
+        options, library = self.options, self.library
+        network = NetworkOptions(
+            precision=options.precision,
+            max_batch_size=limits.max_batch_size,
+            max_seq_len=limits.max_seq_len,
+            prefill_length=min(limits.max_num_tokens, limits.max_seq_len, MAX_PREFILL_LENGTH),
+            num_candidates=min(options.num_candidates, spec.vocab_size),
+            full_logits=options.full_logits,
+        )
+        compile_tensorrt(
+            spec,
+            weights,
+            library=library,
+            options=network,
+            gpus=options.gpus,
+            output=directory / TENSORRT_FILE,
+            progress=report,
+        )
+        return CompiledEngine(
+            kv_cache_precision=COMPUTE_TYPES[options.precision],
+            versions={library.__name__: library.__version__},
+            tensorrt=TensorRTRecord(
+                library=library.__name__,
+                version=library.__version__,
+                gpus=options.gpus,
+                prefill_length=network.prefill_length,
+                num_candidates=network.num_candidates,
+                full_logits=network.full_logits,
+            ),
+        )

@@ -1,0 +1,97 @@
+"""What a caller may choose about an engine, checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from llmasos.errors import InvalidRequestError
+from llmasos.plan import PRECISIONS, KVCachePrecision, Precision, Target
+
+from llmasos_builder.tensorrt.capabilities import check_gpus
+from llmasos_builder.tensorrt.options import COMPUTE_TYPES
+
+MAX_CANDIDATES = 3840  # of TensorRT's selection of the largest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """What a caller may choose about an engine.
+
+    target: openvino for CPUs, tensorrt for NVIDIA GPUs. precision: of the weights.
+    kv_cache_precision: None is u8 for int8, else the weights'; tensorrt keeps keys and values
+        in what it computes in, which is fp16 unless the weights are f32 or bf16.
+    deterministic: activations are not quantized, so that what a sequence shares its steps
+        with changes nothing; slower; openvino alone can promise that.
+    max_seq_len: None is what the model was trained for, at most 8192.
+    max_batch_size, max_num_tokens: of one step (`llmasos.plan.Limits`).
+    gpus: for tensorrt, what is compiled for (`llmasos_builder.tensorrt.capabilities.GPUS`).
+    num_candidates, full_logits: for tensorrt, what a step returns (`TensorRTRecord`).
+    name: of the engine; None is the checkpoint's. revision: of a hub id.
+
+    Raises InvalidRequestError, naming the field, its value and its limit.
+    """
+
+    target: Target = "openvino"
+    precision: Precision = "int8"
+    kv_cache_precision: KVCachePrecision | None = None
+    deterministic: bool = False
+    max_seq_len: int | None = None
+    max_batch_size: int = 64
+    max_num_tokens: int = 2048
+    gpus: tuple[str, ...] = ()
+    num_candidates: int = 64
+    full_logits: bool = False
+    name: str | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("target", self.target, get_args(Target))
+        _one_of("precision", self.precision, PRECISIONS[self.target], of=f" for {self.target}")
+        if self.target == "tensorrt":
+            self._check_tensorrt()
+        else:
+            self._check_openvino()
+        if self.max_seq_len is not None:
+            _at_least("max_seq_len", self.max_seq_len, 2)
+        _at_least("max_batch_size", self.max_batch_size, 1)
+        _at_least("max_num_tokens", self.max_num_tokens, 1)
+        if self.name is not None and not self.name.strip():
+            raise InvalidRequestError(f"name must not be empty, got {self.name!r}")
+
+    def _check_openvino(self) -> None:
+        if self.kv_cache_precision is not None:
+            known = ("f32", "bf16", "u8")
+            _one_of("kv_cache_precision", self.kv_cache_precision, known, of=f" for {self.target}")
+        for field, value in (("gpu", self.gpus), ("full_logits", self.full_logits)):
+            if value:
+                raise InvalidRequestError(f"{field} is for target tensorrt, target is openvino")
+
+    def _check_tensorrt(self) -> None:
+        check_gpus(self.gpus, self.precision)
+        _at_least("num_candidates", self.num_candidates, 1)
+        if self.num_candidates > MAX_CANDIDATES:
+            raise InvalidRequestError(
+                f"num_candidates must be at most {MAX_CANDIDATES}, got {self.num_candidates}"
+            )
+        if self.deterministic:
+            raise InvalidRequestError(
+                "deterministic is for target openvino: on a GPU it is not known which kernels "
+                "a step takes"
+            )
+        compute_type = COMPUTE_TYPES[self.precision]
+        if self.kv_cache_precision not in (None, compute_type):
+            raise InvalidRequestError(
+                f"kv_cache_precision of target tensorrt with precision {self.precision} is "
+                f"{compute_type}, got {self.kv_cache_precision!r}"
+            )
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...], *, of: str = "") -> None:
+    if value not in known:
+        raise InvalidRequestError(f"{name} must be one of {', '.join(known)}{of}, got {value!r}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InvalidRequestError(f"{name} must be at least {least}, got {value}")

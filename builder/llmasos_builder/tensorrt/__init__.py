@@ -1,0 +1,1 @@
+"""Networks compiled with TensorRT, for NVIDIA GPUs."""

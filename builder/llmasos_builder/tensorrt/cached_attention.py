@@ -1,0 +1,95 @@
+"""Rotary positions, the KV cache and attention over it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from llmasos_builder.tensorrt.inputs import Inputs
+from llmasos_builder.tensorrt.layers import Layers
+from llmasos_builder.tensorrt.options import NetworkOptions
+
+
+class CachedAttention:
+    """Attention of one layer after the other; each has a key and a value cache.
+
+    A cache is an input key_cache.N or value_cache.N [B, kv_heads, max_seq_len, head_size] that
+    is updated in place: the output key_cache_out.N or value_cache_out.N is the same memory.
+    TensorRT silently writes nothing for a row whose tokens do not fit behind kv_write_index.
+    """
+
+    def __init__(self, layers: Layers, inputs: Inputs, options: NetworkOptions) -> None:
+        self._layers = layers
+        self._inputs = inputs
+        self._options = options
+        self._num_layers = 0
+        self._rotations: dict[tuple[float, ...], tuple[Any, Any]] = {}
+
+    def rotary(self, x: Any, frequencies: tuple[float, ...]) -> Any:
+        """x [B, heads, S, head_size], turned; with fewer pairs the rest stays as it is."""
+        size = 2 * len(frequencies)
+        cos, sin = self._rotation(frequencies)
+        layer = self._layers.definition.add_rotary_embedding(
+            x, cos, sin, False, 0 if size == x.shape[3] else size
+        )
+        assert layer is not None, "TensorRT refuses rotary positions"
+        layer.set_input(3, self._inputs.position_ids)
+        return layer.get_output(0)
+
+    def attend(self, query: Any, key: Any, value: Any, *, scale: float) -> Any:
+        """[B, heads, S, head_size]; see `Graph.cached_attention`."""
+        library, definition = self._layers.library, self._layers.definition
+        keys, values = self._extend("key", key), self._extend("value", value)
+        layer = definition.add_attention_v2(
+            self._scaled(query, scale),
+            keys,
+            values,
+            library.AttentionNormalizationOp.SOFTMAX,
+            library.CausalMaskKind.NONE,
+        )
+        assert layer is not None, "TensorRT refuses an attention"
+        layer.name = f"attention.{self._num_layers}"
+        layer.mask = self._inputs.visible
+        # Only in f32 is there no fused kernel; elsewhere a fallback would be slow unnoticed.
+        layer.decomposable = self._options.compute_type == "f32"
+        self._num_layers += 1
+        return layer.get_output(0)
+
+    def _extend(self, kind: str, new: Any) -> Any:
+        definition, constants = self._layers.definition, self._layers.constants
+        heads, length, size = int(new.shape[1]), self._options.max_seq_len, int(new.shape[3])
+        cache = self._inputs.add(
+            f"{kind}_cache.{self._num_layers}",
+            constants.dtype,
+            (-1, heads, length, size),
+            lambda b, _: (b, heads, length, size),
+        )
+        mode = self._layers.library.KVCacheMode.LINEAR
+        layer = definition.add_kv_cache_update(cache, new, self._inputs.kv_write_index, mode)
+        assert layer is not None, "TensorRT refuses a KV cache"
+        updated = layer.get_output(0)
+        updated.name = f"{kind}_cache_out.{self._num_layers}"
+        definition.mark_output(updated)
+        return updated
+
+    def _scaled(self, query: Any, scale: float) -> Any:
+        """TensorRT does not scale; in f32, since a rounded scale would shift every score."""
+        if scale == 1:
+            return query
+        layers = self._layers
+        float32 = layers.library.float32
+        factor = layers.constants.float32(np.full((1, 1, 1, 1), scale))
+        scaled = layers.multiply(layers.cast(query, float32), factor)
+        return layers.cast(scaled, layers.constants.dtype)
+
+    def _rotation(self, frequencies: tuple[float, ...]) -> tuple[Any, Any]:
+        """cos and sin [max_seq_len, pairs]."""
+        if frequencies not in self._rotations:
+            angles = np.outer(np.arange(self._options.max_seq_len), frequencies)
+            constants = self._layers.constants
+            self._rotations[frequencies] = (
+                constants.of_compute_type(np.cos(angles)),
+                constants.of_compute_type(np.sin(angles)),
+            )
+        return self._rotations[frequencies]

@@ -1,0 +1,82 @@
+"""What a step gives a TensorRT network, and what all layers derive from it once.
+
+Rows are padded to one length S. Each row is a sequence and has a KV slot of its own, which
+the network writes to from kv_write_index on; key j is visible to a token at position p if
+j <= p, so that a row sees neither its padding nor what an earlier owner left in its slot.
+Two optimization profiles: 0 is prefill, 1 is decode, with S = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from llmasos_builder.tensorrt.layers import Layers
+from llmasos_builder.tensorrt.options import NetworkOptions
+
+INPUT_IDS = "input_ids"
+POSITION_IDS = "position_ids"
+KV_WRITE_INDEX = "kv_write_index"
+LAST_TOKEN_INDEX = "last_token_index"
+PREFILL_PROFILE, DECODE_PROFILE = 0, 1
+
+
+class Inputs:
+    """All in int32: input_ids and position_ids [B, S]; kv_write_index [B], where in its slot a
+    row's first token goes; last_token_index [B], which of the B * S tokens, row after row, is
+    the one of each row whose next token is wanted.
+    """
+
+    def __init__(self, layers: Layers, builder: Any, options: NetworkOptions) -> None:
+        self._layers = layers
+        self._options = options
+        self.profiles = [builder.create_optimization_profile() for _ in range(2)]
+        int32 = layers.library.int32
+        self.input_ids = self.add(INPUT_IDS, int32, (-1, -1), lambda b, s: (b, s))
+        self.position_ids = self.add(POSITION_IDS, int32, (-1, -1), lambda b, s: (b, s))
+        self.kv_write_index = self.add(KV_WRITE_INDEX, int32, (-1,), lambda b, _: (b,))
+        self.last_token_index = self.add(LAST_TOKEN_INDEX, int32, (-1,), lambda b, _: (b,))
+
+    def add(
+        self,
+        name: str,
+        dtype: Any,
+        shape: tuple[int, ...],
+        at: Callable[[int, int], tuple[int, ...]],
+    ) -> Any:
+        """An input; at: its shape with B rows of S tokens."""
+        tensor = self._layers.definition.add_input(name, dtype, shape)
+        assert tensor is not None, f"TensorRT refuses the input {name} {list(shape)}"
+        most, longest = self._options.max_batch_size, self._options.prefill_length
+        prefill, decode = self.profiles
+        prefill.set_shape(name, at(1, 1), at(1, longest), at(most, longest))
+        decode.set_shape(name, at(1, 1), at(most, 1), at(most, 1))
+        return tensor
+
+    @cached_property
+    def flat_ids(self) -> Any:
+        """[B * S]."""
+        return self._layers.reshape(self.input_ids, (-1,))
+
+    @cached_property
+    def flat_positions(self) -> Any:
+        """[B * S]."""
+        return self._layers.reshape(self.position_ids, (-1,))
+
+    @cached_property
+    def rows_and_tokens(self) -> Any:
+        """(B, S) as a tensor."""
+        return self._layers.shape(self.input_ids)
+
+    @cached_property
+    def visible(self) -> Any:
+        """[B, 1, S, max_seq_len], bool: which keys of its slot a token may look at."""
+        layers, constants = self._layers, self._layers.constants
+        end = layers.add(
+            layers.unsqueeze(self.position_ids, 1, 3), constants.int32(np.ones((1, 1, 1, 1)))
+        )
+        columns = np.arange(self._options.max_seq_len).reshape(1, 1, 1, -1)
+        return layers.less(constants.int32(columns), end)

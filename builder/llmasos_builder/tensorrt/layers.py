@@ -1,0 +1,134 @@
+"""TensorRT's layers as functions from tensors to a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llmasos_builder.tensorrt.constants import Constants
+
+
+class Layers:
+    """Adds to one network; every method returns a tensor, or fails on a layer that is refused."""
+
+    def __init__(self, library: Any, definition: Any, constants: Constants) -> None:
+        self.library = library
+        self.definition = definition
+        self.constants = constants
+
+    def cast(self, x: Any, dtype: Any) -> Any:
+        return x if x.dtype == dtype else self._output(self.definition.add_cast(x, dtype))
+
+    def add(self, a: Any, b: Any) -> Any:
+        return self._elementwise("SUM", a, b)
+
+    def multiply(self, a: Any, b: Any) -> Any:
+        return self._elementwise("PROD", a, b)
+
+    def subtract(self, a: Any, b: Any) -> Any:
+        return self._elementwise("SUB", a, b)
+
+    def divide(self, a: Any, b: Any) -> Any:
+        return self._elementwise("DIV", a, b)
+
+    def less(self, a: Any, b: Any) -> Any:
+        return self._elementwise("LESS", a, b)
+
+    def unary(self, x: Any, operation: str) -> Any:
+        kind = getattr(self.library.UnaryOperation, operation)
+        return self._output(self.definition.add_unary(x, kind))
+
+    def activation(self, x: Any, kind: str) -> Any:
+        layer = self.definition.add_activation(x, getattr(self.library.ActivationType, kind))
+        return self._output(layer)
+
+    def reduce_last(self, x: Any, operation: str) -> Any:
+        """Along the last axis, which stays, with the size 1."""
+        kind = getattr(self.library.ReduceOperation, operation)
+        return self._output(self.definition.add_reduce(x, kind, last_axis(x), True))
+
+    def gather(self, x: Any, indices: Any) -> Any:
+        """Along the first axis."""
+        return self._output(self.definition.add_gather(x, indices, 0))
+
+    def matmul_transposed(self, x: Any, matrix: Any) -> Any:
+        """x [..., in] @ matrix [out, in].T."""
+        operation = self.library.MatrixOperation
+        return self._output(
+            self.definition.add_matrix_multiply(x, operation.NONE, matrix, operation.TRANSPOSE)
+        )
+
+    def concat(self, parts: Sequence[Any], *, axis: int) -> Any:
+        layer = self.definition.add_concatenation(list(parts))
+        layer.axis = axis
+        return self._output(layer)
+
+    def shape(self, x: Any) -> Any:
+        """A vector in int64."""
+        return self._output(self.definition.add_shape(x))
+
+    def unsqueeze(self, x: Any, *axes: int) -> Any:
+        return self._output(self.definition.add_unsqueeze(x, self.constants.int64(*axes)))
+
+    def reshape(
+        self,
+        x: Any,
+        shape: Sequence[int] | Any,
+        *,
+        before: Sequence[int] = (),
+        after: Sequence[int] = (),
+    ) -> Any:
+        """shape: sizes with at most one -1, or a tensor; before, after: axes to transpose to."""
+        layer = self.definition.add_shuffle(x)
+        if before:
+            layer.first_transpose = self.library.Permutation(before)
+        if isinstance(shape, Sequence):
+            layer.reshape_dims = tuple(shape)
+        else:
+            layer.set_input(1, shape)
+        if after:
+            layer.second_transpose = self.library.Permutation(after)
+        return self._output(layer)
+
+    def columns(self, x: Any, start: int, width: int) -> Any:
+        """x [rows, start : start + width]."""
+        layer = self.definition.add_slice(x, (0, start), (1, width), (1, 1))
+        rows = self.gather(self.shape(x), self.constants.int64(0))
+        layer.set_input(2, self.concat([rows, self.constants.int64(width)], axis=0))
+        return self._output(layer)
+
+    def dequantize(
+        self,
+        x: Any,
+        scale: Any,
+        dtype: Any,
+        *,
+        axis: int | None = None,
+        block: tuple[int, ...] | None = None,
+    ) -> Any:
+        """x * scale in a type; block: the values that share a scale, axis: with one of its own."""
+        layer = self.definition.add_dequantize(x, scale, dtype)
+        if axis is not None:
+            layer.axis = axis
+        if block is not None:
+            layer.block_shape = block
+        return self._output(layer)
+
+    def layer_norm(self, x: Any, scale: Any, bias: Any, *, eps: float) -> Any:
+        layer = self.definition.add_normalization_v2(x, scale, bias, last_axis(x))
+        layer.epsilon = eps
+        return self._output(layer)
+
+    def _elementwise(self, operation: str, a: Any, b: Any) -> Any:
+        kind = getattr(self.library.ElementWiseOperation, operation)
+        return self._output(self.definition.add_elementwise(a, b, kind))
+
+    @staticmethod
+    def _output(layer: Any) -> Any:
+        assert layer is not None, "TensorRT refuses a layer"
+        return layer.get_output(0)
+
+
+def last_axis(x: Any) -> int:
+    """As a set of bits, the way TensorRT takes axes."""
+    return 1 << (len(x.shape) - 1)

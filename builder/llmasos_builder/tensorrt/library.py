@@ -1,0 +1,40 @@
+"""The one place that imports TensorRT, in whichever of its two forms is installed.
+
+`tensorrt_rtx` compiles ahead of time and needs no GPU for it; `tensorrt` compiles on the GPU
+that will run the engine, data-centre GPUs included. Their Python interfaces are the same as
+far as this package uses them, and neither has type stubs, so that what comes from them is Any.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from llmasos.errors import PlanError
+
+LibraryName = Literal["tensorrt_rtx", "tensorrt"]
+EXTRAS = {"tensorrt_rtx": "llmasos[tensorrt-rtx]", "tensorrt": "llmasos[tensorrt]"}
+
+
+def load_library(names: Sequence[LibraryName] = ("tensorrt_rtx", "tensorrt")) -> Any:
+    """The module of the first of these that is installed.
+
+    Raises PlanError, naming what to install, if none is or if it cannot be loaded.
+    """
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise PlanError(f"{name} cannot be loaded: {error}", hint=_install(name)) from error
+        except (ImportError, OSError) as error:
+            raise PlanError(f"{name} cannot be loaded: {error}", hint=_install(name)) from error
+    raise PlanError(
+        f"a TensorRT engine needs {' or '.join(names)}, which is not installed",
+        hint=_install(names[0]),
+    )
+
+
+def _install(name: str) -> str:
+    return f"install it: pip install '{EXTRAS[name]}'"

@@ -1,0 +1,143 @@
+"""A network as TensorRT's own layers, with in-flight batching built in.
+
+Nothing of it has run on a GPU: that it compiles is tested, and what it computes is tested by
+reading it back layer by layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from llmasos.plan import Precision
+
+from llmasos_builder.graph import Activation, Array
+from llmasos_builder.tensorrt.cached_attention import CachedAttention
+from llmasos_builder.tensorrt.candidates import output_candidates
+from llmasos_builder.tensorrt.constants import Constant, Constants
+from llmasos_builder.tensorrt.inputs import Inputs
+from llmasos_builder.tensorrt.layers import Layers
+from llmasos_builder.tensorrt.log import shared_log
+from llmasos_builder.tensorrt.options import NetworkOptions
+from llmasos_builder.tensorrt.weights import TensorRTWeight
+
+
+class TensorRTGraph:
+    """Implements `Graph`: wide tensors are [B * S, width], heads [B, H, S, D].
+
+    After select_sampled wide tensors are [B, width].
+
+    definition: the INetworkDefinition, strongly typed. builder: what it belongs to.
+    profiles: the optimization profiles, prefill first.
+    """
+
+    def __init__(self, library: Any, options: NetworkOptions) -> None:
+        self.library = library
+        self.options = options
+        self.builder = library.Builder(shared_log(library))
+        flag = library.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+        self.definition = self.builder.create_network(1 << int(flag))
+        self._constants = Constants(library, self.definition, options.compute_type)
+        self._layers = Layers(library, self.definition, self._constants)
+        self._inputs = Inputs(self._layers, self.builder, options)
+        self._attention = CachedAttention(self._layers, self._inputs, options)
+
+    @property
+    def constants(self) -> Mapping[str, Constant]:
+        """Every constant by the name of its layer and tensor, as TensorRT got it."""
+        return self._constants.by_name
+
+    @property
+    def profiles(self) -> Sequence[Any]:
+        return self._inputs.profiles
+
+    def weight(self, name: str, values: Array, precision: Precision) -> TensorRTWeight:
+        return TensorRTWeight(self._layers, name, values, precision, self.options.compute_type)
+
+    def embed_tokens(self, table: TensorRTWeight) -> Any:
+        return self._layers.gather(table.table(), self._inputs.flat_ids)
+
+    def embed_positions(self, table: TensorRTWeight) -> Any:
+        return self._layers.gather(table.table(), self._inputs.flat_positions)
+
+    def linear(self, x: Any, weight: TensorRTWeight, bias: TensorRTWeight | None = None) -> Any:
+        product = self._layers.matmul_transposed(x, weight.matrix())
+        return product if bias is None else self._layers.add(product, bias.vector(2))
+
+    def rms_norm(self, x: Any, weight: TensorRTWeight, *, eps: float) -> Any:
+        """In f32 up to the weight, as transformers does it."""
+        layers, rank = self._layers, len(x.shape)
+        exact = layers.cast(x, self.library.float32)
+        mean = layers.reduce_last(layers.multiply(exact, exact), "AVG")
+        shift = self._constants.float32(np.full((1,) * rank, eps))
+        scaled = layers.divide(exact, layers.unary(layers.add(mean, shift), "SQRT"))
+        return layers.multiply(layers.cast(scaled, self._constants.dtype), weight.vector(rank))
+
+    def layer_norm(
+        self, x: Any, weight: TensorRTWeight, bias: TensorRTWeight | None, *, eps: float
+    ) -> Any:
+        rank = len(x.shape)
+        scale = weight.vector(rank)
+        if bias is None:
+            shift = self._constants.of_compute_type(np.zeros(tuple(scale.shape)))
+        else:
+            shift = bias.vector(rank)
+        return self._layers.layer_norm(x, scale, shift, eps=eps)
+
+    def activation(self, x: Any, kind: Activation) -> Any:
+        match kind:
+            case "silu":
+                return self._layers.multiply(x, self._layers.activation(x, "SIGMOID"))
+            case "gelu":
+                return self._layers.activation(x, "GELU_ERF")
+            case "gelu_tanh":
+                return self._layers.activation(x, "GELU_TANH")
+            case "relu":
+                return self._layers.activation(x, "RELU")
+
+    def add(self, a: Any, b: Any) -> Any:
+        return self._layers.add(a, b)
+
+    def multiply(self, a: Any, b: Any) -> Any:
+        return self._layers.multiply(a, b)
+
+    def split(self, x: Any, widths: Sequence[int]) -> tuple[Any, ...]:
+        starts = np.cumsum([0, *widths]).tolist()
+        return tuple(
+            self._layers.columns(x, start, width)
+            for start, width in zip(starts[:-1], widths, strict=True)
+        )
+
+    def concat(self, parts: Sequence[Any]) -> Any:
+        return self._layers.concat(parts, axis=1)
+
+    def split_heads(self, x: Any, num_heads: int) -> Any:
+        sizes = self._constants.int64(num_heads, int(x.shape[1]) // num_heads)
+        shape = self._layers.concat([self._inputs.rows_and_tokens, sizes], axis=0)
+        return self._layers.reshape(x, shape, after=(0, 2, 1, 3))
+
+    def merge_heads(self, x: Any) -> Any:
+        width = int(x.shape[1]) * int(x.shape[3])
+        return self._layers.reshape(x, (-1, width), before=(0, 2, 1, 3))
+
+    def rotary(self, x: Any, frequencies: tuple[float, ...]) -> Any:
+        return self._attention.rotary(x, frequencies)
+
+    def cached_attention(self, query: Any, key: Any, value: Any, *, scale: float) -> Any:
+        return self._attention.attend(query, key, value, scale=scale)
+
+    def select_sampled(self, x: Any) -> Any:
+        return self._layers.gather(x, self._inputs.last_token_index)
+
+    def output(self, logits: Any) -> None:
+        """See `output_candidates`."""
+        output_candidates(
+            self._layers,
+            logits,
+            num_candidates=self.options.num_candidates,
+            full_logits=self.options.full_logits,
+        )
+
+
+__all__ = ["TensorRTGraph"]

@@ -1,0 +1,99 @@
+"""Weights as TensorRT constants, in the form that their use allows.
+
+A matrix of a linear is stored quantized and dequantized in the network, which TensorRT fuses
+into the product. A table whose rows are looked up is kept in the compute type, also where the
+output head shares it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmasos.errors import CheckpointError
+from llmasos.plan import Precision
+
+from llmasos_builder.graph import Array
+from llmasos_builder.tensorrt.layers import Layers
+from llmasos_builder.tensorrt.options import ComputeType
+from llmasos_builder.tensorrt.quantization import QuantizedMatrix, QuantizedPrecision, quantize
+
+_LARGEST: dict[ComputeType, float] = {"f32": 3.4e38, "fp16": 65504.0, "bf16": 3.38e38}
+
+
+class TensorRTWeight:
+    """A constant [out, in] or [n] that its first use makes."""
+
+    def __init__(
+        self, layers: Layers, name: str, values: Array, precision: Precision, compute: ComputeType
+    ) -> None:
+        self._layers = layers
+        self._name = name
+        self._values: Array | None = values
+        self._precision: Precision = precision
+        self._compute: ComputeType = compute
+        self._tensor: Any = None
+
+    def matrix(self) -> Any:
+        """[out, in], in the compute type."""
+        if self._tensor is None:
+            match self._precision:
+                case "f32" | "fp16" | "bf16":
+                    self._tensor = self._plain(self._take())
+                case "int8" | "int4" | "fp8" | "nvfp4":
+                    self._tensor = self._quantized(self._take(), self._precision)
+        return self._tensor
+
+    def table(self) -> Any:
+        """[rows, width], in the compute type, from a constant that is not quantized."""
+        if self._tensor is None:
+            self._tensor = self._plain(self._take())
+        return self._tensor
+
+    def vector(self, rank: int) -> Any:
+        """[1, ..., n], in the compute type."""
+        if self._tensor is None:
+            self._tensor = self._plain(self._take().reshape((1,) * (rank - 1) + (-1,)))
+        assert len(self._tensor.shape) == rank
+        return self._tensor
+
+    def _take(self) -> Array:
+        """Raises CheckpointError for values that the compute type has no room for."""
+        assert self._values is not None
+        values, self._values = self._values, None
+        if max(values.max(), -values.min()) > _LARGEST[self._compute]:
+            raise CheckpointError(
+                f"tensor {self._name} holds values too large for {self._compute}",
+                hint="build with --precision bf16",
+            )
+        return values
+
+    def _plain(self, values: Array) -> Any:
+        return self._layers.constants.of_compute_type(values, name=self._name)
+
+    def _quantized(self, values: Array, precision: QuantizedPrecision) -> Any:
+        matrix = quantize(self._name, values, precision, self._compute)
+        library, constants = self._layers.library, self._layers.constants
+        types = {
+            "int8": library.int8,
+            "int4": library.int4,
+            "fp8": library.fp8,
+            "nvfp4": library.fp4,
+        }
+        stored = constants.add(matrix.values, types[precision], shape=matrix.shape, name=self._name)
+        return self._layers.dequantize(
+            stored,
+            self._scales(matrix),
+            constants.dtype,
+            axis=0 if precision == "int8" else None,
+            # TensorRT takes int4 only if it finds the groups from the shapes itself.
+            block=(1, 16) if precision == "nvfp4" else None,
+        )
+
+    def _scales(self, matrix: QuantizedMatrix) -> Any:
+        layers, name = self._layers, f"{self._name}.scale"
+        if matrix.global_scale is None:
+            return layers.constants.of_compute_type(matrix.scales, name=name)
+        scales = layers.constants.add(matrix.scales, layers.library.fp8, name=name)
+        whole = layers.constants.float32(matrix.global_scale)
+        exact = layers.dequantize(scales, whole, layers.library.float32)
+        return layers.cast(exact, layers.constants.dtype)
