@@ -44,11 +44,22 @@ class Config:
     def has(self, name: str) -> bool:
         return self._fields.get(name) is not None
 
-    def size(self, name: str, default: int | None = None, *, at_most: int = _LARGEST) -> int:
-        """A whole number of at least 1."""
+    def is_null(self, name: str) -> bool:
+        """For the few fields of which null means something else than a missing one."""
+        return name in self._fields and self._fields[name] is None
+
+    def size(
+        self,
+        name: str,
+        default: int | None = None,
+        *,
+        at_least: int = 1,
+        at_most: int = _LARGEST,
+    ) -> int:
+        """A whole number."""
         value = self._get(name, default)
-        if type(value) is not int or not 1 <= value <= at_most:
-            raise self.wrong(name, f"must be a whole number from 1 to {at_most}")
+        if type(value) is not int or not at_least <= value <= at_most:
+            raise self.wrong(name, f"must be a whole number from {at_least} to {at_most}")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
@@ -69,6 +80,15 @@ class Config:
         if not isinstance(value, str):
             raise self.wrong(name, "must be a string")
         return value
+
+    def texts(self, name: str) -> tuple[str, ...] | None:
+        """Several strings; None where there are none."""
+        value = self._fields.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.wrong(name, "must be a list of strings")
+        return tuple(value)
 
     def activation(self, name: str, default: str) -> Activation:
         value = self.text(name, default)

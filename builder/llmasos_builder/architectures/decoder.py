@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+import numpy as np
 from llmasos.plan import Precision
 
+from llmasos_builder.architectures.head_rows import (
+    Order,
+    row_orders,
+    unchanged,
+    whole_head_frequencies,
+)
 from llmasos_builder.architectures.spec import DecoderSpec
 from llmasos_builder.graph import Array, Graph
 
@@ -34,42 +41,57 @@ class _Decoder(Generic[TensorT, WeightT]):
         self._graph = graph
         self._load = load
         self._precision: Precision = precision
+        self._embedding_size = spec.embedding_size or spec.hidden_size
 
     def define(self) -> None:
         spec, names, graph = self._spec, self._spec.names, self._graph
-        embedding = self._table(names.embedding, spec.vocab_size)
-        x = graph.embed_tokens(embedding)
-        if names.positions is not None:
-            positions = self._table(names.positions, spec.max_position_embeddings)
-            x = graph.add(x, graph.embed_positions(positions))
+        embedding = self._embeddings(names.embedding)
+        x = self._embed(embedding)
         for layer in range(spec.num_layers):
             x = self._layer(x, layer)
-        x = graph.select_sampled(self._norm(x, names.final_norm))
-        head = embedding if spec.tied else self._table(names.head, spec.vocab_size)
-        graph.output(graph.linear(x, head))
+        if names.final_norm is not None:
+            x = self._norm(x, names.final_norm)
+        if names.embedding_output is not None:
+            shape = (self._embedding_size, spec.hidden_size)
+            x = self._linear(x, names.embedding_output, shape=shape, bias=False)
+        head = embedding if spec.tied else self._embeddings(names.head)
+        graph.output(graph.linear(graph.select_sampled(x), head))
+
+    def _embed(self, embedding: WeightT) -> TensorT:
+        spec, names, graph = self._spec, self._spec.names, self._graph
+        x = graph.embed_tokens(embedding)
+        if names.embedding_input is not None:
+            shape = (spec.hidden_size, self._embedding_size)
+            x = self._linear(x, names.embedding_input, shape=shape, bias=False)
+        if names.positions is not None:
+            rows = spec.position_offset + spec.max_position_embeddings
+            values = self._load(f"{names.positions}.weight", (rows, spec.hidden_size))
+            positions = self._matrix(names.positions, values[spec.position_offset :])
+            x = graph.add(x, graph.embed_positions(positions))
+        return x
 
     def _layer(self, x: TensorT, layer: int) -> TensorT:
-        names = self._spec.names
+        names, graph = self._spec.names, self._graph
         prefix = names.layer.format(layer)
         scale = self._spec.attention_scales[layer]
-        normed = self._norm(x, prefix + names.attention_norm)
-        x = self._graph.add(x, self._attention(normed, prefix, scale))
-        normed = self._norm(x, prefix + names.mlp_norm)
-        return self._graph.add(x, self._mlp(normed, prefix))
+        attention_norm, mlp_norm = prefix + names.attention_norm, prefix + names.mlp_norm
+        if self._spec.residual == "norm_last":
+            x = self._norm(graph.add(x, self._attention(x, prefix, scale)), attention_norm)
+            return self._norm(graph.add(x, self._mlp(x, prefix)), mlp_norm)
+        attended = graph.add(x, self._attention(self._norm(x, attention_norm), prefix, scale))
+        seen = x if self._spec.residual == "parallel" else attended
+        return graph.add(attended, self._mlp(self._norm(seen, mlp_norm), prefix))
 
     def _attention(self, x: TensorT, prefix: str, scale: float) -> TensorT:
         spec, graph = self._spec, self._graph
-        heads = (spec.num_heads, spec.num_kv_heads, spec.num_kv_heads)
-        projected = self._projections(
-            x,
-            [prefix + name for name in spec.names.attention_inputs],
-            widths=[count * spec.head_size for count in heads],
-            bias=spec.attention_input_bias,
-        )
-        query, key, value = map(graph.split_heads, projected, heads)
-        if spec.rotary_frequencies is not None:
-            query = graph.rotary(query, spec.rotary_frequencies)
-            key = graph.rotary(key, spec.rotary_frequencies)
+        query, key, value = self._heads(x, prefix)
+        if spec.names.head_norms is not None:
+            query_norm, key_norm = spec.names.head_norms
+            query = self._norm(query, prefix + query_norm, size=spec.head_size)
+            key = self._norm(key, prefix + key_norm, size=spec.head_size)
+        frequencies = whole_head_frequencies(spec)
+        if frequencies is not None:
+            query, key = (graph.rotary(heads, frequencies) for heads in (query, key))
         attended = graph.merge_heads(graph.cached_attention(query, key, value, scale=scale))
         return self._linear(
             attended,
@@ -77,6 +99,19 @@ class _Decoder(Generic[TensorT, WeightT]):
             shape=(spec.hidden_size, spec.num_heads * spec.head_size),
             bias=spec.attention_output_bias,
         )
+
+    def _heads(self, x: TensorT, prefix: str) -> tuple[TensorT, ...]:
+        """Query, key and value."""
+        spec = self._spec
+        counts = (spec.num_heads, spec.num_kv_heads, spec.num_kv_heads)
+        projected = self._projections(
+            x,
+            [prefix + name for name in spec.names.attention_inputs],
+            widths=[count * spec.head_size for count in counts],
+            bias=spec.attention_input_bias,
+            orders=row_orders(spec),
+        )
+        return tuple(map(self._graph.split_heads, projected, counts))
 
     def _mlp(self, x: TensorT, prefix: str) -> TensorT:
         spec, graph = self._spec, self._graph
@@ -95,42 +130,64 @@ class _Decoder(Generic[TensorT, WeightT]):
         )
 
     def _projections(
-        self, x: TensorT, names: Sequence[str], *, widths: Sequence[int], bias: bool
+        self,
+        x: TensorT,
+        names: Sequence[str],
+        *,
+        widths: Sequence[int],
+        bias: bool,
+        orders: Sequence[Order] | None = None,
     ) -> tuple[TensorT, ...]:
         """Several projections of x, stored each alone or all in one."""
-        columns = self._spec.hidden_size
-        if len(names) == len(widths):
-            return tuple(
-                self._linear(x, name, shape=(rows, columns), bias=bias)
-                for name, rows in zip(names, widths, strict=True)
-            )
-        (name,) = names
-        joined = self._linear(x, name, shape=(sum(widths), columns), bias=bias)
-        return self._graph.split(joined, widths)
+        alone = len(names) == len(widths)
+        heights = widths if alone else [sum(widths)]
+        orders = orders or [unchanged] * len(names)
+        outputs = tuple(
+            self._linear(x, name, shape=(rows, self._spec.hidden_size), bias=bias, order=order)
+            for name, rows, order in zip(names, heights, orders, strict=True)
+        )
+        return outputs if alone else self._graph.split(outputs[0], widths)
 
-    def _linear(self, x: TensorT, name: str, *, shape: tuple[int, int], bias: bool) -> TensorT:
+    def _linear(
+        self,
+        x: TensorT,
+        name: str,
+        *,
+        shape: tuple[int, int],
+        bias: bool,
+        order: Order = unchanged,
+    ) -> TensorT:
+        """order: of the rows of weight and bias, where it is not the stored one."""
         values = (
             self._load(f"{name}.weight", shape[::-1]).T
             if self._spec.names.linears_transposed
             else self._load(f"{name}.weight", shape)
         )
-        weight = self._graph.weight(f"{name}.weight", values, self._precision)
-        vector = self._vector(f"{name}.bias", shape[0]) if bias else None
+        weight = self._matrix(name, order(values))
+        vector = self._vector(f"{name}.bias", shape[0], order) if bias else None
         return self._graph.linear(x, weight, vector)
 
-    def _norm(self, x: TensorT, name: str) -> TensorT:
+    def _norm(self, x: TensorT, name: str, *, size: int | None = None) -> TensorT:
+        """size: of what is normalized; None is the hidden state's."""
         spec, graph = self._spec, self._graph
-        weight = self._vector(f"{name}.weight")
+        size = size or spec.hidden_size
+        weight = self._norm_weight(name, size)
         if spec.norm == "rms":
             return graph.rms_norm(x, weight, eps=spec.norm_eps)
-        bias = self._vector(f"{name}.bias")
+        bias = self._vector(f"{name}.bias", size) if spec.norm_affine else None
         return graph.layer_norm(x, weight, bias, eps=spec.norm_eps)
 
-    def _vector(self, name: str, size: int | None = None) -> WeightT:
-        """A vector in f32, as long as the hidden state is wide if not said otherwise."""
-        values = self._load(name, (size or self._spec.hidden_size,))
-        return self._graph.weight(name, values, "f32")
+    def _norm_weight(self, name: str, size: int) -> WeightT:
+        if self._spec.norm_affine:
+            return self._vector(f"{name}.weight", size)
+        return self._graph.weight(f"{name}.ones", np.broadcast_to(np.float32(1), (size,)), "f32")
 
-    def _table(self, name: str, rows: int) -> WeightT:
-        values = self._load(f"{name}.weight", (rows, self._spec.hidden_size))
+    def _vector(self, name: str, size: int, order: Order = unchanged) -> WeightT:
+        return self._graph.weight(name, order(self._load(name, (size,))), "f32")
+
+    def _embeddings(self, name: str) -> WeightT:
+        shape = (self._spec.vocab_size, self._embedding_size)
+        return self._matrix(name, self._load(f"{name}.weight", shape))
+
+    def _matrix(self, name: str, values: Array) -> WeightT:
         return self._graph.weight(f"{name}.weight", values, self._precision)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from llmasos_builder.architectures.config import MAX_HEAD_SIZE, MAX_HEADS, MAX_LAYERS, Config
-from llmasos_builder.architectures.rotary import rotary_frequencies
+from llmasos_builder.architectures.rotary import LLAMA_ROTARY, RotaryFields, rotary_frequencies
 from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec
+from llmasos_builder.architectures.window import length_within
 
 NAMES = DecoderNames(
     embedding="model.embed_tokens",
@@ -25,14 +26,40 @@ NAMES = DecoderNames(
 
 def llama_spec(config: Config) -> DecoderSpec:
     """Defaults are transformers' (LlamaConfig), except for sizes, which must be given."""
+    attention_bias = config.flag("attention_bias", False)
+    config.must_be("rope_interleaved", False)
+    return llama_like_spec(
+        config,
+        attention_input_bias=attention_bias,
+        attention_output_bias=attention_bias,
+        mlp_bias=config.flag("mlp_bias", False),
+    )
+
+
+def llama_like_spec(
+    config: Config,
+    *,
+    names: DecoderNames = NAMES,
+    attention_input_bias: bool = False,
+    attention_output_bias: bool = False,
+    mlp_bias: bool = False,
+    default_head_size: int | None = None,
+    default_norm_eps: float = 1e-6,
+    rotary: RotaryFields = LLAMA_ROTARY,
+    window: int | None = None,
+) -> DecoderSpec:
+    """What Llama's fields say of it and of those that differ by no more than the arguments.
+
+    default_head_size: None is an equal share of the hidden size. window: as in `window`.
+    """
     hidden_size = config.size("hidden_size")
     num_heads = config.size("num_attention_heads", at_most=MAX_HEADS)
-    if not config.has("head_dim") and hidden_size % num_heads:
+    shared = default_head_size is None and not config.has("head_dim")
+    if shared and hidden_size % num_heads:
         raise config.wrong("hidden_size", f"must be a multiple of num_attention_heads {num_heads}")
-    head_size = config.size("head_dim", hidden_size // num_heads or None, at_most=MAX_HEAD_SIZE)
+    default_head_size = default_head_size or hidden_size // num_heads or None
+    head_size = config.size("head_dim", default_head_size, at_most=MAX_HEAD_SIZE)
     num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
-    config.must_be("rope_interleaved", False)
-    attention_bias = config.flag("attention_bias", False)
     return DecoderSpec(
         vocab_size=config.size("vocab_size"),
         hidden_size=hidden_size,
@@ -41,16 +68,16 @@ def llama_spec(config: Config) -> DecoderSpec:
         num_heads=num_heads,
         num_kv_heads=config.size("num_key_value_heads", num_heads, at_most=num_heads),
         head_size=head_size,
-        max_position_embeddings=config.size("max_position_embeddings"),
+        max_position_embeddings=length_within(config, window),
         norm="rms",
-        norm_eps=config.number("rms_norm_eps", 1e-6),
+        norm_eps=config.number("rms_norm_eps", default_norm_eps),
         activation=config.activation("hidden_act", "silu"),
         gated=True,
-        rotary_frequencies=rotary_frequencies(config, head_size=head_size),
+        rotary_frequencies=rotary_frequencies(config, head_size=head_size, fields=rotary),
         attention_scales=(head_size**-0.5,) * num_layers,
-        attention_input_bias=attention_bias,
-        attention_output_bias=attention_bias,
-        mlp_bias=config.flag("mlp_bias", False),
+        attention_input_bias=attention_input_bias,
+        attention_output_bias=attention_output_bias,
+        mlp_bias=mlp_bias,
         tied=config.flag("tie_word_embeddings", False),
-        names=NAMES,
+        names=names,
     )

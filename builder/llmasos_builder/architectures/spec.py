@@ -11,6 +11,7 @@ from llmasos.errors import CheckpointError
 from llmasos_builder.graph import Activation
 
 NormKind = Literal["rms", "layer"]
+Residual = Literal["norm_first", "norm_last", "parallel"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,21 +20,30 @@ class DecoderNames:
 
     layer: what stands before the names of a layer's parts, with {} for its index.
     attention_inputs: query, key and value, or the one part that holds them in this order.
+    heads_interleaved: that one part holds them so for each head of key and value by itself.
+    head_norms: what normalizes each head of query and each of key.
     mlp_inputs: gate and up, the one that holds both, or up alone.
+    embedding_input, embedding_output: what turns embeddings into hidden states and back,
+        where their widths differ.
+    final_norm: None where the layers' output goes into the head as it is.
     linears_transposed: linear weights are stored [in, out].
     ignored: other tensors that checkpoints hold and no computation needs.
     """
 
     embedding: str
+    embedding_input: str | None = None
     positions: str | None = None
     layer: str
     attention_norm: str
     attention_inputs: tuple[str, ...]
+    heads_interleaved: bool = False
+    head_norms: tuple[str, str] | None = None
     attention_output: str
     mlp_norm: str
     mlp_inputs: tuple[str, ...]
     mlp_output: str
-    final_norm: str
+    final_norm: str | None
+    embedding_output: str | None = None
     head: str
     linears_transposed: bool = False
     ignored: re.Pattern[str]
@@ -43,10 +53,16 @@ class DecoderNames:
 class DecoderSpec:
     """A decoder, as far as its computation goes.
 
+    embedding_size: the width of an embedding; None is the hidden state's.
     max_position_embeddings: the longest sequence it was trained for.
+    position_offset: learned positions are stored after so many rows that none uses.
+    norm_affine: norms have weights (and LayerNorm biases); else they only normalize.
+    residual: a layer is x + part(norm(x)) for each of its two parts (norm_first),
+        norm(x + part(x)) (norm_last), or x + attention(norm(x)) + mlp(norm(x)) (parallel).
     gated: the MLP is output(activation(gate) * up), else output(activation(up)).
-    rotary_frequencies: radians per position, one for each two elements of a head; None
-        means that positions are learned and embedded.
+    rotary_frequencies: radians per position, one for each two elements of a head; fewer
+        rotate the head's first elements alone. None means that positions are learned and
+        embedded.
     attention_scales: by which the scores of each layer are multiplied.
     tied: the output head is the embedding.
 
@@ -55,14 +71,18 @@ class DecoderSpec:
 
     vocab_size: int
     hidden_size: int
+    embedding_size: int | None = None
     intermediate_size: int
     num_layers: int
     num_heads: int
     num_kv_heads: int
     head_size: int
     max_position_embeddings: int
+    position_offset: int = 0
     norm: NormKind
     norm_eps: float
+    norm_affine: bool = True
+    residual: Residual = "norm_first"
     activation: Activation
     gated: bool
     rotary_frequencies: tuple[float, ...] | None
@@ -80,9 +100,13 @@ class DecoderSpec:
                 "value heads equally"
             )
         frequencies = self.rotary_frequencies
-        if frequencies is not None and self.head_size != 2 * len(frequencies):
+        if frequencies is not None and (
+            self.head_size % 2 or self.head_size < 2 * len(frequencies)
+        ):
             raise CheckpointError(
                 f"heads of {self.head_size} elements cannot be rotated in {len(frequencies)} pairs"
             )
+        assert not self.names.heads_interleaved or len(self.names.attention_inputs) == 1
+        assert self.names.head_norms is None or self.head_size == 2 * len(frequencies or ())
         assert len(self.attention_scales) == self.num_layers
         assert (frequencies is None) == (self.names.positions is not None)

@@ -10,7 +10,12 @@ from llmasos.errors import UnsupportedArchitectureError
 
 from llmasos_builder.architectures.config import Config
 from llmasos_builder.architectures.gpt2 import gpt2_spec
+from llmasos_builder.architectures.gpt_neox import gpt_neox_spec
 from llmasos_builder.architectures.llama import llama_spec
+from llmasos_builder.architectures.mistral import mistral_spec
+from llmasos_builder.architectures.opt import opt_spec
+from llmasos_builder.architectures.phi3 import phi3_spec
+from llmasos_builder.architectures.qwen import qwen2_spec, qwen3_spec
 from llmasos_builder.architectures.spec import DecoderSpec
 
 
@@ -24,7 +29,13 @@ class Architecture:
 
 SUPPORTED: Mapping[str, Architecture] = {
     "GPT2LMHeadModel": Architecture("gpt2", gpt2_spec),
+    "GPTNeoXForCausalLM": Architecture("gpt_neox", gpt_neox_spec),
     "LlamaForCausalLM": Architecture("llama", llama_spec),
+    "MistralForCausalLM": Architecture("mistral", mistral_spec),
+    "OPTForCausalLM": Architecture("opt", opt_spec),
+    "Phi3ForCausalLM": Architecture("phi3", phi3_spec),
+    "Qwen2ForCausalLM": Architecture("qwen2", qwen2_spec),
+    "Qwen3ForCausalLM": Architecture("qwen3", qwen3_spec),
 }
 
 
@@ -49,5 +60,5 @@ def _architecture(config: Mapping[str, Any]) -> Architecture:
         return SUPPORTED[name]
     found = "no architecture" if name is None else f"the architecture {name!r}"
     raise UnsupportedArchitectureError(
-        f"config.json names {found}, {' and '.join(sorted(SUPPORTED))} are supported"
+        f"config.json names {found}, {', '.join(sorted(SUPPORTED))} are supported"
     )

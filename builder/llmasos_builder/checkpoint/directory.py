@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,18 @@ PICKLED = (
     "writes model.safetensors"
 )
 # A network's body saved without its head lacks this prefix, as GPT-2's on the hub does.
-_BODY_PREFIXES = {"gpt2": "transformer.", "llama": "model."}
+_BODY_PREFIXES = {
+    "gpt2": "transformer.",
+    "gpt_neox": "gpt_neox.",
+    "llama": "model.",
+    "mistral": "model.",
+    "opt": "model.",
+    "phi3": "model.",
+    "qwen2": "model.",
+    "qwen3": "model.",
+}
+# What a tensor was called by earlier versions of transformers.
+_NEWER_NAMES = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
 
 
 def open_directory(directory: Path, *, source: str) -> Checkpoint:
@@ -40,21 +52,22 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
         source=source,
         name=directory.resolve().name if Path(source).exists() else source.rsplit("/", 1)[-1],
         config=config,
-        weights=_with_prefix(SafetensorsWeights(_shards(weight_files)), config),
+        weights=_renamed(SafetensorsWeights(_shards(weight_files)), config),
         tokenizer_files=tokenizer_files,
         files=others | weight_files,
     )
 
 
-class PrefixedWeights:
-    """Weights of a body alone, under the names that they have in the whole network."""
+class RenamedWeights:
+    """Weights under the names that a network has for them."""
 
-    def __init__(self, weights: Weights, *, prefix: str) -> None:
+    def __init__(self, weights: Weights, *, stored: Mapping[str, str]) -> None:
+        """stored: the name in the file of each."""
         self._weights = weights
-        self._prefix = prefix
+        self._stored = stored
 
     def names(self) -> frozenset[str]:
-        return frozenset(self._prefix + name for name in self._weights.names())
+        return frozenset(self._stored)
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._weights.shape(self._inner(name))
@@ -63,16 +76,24 @@ class PrefixedWeights:
         return self._weights.load(self._inner(name))
 
     def _inner(self, name: str) -> str:
-        if not name.startswith(self._prefix):
+        if name not in self._stored:
             raise CheckpointError(f"the checkpoint has no tensor {name}")
-        return name[len(self._prefix) :]
+        return self._stored[name]
 
 
-def _with_prefix(weights: Weights, config: dict[str, Any]) -> Weights:
-    prefix = _BODY_PREFIXES.get(str(config.get("model_type")))
-    if prefix is None or any(name.startswith(prefix) for name in weights.names()):
+def _renamed(weights: Weights, config: dict[str, Any]) -> Weights:
+    model_type = str(config.get("model_type"))
+    names = weights.names()
+    newer = {old: new for old, new in _NEWER_NAMES.get(model_type, {}).items() if old in names}
+    for old, new in newer.items():
+        if new in names:
+            raise CheckpointError(f"the checkpoint has {old} and {new}, which are the same tensor")
+    prefix = _BODY_PREFIXES.get(model_type, "")
+    if any(name.startswith(prefix) for name in names):
+        prefix = ""
+    if not newer and not prefix:
         return weights
-    return PrefixedWeights(weights, prefix=prefix)
+    return RenamedWeights(weights, stored={prefix + newer.get(n, n): n for n in names})
 
 
 def _shards(weight_files: dict[str, Path]) -> dict[str, Path]:

@@ -9,20 +9,22 @@ from typing import Any
 
 import pytest
 import torch
+from family_networks import FAMILY_NETWORKS
 from llmasos.plan import Precision
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.checkpoint.safetensors_weights import SafetensorsWeights, find_weight_files
-from networks import NETWORKS, gpt2
-from openvino_models import PagedModel, StatefulModel
+from networks import NETWORKS
+from openvino_models import PagedModel, StatefulModel, paged
 from parity import Model, Network, ReferenceModel, check_parity, compiled, make_network
 from torch.nn import Parameter
-from transformers import GPT2LMHeadModel
+
+EVERY_NETWORK = NETWORKS | FAMILY_NETWORKS
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=EVERY_NETWORK)
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Network:
-    kind, config = NETWORKS[request.param]
+    kind, config = EVERY_NETWORK[request.param]
     return make_network(tmp_path_factory.mktemp(request.param), config, kind=kind)
 
 
@@ -42,22 +44,36 @@ def test_the_engine_computes_what_transformers_does(
     check_parity(kind(engine_file), network)
 
 
-def test_a_gpt2_body_saved_without_its_head_is_the_whole_network(tmp_path: Path) -> None:
-    network = make_network(tmp_path / "whole", gpt2(), kind=GPT2LMHeadModel)
-    network.oracle.transformer.save_pretrained(tmp_path / "body")
-    for name in ("config.json", "tokenizer.json"):
-        shutil.copy(tmp_path / "whole" / name, tmp_path / "body" / name)
+def test_the_engine_becomes_paged_attention_in_every_layer(
+    network: Network, engine_file: Path
+) -> None:
+    kinds = [operation.get_type_name() for operation in paged(engine_file).get_ops()]
+    assert kinds.count("PagedAttentionExtension") == network.spec.num_layers
+    assert not {"ReadValue", "Assign", "ScaledDotProductAttention"} & set(kinds)
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"), [("gpt2-16", "wte.weight"), ("opt-16", "decoder.embed_tokens.weight")]
+)
+def test_a_body_saved_without_its_head_is_the_whole_network(
+    name: str, inside: str, tmp_path: Path
+) -> None:
+    kind, config = EVERY_NETWORK[name]
+    network = make_network(tmp_path / "whole", config, kind=kind)
+    network.oracle.base_model.save_pretrained(tmp_path / "body")
+    for file in ("config.json", "tokenizer.json"):
+        shutil.copy(tmp_path / "whole" / file, tmp_path / "body" / file)
     body = open_checkpoint(tmp_path / "body")
-    assert "wte.weight" in SafetensorsWeights(find_weight_files(tmp_path / "body")).names()
+    assert inside in SafetensorsWeights(find_weight_files(tmp_path / "body")).names()
     check_parity(PagedModel(compiled(tmp_path, decoder_spec(body.config), body.weights)), network)
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
-@pytest.mark.parametrize("name", ["llama-80-biases", "llama-16-mha-tied", "gpt2-64-relu"])
+@pytest.mark.parametrize("name", ["llama-80-biases", "llama-16-mha-tied", "gpt2-64-relu", "opt-16"])
 def test_rounded_weights_compute_what_transformers_does_with_them(
     name: str, precision: Precision, tmp_path: Path
 ) -> None:
-    kind, config = NETWORKS[name]
+    kind, config = EVERY_NETWORK[name]
     network = make_network(tmp_path / "checkpoint", config, kind=kind)
     path = compiled(tmp_path, network.spec, network.weights, precision=precision)
     reference = ReferenceModel(network.spec, network.weights, precision=precision)

@@ -155,11 +155,11 @@ def test_a_wrong_field_is_named(
 
 @pytest.mark.parametrize("names", [["OddForCausalLM"], ["LlamaModel"], [], None, "x", [3]])
 def test_another_architecture_is_refused_with_the_supported_ones(names: object) -> None:
-    with pytest.raises(UnsupportedArchitectureError, match="GPT2LMHeadModel and LlamaForCausalLM"):
+    with pytest.raises(UnsupportedArchitectureError, match=r"GPT2LMHeadModel, .*LlamaFor"):
         decoder_spec({**LLAMA, "architectures": names})
     assert "'OddForCausalLM'" in refusal(LLAMA, architectures=["OddForCausalLM"])
 
 
 def test_a_spec_checks_itself() -> None:
-    with pytest.raises(CheckpointError, match=r"heads of 24 elements .* in 8 pairs"):
-        replace(spec_of(LLAMA), head_size=24)
+    with pytest.raises(CheckpointError, match=r"heads of 12 elements .* in 8 pairs"):
+        replace(spec_of(LLAMA), head_size=12)

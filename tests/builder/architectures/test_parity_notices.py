@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from llmasos_builder.checkpoint import Weights
 from llmasos_builder.graph import Array
+from mutations import with_spec, with_weight
 from networks import NETWORKS
 from openvino_models import StatefulModel
-from parity import Ints, Model, Network, PaddedRows, ReferenceModel, check_parity, compiled
+from parity import Ints, Model, Network, PaddedRows, check_parity, compiled
 from parity import make_network as make
 
 LLAMA = "llama-80-biases"
 GPT2 = "gpt2-16"
-
-
-class ChangedWeights:
-    """Weights of which one is changed."""
-
-    def __init__(self, weights: Weights, name: str, change: Callable[[Array], Array]) -> None:
-        assert name in weights.names()
-        self._weights = weights
-        self._name = name
-        self._change = change
-
-    def names(self) -> frozenset[str]:
-        return self._weights.names()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self._weights.shape(name)
-
-    def load(self, name: str) -> Array:
-        values = self._weights.load(name)
-        return self._change(values) if name == self._name else values
 
 
 class LateRows(PaddedRows):
@@ -47,14 +26,6 @@ class LateRows(PaddedRows):
         first = not self.mask.size
         ids, positions = super().add(rows)  # type: ignore[arg-type]
         return ids, positions if first else positions + 1
-
-
-def with_weight(name: str, change: Callable[[Array], Array], network: Network) -> Model:
-    return ReferenceModel(network.spec, ChangedWeights(network.weights, name, change))
-
-
-def with_spec(network: Network, **changes: object) -> Model:
-    return ReferenceModel(replace(network.spec, **changes), network.weights)  # type: ignore[arg-type]
 
 
 def swap_heads(values: Array) -> Array:

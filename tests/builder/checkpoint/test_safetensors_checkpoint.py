@@ -106,6 +106,22 @@ def test_a_body_saved_alone_gets_the_names_of_the_whole(tmp_path: Path) -> None:
         weights.load("wte.weight")
 
 
+@pytest.mark.parametrize("stored", ["embed_out.weight", "lm_head.weight"])
+def test_an_older_name_of_a_tensor_is_known(tmp_path: Path, stored: str) -> None:
+    tensors = {"gpt_neox.embed_in.weight": B, stored: A}
+    weights = open_checkpoint(write_checkpoint(tmp_path, tensors, model_type="gpt_neox")).weights
+    assert weights.names() == {"gpt_neox.embed_in.weight", "lm_head.weight"}
+    assert weights.shape("lm_head.weight") == A.shape
+    assert np.array_equal(weights.load("lm_head.weight"), A)
+
+
+def test_a_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
+    tensors = {"gpt_neox.embed_in.weight": B, "embed_out.weight": A, "lm_head.weight": A}
+    assert "embed_out.weight and lm_head.weight, which are" in refusal(
+        write_checkpoint(tmp_path, tensors, model_type="gpt_neox")
+    )
+
+
 def test_the_checkpoint_says_what_it_is(tmp_path: Path) -> None:
     directory = write_checkpoint(tmp_path / "tiny", auto_map={"AutoModel": "evil.py"})
     checkpoint = open_checkpoint(str(directory))

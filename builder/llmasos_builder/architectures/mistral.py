@@ -1,0 +1,16 @@
+"""Mistral (Jiang et al., arXiv:2310.06825): transformers' MistralForCausalLM."""
+
+from __future__ import annotations
+
+from llmasos_builder.architectures.config import Config
+from llmasos_builder.architectures.llama import llama_like_spec
+from llmasos_builder.architectures.spec import DecoderSpec
+from llmasos_builder.architectures.window import DEFAULT_WINDOW, window_of_all_layers
+
+
+def mistral_spec(config: Config) -> DecoderSpec:
+    """A Llama that attends through a window.
+
+    Defaults are transformers' (MistralConfig), except for sizes, which must be given.
+    """
+    return llama_like_spec(config, window=window_of_all_layers(config, default=DEFAULT_WINDOW))

@@ -1,0 +1,183 @@
+"""Small networks of the wider decoder family: as config.json, and as transformers'."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parity import VOCABULARY
+from transformers import (
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+# config.json with what every checkpoint has, and no more.
+OPT: dict[str, Any] = {
+    "architectures": ["OPTForCausalLM"],
+    "model_type": "opt",
+    "vocab_size": 100,
+    "hidden_size": 64,
+    "ffn_dim": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+}
+
+
+def llama_like(architecture: str, model_type: str) -> dict[str, Any]:
+    return {
+        "architectures": [architecture],
+        "model_type": model_type,
+        "vocab_size": 100,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+    }
+
+
+QWEN2 = llama_like("Qwen2ForCausalLM", "qwen2")
+QWEN3 = llama_like("Qwen3ForCausalLM", "qwen3")
+MISTRAL = llama_like("MistralForCausalLM", "mistral")
+PHI3 = llama_like("Phi3ForCausalLM", "phi3")
+GPT_NEOX = llama_like("GPTNeoXForCausalLM", "gpt_neox")
+CONFIGS = {
+    "opt": OPT,
+    "qwen2": QWEN2,
+    "qwen3": QWEN3,
+    "mistral": MISTRAL,
+    "phi3": PHI3,
+    "gpt_neox": GPT_NEOX,
+}
+
+
+def opt(*, heads: int = 4, head_size: int = 16, **changes: Any) -> OPTConfig:
+    fields: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": heads * head_size,
+        "ffn_dim": 72,
+        "num_hidden_layers": 2,
+        "num_attention_heads": heads,
+        "max_position_embeddings": 256,
+        "init_std": 0.3,
+        "pad_token_id": None,
+    }
+    return OPTConfig(**fields | changes)
+
+
+def rope(**fields: Any) -> dict[str, Any]:
+    return {"rope_type": "default", "rope_theta": 500.0, **fields}
+
+
+def like_llama(
+    kind: Any, *, heads: int = 4, kv_heads: int = 2, hidden_size: int = 64, **changes: Any
+) -> Any:
+    fields: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": hidden_size,
+        "intermediate_size": 80,
+        "num_hidden_layers": 2,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-2,
+        "initializer_range": 0.3,
+        "tie_word_embeddings": False,
+        "pad_token_id": None,
+    }
+    return kind(**fields | changes)
+
+
+def gpt_neox(*, heads: int = 4, head_size: int = 16, **changes: Any) -> GPTNeoXConfig:
+    fields: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": heads * head_size,
+        "intermediate_size": 80,
+        "num_hidden_layers": 2,
+        "num_attention_heads": heads,
+        "max_position_embeddings": 256,
+        "layer_norm_eps": 1e-2,
+        "initializer_range": 0.3,
+    }
+    return GPTNeoXConfig(**fields | changes)
+
+
+FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
+    "opt-16": (OPTForCausalLM, opt()),
+    "opt-64-untied-gelu": (
+        OPTForCausalLM,
+        opt(heads=2, head_size=64, tie_word_embeddings=False, activation_function="gelu"),
+    ),
+    "opt-16-projected-norm-last": (
+        OPTForCausalLM,
+        opt(word_embed_proj_dim=24, do_layer_norm_before=False),
+    ),
+    "opt-80-bare": (
+        OPTForCausalLM,
+        opt(heads=1, head_size=80, enable_bias=False, layer_norm_elementwise_affine=False),
+    ),
+    "opt-16-no-final-norm": (OPTForCausalLM, opt(_remove_final_layer_norm=True)),
+    "qwen2-16-gqa": (Qwen2ForCausalLM, like_llama(Qwen2Config)),
+    "qwen2-64-mqa-tied": (
+        Qwen2ForCausalLM,
+        like_llama(Qwen2Config, heads=2, kv_heads=1, hidden_size=128, tie_word_embeddings=True),
+    ),
+    "qwen2-8-mha-window": (
+        Qwen2ForCausalLM,
+        like_llama(
+            Qwen2Config,
+            kv_heads=4,
+            hidden_size=32,
+            use_sliding_window=True,
+            sliding_window=128,
+            max_window_layers=1,
+        ),
+    ),
+    "qwen3-32-gqa": (Qwen3ForCausalLM, like_llama(Qwen3Config, head_dim=32)),
+    "qwen3-128-mha-tied": (
+        Qwen3ForCausalLM,
+        like_llama(Qwen3Config, heads=2, tie_word_embeddings=True),
+    ),
+    "qwen3-16-biases": (
+        Qwen3ForCausalLM,
+        like_llama(Qwen3Config, head_dim=16, attention_bias=True),
+    ),
+    "mistral-16-gqa": (MistralForCausalLM, like_llama(MistralConfig, sliding_window=None)),
+    "mistral-32-mha-window": (
+        MistralForCausalLM,
+        like_llama(MistralConfig, kv_heads=4, head_dim=32, sliding_window=124),
+    ),
+    "phi3-16-gqa": (Phi3ForCausalLM, like_llama(Phi3Config)),
+    "phi3-32-part": (
+        Phi3ForCausalLM,
+        like_llama(Phi3Config, hidden_size=128, rope_parameters=rope(partial_rotary_factor=0.75)),
+    ),
+    "phi3-16-mha-tied-window": (
+        Phi3ForCausalLM,
+        like_llama(Phi3Config, kv_heads=4, tie_word_embeddings=True, sliding_window=124),
+    ),
+    "gpt_neox-16": (GPTNeoXForCausalLM, gpt_neox()),
+    "gpt_neox-64-whole-in-turn": (
+        GPTNeoXForCausalLM,
+        gpt_neox(
+            heads=2,
+            head_size=64,
+            use_parallel_residual=False,
+            rope_parameters=rope(partial_rotary_factor=1.0),
+        ),
+    ),
+    "gpt_neox-80-tied-bare": (
+        GPTNeoXForCausalLM,
+        gpt_neox(heads=1, head_size=80, tie_word_embeddings=True, attention_bias=False),
+    ),
+}

@@ -1,0 +1,179 @@
+"""The parity check sees what each architecture of the family has for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from family_networks import FAMILY_NETWORKS
+from llmasos_builder.graph import Array
+from mutations import rolled, with_names, with_spec, with_weight
+from parity import Model, Network, ReferenceModel, check_parity, make_network
+
+Changed = Callable[[Network], Model]
+
+OPT_LAYER = "model.decoder.layers.1."
+OPT_BIASES = [  # not of keys: unless they are rotated, it moves all scores of a token alike
+    *(f"{OPT_LAYER}self_attn.{p}_proj.bias" for p in ("q", "v", "out")),
+    *(f"{OPT_LAYER}{part}.bias" for part in ("fc1", "fc2", "self_attn_layer_norm")),
+    "model.decoder.final_layer_norm.bias",
+]
+OPT_CHANGES: dict[str, tuple[str, Changed]] = {
+    "positions off by two": ("opt-16", lambda n: with_spec(n, position_offset=0)),
+    "positions off by one": (
+        "opt-16",
+        partial(with_weight, "model.decoder.embed_positions.weight", rolled(-1)),
+    ),
+    "gelu for relu": ("opt-16", lambda n: with_spec(n, activation="gelu")),
+    "gelu's approximation": ("opt-64-untied-gelu", lambda n: with_spec(n, activation="gelu_tanh")),
+    "no final norm": ("opt-16", lambda n: with_names(n, final_norm=None)),
+    "norm first": (
+        "opt-16-projected-norm-last",
+        lambda n: with_spec(n, residual="norm_first"),
+    ),
+    "norm last": ("opt-16-no-final-norm", lambda n: with_spec(n, residual="norm_last")),
+    "other embeddings": (
+        "opt-16-projected-norm-last",
+        partial(with_weight, "model.decoder.project_in.weight", rolled(1)),
+    ),
+    "other outputs": (
+        "opt-16-projected-norm-last",
+        partial(with_weight, "model.decoder.project_out.weight", rolled(1)),
+    ),
+    "rms for layer norm": ("opt-80-bare", lambda n: with_spec(n, norm="rms")),
+    **{f"no {name}": ("opt-16", partial(with_weight, name, np.zeros_like)) for name in OPT_BIASES},
+}
+
+
+def no(network: str, *names: str) -> dict[str, tuple[str, Changed]]:
+    return {f"no {name}": (network, partial(with_weight, name, np.zeros_like)) for name in names}
+
+
+def rotated_whole(network: Network) -> Model:
+    """As if a part of a head were all of it, with the same base."""
+    size, part = network.spec.head_size, network.spec.rotary_frequencies
+    assert part is not None and 2 * len(part) < size
+    base = part[1] ** -len(part)
+    return with_spec(
+        network, rotary_frequencies=tuple(base ** -(2 * i / size) for i in range(size // 2))
+    )
+
+
+def swapped(first: int, second: int, end: int) -> Callable[[Array], Array]:
+    """Two blocks of rows, from first to second and from second to end, in the other order."""
+    return lambda values: np.concatenate(
+        [values[:first], values[second:end], values[first:second], values[end:]]
+    )
+
+
+QWEN2_CHANGES = {
+    **no("qwen2-16-gqa", *(f"model.layers.1.self_attn.{p}_proj.bias" for p in "qkv")),
+    "no biases": ("qwen2-16-gqa", lambda n: with_spec(n, attention_input_bias=False)),
+}
+QWEN3_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
+QWEN3_CHANGES: dict[str, tuple[str, Changed]] = {
+    "no norms of heads": ("qwen3-32-gqa", lambda n: with_names(n, head_norms=None)),
+    "norms of heads swapped": (
+        "qwen3-32-gqa",
+        lambda n: with_names(n, head_norms=QWEN3_NORMS[::-1]),
+    ),
+    **{
+        f"no weights of {norm}": (
+            "qwen3-32-gqa",
+            partial(with_weight, f"model.layers.1.{norm}.weight", np.ones_like),
+        )
+        for norm in QWEN3_NORMS
+    },
+    **no("qwen3-16-biases", *(f"model.layers.1.self_attn.{p}_proj.bias" for p in "qkvo")),
+}
+PHI3_QKV = "model.layers.1.self_attn.qkv_proj.weight"
+PHI3_CHANGES: dict[str, tuple[str, Changed]] = {
+    "gate and up swapped": (
+        "phi3-16-gqa",
+        partial(with_weight, "model.layers.1.mlp.gate_up_proj.weight", rolled(80)),
+    ),
+    "key and value swapped": (
+        "phi3-16-gqa",
+        partial(with_weight, PHI3_QKV, swapped(64, 96, 128)),
+    ),
+    "key before query": ("phi3-16-gqa", partial(with_weight, PHI3_QKV, swapped(0, 64, 96))),
+    "heads rotated whole": ("phi3-32-part", rotated_whole),
+    "heads interleaved": ("phi3-16-gqa", lambda n: with_names(n, heads_interleaved=True)),
+}
+NEOX_LAYER = "gpt_neox.layers.1."
+NEOX_CHANGES: dict[str, tuple[str, Changed]] = {
+    "one part after the other": ("gpt_neox-16", lambda n: with_spec(n, residual="norm_first")),
+    "parts side by side": (
+        "gpt_neox-64-whole-in-turn",
+        lambda n: with_spec(n, residual="parallel"),
+    ),
+    "heads not interleaved": ("gpt_neox-16", lambda n: with_names(n, heads_interleaved=False)),
+    "heads rotated whole": ("gpt_neox-16", rotated_whole),
+    "gelu's approximation": ("gpt_neox-16", lambda n: with_spec(n, activation="gelu_tanh")),
+    "norms swapped": (
+        "gpt_neox-16",
+        lambda n: with_names(
+            n, attention_norm="post_attention_layernorm", mlp_norm="input_layernorm"
+        ),
+    ),
+    **no(
+        "gpt_neox-16",
+        *(f"{NEOX_LAYER}attention.{part}.bias" for part in ("query_key_value", "dense")),
+        *(f"{NEOX_LAYER}mlp.dense_{part}.bias" for part in ("h_to_4h", "4h_to_h")),
+        *(f"{NEOX_LAYER}{part}_layernorm.bias" for part in ("input", "post_attention")),
+    ),
+}
+CHANGES = {
+    f"{name}: {what}": change
+    for name, changes in {
+        "opt": OPT_CHANGES,
+        "qwen2": QWEN2_CHANGES,
+        "qwen3": QWEN3_CHANGES,
+        "phi3": PHI3_CHANGES,
+        "gpt_neox": NEOX_CHANGES,
+    }.items()
+    for what, change in changes.items()
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Network]:
+    networks: dict[str, Network] = {}
+
+    def make(name: str) -> Network:
+        if name not in networks:
+            kind, config = FAMILY_NETWORKS[name]
+            networks[name] = make_network(tmp_path_factory.mktemp(name), config, kind=kind)
+        return networks[name]
+
+    return make
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_wrong_network_fails_the_check(made: Callable[[str], Network], change: str) -> None:
+    name, changed = CHANGES[change]
+    with pytest.raises(AssertionError, match="logits differ"):
+        check_parity(changed(made(name)), made(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("mistral-32-mha-window", {}),
+        ("phi3-16-mha-tied-window", {}),
+        ("qwen2-8-mha-window", {"layer_types": None}),
+    ],
+)
+def test_a_window_shorter_than_the_text_fails_the_check(
+    name: str, changes: dict[str, object], tmp_path: Path
+) -> None:
+    """Why a window bounds the length of a sequence."""
+    kind, config = FAMILY_NETWORKS[name]
+    shorter = type(config)(**config.to_dict() | {"sliding_window": 96} | changes)
+    network = make_network(tmp_path, shorter, kind=kind)
+    assert network.spec.max_position_embeddings == 96
+    with pytest.raises(AssertionError, match="logits differ"):
+        check_parity(ReferenceModel(network.spec, network.weights), network)

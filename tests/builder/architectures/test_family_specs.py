@@ -1,0 +1,211 @@
+"""What each architecture of the wider family reads of config.json, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from family_networks import CONFIGS, GPT_NEOX, MISTRAL, OPT, PHI3, QWEN2, QWEN3, gpt_neox, opt
+from llmasos.errors import CheckpointError, UnsupportedArchitectureError
+from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures.tensors import required_tensors
+
+
+def spec_of(config: dict[str, Any], **changes: Any) -> DecoderSpec:
+    return decoder_spec({**config, **changes})
+
+
+def refusal(config: dict[str, Any], **changes: Any) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        spec_of(config, **changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_size_is_needed_and_named(name: str) -> None:
+    config = CONFIGS[name]
+    for field in config.keys() - {"architectures", "model_type"}:
+        assert refusal(config, **{field: None}) == f"config.json has no {field}"
+        assert f"config.json: {field} must be a whole" in refusal(config, **{field: 2.5})
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_absurd_sizes_take_no_memory(name: str) -> None:
+    sizes = {field: 1 << 24 for field, value in CONFIGS[name].items() if isinstance(value, int)}
+    counts = {"num_attention_heads": 1 << 12, "num_hidden_layers": 1}
+    assert required_tensors(spec_of(CONFIGS[name], **sizes | counts))
+
+
+def test_an_opt_has_transformers_defaults() -> None:
+    spec = spec_of(OPT)
+    assert (spec.norm, spec.norm_eps, spec.norm_affine) == ("layer", 1e-5, True)
+    assert (spec.activation, spec.gated, spec.residual) == ("relu", False, "norm_first")
+    assert spec.position_offset == 2 and spec.tied
+    assert spec.attention_input_bias and spec.attention_output_bias and spec.mlp_bias
+    assert spec == spec_of(OPT, word_embed_proj_dim=64, _remove_final_layer_norm=False)
+    assert spec == spec_of(opt(hidden_size=64).to_dict() | OPT)
+
+
+def test_an_opts_tensors_are_those_that_its_config_asks_for() -> None:
+    tensors = required_tensors(spec_of(OPT))
+    assert tensors["model.decoder.embed_positions.weight"] == (130, 64)
+    assert tensors["model.decoder.final_layer_norm.bias"] == (64,)
+    projected = required_tensors(
+        spec_of(OPT, word_embed_proj_dim=24, do_layer_norm_before=False, enable_bias=False)
+    )
+    assert projected["model.decoder.embed_tokens.weight"] == (100, 24)
+    assert projected["model.decoder.project_in.weight"] == (64, 24)
+    assert projected["model.decoder.project_out.weight"] == (24, 64)
+    gone = tensors.keys() - projected.keys()
+    assert gone == {
+        *(f"model.decoder.final_layer_norm.{p}" for p in ("weight", "bias")),
+        *(f"model.decoder.layers.{n}.fc{i}.bias" for n in range(3) for i in (1, 2)),
+        *(
+            f"model.decoder.layers.{n}.self_attn.{p}_proj.bias"
+            for n in range(3)
+            for p in ("q", "k", "v", "out")
+        ),
+    }
+
+
+def test_a_qwen2_is_a_llama_with_biases_on_the_way_in() -> None:
+    spec = spec_of(QWEN2)
+    assert (spec.attention_input_bias, spec.attention_output_bias) == (True, False)
+    assert (spec.head_size, spec.num_kv_heads, spec.norm_eps, spec.tied) == (16, 4, 1e-6, False)
+    assert spec == spec_of(QWEN2, use_sliding_window=False, sliding_window=64, use_mrope=False)
+    assert spec == spec_of(QWEN2, attention_bias=False, layer_types=["full_attention"] * 3)
+
+
+def test_a_qwen3_normalizes_its_heads() -> None:
+    spec = spec_of(QWEN3)
+    assert spec.head_size == 128 and not spec.attention_input_bias
+    tensors = required_tensors(spec)
+    for norm in ("q_norm", "k_norm"):
+        assert tensors[f"model.layers.2.self_attn.{norm}.weight"] == (128,)
+    biased = spec_of(QWEN3, attention_bias=True)
+    assert biased.attention_input_bias and biased.attention_output_bias and not biased.mlp_bias
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "length"),
+    [
+        (MISTRAL, {}, 128),  # transformers' default of 4096 is longer
+        (MISTRAL, {"max_position_embeddings": 8192}, 4096),
+        (MISTRAL, {"max_position_embeddings": 8192, "sliding_window": None}, 8192),
+        (MISTRAL, {"sliding_window": 128}, 128),
+        (MISTRAL, {"sliding_window": 100}, 100),
+        (PHI3, {"max_position_embeddings": 8192}, 8192),
+        (PHI3, {"sliding_window": None}, 128),
+        (PHI3, {"sliding_window": 100}, 100),
+        (QWEN2, {"sliding_window": 100}, 128),
+        (QWEN2, {"sliding_window": 100, "use_sliding_window": True}, 128),
+        (QWEN2, {"sliding_window": 100, "use_sliding_window": True, "max_window_layers": 3}, 128),
+        (QWEN2, {"sliding_window": 100, "use_sliding_window": True, "max_window_layers": 2}, 100),
+        (QWEN3, {"sliding_window": 100, "use_sliding_window": True, "max_window_layers": 0}, 100),
+        (
+            QWEN3,
+            {
+                "sliding_window": 100,
+                "use_sliding_window": True,
+                "layer_types": ["full_attention", "full_attention", "sliding_attention"],
+            },
+            100,
+        ),
+        (
+            QWEN3,
+            {
+                "sliding_window": 100,
+                "use_sliding_window": True,
+                "max_window_layers": 0,
+                "layer_types": ["full_attention"] * 3,
+            },
+            128,
+        ),
+    ],
+)
+def test_a_window_bounds_the_length(
+    config: dict[str, Any], changes: dict[str, Any], length: int
+) -> None:
+    assert spec_of(config, **changes).max_position_embeddings == length
+
+
+def test_a_phi3_may_rotate_a_part_of_its_heads() -> None:
+    spec = spec_of(PHI3)
+    assert (spec.norm_eps, len(spec.rotary_frequencies or ())) == (1e-5, 8)
+    part = spec_of(PHI3, partial_rotary_factor=0.75)
+    expected = [10000.0 ** -(i / 12) for i in range(0, 12, 2)]
+    assert part.rotary_frequencies == pytest.approx(expected, rel=1e-12)
+    within = {"rope_theta": 10000.0, "partial_rotary_factor": 0.75, "rope_type": "default"}
+    assert part == spec_of(PHI3, rope_parameters=within)
+    assert part == spec_of(PHI3, rope_parameters=within, partial_rotary_factor=0.75)
+
+
+def test_a_gpt_neox_has_transformers_defaults() -> None:
+    spec = spec_of(GPT_NEOX)
+    assert (spec.norm, spec.norm_eps, spec.activation) == ("layer", 1e-5, "gelu")
+    assert (spec.residual, spec.gated, spec.tied) == ("parallel", False, False)
+    assert spec.attention_input_bias and spec.attention_output_bias and spec.mlp_bias
+    assert spec.rotary_frequencies == (1.0, 0.01)
+    assert spec == spec_of(GPT_NEOX, rotary_pct=0.25, rotary_emb_base=10000)
+    assert spec == spec_of(gpt_neox(layer_norm_eps=1e-5).to_dict() | GPT_NEOX)
+    assert spec_of(GPT_NEOX, use_parallel_residual=False).residual == "norm_first"
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        (OPT, {"activation_function": "mish"}, "activation_function is 'mish', .* are supported"),
+        (OPT, {"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),
+        (QWEN2, {"use_mrope": True}, "use_mrope is True, only False"),
+        (QWEN2, {"rope_scaling": {"type": "yarn"}}, "type is 'yarn', .* are supported"),
+        (QWEN2, {"layer_types": ["chunked_attention"] * 3}, "layer_types is .* is supported"),
+        (QWEN3, {"layer_types": ["full_attention"] * 2}, "layer_types is .* each of 3 layers"),
+        (QWEN3, {"layer_types": ["sliding_attention"] * 3}, "though use_sliding_window is not"),
+        (MISTRAL, {"rope_scaling": {"type": "dynamic"}}, "type is 'dynamic', .* are supported"),
+        (PHI3, {"rope_scaling": {"type": "longrope"}}, "is 'longrope', default is supported"),
+        (PHI3, {"rope_scaling": {"type": "su"}}, "type is 'su', default is supported"),
+        (PHI3, {"rope_scaling": {"type": "linear"}}, "type is 'linear', default is supported"),
+        (PHI3, {"lm_head_bias": True}, "lm_head_bias is True, only False"),
+        (
+            PHI3,
+            {"partial_rotary_factor": 0.5, "rope_parameters": {"partial_rotary_factor": 0.75}},
+            "partial_rotary_factor is 0.75, but beside it partial_rotary_factor is 0.5",
+        ),
+        (GPT_NEOX, {"rope_theta": 500.0}, "rope_theta is 500.0, only 10000.0 is supported"),
+        (GPT_NEOX, {"partial_rotary_factor": 0.5}, "factor is 0.5, only 0.25 is supported"),
+        (GPT_NEOX, {"rope_scaling": {"type": "llama3"}}, "'llama3', default, linear are"),
+        (GPT_NEOX, {"hidden_act": "mish"}, "hidden_act is 'mish', .* are supported"),
+    ],
+)
+def test_what_would_change_the_computation_is_refused(
+    config: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UnsupportedArchitectureError, match=message):
+        spec_of(config, **changes)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        (OPT, {"num_attention_heads": 5}, "hidden_size must be a multiple of .* 5, got 64"),
+        (OPT, {"enable_bias": "no"}, "enable_bias must be true or false, got 'no'"),
+        (OPT, {"do_layer_norm_before": 1}, "do_layer_norm_before must be true or false, got 1"),
+        (OPT, {"word_embed_proj_dim": 0}, "word_embed_proj_dim must be a whole number"),
+        (QWEN2, {"layer_types": "full_attention"}, "layer_types must be a list of strings"),
+        (QWEN2, {"max_window_layers": -1}, "max_window_layers must be a whole number from 0"),
+        (QWEN3, {"attention_bias": "no"}, "attention_bias must be true or false"),
+        (MISTRAL, {"sliding_window": 0}, "sliding_window must be a whole number from 1"),
+        (MISTRAL, {"num_attention_heads": 5}, "hidden_size must be a multiple of .* 5, got 64"),
+        (PHI3, {"partial_rotary_factor": 1.5}, "heads of 16 elements cannot be rotated in 24"),
+        (PHI3, {"partial_rotary_factor": 0.2}, "heads of 16 elements cannot be rotated in 3"),
+        (GPT_NEOX, {"num_attention_heads": 5}, "hidden_size must be a multiple of .* 5, got 64"),
+        (GPT_NEOX, {"hidden_size": 1 << 20}, "makes heads of 262144 elements, at most 65536"),
+        (GPT_NEOX, {"rotary_pct": 0.01}, "heads of 16 elements cannot be rotated in 0"),
+    ],
+)
+def test_a_wrong_field_is_named(
+    config: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        spec_of(config, **changes)
