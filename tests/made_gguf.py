@@ -146,16 +146,16 @@ def write_gguf(
 
 
 def _metadata(architecture: str) -> dict[str, Any]:
-    epsilon = "rms_" if architecture == "llama" else ""
+    epsilon = "" if architecture == "gpt2" else "rms_"
     values: dict[str, Any] = {
         "context_length": CONTEXT,
         "embedding_length": HIDDEN,
         "feed_forward_length": INNER,
-        "block_count": 2 if architecture == "llama" else 1,
+        "block_count": 1 if architecture == "gpt2" else 2,
         "attention.head_count": HEADS,
         f"attention.layer_norm_{epsilon}epsilon": 1e-5,
     }
-    if architecture == "llama":
+    if architecture != "gpt2":
         values |= {"attention.head_count_kv": KV_HEADS, "rope.freq_base": 10000.0}
     return {f"{architecture}.{name}": value for name, value in values.items()}
 

@@ -18,6 +18,8 @@ from llmasos_builder.checkpoint.gguf_file import GGUFFile, TensorEntry
 from llmasos_builder.checkpoint.gguf_names import (
     GPT2_NAMES,
     LLAMA_NAMES,
+    QWEN2_NAMES,
+    QWEN3_NAMES,
     Layout,
     NameTable,
     transposed,
@@ -32,7 +34,12 @@ _READABLE = (
     GGMLQuantizationType.Q4_0,
     GGMLQuantizationType.Q4_1,
 )
-_NAMES = {"llama": LLAMA_NAMES, "gpt2": GPT2_NAMES}
+_NAMES = {
+    "gpt2": GPT2_NAMES,
+    "llama": LLAMA_NAMES,
+    "qwen2": QWEN2_NAMES,
+    "qwen3": QWEN3_NAMES,
+}
 
 
 def open_gguf(path: Path, *, source: str) -> Checkpoint:

@@ -78,6 +78,34 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
 
 
 def _llama_config(metadata: Metadata) -> dict[str, Any]:
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        **_llama_fields(metadata),
+        "attention_bias": "blk.0.attn_q.bias" in metadata.file.tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in metadata.file.tensors,
+    }
+
+
+def _qwen2_config(metadata: Metadata) -> dict[str, Any]:
+    return {
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        **_llama_fields(metadata),
+    }
+
+
+def _qwen3_config(metadata: Metadata) -> dict[str, Any]:
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        **_llama_fields(metadata),
+        "attention_bias": "blk.0.attn_q.bias" in metadata.file.tensors,
+    }
+
+
+def _llama_fields(metadata: Metadata) -> dict[str, Any]:
+    """What Llama and Qwen are both described by."""
     if metadata.integer("expert_count", 0):
         raise UnsupportedArchitectureError(
             f"{metadata.file.path} is a mixture of experts, which is not supported"
@@ -87,11 +115,10 @@ def _llama_config(metadata: Metadata) -> dict[str, Any]:
     head_dim = metadata.integer("attention.key_length", hidden // heads)
     if metadata.integer("rope.dimension_count", head_dim) != head_dim:
         raise UnsupportedArchitectureError(
-            f"{metadata.file.path} rotates a part of each head, which is not supported for llama"
+            f"{metadata.file.path} rotates a part of each head, which is not supported for "
+            f"{metadata.architecture}"
         )
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
         "hidden_act": "silu",
         "hidden_size": hidden,
         "intermediate_size": metadata.integer("feed_forward_length"),
@@ -103,8 +130,6 @@ def _llama_config(metadata: Metadata) -> dict[str, Any]:
         "rms_norm_eps": metadata.number("attention.layer_norm_rms_epsilon"),
         "rope_theta": metadata.number("rope.freq_base", 10000.0),
         "rope_scaling": _rope_scaling(metadata, head_dim),
-        "attention_bias": "blk.0.attn_q.bias" in metadata.file.tensors,
-        "mlp_bias": "blk.0.ffn_up.bias" in metadata.file.tensors,
     }
 
 
@@ -125,6 +150,8 @@ def _gpt2_config(metadata: Metadata) -> dict[str, Any]:
 CONFIGS: dict[str, Callable[[Metadata], dict[str, Any]]] = {
     "llama": _llama_config,
     "gpt2": _gpt2_config,
+    "qwen2": _qwen2_config,
+    "qwen3": _qwen3_config,
 }
 
 

@@ -2,7 +2,8 @@
 
 llama.cpp rotates neighbouring pairs of a head's rows where Hugging Face rotates halves, so
 its converter reorders the rows of q and k (`LlamaModel.permute` in convert_hf_to_gguf.py);
-here they are put back. GPT-2's linear layers are stored transposed by Hugging Face alone.
+here they are put back. It does not for Qwen, of which it rotates halves too. GPT-2's linear
+layers are stored transposed by Hugging Face alone.
 """
 
 from __future__ import annotations
@@ -79,29 +80,49 @@ class NameTable:
         return Renamed(f"{self.block_prefix}{block[1]}.{inner.name}.{end}", inner.layout)
 
 
+_LLAMA_WHOLE = MappingProxyType(
+    {
+        "token_embd.weight": Renamed("model.embed_tokens.weight"),
+        "output_norm.weight": Renamed("model.norm.weight"),
+        "output.weight": Renamed("lm_head.weight"),
+    }
+)
+_QWEN_BLOCK = MappingProxyType(
+    {
+        "attn_norm": Renamed("input_layernorm"),
+        "ffn_norm": Renamed("post_attention_layernorm"),
+        "attn_q": Renamed("self_attn.q_proj"),
+        "attn_k": Renamed("self_attn.k_proj"),
+        "attn_v": Renamed("self_attn.v_proj"),
+        "attn_output": Renamed("self_attn.o_proj"),
+        "ffn_gate": Renamed("mlp.gate_proj"),
+        "ffn_up": Renamed("mlp.up_proj"),
+        "ffn_down": Renamed("mlp.down_proj"),
+    }
+)
 LLAMA_NAMES = NameTable(
-    whole=MappingProxyType(
-        {
-            "token_embd.weight": Renamed("model.embed_tokens.weight"),
-            "output_norm.weight": Renamed("model.norm.weight"),
-            "output.weight": Renamed("lm_head.weight"),
-        }
-    ),
+    whole=_LLAMA_WHOLE,
     block_prefix="model.layers.",
     in_block=MappingProxyType(
-        {
-            "attn_norm": Renamed("input_layernorm"),
-            "ffn_norm": Renamed("post_attention_layernorm"),
+        _QWEN_BLOCK
+        | {
             "attn_q": Renamed("self_attn.q_proj", halves_of_query_heads),
             "attn_k": Renamed("self_attn.k_proj", halves_of_key_heads),
-            "attn_v": Renamed("self_attn.v_proj"),
-            "attn_output": Renamed("self_attn.o_proj"),
-            "ffn_gate": Renamed("mlp.gate_proj"),
-            "ffn_up": Renamed("mlp.up_proj"),
-            "ffn_down": Renamed("mlp.down_proj"),
         }
     ),
     ignored=frozenset({"rope_freqs.weight"}),  # in the config, as rope_scaling
+)
+QWEN2_NAMES = NameTable(whole=_LLAMA_WHOLE, block_prefix="model.layers.", in_block=_QWEN_BLOCK)
+QWEN3_NAMES = NameTable(
+    whole=_LLAMA_WHOLE,
+    block_prefix="model.layers.",
+    in_block=MappingProxyType(
+        _QWEN_BLOCK
+        | {
+            "attn_q_norm": Renamed("self_attn.q_norm"),
+            "attn_k_norm": Renamed("self_attn.k_norm"),
+        }
+    ),
 )
 
 GPT2_NAMES = NameTable(
