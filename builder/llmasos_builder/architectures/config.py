@@ -19,7 +19,7 @@ _LARGEST = 1 << 28  # of a size; no product of two overflows
 MAX_LAYERS = 1024
 MAX_HEADS = MAX_HEAD_SIZE = 1 << 16
 # Hugging Face's names (transformers' ACT2FN).
-_ACTIVATIONS: Mapping[str, Activation] = {
+ACTIVATIONS: Mapping[str, Activation] = {
     "silu": "silu",
     "swish": "silu",
     "gelu": "gelu",
@@ -92,9 +92,9 @@ class Config:
 
     def activation(self, name: str, default: str) -> Activation:
         value = self.text(name, default)
-        if value not in _ACTIVATIONS:
-            raise self.unsupported(name, f"{', '.join(sorted(_ACTIVATIONS))} are supported")
-        return _ACTIVATIONS[value]
+        if value not in ACTIVATIONS:
+            raise self.unsupported(name, f"{', '.join(sorted(ACTIVATIONS))} are supported")
+        return ACTIVATIONS[value]
 
     def section(self, name: str) -> Config | None:
         """An object inside this one; None where there is none."""

@@ -21,22 +21,71 @@ from llmasos_builder.architectures.spec import DecoderSpec
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """model_type: as config.json gives it. spec: what reads the rest of it."""
+    """A row of the table.
+
+    model_type: as config.json gives it. spec: what reads the rest of it. examples: well-known
+    models. notes: what is refused, and what bounds the length.
+    """
 
     model_type: str
     spec: Callable[[Config], DecoderSpec]
+    examples: str
+    notes: str
 
 
+_WINDOW = "A sequence is at most as long as the sliding window"
+_ROTARY = "Rotary positions: default, linear or llama3"
 SUPPORTED: Mapping[str, Architecture] = {
-    "GPT2LMHeadModel": Architecture("gpt2", gpt2_spec),
-    "GPTNeoXForCausalLM": Architecture("gpt_neox", gpt_neox_spec),
-    "LlamaForCausalLM": Architecture("llama", llama_spec),
-    "MistralForCausalLM": Architecture("mistral", mistral_spec),
-    "OPTForCausalLM": Architecture("opt", opt_spec),
-    "Phi3ForCausalLM": Architecture("phi3", phi3_spec),
-    "Qwen2ForCausalLM": Architecture("qwen2", qwen2_spec),
-    "Qwen3ForCausalLM": Architecture("qwen3", qwen3_spec),
+    "GPT2LMHeadModel": Architecture(
+        "gpt2",
+        gpt2_spec,
+        "GPT-2, DistilGPT2",
+        "Cross-attention and pruned heads are refused.",
+    ),
+    "GPTNeoXForCausalLM": Architecture(
+        "gpt_neox",
+        gpt_neox_spec,
+        "Pythia, GPT-NeoX-20B",
+        "Rotary positions: default or linear. Parallel and sequential residuals.",
+    ),
+    "LlamaForCausalLM": Architecture(
+        "llama", llama_spec, "SmolLM2, Llama", f"{_ROTARY}, over whole heads."
+    ),
+    "MistralForCausalLM": Architecture(
+        "mistral", mistral_spec, "Mistral 7B", f"{_ROTARY}. {_WINDOW} (4096 for v0.1)."
+    ),
+    "OPTForCausalLM": Architecture(
+        "opt",
+        opt_spec,
+        "OPT 125M to 66B",
+        "Every variant: norms first or last, projected embeddings, with or without biases.",
+    ),
+    "Phi3ForCausalLM": Architecture(
+        "phi3",
+        phi3_spec,
+        "Phi-3-mini-4k, Phi-4",
+        "Rotary positions: default alone, so longrope (the 128k models) is refused. "
+        f"{_WINDOW} (2047 for Phi-3-mini-4k).",
+    ),
+    "Qwen2ForCausalLM": Architecture(
+        "qwen2",
+        qwen2_spec,
+        "Qwen2, Qwen2.5",
+        f"{_ROTARY}; use_mrope is refused. {_WINDOW} where use_sliding_window is true.",
+    ),
+    "Qwen3ForCausalLM": Architecture(
+        "qwen3",
+        qwen3_spec,
+        "Qwen3",
+        f"{_ROTARY}. {_WINDOW} where use_sliding_window is true.",
+    ),
 }
+
+
+def models_table() -> str:
+    """The table of the page on models."""
+    rows = [f"| `{name}` | {row.examples} | {row.notes} |" for name, row in SUPPORTED.items()]
+    return "\n".join(["| architecture | examples | notes |", "|---|---|---|", *rows])
 
 
 def decoder_spec(config: Mapping[str, Any]) -> DecoderSpec:

@@ -1,0 +1,28 @@
+"""What the pages say of the models is what the code supports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmasos_builder.architectures.config import ACTIVATIONS
+from llmasos_builder.architectures.supported import SUPPORTED, models_table
+from llmasos_builder.checkpoint.gguf_config import CONFIGS
+
+ROOT = Path(__file__).parents[3]
+BEGIN, END = "<!-- models table: begin -->\n", "\n<!-- models table: end -->"
+
+
+def test_the_page_on_models_has_the_table() -> None:
+    page = (ROOT / "docs" / "models.md").read_text()
+    assert page.split(BEGIN)[1].split(END)[0] == models_table()
+
+
+def test_the_page_names_what_is_read() -> None:
+    page = (ROOT / "docs" / "models.md").read_text()
+    assert all(f"`{name}`" in page for name in (*ACTIVATIONS, *CONFIGS))
+
+
+def test_the_readme_lists_the_architectures() -> None:
+    section = (ROOT / "README.md").read_text().split("## Supported models")[1].split("\n## ")[0]
+    listed = [line for line in section.splitlines() if line.startswith("| `")]
+    assert listed == [f"| `{name}` | {row.examples} |" for name, row in SUPPORTED.items()]
