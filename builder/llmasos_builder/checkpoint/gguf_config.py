@@ -30,6 +30,15 @@ class Metadata:
         """`key` is without the architecture's name in front."""
         return self._of(f"{self.architecture}.{key}", int, default)
 
+    def count(self, key: str, default: Any = _MISSING) -> Any:
+        """An integer of at least 1."""
+        value = self.integer(key, default)
+        if value is not None and value < 1:
+            raise CheckpointError(
+                f"{self.file.path}: {self.architecture}.{key} must be at least 1, got {value}"
+            )
+        return value
+
     def number(self, key: str, default: Any = _MISSING) -> Any:
         """A float32 as the shortest decimal that means it: 1e-05, not 9.99999974e-06."""
         value = self._of(f"{self.architecture}.{key}", float, default)
@@ -110,9 +119,9 @@ def _llama_fields(metadata: Metadata) -> dict[str, Any]:
         raise UnsupportedArchitectureError(
             f"{metadata.file.path} is a mixture of experts, which is not supported"
         )
-    heads = metadata.integer("attention.head_count")
-    hidden = metadata.integer("embedding_length")
-    head_dim = metadata.integer("attention.key_length", hidden // heads)
+    heads = metadata.count("attention.head_count")
+    hidden = metadata.count("embedding_length")
+    head_dim = metadata.count("attention.key_length", hidden // heads)
     if metadata.integer("rope.dimension_count", head_dim) != head_dim:
         raise UnsupportedArchitectureError(
             f"{metadata.file.path} rotates a part of each head, which is not supported for "
@@ -121,12 +130,12 @@ def _llama_fields(metadata: Metadata) -> dict[str, Any]:
     return {
         "hidden_act": "silu",
         "hidden_size": hidden,
-        "intermediate_size": metadata.integer("feed_forward_length"),
-        "num_hidden_layers": metadata.integer("block_count"),
+        "intermediate_size": metadata.count("feed_forward_length"),
+        "num_hidden_layers": metadata.count("block_count"),
         "num_attention_heads": heads,
-        "num_key_value_heads": metadata.integer("attention.head_count_kv", heads),
+        "num_key_value_heads": metadata.count("attention.head_count_kv", heads),
         "head_dim": head_dim,
-        "max_position_embeddings": metadata.integer("context_length"),
+        "max_position_embeddings": metadata.count("context_length"),
         "rms_norm_eps": metadata.number("attention.layer_norm_rms_epsilon"),
         "rope_theta": metadata.number("rope.freq_base", 10000.0),
         "rope_scaling": _rope_scaling(metadata, head_dim),
@@ -138,11 +147,11 @@ def _gpt2_config(metadata: Metadata) -> dict[str, Any]:
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "activation_function": "gelu_new",
-        "n_embd": metadata.integer("embedding_length"),
-        "n_inner": metadata.integer("feed_forward_length", None),
-        "n_layer": metadata.integer("block_count"),
-        "n_head": metadata.integer("attention.head_count"),
-        "n_positions": metadata.integer("context_length"),
+        "n_embd": metadata.count("embedding_length"),
+        "n_inner": metadata.count("feed_forward_length", None),
+        "n_layer": metadata.count("block_count"),
+        "n_head": metadata.count("attention.head_count"),
+        "n_positions": metadata.count("context_length"),
         "layer_norm_epsilon": metadata.number("attention.layer_norm_epsilon"),
     }
 

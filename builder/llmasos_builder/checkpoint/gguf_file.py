@@ -126,6 +126,8 @@ class _Reader:
         if num_dimensions > _MAX_DIMENSIONS:
             raise self._damaged(f"tensor {name} with {num_dimensions} dimensions")
         shape = tuple(self._number("<Q") for _ in range(num_dimensions))[::-1]
+        if 0 in shape:
+            raise self._damaged(f"tensor {name} of the shape {list(shape)}")
         number, offset = self._number("<I"), self._number("<Q")
         try:
             kind = GGMLQuantizationType(number)

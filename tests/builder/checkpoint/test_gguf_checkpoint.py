@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Kind
 from gguf.quants import dequantize, quantize
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 from llmasos_builder.checkpoint import open_checkpoint
@@ -267,6 +267,8 @@ def test_a_file_cut_anywhere_is_refused(whole: Path, data: st.DataObject) -> Non
 
 
 @given(offset=st.integers(0, 9000), damage=st.binary(min_size=1, max_size=8))
+@example(offset=255, damage=b"\x00")  # no heads
+@example(offset=5298, damage=b"\x00")  # a tensor without rows
 @settings(deadline=None, max_examples=500)
 def test_damage_never_shows_a_library_error_and_never_hangs(
     whole: Path, offset: int, damage: bytes
