@@ -90,6 +90,13 @@ class Config:
             raise self.wrong(name, "must be a list of strings")
         return tuple(value)
 
+    def items(self, name: str, default: list[Any]) -> list[Any]:
+        """A list of anything."""
+        value = self._get(name, default)
+        if not isinstance(value, list):
+            raise self.wrong(name, "must be a list")
+        return value
+
     def activation(self, name: str, default: str) -> Activation:
         value = self.text(name, default)
         if value not in ACTIVATIONS:

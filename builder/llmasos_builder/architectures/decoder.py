@@ -64,9 +64,10 @@ class _Decoder(Generic[TensorT, WeightT]):
             shape = (spec.hidden_size, self._embedding_size)
             x = self._linear(x, names.embedding_input, shape=shape, bias=False)
         if names.positions is not None:
-            rows = spec.position_offset + spec.max_position_embeddings
-            values = self._load(f"{names.positions}.weight", (rows, spec.hidden_size))
-            positions = self._matrix(names.positions, values[spec.position_offset :])
+            end = spec.position_offset + spec.max_position_embeddings
+            shape = (spec.position_rows or end, spec.hidden_size)
+            values = self._load(f"{names.positions}.weight", shape)
+            positions = self._matrix(names.positions, values[spec.position_offset : end])
             x = graph.add(x, graph.embed_positions(positions))
         return x
 

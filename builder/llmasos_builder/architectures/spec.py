@@ -56,6 +56,7 @@ class DecoderSpec:
     embedding_size: the width of an embedding; None is the hidden state's.
     max_position_embeddings: the longest sequence it was trained for.
     position_offset: learned positions are stored after so many rows that none uses.
+    position_rows: how many rows are stored; None is as many as are used.
     norm_affine: norms have weights (and LayerNorm biases); else they only normalize.
     residual: a layer is x + part(norm(x)) for each of its two parts (norm_first),
         norm(x + part(x)) (norm_last), or x + attention(norm(x)) + mlp(norm(x)) (parallel).
@@ -79,6 +80,7 @@ class DecoderSpec:
     head_size: int
     max_position_embeddings: int
     position_offset: int = 0
+    position_rows: int | None = None
     norm: NormKind
     norm_eps: float
     norm_affine: bool = True

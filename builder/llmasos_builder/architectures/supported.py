@@ -10,6 +10,7 @@ from llmasos.errors import UnsupportedArchitectureError
 
 from llmasos_builder.architectures.config import Config
 from llmasos_builder.architectures.gpt2 import gpt2_spec
+from llmasos_builder.architectures.gpt_neo import gpt_neo_spec
 from llmasos_builder.architectures.gpt_neox import gpt_neox_spec
 from llmasos_builder.architectures.llama import llama_spec
 from llmasos_builder.architectures.mistral import mistral_spec
@@ -41,6 +42,12 @@ SUPPORTED: Mapping[str, Architecture] = {
         gpt2_spec,
         "GPT-2, DistilGPT2",
         "Cross-attention and pruned heads are refused.",
+    ),
+    "GPTNeoForCausalLM": Architecture(
+        "gpt_neo",
+        gpt_neo_spec,
+        "GPT-Neo, TinyStories",
+        "A sequence is at most as long as window_size (256) where a layer attends locally.",
     ),
     "GPTNeoXForCausalLM": Architecture(
         "gpt_neox",

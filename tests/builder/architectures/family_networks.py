@@ -6,6 +6,8 @@ from typing import Any
 
 from parity import VOCABULARY
 from transformers import (
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     MistralConfig,
@@ -51,8 +53,19 @@ QWEN3 = llama_like("Qwen3ForCausalLM", "qwen3")
 MISTRAL = llama_like("MistralForCausalLM", "mistral")
 PHI3 = llama_like("Phi3ForCausalLM", "phi3")
 GPT_NEOX = llama_like("GPTNeoXForCausalLM", "gpt_neox")
+GPT_NEO: dict[str, Any] = {
+    "architectures": ["GPTNeoForCausalLM"],
+    "model_type": "gpt_neo",
+    "vocab_size": 100,
+    "hidden_size": 64,
+    "num_layers": 2,
+    "num_heads": 4,
+    "max_position_embeddings": 512,
+    "attention_types": [[["global", "local"], 1]],
+}
 CONFIGS = {
     "opt": OPT,
+    "gpt_neo": GPT_NEO,
     "qwen2": QWEN2,
     "qwen3": QWEN3,
     "mistral": MISTRAL,
@@ -110,6 +123,23 @@ def gpt_neox(*, heads: int = 4, head_size: int = 16, **changes: Any) -> GPTNeoXC
         "initializer_range": 0.3,
     }
     return GPTNeoXConfig(**fields | changes)
+
+
+def gpt_neo(*, heads: int = 4, head_size: int = 16, **changes: Any) -> GPTNeoConfig:
+    fields: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": heads * head_size,
+        "num_layers": 2,
+        "num_heads": heads,
+        "max_position_embeddings": 256,
+        "window_size": 124,
+        "attention_types": [[["global", "local"], 1]],
+        "layer_norm_epsilon": 1e-2,
+        "initializer_range": 0.3,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    return GPTNeoConfig(**fields | changes)
 
 
 FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
@@ -179,5 +209,16 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
     "gpt_neox-80-tied-bare": (
         GPTNeoXForCausalLM,
         gpt_neox(heads=1, head_size=80, tie_word_embeddings=True, attention_bias=False),
+    ),
+    "gpt_neo-16": (GPTNeoForCausalLM, gpt_neo()),
+    "gpt_neo-64-global-untied": (
+        GPTNeoForCausalLM,
+        gpt_neo(
+            heads=1,
+            head_size=64,
+            intermediate_size=72,
+            attention_types=[[["global"], 2]],
+            tie_word_embeddings=False,
+        ),
     ),
 }

@@ -11,7 +11,7 @@ import pytest
 from family_networks import FAMILY_NETWORKS
 from llmasos_builder.graph import Array
 from mutations import rolled, with_names, with_spec, with_weight
-from parity import Model, Network, ReferenceModel, check_parity, make_network
+from parity import Model, Network, check_parity, make_network
 
 Changed = Callable[[Network], Model]
 
@@ -126,6 +126,16 @@ NEOX_CHANGES: dict[str, tuple[str, Changed]] = {
         *(f"{NEOX_LAYER}{part}_layernorm.bias" for part in ("input", "post_attention")),
     ),
 }
+GPT_NEO_CHANGES: dict[str, tuple[str, Changed]] = {
+    "scaled scores": ("gpt_neo-16", lambda n: with_spec(n, attention_scales=(0.25, 0.25))),
+    "exact gelu": ("gpt_neo-16", lambda n: with_spec(n, activation="gelu")),
+    "positions off by one": (
+        "gpt_neo-16",
+        partial(with_weight, "transformer.wpe.weight", rolled(-1)),
+    ),
+    **no("gpt_neo-16", "transformer.h.1.attn.attention.out_proj.bias"),
+    **no("gpt_neo-16", *(f"transformer.h.1.mlp.c_{part}.bias" for part in ("fc", "proj"))),
+}
 CHANGES = {
     f"{name}: {what}": change
     for name, changes in {
@@ -134,6 +144,7 @@ CHANGES = {
         "qwen3": QWEN3_CHANGES,
         "phi3": PHI3_CHANGES,
         "gpt_neox": NEOX_CHANGES,
+        "gpt_neo": GPT_NEO_CHANGES,
     }.items()
     for what, change in changes.items()
 }
@@ -162,9 +173,10 @@ def test_a_wrong_network_fails_the_check(made: Callable[[str], Network], change:
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("mistral-32-mha-window", {}),
-        ("phi3-16-mha-tied-window", {}),
-        ("qwen2-8-mha-window", {"layer_types": None}),
+        ("mistral-32-mha-window", {"sliding_window": 64}),
+        ("phi3-16-mha-tied-window", {"sliding_window": 64}),
+        ("qwen2-8-mha-window", {"sliding_window": 64, "layer_types": None}),
+        ("gpt_neo-16", {"window_size": 64}),
     ],
 )
 def test_a_window_shorter_than_the_text_fails_the_check(
@@ -172,8 +184,8 @@ def test_a_window_shorter_than_the_text_fails_the_check(
 ) -> None:
     """Why a window bounds the length of a sequence."""
     kind, config = FAMILY_NETWORKS[name]
-    shorter = type(config)(**config.to_dict() | {"sliding_window": 96} | changes)
+    shorter = type(config)(**config.to_dict() | changes)
     network = make_network(tmp_path, shorter, kind=kind)
-    assert network.spec.max_position_embeddings == 96
+    assert network.spec.max_position_embeddings == 64
     with pytest.raises(AssertionError, match="logits differ"):
-        check_parity(ReferenceModel(network.spec, network.weights), network)
+        check_parity(with_spec(network, max_position_embeddings=256), network)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from family_networks import CONFIGS, GPT_NEOX, MISTRAL, OPT, PHI3, QWEN2, QWEN3, gpt_neox, opt
+from family_networks import (
+    CONFIGS,
+    GPT_NEO,
+    GPT_NEOX,
+    MISTRAL,
+    OPT,
+    PHI3,
+    QWEN2,
+    QWEN3,
+    gpt_neox,
+    opt,
+)
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 from llmasos_builder.architectures import DecoderSpec, decoder_spec
 from llmasos_builder.architectures.tensors import required_tensors
@@ -25,7 +36,7 @@ def refusal(config: dict[str, Any], **changes: Any) -> str:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_size_is_needed_and_named(name: str) -> None:
     config = CONFIGS[name]
-    for field in config.keys() - {"architectures", "model_type"}:
+    for field in [field for field, value in config.items() if isinstance(value, int)]:
         assert refusal(config, **{field: None}) == f"config.json has no {field}"
         assert f"config.json: {field} must be a whole" in refusal(config, **{field: 2.5})
 
@@ -33,7 +44,8 @@ def test_every_size_is_needed_and_named(name: str) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_absurd_sizes_take_no_memory(name: str) -> None:
     sizes = {field: 1 << 24 for field, value in CONFIGS[name].items() if isinstance(value, int)}
-    counts = {"num_attention_heads": 1 << 12, "num_hidden_layers": 1}
+    counts = dict.fromkeys(("num_attention_heads", "num_heads"), 1 << 12)
+    counts |= dict.fromkeys(("num_hidden_layers", "num_layers"), 2)
     assert required_tensors(spec_of(CONFIGS[name], **sizes | counts))
 
 
@@ -152,9 +164,42 @@ def test_a_gpt_neox_has_transformers_defaults() -> None:
     assert spec_of(GPT_NEOX, use_parallel_residual=False).residual == "norm_first"
 
 
+def test_a_gpt_neo_has_transformers_defaults() -> None:
+    spec = spec_of(GPT_NEO)
+    assert (spec.norm, spec.norm_eps, spec.activation) == ("layer", 1e-5, "gelu_tanh")
+    assert (spec.intermediate_size, spec.attention_scales) == (256, (1.0, 1.0))
+    assert not spec.attention_input_bias
+    assert spec.attention_output_bias and spec.mlp_bias and spec.tied
+    twelve = spec_of(GPT_NEO, attention_types=None, num_layers=24)
+    assert (twelve.num_layers, twelve.max_position_embeddings) == (24, 256)
+
+
+def test_a_gpt_neo_that_attends_locally_stores_more_positions_than_it_uses() -> None:
+    layers = ["global", "local"]
+    spec = spec_of(GPT_NEO, attention_layers=layers)
+    assert spec == spec_of(GPT_NEO, attention_types=[[["global"], 1], [["local"], 1]])
+    assert spec.max_position_embeddings == 256
+    assert required_tensors(spec)["transformer.wpe.weight"] == (512, 64)
+    whole = spec_of(GPT_NEO, attention_types=[[["global"], 2]])
+    assert whole.max_position_embeddings == 512
+    assert required_tensors(whole) == required_tensors(spec)
+
+
+@pytest.mark.parametrize("types", [3, [3], [["global"]], [[["global"], "2"]], [[["odd"], 2]], []])
+def test_attention_types_that_are_none_are_named(types: object) -> None:
+    assert "config.json: attention_types must" in refusal(GPT_NEO, attention_types=types)
+    for times in (1, 3, 1 << 60):
+        assert "of each of 2 layers" in refusal(GPT_NEO, attention_types=[[["local"], times]])
+
+
 @pytest.mark.parametrize(
     ("config", "changes", "message"),
     [
+        (
+            GPT_NEO,
+            {"attention_layers": ["global", "global"]},
+            "attention_layers is .* which differs from attention_types",
+        ),
         (OPT, {"activation_function": "mish"}, "activation_function is 'mish', .* are supported"),
         (OPT, {"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),
         (QWEN2, {"use_mrope": True}, "use_mrope is True, only False"),
