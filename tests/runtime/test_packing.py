@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS, pack
+from hypothesis import given
+from hypothesis import strategies as st
+from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS, advance, pack
 from llmasos_runtime.step import Share, Step
 from made_sequences import sequence
 
@@ -38,3 +40,23 @@ def test_the_middle_of_a_prompt_asks_for_one_position_that_nobody_reads() -> Non
     inputs = pack(step, block_size=4)
     assert inputs[SAMPLED_POSITIONS].tolist() == [0]
     assert inputs["position_ids"].tolist() == [4, 5, 6, 7]
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(1, 14))
+def test_moving_on_by_a_token_is_packing_anew(prompts: list[int], num_steps: int) -> None:
+    sequences = [sequence(prompt=prompt, max_tokens=20) for prompt in prompts]
+    for number, one in enumerate(sequences):
+        one.block_table = list(range(10 * number, 10 * number + 9))
+        one.num_computed_tokens = one.num_prompt_tokens
+        one.append(100 + number)
+    step = Step(tuple(Share(one, 1) for one in sequences))
+    moved = pack(step, block_size=4)
+    for number in range(num_steps):
+        for one in sequences:
+            one.num_computed_tokens += 1
+            one.append(200 + number)
+        moved.update(advance(moved, step, block_size=4))
+        anew = pack(step, block_size=4)
+        assert moved.keys() == anew.keys()
+        for name, array in anew.items():
+            np.testing.assert_array_equal(moved[name], array, strict=True)

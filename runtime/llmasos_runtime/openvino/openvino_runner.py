@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from llmasos_runtime.openvino.packing import Inputs, pack
+from llmasos_runtime.openvino.packing import Inputs, advance, pack
 from llmasos_runtime.openvino.paged_model import PagedModel
+from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.step import Step
 
 
@@ -22,6 +25,7 @@ class OpenVINORunner:
         self._num_blocks = num_blocks
         self._request = model.compiled.create_infer_request()
         self._inputs: Inputs = {}
+        self._decoded: list[Sequence] = []  # by the last step, if it did nothing else
         for cache in model.caches:
             shape = ov.Shape([num_blocks, *cache.block_shape])
             self._request.set_tensor(cache.name, ov.Tensor(cache.type, shape))
@@ -42,7 +46,13 @@ class OpenVINORunner:
 
     def start(self, step: Step) -> None:
         """See ModelRunner."""
-        for name, array in pack(step, block_size=self.block_size).items():
+        sequences = [share.sequence for share in step.shares]
+        if step.num_decode_tokens == step.num_tokens:
+            follows, self._decoded = sequences == self._decoded, sequences
+        else:
+            follows, self._decoded = False, []
+        make = partial(advance, self._inputs) if follows else pack
+        for name, array in make(step, block_size=self.block_size).items():
             self._set(name, array)
         self._request.start_async()
 

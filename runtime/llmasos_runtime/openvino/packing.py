@@ -15,6 +15,7 @@ from llmasos_runtime.step import Share, Step
 SAMPLED_POSITIONS = "sampled_positions"
 """The input that says which tokens' logits are wanted."""
 
+Span = tuple[Sequence, int, int]
 Inputs = dict[str, NDArray[np.int64] | NDArray[np.int32]]
 
 
@@ -37,7 +38,6 @@ def pack(step: Step, *, block_size: int) -> Inputs:
     """
     spans = [_span(share) for share in step.shares]
     begins = _begins(end - past for _, past, end in spans)
-    tables = [s.block_table[: blocks_for(end, block_size)] for s, _, end in spans]
     is_sampled = [share.is_sampled for share in step.shares]
     sampled = [end - 1 for end, wanted in zip(begins[1:], is_sampled, strict=True) if wanted]
     return {
@@ -45,14 +45,39 @@ def pack(step: Step, *, block_size: int) -> Inputs:
         "position_ids": _int64([i for _, past, end in spans for i in range(past, end)]),
         "past_lens": _int32([past for _, past, _ in spans]),
         "subsequence_begins": _int32(begins),
-        "block_indices": _int32([block for table in tables for block in table]),
-        "block_indices_begins": _int32(_begins(len(table) for table in tables)),
+        **_block_tables(spans, block_size),
         "max_context_len": np.array(max(end for _, _, end in spans), np.int32),
         SAMPLED_POSITIONS: _int64(sampled or [0]),
     }
 
 
-def _span(share: Share) -> tuple[Sequence, int, int]:
+def advance(inputs: Inputs, step: Step, *, block_size: int) -> Inputs:
+    """Move the inputs of a step on by one token each, in place: `step` is the next one.
+
+    Both must be steps of the same sequences in the same order, that compute one token of
+    each, as most are: this is a fraction of packing anew. Returns the inputs that have
+    another shape now, and so are not in place: the block tables, when one grew.
+    """
+    sequences = [share.sequence for share in step.shares]
+    inputs["input_ids"][:] = [sequence.token_ids[-1] for sequence in sequences]
+    inputs["position_ids"] += 1
+    inputs["past_lens"] += 1
+    inputs["max_context_len"] += 1
+    assert inputs["past_lens"][-1] == sequences[-1].num_computed_tokens
+    if (inputs["past_lens"] % block_size).all():
+        return {}
+    return _block_tables([_span(share) for share in step.shares], block_size)
+
+
+def _block_tables(spans: Iterable[Span], block_size: int) -> Inputs:
+    tables = [s.block_table[: blocks_for(end, block_size)] for s, _, end in spans]
+    return {
+        "block_indices": _int32([block for table in tables for block in table]),
+        "block_indices_begins": _int32(_begins(len(table) for table in tables)),
+    }
+
+
+def _span(share: Share) -> Span:
     """A sequence, the first position of it that the step computes, and the first it does not."""
     past = share.sequence.num_computed_tokens
     return share.sequence, past, past + share.num_tokens
