@@ -79,9 +79,11 @@ class _Decoder(Generic[TensorT, WeightT]):
         if self._spec.residual == "norm_last":
             x = self._norm(graph.add(x, self._attention(x, prefix, scale)), attention_norm)
             return self._norm(graph.add(x, self._mlp(x, prefix)), mlp_norm)
-        attended = graph.add(x, self._attention(self._norm(x, attention_norm), prefix, scale))
-        seen = x if self._spec.residual == "parallel" else attended
-        return graph.add(attended, self._mlp(self._norm(seen, mlp_norm), prefix))
+        normed = self._norm(x, attention_norm)
+        attended = graph.add(x, self._attention(normed, prefix, scale))
+        if mlp_norm != attention_norm:
+            normed = self._norm(x if self._spec.residual == "parallel" else attended, mlp_norm)
+        return graph.add(attended, self._mlp(normed, prefix))
 
     def _attention(self, x: TensorT, prefix: str, scale: float) -> TensorT:
         spec, graph = self._spec, self._graph

@@ -22,6 +22,7 @@ class DecoderNames:
     attention_inputs: query, key and value, or the one part that holds them in this order.
     heads_interleaved: that one part holds them so for each head of key and value by itself.
     head_norms: what normalizes each head of query and each of key.
+    mlp_norm: the same as attention_norm where a parallel layer has one for both parts.
     mlp_inputs: gate and up, the one that holds both, or up alone.
     embedding_input, embedding_output: what turns embeddings into hidden states and back,
         where their widths differ.
@@ -109,6 +110,8 @@ class DecoderSpec:
                 f"heads of {self.head_size} elements cannot be rotated in {len(frequencies)} pairs"
             )
         assert not self.names.heads_interleaved or len(self.names.attention_inputs) == 1
+        shared_norm = self.names.mlp_norm == self.names.attention_norm
+        assert not shared_norm or self.residual == "parallel"
         assert self.names.head_norms is None or self.head_size == 2 * len(frequencies or ())
         assert len(self.attention_scales) == self.num_layers
         assert (frequencies is None) == (self.names.positions is not None)

@@ -9,6 +9,7 @@ from typing import Any
 from llmasos.errors import UnsupportedArchitectureError
 
 from llmasos_builder.architectures.config import Config
+from llmasos_builder.architectures.falcon import falcon_spec
 from llmasos_builder.architectures.gpt2 import gpt2_spec
 from llmasos_builder.architectures.gpt_neo import gpt_neo_spec
 from llmasos_builder.architectures.gpt_neox import gpt_neox_spec
@@ -37,6 +38,12 @@ class Architecture:
 _WINDOW = "A sequence is at most as long as the sliding window"
 _ROTARY = "Rotary positions: default, linear or llama3"
 SUPPORTED: Mapping[str, Architecture] = {
+    "FalconForCausalLM": Architecture(
+        "falcon",
+        falcon_spec,
+        "Falcon 7B, 40B, 180B",
+        f"{_ROTARY}; alibi (Falcon-RW) is refused. Both generations of its layers.",
+    ),
     "GPT2LMHeadModel": Architecture(
         "gpt2",
         gpt2_spec,

@@ -6,6 +6,8 @@ from typing import Any
 
 from parity import VOCABULARY
 from transformers import (
+    FalconConfig,
+    FalconForCausalLM,
     GPTNeoConfig,
     GPTNeoForCausalLM,
     GPTNeoXConfig,
@@ -63,7 +65,16 @@ GPT_NEO: dict[str, Any] = {
     "max_position_embeddings": 512,
     "attention_types": [[["global", "local"], 1]],
 }
+FALCON: dict[str, Any] = {
+    "architectures": ["FalconForCausalLM"],
+    "model_type": "falcon",
+    "vocab_size": 100,
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+}
 CONFIGS = {
+    "falcon": FALCON,
     "opt": OPT,
     "gpt_neo": GPT_NEO,
     "qwen2": QWEN2,
@@ -140,6 +151,22 @@ def gpt_neo(*, heads: int = 4, head_size: int = 16, **changes: Any) -> GPTNeoCon
         "eos_token_id": 0,
     }
     return GPTNeoConfig(**fields | changes)
+
+
+def falcon(*, heads: int = 4, head_size: int = 16, **changes: Any) -> FalconConfig:
+    fields: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": heads * head_size,
+        "ffn_hidden_size": 72,
+        "num_hidden_layers": 2,
+        "num_attention_heads": heads,
+        "max_position_embeddings": 256,
+        "layer_norm_epsilon": 1e-2,
+        "initializer_range": 0.3,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    return FalconConfig(**fields | changes)
 
 
 FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
@@ -220,5 +247,25 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
             attention_types=[[["global"], 2]],
             tie_word_embeddings=False,
         ),
+    ),
+    "falcon-16-mqa": (FalconForCausalLM, falcon()),
+    "falcon-16-new-gqa": (
+        FalconForCausalLM,
+        falcon(new_decoder_architecture=True, num_kv_heads=2, bias=True),
+    ),
+    "falcon-64-new-one-norm-untied": (
+        FalconForCausalLM,
+        falcon(
+            heads=2,
+            head_size=64,
+            new_decoder_architecture=True,
+            num_kv_heads=2,
+            num_ln_in_parallel_attn=1,
+            tie_word_embeddings=False,
+        ),
+    ),
+    "falcon-16-mha-in-turn": (
+        FalconForCausalLM,
+        falcon(multi_query=False, parallel_attn=False, rope_parameters=rope()),
     ),
 }

@@ -136,6 +136,38 @@ GPT_NEO_CHANGES: dict[str, tuple[str, Changed]] = {
     **no("gpt_neo-16", "transformer.h.1.attn.attention.out_proj.bias"),
     **no("gpt_neo-16", *(f"transformer.h.1.mlp.c_{part}.bias" for part in ("fc", "proj"))),
 }
+FALCON_NEW = "falcon-16-new-gqa"
+FALCON_CHANGES: dict[str, tuple[str, Changed]] = {
+    "one part after the other": (FALCON_NEW, lambda n: with_spec(n, residual="norm_first")),
+    "parts side by side": (
+        "falcon-16-mha-in-turn",
+        lambda n: with_spec(n, residual="parallel"),
+    ),
+    "one norm for both": (FALCON_NEW, lambda n: with_names(n, mlp_norm="ln_attn")),
+    "norms swapped": (
+        FALCON_NEW,
+        lambda n: with_names(n, attention_norm="ln_mlp", mlp_norm="ln_attn"),
+    ),
+    "heads not interleaved": (FALCON_NEW, lambda n: with_names(n, heads_interleaved=False)),
+    "heads not interleaved, in turn": (
+        "falcon-16-mha-in-turn",
+        lambda n: with_names(n, heads_interleaved=False),
+    ),
+    "key and value swapped": (
+        "falcon-16-mqa",
+        partial(
+            with_weight,
+            "transformer.h.1.self_attention.query_key_value.weight",
+            swapped(64, 80, 96),
+        ),
+    ),
+    "gelu's approximation": ("falcon-16-mqa", lambda n: with_spec(n, activation="gelu_tanh")),
+    **no(
+        FALCON_NEW,
+        *(f"transformer.h.1.self_attention.{part}.bias" for part in ("query_key_value", "dense")),
+        *(f"transformer.h.1.mlp.dense_{part}.bias" for part in ("h_to_4h", "4h_to_h")),
+    ),
+}
 CHANGES = {
     f"{name}: {what}": change
     for name, changes in {
@@ -145,6 +177,7 @@ CHANGES = {
         "phi3": PHI3_CHANGES,
         "gpt_neox": NEOX_CHANGES,
         "gpt_neo": GPT_NEO_CHANGES,
+        "falcon": FALCON_CHANGES,
     }.items()
     for what, change in changes.items()
 }

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from family_networks import (
     CONFIGS,
+    FALCON,
     GPT_NEO,
     GPT_NEOX,
     MISTRAL,
@@ -20,6 +21,7 @@ from family_networks import (
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 from llmasos_builder.architectures import DecoderSpec, decoder_spec
 from llmasos_builder.architectures.tensors import required_tensors
+from transformers import FalconConfig
 
 
 def spec_of(config: dict[str, Any], **changes: Any) -> DecoderSpec:
@@ -185,6 +187,41 @@ def test_a_gpt_neo_that_attends_locally_stores_more_positions_than_it_uses() -> 
     assert required_tensors(whole) == required_tensors(spec)
 
 
+def test_a_falcon_has_transformers_defaults() -> None:
+    spec = spec_of(FALCON)
+    assert (spec.norm, spec.norm_eps, spec.activation) == ("layer", 1e-5, "gelu")
+    assert (spec.num_kv_heads, spec.intermediate_size, spec.residual) == (1, 256, "parallel")
+    assert spec.max_position_embeddings == 2048 and spec.tied
+    assert not (spec.attention_input_bias or spec.attention_output_bias or spec.mlp_bias)
+    assert spec == spec_of(FALCON, num_kv_heads=4, num_ln_in_parallel_attn=1, alibi=False)
+    assert spec == spec_of(FalconConfig(ffn_hidden_size=256).to_dict() | FALCON)
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_kv_heads", "norms"),
+    [
+        ({}, 1, {"input_layernorm"}),
+        ({"multi_query": False}, 4, {"input_layernorm"}),
+        ({"parallel_attn": False}, 1, {"input_layernorm", "post_attention_layernorm"}),
+        ({"new_decoder_architecture": True, "num_kv_heads": 2}, 2, {"ln_attn", "ln_mlp"}),
+        (
+            {"new_decoder_architecture": True, "num_ln_in_parallel_attn": 1},
+            4,
+            {"input_layernorm"},
+        ),
+    ],
+)
+def test_a_falcon_is_of_one_of_its_generations(
+    changes: dict[str, Any], num_kv_heads: int, norms: set[str]
+) -> None:
+    spec = spec_of(FALCON, **changes)
+    tensors = required_tensors(spec)
+    rows = (4 + 2 * num_kv_heads) * 16
+    assert tensors["transformer.h.2.self_attention.query_key_value.weight"] == (rows, 64)
+    found = {name.split(".")[3] for name in tensors if name.startswith("transformer.h.2.")}
+    assert found == norms | {"self_attention", "mlp"}
+
+
 @pytest.mark.parametrize("types", [3, [3], [["global"]], [[["global"], "2"]], [[["odd"], 2]], []])
 def test_attention_types_that_are_none_are_named(types: object) -> None:
     assert "config.json: attention_types must" in refusal(GPT_NEO, attention_types=types)
@@ -199,6 +236,18 @@ def test_attention_types_that_are_none_are_named(types: object) -> None:
             GPT_NEO,
             {"attention_layers": ["global", "global"]},
             "attention_layers is .* which differs from attention_types",
+        ),
+        (FALCON, {"alibi": True}, "alibi is True, only False is supported"),
+        (FALCON, {"num_ln_in_parallel_attn": 2}, "num_ln_in_parallel_attn is 2, only 1"),
+        (
+            FALCON,
+            {"new_decoder_architecture": True, "parallel_attn": False},
+            "parallel_attn is False, only True with new_decoder_architecture is supported",
+        ),
+        (
+            FALCON,
+            {"multi_query": False, "num_kv_heads": 2},
+            "num_kv_heads is 2, only 4 without multi_query is supported",
         ),
         (OPT, {"activation_function": "mish"}, "activation_function is 'mish', .* are supported"),
         (OPT, {"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),
@@ -234,6 +283,7 @@ def test_what_would_change_the_computation_is_refused(
     ("config", "changes", "message"),
     [
         (OPT, {"num_attention_heads": 5}, "hidden_size must be a multiple of .* 5, got 64"),
+        (FALCON, {"num_attention_heads": 5}, "hidden_size does not make 5 heads, got 64"),
         (OPT, {"enable_bias": "no"}, "enable_bias must be true or false, got 'no'"),
         (OPT, {"do_layer_norm_before": 1}, "do_layer_norm_before must be true or false, got 1"),
         (OPT, {"word_embed_proj_dim": 0}, "word_embed_proj_dim must be a whole number"),
