@@ -13,7 +13,9 @@ from llmasos.plan import KVCachePrecision, Limits, Precision, TensorRTRecord
 from llmasos_builder.architectures import DecoderSpec, compile_openvino
 from llmasos_builder.checkpoint import Weights
 from llmasos_builder.options import BuildOptions
-from llmasos_builder.tensorrt.capabilities import libraries_for
+from llmasos_builder.tensorrt.capabilities import CURRENT, check_precision, libraries_for
+from llmasos_builder.tensorrt.compile import compile_tensorrt
+from llmasos_builder.tensorrt.current_gpu import current_gpu
 from llmasos_builder.tensorrt.library import load_library
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES, NetworkOptions
 
@@ -47,10 +49,16 @@ class Compiler(Protocol):
 
 
 def compiler_for(options: BuildOptions) -> Compiler:
-    """Raises PlanError, naming what to install, if the target's compiler is not there."""
+    """Raises PlanError if the target's compiler is not there, naming what to install, or the GPU
+    `current` is not; InvalidRequestError if that one lacks the precision.
+    """
     if options.target == "openvino":
         return _OpenVINO(options)
-    return _TensorRT(options, load_library(libraries_for(options.gpus)))
+    gpus = options.gpus
+    if gpus == (CURRENT,):
+        gpus = (current_gpu(),)
+        check_precision(gpus[0], options.precision)
+    return _TensorRT(options, gpus, load_library(libraries_for(gpus)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +86,12 @@ class _OpenVINO:
 @dataclass(frozen=True, slots=True)
 class _TensorRT:
     options: BuildOptions
+    gpus: tuple[str, ...]
     library: Any
 
     def compile(
         self, spec: DecoderSpec, weights: Weights, limits: Limits, directory: Path, report: Report
     ) -> CompiledEngine:
-        # Another part of the product that no other build needs.
-        from llmasos_builder.tensorrt.compile import compile_tensorrt  # noqa: PLC0415
-
         options, library = self.options, self.library
         network = NetworkOptions(
             precision=options.precision,
@@ -100,7 +106,7 @@ class _TensorRT:
             weights,
             library=library,
             options=network,
-            gpus=options.gpus,
+            gpus=self.gpus,
             output=directory / TENSORRT_FILE,
             progress=report,
         )
@@ -110,7 +116,7 @@ class _TensorRT:
             tensorrt=TensorRTRecord(
                 library=library.__name__,
                 version=library.__version__,
-                gpus=options.gpus,
+                gpus=self.gpus,
                 prefill_length=network.prefill_length,
                 num_candidates=network.num_candidates,
                 full_logits=network.full_logits,

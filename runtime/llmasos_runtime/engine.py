@@ -23,6 +23,7 @@ from llmasos_runtime.runner import ModelRunner
 from llmasos_runtime.scheduler import Scheduler
 from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.step_log import StepRecord
+from llmasos_runtime.targets import check_target
 
 DEFAULT_MAX_QUEUE_SIZE = 1024
 _CACHE_SHARE = 0.25
@@ -91,6 +92,7 @@ class Engine:
         options = options or EngineOptions()
         directory = Path(directory)
         plan = EnginePlan.load(directory)
+        check_target(plan)
         tokenizer = Tokenizer.load(directory)
         threads = options.num_threads or num_physical_cores()
         model = load_paged_model(

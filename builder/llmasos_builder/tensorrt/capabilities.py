@@ -1,7 +1,7 @@
 """What TensorRT can compile for which GPU, so that a build is refused before it begins.
 
-`current` is the GPU of the machine that builds, of whatever kind; TensorRT itself refuses
-what that one lacks.
+A GPU is called by its compute capability, as in sm89; `current` is that of the machine that
+builds, of whatever kind.
 """
 
 from __future__ import annotations
@@ -24,22 +24,26 @@ GPUS: Mapping[str, str] = {
 }
 """Those that can be compiled for ahead of time, oldest first, and what they are."""
 
-_SINCE: Mapping[Precision, str] = {"bf16": "sm80", "fp8": "sm89", "nvfp4": "sm120"}
+_SINCE: Mapping[Precision, int] = {
+    "f32": 80,
+    "fp16": 75,
+    "bf16": 80,
+    "int8": 75,
+    "int4": 80,
+    "fp8": 89,
+    "nvfp4": 120,
+}
 
 
 def precisions_of(gpu: str) -> tuple[Precision, ...]:
-    """The precisions that engines for this GPU can have; of `current`, all."""
-    order = list(GPUS)
-    return tuple(
-        precision
-        for precision in PRECISIONS["tensorrt"]
-        if gpu == CURRENT or order.index(gpu) >= order.index(_SINCE.get(precision, order[0]))
-    )
+    """The precisions that engines for this GPU can have; of `current`, perhaps all."""
+    capability = max(_SINCE.values()) if gpu == CURRENT else int(gpu.removeprefix("sm"))
+    return tuple(p for p in PRECISIONS["tensorrt"] if _SINCE[p] <= capability)
 
 
 def libraries_for(gpus: Sequence[str]) -> tuple[LibraryName, ...]:
-    """What can compile for these, the better first."""
-    return ("tensorrt", "tensorrt_rtx") if tuple(gpus) == (CURRENT,) else ("tensorrt_rtx",)
+    """What can compile for these, `current` no longer among them."""
+    return ("tensorrt_rtx",) if set(gpus) <= GPUS.keys() else ("tensorrt",)
 
 
 def check_gpus(gpus: Sequence[str], precision: Precision) -> None:
@@ -55,13 +59,18 @@ def check_gpus(gpus: Sequence[str], precision: Precision) -> None:
                 f"gpu must be one of {known}, got {gpu!r}",
                 hint=f"any other is compiled for on a machine that has it, by {CURRENT}",
             )
-        if precision not in precisions_of(gpu):
-            raise InvalidRequestError(
-                f"precision {precision} needs at least {_SINCE[precision]}, and gpu is {gpu}",
-                hint=f"{gpu} can have {', '.join(precisions_of(gpu))}",
-            )
+        check_precision(gpu, precision)
     if CURRENT in gpus and len(gpus) > 1:
         raise InvalidRequestError(
             f"gpu {CURRENT} goes with no other, got {', '.join(gpus)}",
             hint="name this machine's GPU too",
+        )
+
+
+def check_precision(gpu: str, precision: Precision) -> None:
+    """Raise InvalidRequestError for a precision that this GPU lacks."""
+    if precision not in precisions_of(gpu):
+        raise InvalidRequestError(
+            f"precision {precision} needs at least sm{_SINCE[precision]}, and gpu is {gpu}",
+            hint=f"{gpu} can have {', '.join(precisions_of(gpu))}",
         )

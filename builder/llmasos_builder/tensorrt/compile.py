@@ -13,7 +13,6 @@ from llmasos_builder.architectures.spec import DecoderSpec
 from llmasos_builder.architectures.tensors import check_tensors, load_tensor
 from llmasos_builder.checkpoint import Weights
 from llmasos_builder.graph import Array
-from llmasos_builder.tensorrt.capabilities import CURRENT
 from llmasos_builder.tensorrt.log import shared_log
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.options import NetworkOptions
@@ -63,17 +62,18 @@ def define_network(
 
 
 def serialize(graph: TensorRTGraph, gpus: Sequence[str]) -> memoryview:
-    """Compile a network for GPUs, by their names in `GPUS`, or for this machine's (`current`).
+    """Compile a network for GPUs, by names as in `GPUS`.
 
     Raises PlanError with the first thing that TensorRT said was wrong.
     """
     config = graph.builder.create_builder_config()
     for profile in graph.profiles:
         config.add_optimization_profile(profile)
-    if hasattr(config, "set_compute_capability"):  # TensorRT-RTX alone compiles for others
+    if hasattr(config, "set_compute_capability"):  # TensorRT-RTX; else it is this machine's GPU
         config.num_compute_capabilities = len(gpus)
         for index, gpu in enumerate(gpus):
-            config.set_compute_capability(_capability(graph.library, gpu), index)
+            capability = getattr(graph.library.ComputeCapability, gpu.upper())
+            config.set_compute_capability(capability, index)
     log = shared_log(graph.library)
     log.errors.clear()
     engine = graph.builder.build_serialized_network(graph.definition, config)
@@ -81,8 +81,3 @@ def serialize(graph: TensorRTGraph, gpus: Sequence[str]) -> memoryview:
         reason = " ".join((log.errors or ["it does not say why"])[0].split())
         raise PlanError(f"TensorRT cannot compile this network for {', '.join(gpus)}: {reason}")
     return memoryview(engine)
-
-
-def _capability(library: Any, gpu: str) -> Any:
-    name = "CURRENT" if gpu == CURRENT else gpu.upper()
-    return getattr(library.ComputeCapability, name)

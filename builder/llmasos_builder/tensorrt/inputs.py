@@ -50,6 +50,9 @@ class Inputs:
         """An input; at: its shape with B rows of S tokens."""
         tensor = self._layers.definition.add_input(name, dtype, shape)
         assert tensor is not None, f"TensorRT refuses the input {name} {list(shape)}"
+        dynamic = (axis for axis, size in enumerate(shape) if size == -1)
+        for axis, size in zip(dynamic, ("batch", "length"), strict=False):
+            tensor.set_dimension_name(axis, size)  # what has one name is one size
         most, longest = self._options.max_batch_size, self._options.prefill_length
         prefill, decode = self.profiles
         prefill.set_shape(name, at(1, 1), at(1, longest), at(most, longest))

@@ -1,6 +1,6 @@
 """What TensorRT says while it compiles.
 
-It calls no exception but its log, and it keeps the first logger that a process gives it. So
+It raises nothing and logs what is wrong, and it keeps the first logger that a process gives it. So
 there is one, which remembers the errors.
 """
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from llmasos.errors import PlanError
 from llmasos.plan import Precision
 
 from llmasos_builder.graph import Activation, Array
@@ -35,7 +36,7 @@ class TensorRTGraph:
     def __init__(self, library: Any, options: NetworkOptions) -> None:
         self.library = library
         self.options = options
-        self.builder = library.Builder(shared_log(library))
+        self.builder = _builder(library)
         flag = library.NetworkDefinitionCreationFlag.STRONGLY_TYPED
         self.definition = self.builder.create_network(1 << int(flag))
         self._constants = Constants(library, self.definition, options.compute_type)
@@ -140,4 +141,12 @@ class TensorRTGraph:
         )
 
 
-__all__ = ["TensorRTGraph"]
+def _builder(library: Any) -> Any:
+    """Raises PlanError if this machine cannot compile."""
+    try:
+        return library.Builder(shared_log(library))
+    except TypeError as error:  # what the bindings make of no object
+        raise PlanError(
+            f"{library.__name__} cannot compile on this machine: {error}",
+            hint="it needs an NVIDIA GPU; without one, tensorrt_rtx compiles ahead of time",
+        ) from error

@@ -87,4 +87,7 @@ def build(
     )
     with show_progress() as progress:
         repository = build_repository(checkpoint, output, options, progress)
-    typer.echo(f"{repository} is ready: llmasos serve {repository}")
+    if target == "tensorrt":
+        typer.echo(f"{repository} is compiled for {', '.join(options.gpus)}")
+    else:
+        typer.echo(f"{repository} is ready: llmasos serve {repository}")

@@ -56,12 +56,26 @@ def _rows(plan: EnginePlan) -> dict[str, str]:
         "one sequence": f"up to {limits.max_seq_len} tokens (max_seq_len)",
         "one step": f"up to {limits.max_batch_size} sequences (max_batch_size), "
         f"{limits.max_num_tokens} tokens (max_num_tokens)",
+        **_tensorrt_rows(plan),
         "checkpoint": f"{plan.checkpoint.source}, sha256 {plan.checkpoint.sha256[:16]}",
         "built with": ", ".join(f"{name} {v}" for name, v in plan.built_with.items()),
         **{
             f"file {name}": f"{record.size / _MEGABYTE:.1f} MB, sha256 {record.sha256[:16]}"
             for name, record in plan.files.items()
         },
+    }
+
+
+def _tensorrt_rows(plan: EnginePlan) -> dict[str, str]:
+    record = plan.tensorrt
+    if record is None:
+        return {}
+    return {
+        "TensorRT": f"{record.library} {record.version}",
+        "GPUs": ", ".join(record.gpus),
+        "prefill": f"up to {record.prefill_length} tokens of one sequence in one step",
+        "a step returns": f"the {record.num_candidates} likeliest tokens of each sequence"
+        + (" and all logits" if record.full_logits else ""),
     }
 
 
