@@ -36,7 +36,8 @@ class Interpreter:
     """A network that was read once, to be computed many times.
 
     constants: what the compiler gave TensorRT for constants that cannot be read back.
-    rounding: False keeps float32 between the layers, whatever their types.
+    rounding: False keeps float32 in all that depends on the inputs, so that what is left is
+        the network's structure; constants, and what is made of them, are rounded anyway.
     progress: told how many of how many layers are read.
 
     Raises InterpretationError for a layer of an unknown kind, one that TensorRT's
@@ -75,10 +76,11 @@ class Interpreter:
         unknown = feeds.keys() - {tensor.name for tensor in self.inputs}
         if unknown:
             raise InterpretationError(f"the network has no input {', '.join(sorted(unknown))}")
-        values = {tensor.name: _fed(tensor, feeds) for tensor in self.inputs}
+        values = {tensor.name: self._fed(tensor, feeds) for tensor in self.inputs}
         wanted = {tensor.name for tensor in self.outputs}
         for layer, unused in zip(self._layers, self._last_uses, strict=True):
-            values.update(self._compute(layer, {**self._fixed, **values}))
+            given = {**self._fixed, **values}
+            values.update(_computed(layer, given, rounding=self._rounding))
             for name in unused - wanted:
                 values.pop(name, None)
         return {name: values[name] if name in values else self._fixed[name] for name in wanted}
@@ -94,37 +96,38 @@ class Interpreter:
             )
         check_documented(layer, self._fixed)
         if all(tensor is not None and tensor.name in self._fixed for tensor in layer.inputs):
-            self._fixed.update(self._compute(layer, self._fixed))
+            self._fixed.update(_computed(layer, self._fixed, rounding=True))
         else:
             self._layers.append(layer)
 
-    def _compute(self, layer: Layer, values: Mapping[str, Array]) -> Values:
-        inputs = [None if tensor is None else values[tensor.name] for tensor in layer.inputs]
-        with np.errstate(all="ignore"):  # infinities and NaN are results like others
-            results = FORMULAS[layer.kind](layer, inputs)
-            if not isinstance(results, tuple):
-                results = (results,)
-            keep = rounded_to if self._rounding else held
-            pairs = list(zip(layer.outputs, results, strict=True))
-            computed = {tensor.name: keep(result, tensor.dtype) for tensor, result in pairs}
-        for tensor, result in pairs:
+    def _fed(self, tensor: Tensor, feeds: Mapping[str, Array]) -> Array:
+        if tensor.name not in feeds:
+            raise InterpretationError(f"the input {tensor.name} is not given")
+        keep = rounded_to if self._rounding else held
+        given = keep(np.asarray(feeds[tensor.name]), tensor.dtype)
+        if not _fits(tensor, given):
+            raise InterpretationError(
+                f"the input {tensor.name} has the shape {list(given.shape)}, "
+                f"{list(tensor.shape)} expected"
+            )
+        return given
+
+
+def _computed(layer: Layer, values: Mapping[str, Array], *, rounding: bool) -> Values:
+    """A layer's outputs by name."""
+    inputs = [None if tensor is None else values[tensor.name] for tensor in layer.inputs]
+    keep = rounded_to if rounding else held
+    computed: Values = {}
+    with np.errstate(all="ignore"):  # infinities and NaN are results like others
+        results = FORMULAS[layer.kind](layer, inputs)
+        results = results if isinstance(results, tuple) else (results,)
+        for tensor, result in zip(layer.outputs, results, strict=True):
             if not _fits(tensor, result):
                 raise layer.error(
                     f"gives {list(result.shape)}, TensorRT infers {list(tensor.shape)}"
                 )
-        return computed
-
-
-def _fed(tensor: Tensor, feeds: Mapping[str, Array]) -> Array:
-    if tensor.name not in feeds:
-        raise InterpretationError(f"the input {tensor.name} is not given")
-    given = rounded_to(np.asarray(feeds[tensor.name]), tensor.dtype)
-    if not _fits(tensor, given):
-        raise InterpretationError(
-            f"the input {tensor.name} has the shape {list(given.shape)}, "
-            f"{list(tensor.shape)} expected"
-        )
-    return given
+            computed[tensor.name] = keep(result, tensor.dtype)
+    return computed
 
 
 def _fits(tensor: Tensor, values: Array) -> bool:
