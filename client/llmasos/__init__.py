@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmasos.async_llm import AsyncLLM as AsyncLLM
+    from llmasos.async_triton_client import AsyncTritonClient as AsyncTritonClient
     from llmasos.errors import LLMasOSError as LLMasOSError
     from llmasos.llm import LLM as LLM
     from llmasos.outputs import FinishReason as FinishReason
@@ -24,6 +26,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "LLM": "llmasos.llm",
+    "AsyncLLM": "llmasos.async_llm",
+    "AsyncTritonClient": "llmasos.async_triton_client",
     "EnginePlan": "llmasos.plan",
     "FinishReason": "llmasos.outputs",
     "Generation": "llmasos.outputs",
@@ -36,6 +40,8 @@ _HOME = {
 
 __all__ = [
     "LLM",
+    "AsyncLLM",
+    "AsyncTritonClient",
     "EnginePlan",
     "FinishReason",
     "Generation",

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 
 from llmasos_runtime.engine import Engine, EngineOptions
-from llmasos_runtime.request import Request, Update
+from llmasos_runtime.request import Request, Update, piece_of
 from typing_extensions import Unpack
 
 from llmasos.arguments import Message, SamplingFields, params_of_each, sampling_params
 from llmasos.engine_cache import find_plan
 from llmasos.errors import QueueFullError
-from llmasos.outputs import Generation, StreamPiece
+from llmasos.outputs import Generation
 from llmasos.plan import EnginePlan, Precision
 from llmasos.sampling import SamplingParams
 from llmasos.stream import PieceStream
@@ -138,7 +138,7 @@ class LLM:
             updates.put,
         )
         engine = self._engine
-        return PieceStream(_receiver(updates), lambda: engine.cancel(request_id))
+        return PieceStream(lambda: piece_of(updates.get()), lambda: engine.cancel(request_id))
 
     def _start_when_there_is_room(
         self,
@@ -155,19 +155,3 @@ class LLM:
                 if not running:
                     raise
                 done.append(running.popleft().read())
-
-
-def _receiver(updates: SimpleQueue[Update]) -> Callable[[], StreamPiece]:
-    def receive() -> StreamPiece:
-        update = updates.get()
-        if update.error is not None:
-            raise update.error
-        return StreamPiece(
-            text=update.text,
-            token_ids=update.token_ids,
-            finish_reason=update.finish_reason,
-            stop_reason=update.stop_reason,
-            usage=update.usage,
-        )
-
-    return receive

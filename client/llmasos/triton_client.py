@@ -44,7 +44,7 @@ class TritonClient:
         model: str = "ensemble",
         timeout_s: float | None = None,
     ) -> None:
-        address, protocol = _address_of(url, protocol)
+        address, protocol = address_of(url, protocol)
         self._transport = _transport(address, protocol=protocol, model=model)
         self._timeout_s = timeout_s
         self._streams: WeakSet[PieceStream] = WeakSet()
@@ -142,7 +142,8 @@ class TritonClient:
         return started
 
 
-def _address_of(url: str, protocol: Protocol | None) -> tuple[str, Protocol]:
+def address_of(url: str, protocol: Protocol | None) -> tuple[str, Protocol]:
+    """host:port and protocol of a url; raises InvalidRequestError if it is none."""
     if "://" not in url:
         return url, protocol or "grpc"
     parts = urlsplit(url)

@@ -22,6 +22,7 @@ from llmasos_runtime.step_log import StepLog
 _log = logging.getLogger(__name__)
 _GATHER_S = 0.001
 """How long an idle engine waits after a request for those that come with it."""
+_NOT_FINITE = "internal error: the network's logits are not finite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +116,10 @@ class Executor:
     def _run(self) -> None:
         try:
             self._loop()
-            self._end_all(EngineStoppedError("the engine was closed"))
+            self._end_all(EngineStoppedError("the engine is closed"))
         except Exception as error:  # noqa: BLE001 - the boundary: a failed engine must say so
-            _log.critical("the engine has failed", exc_info=True)
-            message = f"the engine has failed: {type(error).__name__}: {error}"
+            _log.critical("the engine has stopped", exc_info=True)
+            message = f"the engine has stopped: {type(error).__name__}: {error}"
             self._end_all(EngineStoppedError(message))
 
     def _loop(self) -> None:
@@ -159,7 +160,7 @@ class Executor:
         with self._changed:
             self._steps.add(step, time.perf_counter() - started)
             errors = [
-                Progress(sequence, error=LLMasOSError("the network's logits are not finite"))
+                Progress(sequence, error=LLMasOSError(_NOT_FINITE))
                 for sequence in failed
                 if self._scheduler.finish(sequence, FinishReason.ABORT)
             ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmasos.errors import LLMasOSError
-from llmasos.outputs import FinishReason, Usage
+from llmasos.outputs import FinishReason, StreamPiece, Usage
 from llmasos.sampling import SamplingParams
 
 
@@ -44,3 +44,16 @@ class Update:
     @property
     def is_final(self) -> bool:
         return self.finish_reason is not None or self.error is not None
+
+
+def piece_of(update: Update) -> StreamPiece:
+    """An update as a piece of a stream; raises its error if it has one."""
+    if update.error is not None:
+        raise update.error
+    return StreamPiece(
+        text=update.text,
+        token_ids=update.token_ids,
+        finish_reason=update.finish_reason,
+        stop_reason=update.stop_reason,
+        usage=update.usage,
+    )

@@ -18,6 +18,7 @@ from llmasos.errors import (
     QueueFullError,
 )
 from llmasos.outputs import FinishReason, Usage
+from llmasos.transport.base import error_of_text
 from llmasos_runtime.engine import Engine, EngineOptions
 from made_engine import EOS, Collected, ask, engine
 
@@ -196,6 +197,7 @@ def test_logits_that_are_not_finite_end_that_request_alone(tmp_path: Path) -> No
     bad = ask(counter, (65,), request_id="bad", max_tokens=LONG)
     good = ask(counter, (80,), request_id="good", max_tokens=20)
     assert "not finite" in str(bad.error)
+    assert type(error_of_text(str(bad.error))) is LLMasOSError
     assert good.token_ids == list(range(81, 101))
     assert counter.stats().num_free_blocks == counter.stats().num_blocks
     counter.close()
@@ -271,9 +273,10 @@ def test_a_failing_engine_ends_every_request_with_an_error(
     for answer in answers:
         assert isinstance(answer.error, EngineStoppedError)
         assert "RuntimeError: out of luck" in str(answer.error)
+        assert isinstance(error_of_text(str(answer.error)), EngineStoppedError)
     with pytest.raises(EngineStoppedError, match="out of luck"):
         ask(broken)
-    assert "the engine has failed" in caplog.text
+    assert "the engine has stopped" in caplog.text
     broken.close()
 
 

@@ -28,8 +28,8 @@ from llmasos.transport.base import OUTPUTS, Deadline, Fields, error_for, error_o
 
 _messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
 _ENGINE = "engine"
-_STOP_TIMEOUT_S = 2.0
-_READY_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 2.0
+READY_TIMEOUT_S = 5.0
 _INVALID = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
 _TYPES: dict[str, tuple[str, str]] = {
     "temperature": ("FP32", "<f"),
@@ -53,14 +53,14 @@ class GrpcTransport:
     def start(self, fields: Fields, *, timeout_s: float | None) -> PieceStream:
         request_id = uuid.uuid4().hex
         deadline = Deadline.after(timeout_s)
-        request = _request(self._model, request_id, fields)
+        request = infer_request(self._model, request_id, fields)
         call = self._stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
 
         def receive() -> StreamPiece:
             try:
                 return _next_piece(call)
             except grpc.RpcError as error:
-                raise _error_of(error, deadline) from error
+                raise error_of_call(error, deadline) from error
 
         def cancel() -> None:
             self._stop(request_id)
@@ -71,7 +71,7 @@ class GrpcTransport:
     def is_ready(self) -> bool:
         request = _messages.ModelReadyRequest(name=self._model)
         try:
-            return bool(self._stub.ModelReady(request, timeout=_READY_TIMEOUT_S).ready)
+            return bool(self._stub.ModelReady(request, timeout=READY_TIMEOUT_S).ready)
         except grpc.RpcError:
             return False
 
@@ -80,16 +80,23 @@ class GrpcTransport:
 
     def _stop(self, request_id: str) -> None:
         """Triton does not pass a cancelled ensemble on to its engine, so tell the engine itself."""
-        fields = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
-        request = _request(_ENGINE, request_id, fields)
         try:
-            for _ in self._stub.ModelStreamInfer(iter([request]), timeout=_STOP_TIMEOUT_S):
+            for _ in self._stub.ModelStreamInfer(
+                iter([stop_request(request_id)]), timeout=STOP_TIMEOUT_S
+            ):
                 pass
         except grpc.RpcError:
             return  # the server is gone, and the request with it
 
 
-def _request(model: str, request_id: str, fields: Fields) -> Any:
+def stop_request(request_id: str) -> Any:
+    """Tells the engine to end the request of this id."""
+    fields = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
+    return infer_request(_ENGINE, request_id, fields)
+
+
+def infer_request(model: str, request_id: str, fields: Fields) -> Any:
+    """A ModelInferRequest of these tensors, each with a batch dimension of 1."""
     request = _messages.ModelInferRequest(model_name=model, id=request_id)
     for name, value in fields.items():
         values = value if isinstance(value, list) else [value]
@@ -121,7 +128,7 @@ def _next_piece(call: Iterator[Any]) -> StreamPiece:
         if response.error_message:
             _drain(call)
             raise error_of_text(response.error_message)
-        values = _values(response.infer_response)
+        values = values_of(response.infer_response)
         if not values:
             continue  # an empty response that only carries the final flag
         piece = piece_of(values)
@@ -140,7 +147,7 @@ def _drain(call: Iterator[Any]) -> None:
 def _let_end(call: Any) -> None:
     """Let a stopped request end by itself, since Triton 2.51 takes a cancelled ensemble for one
     that still runs when it is told to exit; cancel the call if it takes too long."""
-    too_long = threading.Timer(_STOP_TIMEOUT_S, call.cancel)
+    too_long = threading.Timer(STOP_TIMEOUT_S, call.cancel)
     too_long.start()
     try:
         _drain(call)
@@ -150,7 +157,7 @@ def _let_end(call: Any) -> None:
         too_long.cancel()
 
 
-def _values(response: Any) -> dict[str, Any]:
+def values_of(response: Any) -> dict[str, Any]:
     """The first element of each output that has one, by name."""
     return {
         output.name: _decode(output.datatype, content)
@@ -167,7 +174,8 @@ def _decode(datatype: str, content: bytes) -> Any:
     return None if form is None else struct.unpack_from(form, content)[0]
 
 
-def _error_of(error: Any, deadline: Deadline) -> LLMasOSError:
+def error_of_call(error: Any, deadline: Deadline) -> LLMasOSError:
+    """The error of our tree for a call that failed."""
     code, message = error.code(), error.details() or "the connection to the server broke"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return deadline.error()

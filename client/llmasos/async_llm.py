@@ -1,0 +1,164 @@
+"""A language model in this process, for asyncio: the same methods as LLM's, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.request import Request, Update, piece_of
+from typing_extensions import Unpack
+
+from llmasos.arguments import Message, SamplingFields, params_of_each, sampling_params
+from llmasos.async_stream import AsyncPieceStream
+from llmasos.engine_cache import find_plan
+from llmasos.errors import QueueFullError
+from llmasos.outputs import Generation, StreamPiece
+from llmasos.plan import EnginePlan, Precision
+from llmasos.sampling import SamplingParams
+
+
+class AsyncLLM:
+    """A compiled engine; make one with `await AsyncLLM.load(model)`.
+
+    Cancelling a task that waits for an answer cancels its request.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """engine: is closed with this."""
+        self._engine = engine
+
+    @classmethod
+    async def load(
+        cls,
+        model: str | Path,
+        *,
+        precision: Precision = "int8",
+        revision: str | None = None,
+        num_threads: int | None = None,
+        kv_cache_bytes: int | None = None,
+        reuse_prefixes: bool = True,
+    ) -> AsyncLLM:
+        """As LLM's constructor, in a thread; a checkpoint is built on first use."""
+        options = EngineOptions(
+            num_threads=num_threads, kv_cache_bytes=kv_cache_bytes, reuse_prefixes=reuse_prefixes
+        )
+
+        def load() -> Engine:
+            plan_dir = find_plan(model, precision=precision, revision=revision)
+            return Engine.load(plan_dir, options)
+
+        return cls(await asyncio.to_thread(load))
+
+    @property
+    def plan(self) -> EnginePlan:
+        """What the engine was built from and its limits."""
+        return self._engine.plan
+
+    async def generate_text(
+        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+    ) -> str:
+        """The new text that continues a prompt; the prompt is not repeated."""
+        return (await self.stream(prompt, params, **fields).read()).text
+
+    async def generate(
+        self,
+        prompts: Sequence[str],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> list[Generation]:
+        """Continue many prompts together, in their order.
+
+        Prompts that find the engine's queue full wait until earlier ones are answered.
+        """
+        each = params_of_each(params, count=len(prompts))
+        running: deque[AsyncPieceStream] = deque()
+        done: list[Generation] = []
+        try:
+            for prompt, one in zip(prompts, each, strict=True):
+                token_ids = self._engine.tokenizer.encode(prompt)
+                running.append(await self._start_when_there_is_room(token_ids, one, running, done))
+            return done + [await stream.read() for stream in running]
+        finally:
+            for stream in running:
+                await stream.aclose()
+
+    def stream(
+        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+    ) -> AsyncPieceStream:
+        """The answer piece by piece, for `async for`. Raises QueueFullError at once."""
+        token_ids = self._engine.tokenizer.encode(prompt)
+        return self._start(token_ids, sampling_params(params, **fields))
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> Generation:
+        """The model's answer to a conversation of {"role": ..., "content": ...} messages."""
+        return await self.stream_chat(messages, params, **fields).read()
+
+    def stream_chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> AsyncPieceStream:
+        """As `chat`, piece by piece."""
+        token_ids = self._engine.tokenizer.encode_chat(list(messages))
+        return self._start(token_ids, sampling_params(params, **fields))
+
+    async def aclose(self) -> None:
+        """Stop the engine and free its memory; calling it again does nothing."""
+        await asyncio.to_thread(self._engine.close)
+
+    async def __aenter__(self) -> AsyncLLM:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _start(self, token_ids: Sequence[int], params: SamplingParams) -> AsyncPieceStream:
+        request_id = uuid.uuid4().hex
+        loop = asyncio.get_running_loop()
+        updates: asyncio.Queue[Update] = asyncio.Queue()
+        engine = self._engine
+
+        def sink(update: Update) -> None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+                loop.call_soon_threadsafe(updates.put_nowait, update)
+
+        async def receive() -> StreamPiece:
+            return piece_of(await updates.get())
+
+        async def cancel() -> None:
+            engine.cancel(request_id)
+
+        request = Request(request_id=request_id, prompt_token_ids=tuple(token_ids), params=params)
+        engine.submit(request, sink)
+        return AsyncPieceStream(receive, cancel, lambda: engine.cancel(request_id))
+
+    async def _start_when_there_is_room(
+        self,
+        token_ids: Sequence[int],
+        params: SamplingParams,
+        running: deque[AsyncPieceStream],
+        done: list[Generation],
+    ) -> AsyncPieceStream:
+        while True:
+            try:
+                return self._start(token_ids, params)
+            except QueueFullError:
+                if not running:
+                    raise
+                done.append(await running.popleft().read())

@@ -1,0 +1,126 @@
+"""A language model behind a Triton server, for asyncio: the methods of TritonClient, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+
+from typing_extensions import Unpack
+
+from llmasos.arguments import Message, SamplingFields, params_of_each, sampling_params
+from llmasos.async_stream import AsyncPieceStream
+from llmasos.errors import InvalidRequestError
+from llmasos.outputs import Generation
+from llmasos.sampling import SamplingParams
+from llmasos.transport.base import request_fields
+from llmasos.transport.triton_grpc_async import AsyncGrpcTransport
+from llmasos.triton_client import address_of
+
+_MAX_CONCURRENT = 64
+
+
+class AsyncTritonClient:
+    """A client of the `ensemble` model over gRPC; made and used in one event loop.
+
+    url: `host:port` or `grpc://host:port`. timeout_s: longest wait for a whole answer; None
+    waits for ever. Errors are those of TritonClient. Cancelling a task that waits for an
+    answer ends its request in the engine.
+    """
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        *,
+        model: str = "ensemble",
+        timeout_s: float | None = None,
+    ) -> None:
+        address, protocol = address_of(url, None)
+        if protocol != "grpc":
+            raise InvalidRequestError(f"AsyncTritonClient speaks gRPC: grpc://host:port, got {url}")
+        self._transport = AsyncGrpcTransport(address, model=model)
+        self._timeout_s = timeout_s
+
+    async def is_ready(self) -> bool:
+        """Whether the server answers and its models are loaded."""
+        return await self._transport.is_ready()
+
+    async def generate_text(
+        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+    ) -> str:
+        """The new text that continues a prompt; the prompt is not repeated."""
+        chosen = sampling_params(params, **fields)
+        return (await self._start(text=prompt, params=chosen, stream=False).read()).text
+
+    async def generate(
+        self,
+        prompts: Sequence[str],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> list[Generation]:
+        """Continue many prompts together, at most 64 at once, in their order."""
+        room = asyncio.Semaphore(_MAX_CONCURRENT)
+
+        async def one(prompt: str, chosen: SamplingParams) -> Generation:
+            async with room:
+                return await self._start(text=prompt, params=chosen, stream=False).read()
+
+        each = params_of_each(params, count=len(prompts))
+        tasks = [asyncio.ensure_future(one(*pair)) for pair in zip(prompts, each, strict=True)]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def stream(
+        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+    ) -> AsyncPieceStream:
+        """The answer piece by piece, for `async for`."""
+        return self._start(text=prompt, params=sampling_params(params, **fields), stream=True)
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> Generation:
+        """The model's answer to a conversation of {"role": ..., "content": ...} messages."""
+        chosen = sampling_params(params, **fields)
+        return await self._start(messages=messages, params=chosen, stream=False).read()
+
+    def stream_chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> AsyncPieceStream:
+        """As `chat`, piece by piece."""
+        chosen = sampling_params(params, **fields)
+        return self._start(messages=messages, params=chosen, stream=True)
+
+    async def aclose(self) -> None:
+        """Close the connection; what is still running ends with an error."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> AsyncTritonClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _start(
+        self,
+        *,
+        text: str = "",
+        messages: Sequence[Message] | None = None,
+        params: SamplingParams,
+        stream: bool,
+    ) -> AsyncPieceStream:
+        fields = request_fields(text=text, messages=messages, params=params, stream=stream)
+        return self._transport.start(fields, timeout_s=self._timeout_s)

@@ -1,0 +1,138 @@
+"""AsyncLLM on a real engine: what LLM answers, and a task that is cancelled ends its request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from llmasos import LLM, AsyncLLM, FinishReason, SamplingParams
+from llmasos.errors import EngineStoppedError, InvalidRequestError, QueueFullError
+from llmasos_runtime.engine import Engine, EngineOptions
+
+PARAMS = SamplingParams(max_tokens=12, ignore_eos=True)
+LONG = SamplingParams(max_tokens=400, ignore_eos=True)
+
+
+def run(plan: Path, act: Callable[[AsyncLLM], Awaitable[None]], **options: int) -> None:
+    """Let a coroutine act on a fresh engine."""
+
+    async def main() -> None:
+        chosen = {"num_threads": 1, "kv_cache_bytes": 2**25, **options}
+        async with AsyncLLM(Engine.load(plan, EngineOptions(**chosen))) as llm:  # type: ignore[arg-type]  # all numbers
+            await act(llm)
+
+    asyncio.run(main())
+
+
+async def until_idle(llm: AsyncLLM) -> None:
+    ends_at = time.monotonic() + 5
+    while (stats := llm._engine.stats()).num_running + stats.num_waiting:
+        assert time.monotonic() < ends_at, "a request goes on"
+        await asyncio.sleep(0.01)
+
+
+def test_it_answers_what_llm_answers(tiny_repository: Path) -> None:
+    with LLM(tiny_repository, num_threads=1) as llm:
+        texts = [llm.generate_text(prompt, PARAMS) for prompt in ("one", "two")]
+        chat = llm.chat([{"role": "user", "content": "Hi"}], PARAMS)
+
+    async def main() -> None:
+        async with await AsyncLLM.load(tiny_repository, num_threads=1) as llm:
+            assert llm.plan.name == "tiny-llama"
+            assert await llm.generate_text("one", PARAMS) == texts[0]
+            assert [g.text for g in await llm.generate(["one", "two"], PARAMS)] == texts
+            pieces = [piece async for piece in llm.stream("two", PARAMS)]
+            assert "".join(piece.text for piece in pieces) == texts[1]
+            assert [p.finish_reason for p in pieces] == [None] * 11 + [FinishReason.LENGTH]
+            assert await llm.chat([{"role": "user", "content": "Hi"}], PARAMS) == chat
+
+    asyncio.run(main())
+
+
+def test_many_tasks_run_side_by_side(tiny_plan: Path) -> None:
+    async def act(llm: AsyncLLM) -> None:
+        alone = [await llm.generate_text(str(number), PARAMS) for number in range(20)]
+        tasks = [llm.generate_text(str(number), PARAMS) for number in range(20)]
+        assert await asyncio.gather(*tasks) == alone
+
+    run(tiny_plan, act)
+
+
+def test_a_cancelled_task_ends_its_request(tiny_plan: Path) -> None:
+    async def act(llm: AsyncLLM) -> None:
+        task = asyncio.create_task(llm.generate_text("Hello", LONG))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until_idle(llm)
+
+    run(tiny_plan, act)
+
+
+@pytest.mark.parametrize("how", ["break", "aclose", "with", "dropped"])
+def test_leaving_a_stream_ends_its_request(tiny_plan: Path, how: str) -> None:
+    async def act(llm: AsyncLLM) -> None:
+        if how == "break":
+            async for _ in llm.stream("Hello", LONG):
+                break
+        elif how == "with":
+            async with llm.stream("Hello", LONG) as stream:
+                await anext(aiter(stream))
+        else:
+            stream = llm.stream("Hello", LONG)
+            await anext(aiter(stream))
+            if how == "aclose":
+                await stream.aclose()
+                await stream.aclose()
+            del stream
+        await until_idle(llm)
+
+    run(tiny_plan, act)
+
+
+def test_more_prompts_than_the_queue_holds_wait_for_their_turn(tiny_plan: Path) -> None:
+    async def act(llm: AsyncLLM) -> None:
+        answers = await llm.generate([str(number) for number in range(30)], PARAMS)
+        assert len({answer.text for answer in answers}) > 10
+        streams = [llm.stream("a", LONG)]
+        await anext(aiter(streams[0]))
+        with pytest.raises(QueueFullError):
+            streams += [llm.stream("b", LONG) for _ in range(9)]
+        for stream in streams:
+            await stream.aclose()
+
+    run(tiny_plan, act, max_batch_size=1, max_queue_size=3)
+
+
+def test_errors_are_those_of_llm(tiny_plan: Path) -> None:
+    async def act(llm: AsyncLLM) -> None:
+        with pytest.raises(InvalidRequestError, match="the prompt is empty"):
+            await llm.generate_text("")
+        with pytest.raises(InvalidRequestError, match="max_tokens must be"):
+            llm.stream("a", max_tokens=0)
+        with pytest.raises(InvalidRequestError):
+            await llm.generate(["good", ""], LONG)
+        await until_idle(llm)
+        stream = llm.stream("Hello", LONG)
+        await llm.aclose()
+        with pytest.raises(EngineStoppedError):
+            await stream.read()
+
+    run(tiny_plan, act)
+
+
+def test_a_closed_loop_does_not_hurt_the_engine(tiny_plan: Path) -> None:
+    engine = Engine.load(tiny_plan, EngineOptions(num_threads=1, kv_cache_bytes=2**25))
+
+    async def begin() -> object:
+        return AsyncLLM(engine).stream("Hello", LONG)
+
+    stream = asyncio.run(begin())
+    time.sleep(0.05)
+    del stream
+    assert asyncio.run(AsyncLLM(engine).generate_text("Hello", PARAMS))
+    engine.close()

@@ -1,0 +1,125 @@
+"""AsyncTritonClient against a fake server and a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from fake_triton import PIECES, REFUSAL, FakeTriton, fake_grpc
+from llmasos import AsyncTritonClient, FinishReason, SamplingParams, TritonClient, Usage
+from llmasos.errors import EngineStoppedError, InvalidRequestError, RequestTimeoutError
+from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
+
+TEXT = "".join(PIECES)
+Act = Callable[[AsyncTritonClient, FakeTriton], Awaitable[None]]
+
+
+def run(act: Act, *, timeout_s: float | None = None) -> None:
+    """Let a coroutine act on a client of a fake server."""
+
+    async def main(fake: FakeTriton) -> None:
+        async with AsyncTritonClient(fake.url, timeout_s=timeout_s) as client:
+            await act(client, fake)
+
+    with fake_grpc() as fake:
+        asyncio.run(main(fake))
+
+
+def test_the_methods_are_those_of_the_client_that_waits() -> None:
+    async def act(client: AsyncTritonClient, fake: FakeTriton) -> None:
+        assert await client.is_ready()
+        assert await client.generate_text("hello", max_tokens=7) == TEXT
+        pieces = [piece async for piece in client.stream("hello")]
+        assert tuple(piece.text for piece in pieces) == PIECES
+        assert [piece.finish_reason for piece in pieces] == [None, None, FinishReason.STOP]
+        assert pieces[-1].usage == Usage(num_prompt_tokens=2, num_output_tokens=3)
+        assert (await client.chat([{"role": "user", "content": "Hi"}])).text == TEXT
+        async for _ in client.stream_chat([{"role": "user", "content": "Hi"}]):
+            pass
+        assert fake.asked()[0]["max_tokens"] == 7
+        assert fake.stops() == []
+
+    run(act)
+
+
+def test_many_prompts_are_answered_in_order() -> None:
+    async def act(client: AsyncTritonClient, fake: FakeTriton) -> None:
+        prompts = [f"prompt {index}" for index in range(70)]
+        answers = await client.generate(prompts, SamplingParams(max_tokens=5))
+        assert [answer.text for answer in answers] == [TEXT] * 70
+        assert sorted(r["text_input"] for r in fake.asked()) == sorted(prompts)
+
+    run(act)
+
+
+def test_a_refusal_is_our_error_and_takes_the_other_prompts_along() -> None:
+    async def act(client: AsyncTritonClient, fake: FakeTriton) -> None:
+        with pytest.raises(InvalidRequestError) as caught:
+            await client.generate_text("refuse")
+        assert str(caught.value) == REFUSAL
+        with pytest.raises(InvalidRequestError):
+            await client.generate(["hello", "refuse"])
+
+    run(act)
+
+
+def test_a_broken_connection_and_a_late_answer_are_errors() -> None:
+    async def act(client: AsyncTritonClient, fake: FakeTriton) -> None:
+        with pytest.raises(EngineStoppedError):
+            await client.stream("break").read()
+        with pytest.raises(RequestTimeoutError):
+            await client.stream("hang").read()
+
+    run(act, timeout_s=0.5)
+
+
+@pytest.mark.parametrize("how", ["task", "break", "dropped"])
+def test_leaving_an_answer_stops_it_in_the_engine(how: str) -> None:
+    async def act(client: AsyncTritonClient, fake: FakeTriton) -> None:
+        stream = client.stream("hang")
+        await anext(aiter(stream))
+        if how == "task":
+            task = asyncio.create_task(stream.read())
+            await asyncio.sleep(0.05)
+            task.cancel()
+            fake.released.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        elif how == "break":
+            fake.released.set()
+            await stream.aclose()
+        else:
+            fake.released.set()
+            del stream
+        ends_at = time.monotonic() + 5
+        while not fake.stops():
+            assert time.monotonic() < ends_at, "the engine was not told"
+            await asyncio.sleep(0.01)
+        assert fake.stops() == [fake.asked()[0]["id"]]
+
+    run(act)
+
+
+def test_a_url_of_another_protocol_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="speaks gRPC"):
+        AsyncTritonClient("http://localhost:8000")
+
+
+def test_a_real_server_answers_both_clients_alike(tiny_repository: Path) -> None:
+    options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
+
+    async def ask(url: str) -> tuple[list[str], str]:
+        async with AsyncTritonClient(url, timeout_s=30) as client:
+            answers = await client.generate(["a", "b"], SamplingParams(max_tokens=9))
+            text = "".join([piece.text async for piece in client.stream("a", max_tokens=9)])
+            async for _ in client.stream("a", max_tokens=400, ignore_eos=True):
+                break
+        return [answer.text for answer in answers], text
+
+    with TritonServer(tiny_repository, options) as server:
+        with TritonClient(server.grpc_url) as client:
+            expected = [client.generate_text(prompt, max_tokens=9) for prompt in "ab"]
+        assert asyncio.run(ask(server.grpc_url)) == (expected, expected[0])
