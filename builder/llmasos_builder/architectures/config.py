@@ -112,6 +112,17 @@ class Config:
             raise self.wrong(name, "must be an object")
         return Config(value, where=f"{self._where}: {name}")
 
+    def only(self, **fields: str) -> Config:
+        """Some fields alone, by new names: each of `fields` is the name that it has here."""
+        return Config(
+            {new: self._fields.get(old) for new, old in fields.items()}, where=self._where
+        )
+
+    def without(self, *names: str) -> Config:
+        """All fields but these."""
+        kept = {name: value for name, value in self._fields.items() if name not in names}
+        return Config(kept, where=self._where)
+
     def names(self) -> frozenset[str]:
         """Fields that are not null."""
         return frozenset(name for name in self._fields if self.has(name))

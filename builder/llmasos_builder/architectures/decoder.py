@@ -45,12 +45,13 @@ class _Decoder(Generic[TensorT, WeightT]):
 
     def define(self) -> None:
         spec, names, graph = self._spec, self._spec.names, self._graph
-        embedding = self._embeddings(names.embedding)
+        embedding = self._embeddings(names.embedding, scale=spec.embedding_scale)
         x = self._embed(embedding)
         for layer in range(spec.num_layers):
             x = self._layer(x, layer)
         if names.final_norm is not None:
-            x = self._norm(x, names.final_norm)
+            # A tied head multiplies with the scaled embeddings.
+            x = self._norm(x, names.final_norm, shrink=spec.embedding_scale if spec.tied else 1.0)
         if names.embedding_output is not None:
             shape = (self._embedding_size, spec.hidden_size)
             x = self._linear(x, names.embedding_output, shape=shape, bias=False)
@@ -74,34 +75,36 @@ class _Decoder(Generic[TensorT, WeightT]):
     def _layer(self, x: TensorT, layer: int) -> TensorT:
         names, graph = self._spec.names, self._graph
         prefix = names.layer.format(layer)
-        scale = self._spec.attention_scales[layer]
         attention_norm, mlp_norm = prefix + names.attention_norm, prefix + names.mlp_norm
         if self._spec.residual == "norm_last":
-            x = self._norm(graph.add(x, self._attention(x, prefix, scale)), attention_norm)
+            x = self._norm(graph.add(x, self._attention(x, prefix, layer)), attention_norm)
             return self._norm(graph.add(x, self._mlp(x, prefix)), mlp_norm)
         normed = self._norm(x, attention_norm)
-        attended = graph.add(x, self._attention(normed, prefix, scale))
+        attended = graph.add(x, self._attention(normed, prefix, layer))
         if mlp_norm != attention_norm:
             normed = self._norm(x if self._spec.residual == "parallel" else attended, mlp_norm)
         return graph.add(attended, self._mlp(normed, prefix))
 
-    def _attention(self, x: TensorT, prefix: str, scale: float) -> TensorT:
+    def _attention(self, x: TensorT, prefix: str, layer: int) -> TensorT:
         spec, graph = self._spec, self._graph
         query, key, value = self._heads(x, prefix)
         if spec.names.head_norms is not None:
             query_norm, key_norm = spec.names.head_norms
             query = self._norm(query, prefix + query_norm, size=spec.head_size)
             key = self._norm(key, prefix + key_norm, size=spec.head_size)
-        frequencies = whole_head_frequencies(spec)
+        frequencies = whole_head_frequencies(spec, layer)
         if frequencies is not None:
             query, key = (graph.rotary(heads, frequencies) for heads in (query, key))
+        scale = spec.attention_scales[layer]
         attended = graph.merge_heads(graph.cached_attention(query, key, value, scale=scale))
-        return self._linear(
+        output = self._linear(
             attended,
             prefix + spec.names.attention_output,
             shape=(spec.hidden_size, spec.num_heads * spec.head_size),
             bias=spec.attention_output_bias,
         )
+        norm = spec.names.attention_output_norm
+        return output if norm is None else self._norm(output, prefix + norm)
 
     def _heads(self, x: TensorT, prefix: str) -> tuple[TensorT, ...]:
         """Query, key and value."""
@@ -128,9 +131,11 @@ class _Decoder(Generic[TensorT, WeightT]):
         x = graph.activation(gate, spec.activation)
         for factor in up:
             x = graph.multiply(x, factor)
-        return self._linear(
+        output = self._linear(
             x, prefix + spec.names.mlp_output, shape=(spec.hidden_size, inner), bias=spec.mlp_bias
         )
+        norm = spec.names.mlp_output_norm
+        return output if norm is None else self._norm(output, prefix + norm)
 
     def _projections(
         self,
@@ -170,27 +175,41 @@ class _Decoder(Generic[TensorT, WeightT]):
         vector = self._vector(f"{name}.bias", shape[0], order) if bias else None
         return self._graph.linear(x, weight, vector)
 
-    def _norm(self, x: TensorT, name: str, *, size: int | None = None) -> TensorT:
-        """size: of what is normalized; None is the hidden state's."""
+    def _norm(
+        self, x: TensorT, name: str, *, size: int | None = None, shrink: float = 1.0
+    ) -> TensorT:
+        """size: of what is normalized; None is the hidden state's. shrink: divides the result."""
         spec, graph = self._spec, self._graph
         size = size or spec.hidden_size
-        weight = self._norm_weight(name, size)
+        weight = self._norm_weight(name, size, shrink)
         if spec.norm == "rms":
             return graph.rms_norm(x, weight, eps=spec.norm_eps)
         bias = self._vector(f"{name}.bias", size) if spec.norm_affine else None
         return graph.layer_norm(x, weight, bias, eps=spec.norm_eps)
 
-    def _norm_weight(self, name: str, size: int) -> WeightT:
-        if self._spec.norm_affine:
-            return self._vector(f"{name}.weight", size)
-        return self._graph.weight(f"{name}.ones", np.broadcast_to(np.float32(1), (size,)), "f32")
+    def _norm_weight(self, name: str, size: int, shrink: float) -> WeightT:
+        if not self._spec.norm_affine:
+            ones = np.broadcast_to(np.float32(1), (size,))
+            return self._graph.weight(f"{name}.ones", ones, "f32")
+        stored = self._load(f"{name}.weight", (size,))
+        values = _linear_in(stored, factor=1 / shrink, offset=self._spec.norm_offset / shrink)
+        return self._graph.weight(f"{name}.weight", values, "f32")
 
     def _vector(self, name: str, size: int, order: Order = unchanged) -> WeightT:
         return self._graph.weight(name, order(self._load(name, (size,))), "f32")
 
-    def _embeddings(self, name: str) -> WeightT:
-        shape = (self._spec.vocab_size, self._embedding_size)
-        return self._matrix(name, self._load(f"{name}.weight", shape))
+    def _embeddings(self, name: str, *, scale: float = 1.0) -> WeightT:
+        stored = self._load(f"{name}.weight", (self._spec.vocab_size, self._embedding_size))
+        return self._matrix(name, _linear_in(stored, factor=scale))
 
     def _matrix(self, name: str, values: Array) -> WeightT:
         return self._graph.weight(f"{name}.weight", values, self._precision)
+
+
+def _linear_in(values: Array, *, factor: float = 1.0, offset: float = 0.0) -> Array:
+    """values * factor + offset; what is one number everywhere takes no more memory than that."""
+    if (factor, offset) == (1.0, 0.0):
+        return values
+    if any(values.strides):
+        return values * np.float32(factor) + np.float32(offset)
+    return np.broadcast_to(values.flat[0] * np.float32(factor) + np.float32(offset), values.shape)

@@ -27,11 +27,13 @@ Rows = NDArray[np.int64]
 Order = Callable[[Array], Array]
 
 
-def whole_head_frequencies(spec: DecoderSpec) -> tuple[float, ...] | None:
+def whole_head_frequencies(spec: DecoderSpec, layer: int) -> tuple[float, ...] | None:
     """One for each pair of a head in the network's order: 0 for those that are not rotated."""
     frequencies = spec.rotary_frequencies
     if frequencies is None:
         return None
+    if spec.layer_rotary_frequencies is not None:
+        frequencies = spec.layer_rotary_frequencies[layer]
     return frequencies + (0.0,) * (spec.head_size // 2 - len(frequencies))
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from llmasos_builder.architectures.config import Config
 from llmasos_builder.checkpoint.gguf_config import llama3_factors
 
-_DEFAULT_THETA = 10000.0
 _PART = "partial_rotary_factor"
 _COMMON = frozenset(
     {
@@ -43,6 +42,7 @@ class RotaryFields:
     """
 
     theta: str = "rope_theta"
+    default_theta: float = 10000.0
     part: str = _PART
     default_part: float | None = None
     kinds: tuple[str, ...] = tuple(_OF_KIND)
@@ -59,7 +59,7 @@ def rotary_frequencies(
     Raises UnsupportedArchitectureError for a kind or a parameter that is not supported.
     """
     parameters = _parameters(config)
-    theta = _agreeing(config, fields.theta, parameters, "rope_theta", _DEFAULT_THETA)
+    theta = _agreeing(config, fields.theta, parameters, "rope_theta", fields.default_theta)
     if fields.theta != "rope_theta":
         config.must_be("rope_theta", theta)
     size = _rotated_size(config, parameters, head_size, fields)

@@ -26,6 +26,7 @@ class DecoderNames:
     mlp_inputs: gate and up, the one that holds both, or up alone.
     embedding_input, embedding_output: what turns embeddings into hidden states and back,
         where their widths differ.
+    attention_output_norm, mlp_output_norm: what normalizes what each part of a layer gives.
     final_norm: None where the layers' output goes into the head as it is.
     linears_transposed: linear weights are stored [in, out].
     ignored: other tensors that checkpoints hold and no computation needs.
@@ -40,9 +41,11 @@ class DecoderNames:
     heads_interleaved: bool = False
     head_norms: tuple[str, str] | None = None
     attention_output: str
+    attention_output_norm: str | None = None
     mlp_norm: str
     mlp_inputs: tuple[str, ...]
     mlp_output: str
+    mlp_output_norm: str | None = None
     final_norm: str | None
     embedding_output: str | None = None
     head: str
@@ -55,9 +58,11 @@ class DecoderSpec:
     """A decoder, as far as its computation goes.
 
     embedding_size: the width of an embedding; None is the hidden state's.
+    embedding_scale: by what embeddings are multiplied, though not those of the head.
     max_position_embeddings: the longest sequence it was trained for.
     position_offset: learned positions are stored after so many rows that none uses.
     position_rows: how many rows are stored; None is as many as are used.
+    norm_offset: what is added to the stored weights of norms.
     norm_affine: norms have weights (and LayerNorm biases); else they only normalize.
     residual: a layer is x + part(norm(x)) for each of its two parts (norm_first),
         norm(x + part(x)) (norm_last), or x + attention(norm(x)) + mlp(norm(x)) (parallel).
@@ -65,6 +70,7 @@ class DecoderSpec:
     rotary_frequencies: radians per position, one for each two elements of a head; fewer
         rotate the head's first elements alone. None means that positions are learned and
         embedded.
+    layer_rotary_frequencies: those of each layer, where layers differ.
     attention_scales: by which the scores of each layer are multiplied.
     tied: the output head is the embedding.
 
@@ -74,6 +80,7 @@ class DecoderSpec:
     vocab_size: int
     hidden_size: int
     embedding_size: int | None = None
+    embedding_scale: float = 1.0
     intermediate_size: int
     num_layers: int
     num_heads: int
@@ -84,11 +91,13 @@ class DecoderSpec:
     position_rows: int | None = None
     norm: NormKind
     norm_eps: float
+    norm_offset: float = 0.0
     norm_affine: bool = True
     residual: Residual = "norm_first"
     activation: Activation
     gated: bool
     rotary_frequencies: tuple[float, ...] | None
+    layer_rotary_frequencies: tuple[tuple[float, ...], ...] | None = None
     attention_scales: tuple[float, ...]
     attention_input_bias: bool
     attention_output_bias: bool
@@ -110,6 +119,10 @@ class DecoderSpec:
                 f"heads of {self.head_size} elements cannot be rotated in {len(frequencies)} pairs"
             )
         assert not self.names.heads_interleaved or len(self.names.attention_inputs) == 1
+        assert self.embedding_scale == 1 or (self.norm == "rms" and self.names.final_norm)
+        layers = self.layer_rotary_frequencies
+        assert layers is None or len(layers) == self.num_layers
+        assert all(len(layer) == len(frequencies or ()) for layer in layers or ())
         shared_norm = self.names.mlp_norm == self.names.attention_norm
         assert not shared_norm or self.residual == "parallel"
         assert self.names.head_norms is None or self.head_size == 2 * len(frequencies or ())

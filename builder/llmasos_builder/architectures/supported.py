@@ -10,6 +10,7 @@ from llmasos.errors import UnsupportedArchitectureError
 
 from llmasos_builder.architectures.config import Config
 from llmasos_builder.architectures.falcon import falcon_spec
+from llmasos_builder.architectures.gemma import gemma3_spec, gemma_spec
 from llmasos_builder.architectures.gpt2 import gpt2_spec
 from llmasos_builder.architectures.gpt_neo import gpt_neo_spec
 from llmasos_builder.architectures.gpt_neox import gpt_neox_spec
@@ -61,6 +62,18 @@ SUPPORTED: Mapping[str, Architecture] = {
         gpt_neox_spec,
         "Pythia, GPT-NeoX-20B",
         "Rotary positions: default or linear. Parallel and sequential residuals.",
+    ),
+    "GemmaForCausalLM": Architecture(
+        "gemma",
+        gemma_spec,
+        "Gemma 2B, 7B",
+        f"{_ROTARY}; bidirectional attention is refused.",
+    ),
+    "Gemma3ForCausalLM": Architecture(
+        "gemma3_text",
+        gemma3_spec,
+        "Gemma 3 270M, 1B",
+        f"{_ROTARY}; soft caps and bidirectional attention are refused. {_WINDOW} (512).",
     ),
     "LlamaForCausalLM": Architecture(
         "llama", llama_spec, "SmolLM2, Llama", f"{_ROTARY}, over whole heads."

@@ -31,13 +31,17 @@ def window_of_some_layers(config: Config, *, num_layers: int) -> int | None:
     """Qwen's, which `use_sliding_window` turns on for the layers that slide; None if none does."""
     full_layers = config.size("max_window_layers", _DEFAULT_FULL_LAYERS, at_least=0)
     used = config.flag("use_sliding_window", False)
-    kinds = config.texts("layer_types")
-    sliding = used and num_layers > full_layers
-    if kinds is not None:
-        if len(kinds) != num_layers or not _LAYER_TYPES.issuperset(kinds):
-            expected = f"one of {', '.join(sorted(_LAYER_TYPES))} for each of {num_layers} layers"
-            raise config.unsupported("layer_types", f"{expected} is supported")
-        sliding = "sliding_attention" in kinds
+    kinds = layer_types(config, num_layers=num_layers)
+    sliding = used and num_layers > full_layers if kinds is None else "sliding_attention" in kinds
     if sliding and not used:
         raise config.unsupported("layer_types", "though use_sliding_window is not true")
     return config.size("sliding_window", DEFAULT_WINDOW) if sliding else None
+
+
+def layer_types(config: Config, *, num_layers: int) -> tuple[str, ...] | None:
+    """How each layer attends; None where config.json has no such list."""
+    kinds = config.texts("layer_types")
+    if kinds is not None and (len(kinds) != num_layers or not _LAYER_TYPES.issuperset(kinds)):
+        expected = f"one of {', '.join(sorted(_LAYER_TYPES))} for each of {num_layers} layers"
+        raise config.unsupported("layer_types", f"{expected} is supported")
+    return kinds

@@ -26,6 +26,8 @@ PICKLED = (
 # A network's body saved without its head lacks this prefix, as GPT-2's on the hub does.
 _BODY_PREFIXES = {
     "falcon": "transformer.",
+    "gemma": "model.",
+    "gemma3_text": "model.",
     "gpt2": "transformer.",
     "gpt_neo": "transformer.",
     "gpt_neox": "gpt_neox.",

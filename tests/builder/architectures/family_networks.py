@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from networks import LINEAR_ROPE
 from parity import VOCABULARY
 from transformers import (
     FalconConfig,
     FalconForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GemmaConfig,
+    GemmaForCausalLM,
     GPTNeoConfig,
     GPTNeoForCausalLM,
     GPTNeoXConfig,
@@ -73,7 +78,11 @@ FALCON: dict[str, Any] = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
 }
+GEMMA = llama_like("GemmaForCausalLM", "gemma")
+GEMMA3 = llama_like("Gemma3ForCausalLM", "gemma3_text")
 CONFIGS = {
+    "gemma": GEMMA,
+    "gemma3": GEMMA3,
     "falcon": FALCON,
     "opt": OPT,
     "gpt_neo": GPT_NEO,
@@ -167,6 +176,14 @@ def falcon(*, heads: int = 4, head_size: int = 16, **changes: Any) -> FalconConf
         "eos_token_id": 0,
     }
     return FalconConfig(**fields | changes)
+
+
+GEMMA3_LAYERS: dict[str, Any] = {
+    "head_dim": 32,
+    "sliding_window": 124,
+    "query_pre_attn_scalar": 40,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
 
 
 FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
@@ -267,5 +284,28 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
     "falcon-16-mha-in-turn": (
         FalconForCausalLM,
         falcon(multi_query=False, parallel_attn=False, rope_parameters=rope()),
+    ),
+    "gemma-32-gqa-tied": (
+        GemmaForCausalLM,
+        like_llama(GemmaConfig, head_dim=32, tie_word_embeddings=True),
+    ),
+    "gemma-16-mqa-biases": (
+        GemmaForCausalLM,
+        like_llama(GemmaConfig, kv_heads=1, head_dim=16, attention_bias=True, hidden_act="gelu"),
+    ),
+    "gemma3-32-gqa-tied": (
+        Gemma3ForCausalLM,
+        like_llama(  # with embeddings small enough that they alone do not decide a text
+            Gemma3TextConfig, **GEMMA3_LAYERS, tie_word_embeddings=True, initializer_range=0.1
+        ),
+    ),
+    "gemma3-32-mha-global": (
+        Gemma3ForCausalLM,
+        like_llama(
+            Gemma3TextConfig,
+            **GEMMA3_LAYERS | {"layer_types": ["full_attention"] * 2},
+            kv_heads=4,
+            rope_parameters={"full_attention": LINEAR_ROPE},
+        ),
     ),
 }

@@ -34,11 +34,11 @@ def with_weight(name: str, change: Callable[[Array], Array], network: Network) -
     return ReferenceModel(network.spec, ChangedWeights(network.weights, name, change))
 
 
-def with_spec(network: Network, **changes: object) -> Model:
+def with_spec(network: Network, /, **changes: object) -> Model:
     return ReferenceModel(replace(network.spec, **changes), network.weights)  # type: ignore[arg-type]
 
 
-def with_names(network: Network, **changes: object) -> Model:
+def with_names(network: Network, /, **changes: object) -> Model:
     return with_spec(network, names=replace(network.spec.names, **changes))  # type: ignore[arg-type]
 
 

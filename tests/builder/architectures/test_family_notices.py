@@ -69,6 +69,12 @@ def swapped(first: int, second: int, end: int) -> Callable[[Array], Array]:
     )
 
 
+def with_bases_swapped(network: Network) -> Model:
+    layers = network.spec.layer_rotary_frequencies
+    assert layers is not None and layers[0] != layers[1]
+    return with_spec(network, layer_rotary_frequencies=layers[::-1])
+
+
 QWEN2_CHANGES = {
     **no("qwen2-16-gqa", *(f"model.layers.1.self_attn.{p}_proj.bias" for p in "qkv")),
     "no biases": ("qwen2-16-gqa", lambda n: with_spec(n, attention_input_bias=False)),
@@ -168,6 +174,29 @@ FALCON_CHANGES: dict[str, tuple[str, Changed]] = {
         *(f"transformer.h.1.mlp.dense_{part}.bias" for part in ("h_to_4h", "4h_to_h")),
     ),
 }
+GEMMA_CHANGES: dict[str, tuple[str, Changed]] = {
+    "embeddings not scaled": ("gemma-32-gqa-tied", lambda n: with_spec(n, embedding_scale=1.0)),
+    "embeddings of a head apart not scaled": (
+        "gemma-16-mqa-biases",
+        lambda n: with_spec(n, embedding_scale=1.0),
+    ),
+    "norms without their offset": ("gemma-32-gqa-tied", lambda n: with_spec(n, norm_offset=0.0)),
+    "exact gelu": ("gemma-16-mqa-biases", lambda n: with_spec(n, activation="gelu")),
+}
+GEMMA3 = "gemma3-32-gqa-tied"
+GEMMA3_CHANGES: dict[str, tuple[str, Changed]] = {
+    **{
+        f"no {field}": (GEMMA3, partial(with_names, **{field: None}))
+        for field in ("head_norms", "attention_output_norm", "mlp_output_norm")
+    },
+    "one base for all layers": (GEMMA3, lambda n: with_spec(n, layer_rotary_frequencies=None)),
+    "bases swapped": (GEMMA3, with_bases_swapped),
+    "scores scaled by the head's size": (
+        GEMMA3,
+        lambda n: with_spec(n, attention_scales=(32**-0.5,) * 2),
+    ),
+    "norms of heads without their offset": (GEMMA3, lambda n: with_spec(n, norm_offset=0.0)),
+}
 CHANGES = {
     f"{name}: {what}": change
     for name, changes in {
@@ -178,6 +207,8 @@ CHANGES = {
         "gpt_neox": NEOX_CHANGES,
         "gpt_neo": GPT_NEO_CHANGES,
         "falcon": FALCON_CHANGES,
+        "gemma": GEMMA_CHANGES,
+        "gemma3": GEMMA3_CHANGES,
     }.items()
     for what, change in changes.items()
 }
@@ -210,6 +241,7 @@ def test_a_wrong_network_fails_the_check(made: Callable[[str], Network], change:
         ("phi3-16-mha-tied-window", {"sliding_window": 64}),
         ("qwen2-8-mha-window", {"sliding_window": 64, "layer_types": None}),
         ("gpt_neo-16", {"window_size": 64}),
+        (GEMMA3, {"sliding_window": 64}),
     ],
 )
 def test_a_window_shorter_than_the_text_fails_the_check(

@@ -8,6 +8,8 @@ import pytest
 from family_networks import (
     CONFIGS,
     FALCON,
+    GEMMA,
+    GEMMA3,
     GPT_NEO,
     GPT_NEOX,
     MISTRAL,
@@ -222,6 +224,48 @@ def test_a_falcon_is_of_one_of_its_generations(
     assert found == norms | {"self_attention", "mlp"}
 
 
+def test_a_gemma_has_transformers_defaults() -> None:
+    spec = spec_of(GEMMA)
+    assert (spec.norm, spec.norm_offset, spec.embedding_scale) == ("rms", 1.0, 8.0)
+    assert (spec.activation, spec.gated, spec.head_size, spec.tied) == (
+        "gelu_tanh",
+        True,
+        256,
+        True,
+    )
+    assert spec == spec_of(GEMMA, hidden_act="gelu", hidden_activation="gelu_pytorch_tanh")
+    assert spec_of(GEMMA, hidden_act="silu").activation == "silu"
+
+
+def test_a_gemma3s_layers_are_of_two_kinds() -> None:
+    spec = spec_of(GEMMA3, num_hidden_layers=7)
+    local, wide = (theta ** -(2 / 256) for theta in (10_000.0, 1_000_000.0))
+    second = [layer[1] for layer in spec.layer_rotary_frequencies or ()]
+    assert second == pytest.approx([*[local] * 5, wide, local], rel=1e-12)
+    assert spec.attention_scales == (256**-0.5,) * 7
+    assert spec == spec_of(GEMMA3, num_hidden_layers=7, sliding_window_pattern=6)
+    kinds = ["sliding_attention"] * 5 + ["full_attention", "sliding_attention"]
+    assert spec == spec_of(GEMMA3, num_hidden_layers=7, layer_types=kinds)
+    bases = {"rope_theta": 1e6, "rope_local_base_freq": 1e4}
+    assert spec == spec_of(GEMMA3, num_hidden_layers=7, **bases)
+    assert spec_of(GEMMA3, sliding_window=100).max_position_embeddings == 100
+    whole = spec_of(GEMMA3, sliding_window=100, layer_types=["full_attention"] * 3)
+    assert whole.max_position_embeddings == 128
+
+
+def test_a_gemma3_scales_the_positions_of_its_wide_layers_alone() -> None:
+    linear = {"rope_type": "linear", "factor": 8.0}
+    kinds = {"layer_types": ["sliding_attention", "full_attention", "full_attention"]}
+    older = spec_of(GEMMA3, rope_scaling=linear, **kinds)
+    newer = {"full_attention": linear | {"rope_theta": 1e6}, "sliding_attention": {}}
+    assert older == spec_of(GEMMA3, rope_parameters=newer, **kinds)
+    plain = spec_of(GEMMA3, **kinds).layer_rotary_frequencies
+    scaled = older.layer_rotary_frequencies
+    assert plain is not None and scaled is not None
+    assert scaled[0] == plain[0]
+    assert scaled[1] == pytest.approx([f / 8 for f in plain[1]])
+
+
 @pytest.mark.parametrize("types", [3, [3], [["global"]], [[["global"], "2"]], [[["odd"], 2]], []])
 def test_attention_types_that_are_none_are_named(types: object) -> None:
     assert "config.json: attention_types must" in refusal(GPT_NEO, attention_types=types)
@@ -248,6 +292,20 @@ def test_attention_types_that_are_none_are_named(types: object) -> None:
             FALCON,
             {"multi_query": False, "num_kv_heads": 2},
             "num_kv_heads is 2, only 4 without multi_query is supported",
+        ),
+        (GEMMA, {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
+        (GEMMA, {"hidden_activation": "relu"}, "hidden_activation is 'relu', only"),
+        (GEMMA3, {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0, only None"),
+        (GEMMA3, {"final_logit_softcapping": 30.0}, "final_logit_softcapping is 30.0, only None"),
+        (
+            GEMMA3,
+            {"rope_parameters": {"full_attention": {}}, "rope_theta": 5.0},
+            "rope_theta is 5.0, only None is supported",
+        ),
+        (
+            GEMMA3,
+            {"rope_parameters": {"sliding_attention": {"rope_type": "yarn"}}},
+            "rope_type is 'yarn', .* are supported",
         ),
         (OPT, {"activation_function": "mish"}, "activation_function is 'mish', .* are supported"),
         (OPT, {"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),

@@ -1,0 +1,109 @@
+"""Gemma (arXiv:2403.08295) and Gemma 3 (arXiv:2503.19786): transformers' Gemma{,3}ForCausalLM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from llmasos_builder.architectures.config import MAX_LAYERS, Config
+from llmasos_builder.architectures.llama import NAMES, llama_like_spec
+from llmasos_builder.architectures.rotary import RotaryFields, rotary_frequencies
+from llmasos_builder.architectures.spec import DecoderSpec
+from llmasos_builder.architectures.window import DEFAULT_WINDOW, layer_types
+
+_HEAD_SIZE = 256
+_PATTERN = 6  # every sixth layer of Gemma 3 attends to everything
+_SCORES = 256
+_GLOBAL = RotaryFields(default_theta=1_000_000.0)
+_LOCAL = RotaryFields()
+_GEMMA3_NAMES = replace(
+    NAMES,
+    head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+    attention_output_norm="post_attention_layernorm",
+    mlp_norm="pre_feedforward_layernorm",
+    mlp_output_norm="post_feedforward_layernorm",
+)
+
+
+def gemma_spec(config: Config) -> DecoderSpec:
+    """A Llama that scales its embeddings and adds 1 to the weights of its norms.
+
+    Defaults are transformers' (GemmaConfig), except for sizes, which must be given. hidden_act
+    gelu means its approximation, as it does there.
+    """
+    config.must_be("hidden_activation", "gelu_pytorch_tanh")
+    activation = config.activation("hidden_act", "gelu_pytorch_tanh")
+    bias = config.flag("attention_bias", False)
+    llama = llama_like_spec(
+        config,
+        attention_input_bias=bias,
+        attention_output_bias=bias,
+        default_head_size=_HEAD_SIZE,
+    )
+    activation = "gelu_tanh" if activation == "gelu" else activation
+    return replace(_scaled(config, llama), activation=activation)
+
+
+def gemma3_spec(config: Config) -> DecoderSpec:
+    """A Gemma with norms on heads and on what a layer's parts give, and two kinds of attention.
+
+    Defaults are transformers' (Gemma3TextConfig), except for sizes, which must be given.
+    """
+    for field in ("attn_logit_softcapping", "final_logit_softcapping"):
+        config.must_be(field, None)
+    num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
+    kinds = layer_types(config, num_layers=num_layers) or _pattern(config, num_layers)
+    sliding = "sliding_attention" in kinds
+    bias = config.flag("attention_bias", False)
+    llama = llama_like_spec(
+        config.without("rope_parameters", "rope_scaling", "rope_theta"),
+        names=_GEMMA3_NAMES,
+        attention_input_bias=bias,
+        attention_output_bias=bias,
+        default_head_size=_HEAD_SIZE,
+        window=config.size("sliding_window", DEFAULT_WINDOW) if sliding else None,
+    )
+    return replace(
+        _scaled(config, llama),
+        activation=config.activation("hidden_activation", "gelu_pytorch_tanh"),
+        attention_scales=(config.number("query_pre_attn_scalar", _SCORES) ** -0.5,) * num_layers,
+        layer_rotary_frequencies=_layer_frequencies(config, kinds, head_size=llama.head_size),
+    )
+
+
+def _scaled(config: Config, llama: DecoderSpec) -> DecoderSpec:
+    config.must_be("use_bidirectional_attention", False)
+    return replace(
+        llama,
+        embedding_scale=llama.hidden_size**0.5,
+        norm_offset=1.0,
+        tied=config.flag("tie_word_embeddings", True),
+    )
+
+
+def _pattern(config: Config, num_layers: int) -> tuple[str, ...]:
+    every = config.size("sliding_window_pattern", _PATTERN)
+    return tuple(
+        "sliding_attention" if (layer + 1) % every else "full_attention"
+        for layer in range(num_layers)
+    )
+
+
+def _layer_frequencies(
+    config: Config, kinds: Sequence[str], *, head_size: int
+) -> tuple[tuple[float, ...], ...]:
+    """transformers 5 gives parameters for each kind, 4 two bases and the scaling of one kind."""
+    sections = config.section("rope_parameters")
+    if sections is None:
+        wide = config.only(rope_theta="rope_theta", rope_scaling="rope_scaling")
+        near = config.only(rope_theta="rope_local_base_freq")
+    else:
+        for field in ("rope_scaling", "rope_theta", "rope_local_base_freq"):
+            config.must_be(field, None)
+        wide = sections.only(rope_parameters="full_attention")
+        near = sections.only(rope_parameters="sliding_attention")
+    frequencies = {
+        "full_attention": rotary_frequencies(wide, head_size=head_size, fields=_GLOBAL),
+        "sliding_attention": rotary_frequencies(near, head_size=head_size, fields=_LOCAL),
+    }
+    return tuple(frequencies[kind] for kind in kinds)
