@@ -29,9 +29,6 @@ PLANS = {
     "f32": BuildOptions(precision="f32"),
     "f32, u8 cache": BuildOptions(precision="f32", kv_cache_precision="u8"),
     "bf16": BuildOptions(precision="bf16"),
-    "int8, f32 cache, deterministic": BuildOptions(
-        precision="int8", kv_cache_precision="f32", deterministic=True
-    ),
     "int8, deterministic": BuildOptions(precision="int8", deterministic=True),
     "int8 (the default)": BuildOptions(precision="int8"),
 }

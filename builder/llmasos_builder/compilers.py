@@ -78,9 +78,13 @@ class _OpenVINO:
             progress=report,
         )
         return CompiledEngine(
-            kv_cache_precision=options.kv_cache_precision or _KV_CACHE[options.precision],
+            kv_cache_precision=options.kv_cache_precision or _kv_cache_of(options),
             versions={"openvino": version("openvino")},
         )
+
+
+def _kv_cache_of(options: BuildOptions) -> KVCachePrecision:
+    return "f32" if options.deterministic else _KV_CACHE[options.precision]
 
 
 @dataclass(frozen=True, slots=True)

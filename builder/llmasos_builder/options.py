@@ -21,8 +21,9 @@ class BuildOptions:
     target: openvino for CPUs, tensorrt for NVIDIA GPUs. precision: of the weights.
     kv_cache_precision: None is u8 for int8, else the weights'; tensorrt keeps keys and values
         in what it computes in, which is fp16 unless the weights are f32 or bf16.
-    deterministic: activations are not quantized, so that what a sequence shares its steps
-        with changes nothing; slower; openvino alone can promise that.
+    deterministic: what a sequence shares its steps with changes nothing: activations are not
+        quantized, and the KV cache is f32, and so what is computed in; slower; openvino alone
+        can promise that.
     max_seq_len: None is what the model was trained for, at most 8192.
     max_batch_size, max_num_tokens: of one step (`llmasos.plan.Limits`).
     gpus: for tensorrt, what is compiled for (`llmasos_builder.tensorrt.capabilities.GPUS`).
@@ -60,6 +61,11 @@ class BuildOptions:
             raise InvalidRequestError(f"name must not be empty, got {self.name!r}")
 
     def _check_openvino(self) -> None:
+        if self.deterministic and self.kv_cache_precision not in (None, "f32"):
+            raise InvalidRequestError(
+                "kv_cache_precision of a deterministic plan must be f32, got "
+                f"{self.kv_cache_precision!r}"
+            )
         if self.kv_cache_precision is not None:
             known = ("f32", "bf16", "u8")
             _one_of("kv_cache_precision", self.kv_cache_precision, known, of=f" for {self.target}")

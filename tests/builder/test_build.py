@@ -70,7 +70,6 @@ def test_options_reach_the_plan(tiny_llama: Path, tmp_path: Path) -> None:
     options = BuildOptions(
         precision="int8",
         kv_cache_precision="bf16",
-        deterministic=True,
         max_seq_len=100,
         max_batch_size=3,
         max_num_tokens=50,
@@ -79,7 +78,6 @@ def test_options_reach_the_plan(tiny_llama: Path, tmp_path: Path) -> None:
     plan = build_plan(tiny_llama, tmp_path / "plan", options)
     assert plan == EnginePlan.load(tmp_path / "plan")
     assert (plan.name, plan.precision, plan.kv_cache_precision) == ("mine", "int8", "bf16")
-    assert plan.deterministic
     limits = plan.limits
     assert (limits.max_seq_len, limits.max_batch_size, limits.max_num_tokens) == (100, 3, 50)
 
@@ -90,6 +88,17 @@ def test_the_cache_is_u8_for_int8_and_else_as_the_weights(
 ) -> None:
     plan = build_plan(tiny_llama, tmp_path / "plan", BuildOptions(precision=precision))
     assert plan.kv_cache_precision == expected
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_deterministic_plan_keeps_and_computes_in_f32(
+    tiny_llama: Path, tmp_path: Path, precision: Any
+) -> None:
+    options = BuildOptions(precision=precision, deterministic=True)
+    plan = build_plan(tiny_llama, tmp_path / "plan", options)
+    assert (plan.deterministic, plan.kv_cache_precision) == (True, "f32")
+    with pytest.raises(InvalidRequestError, match="deterministic plan must be f32, got 'u8'"):
+        BuildOptions(precision=precision, deterministic=True, kv_cache_precision="u8")
 
 
 def test_a_very_long_model_gets_sequences_of_8192(tiny_llama: Path, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_u8_cache_is_filled_in_whole_blocks(load: Load) -> None:
 
 
 def test_a_deterministic_int8_plan_does_not_depend_on_the_batch(load: Load) -> None:
-    engine = load(BuildOptions(precision="int8", kv_cache_precision="f32", deterministic=True))
+    engine = load(BuildOptions(precision="int8", deterministic=True))
     assert answers(engine, PROMPTS) == alone(engine)
 
 
