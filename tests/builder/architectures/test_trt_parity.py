@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 from family_networks import FAMILY_NETWORKS
 from llmasos.errors import InvalidRequestError
 from llmasos.plan import Precision
@@ -25,15 +22,6 @@ from trt_models import (
 
 ALL = NETWORKS | FAMILY_NETWORKS
 BLOCKS = {"int4": 32, "nvfp4": 16}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small only wait for a second one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=ALL)

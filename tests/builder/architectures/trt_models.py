@@ -200,8 +200,11 @@ def _all_logits(network: Network, plans: Sequence[Sequence_]) -> list[Logits]:
     """Of each sequence; padding on the right changes nothing before it."""
     longest = max(len(plan.token_ids) for plan in plans)
     padded = [plan.token_ids + [0] * (longest - len(plan.token_ids)) for plan in plans]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # networks this small only wait for a second one
     with torch.no_grad():
         logits: Logits = network.oracle(torch.tensor(padded)).logits.double().numpy()
+    torch.set_num_threads(threads)
     return [own[: len(plan.token_ids)] for own, plan in zip(logits, plans, strict=True)]
 
 

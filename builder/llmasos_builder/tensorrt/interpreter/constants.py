@@ -43,7 +43,8 @@ def read_constant(layer: Layer, constants: Constants) -> Array:
     (output,) = layer.outputs
     weights = layer.settings.weights
     if isinstance(weights, np.ndarray):
-        return held(weights, output.dtype).reshape(output.shape)
+        # A copy: the memory is the compiler's, and lives no longer than it does.
+        return held(weights.copy(), output.dtype).reshape(output.shape)
     given = constants.get(output.name, constants.get(layer.name))
     if given is None:
         raise layer.error(f"nothing was kept of it, and {output.dtype} cannot be read back")
