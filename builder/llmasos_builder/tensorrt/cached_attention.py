@@ -74,14 +74,19 @@ class CachedAttention:
         return updated
 
     def _scaled(self, query: Any, scale: float) -> Any:
-        """TensorRT does not scale; in f32, since a rounded scale would shift every score."""
+        """TensorRT does not scale. A scale that would be rounded, and so shift every score, is
+        applied in f32.
+        """
         if scale == 1:
             return query
-        layers = self._layers
+        layers, constants = self._layers, self._layers.constants
+        if float(constants.numpy_type.type(scale)) == scale:
+            factor = constants.of_compute_type(np.full((1, 1, 1, 1), scale))
+            return layers.multiply(query, factor)
         float32 = layers.library.float32
-        factor = layers.constants.float32(np.full((1, 1, 1, 1), scale))
+        factor = constants.float32(np.full((1, 1, 1, 1), scale))
         scaled = layers.multiply(layers.cast(query, float32), factor)
-        return layers.cast(scaled, layers.constants.dtype)
+        return layers.cast(scaled, constants.dtype)
 
     def _rotation(self, frequencies: tuple[float, ...]) -> tuple[Any, Any]:
         """cos and sin [max_seq_len, pairs]."""

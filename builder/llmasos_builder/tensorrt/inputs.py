@@ -34,6 +34,7 @@ class Inputs:
         self._layers = layers
         self._options = options
         self.profiles = [builder.create_optimization_profile() for _ in range(2)]
+        self._shapes_of_heads: dict[tuple[int, int], Any] = {}
         int32 = layers.library.int32
         self.input_ids = self.add(INPUT_IDS, int32, (-1, -1), lambda b, s: (b, s))
         self.position_ids = self.add(POSITION_IDS, int32, (-1, -1), lambda b, s: (b, s))
@@ -69,10 +70,14 @@ class Inputs:
         """[B * S]."""
         return self._layers.reshape(self.position_ids, (-1,))
 
-    @cached_property
-    def rows_and_tokens(self) -> Any:
-        """(B, S) as a tensor."""
-        return self._layers.shape(self.input_ids)
+    def shape_of_heads(self, num_heads: int, head_size: int) -> Any:
+        """(B, S, num_heads, head_size) as a tensor."""
+        sizes = (num_heads, head_size)
+        if sizes not in self._shapes_of_heads:
+            layers = self._layers
+            parts = [layers.shape(self.input_ids), layers.constants.int64(*sizes)]
+            self._shapes_of_heads[sizes] = layers.concat(parts, axis=0)
+        return self._shapes_of_heads[sizes]
 
     @cached_property
     def visible(self) -> Any:

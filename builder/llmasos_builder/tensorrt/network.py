@@ -114,8 +114,7 @@ class TensorRTGraph:
         return self._layers.concat(parts, axis=1)
 
     def split_heads(self, x: Any, num_heads: int) -> Any:
-        sizes = self._constants.int64(num_heads, int(x.shape[1]) // num_heads)
-        shape = self._layers.concat([self._inputs.rows_and_tokens, sizes], axis=0)
+        shape = self._inputs.shape_of_heads(num_heads, int(x.shape[1]) // num_heads)
         return self._layers.reshape(x, shape, after=(0, 2, 1, 3))
 
     def merge_heads(self, x: Any) -> Any:
