@@ -211,5 +211,7 @@ def _linear_in(values: Array, *, factor: float = 1.0, offset: float = 0.0) -> Ar
     if (factor, offset) == (1.0, 0.0):
         return values
     if any(values.strides):
-        return values * np.float32(factor) + np.float32(offset)
+        values = values * np.float32(factor)
+        values += np.float32(offset)
+        return values
     return np.broadcast_to(values.flat[0] * np.float32(factor) + np.float32(offset), values.shape)

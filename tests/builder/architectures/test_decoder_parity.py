@@ -68,8 +68,18 @@ def test_a_body_saved_without_its_head_is_the_whole_network(
     check_parity(PagedModel(compiled(tmp_path, decoder_spec(body.config), body.weights)), network)
 
 
+ROUNDED = [
+    "llama-80-biases",
+    "llama-16-mha-tied",
+    "gpt2-64-relu",
+    "opt-16",
+    "gpt_neox-16",
+    "gemma-32-gqa-tied",
+]
+
+
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
-@pytest.mark.parametrize("name", ["llama-80-biases", "llama-16-mha-tied", "gpt2-64-relu", "opt-16"])
+@pytest.mark.parametrize("name", ROUNDED)
 def test_rounded_weights_compute_what_transformers_does_with_them(
     name: str, precision: Precision, tmp_path: Path
 ) -> None:

@@ -1,0 +1,53 @@
+"""Checkpoints of the wider family, built and run: from text to transformers' own tokens."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from family_networks import FAMILY_NETWORKS
+from llmasos import LLM, SamplingParams
+from llmasos.errors import InvalidRequestError
+from llmasos.tokenizer import Tokenizer
+from llmasos_builder.build import BuildOptions, build_plan
+from parity import Network, make_network
+
+PROMPT = "The capital of France is"
+NEW_TOKENS = 16
+
+
+def checkpoint(directory: Path, name: str, tokenizer: Path) -> Network:
+    kind, config = FAMILY_NETWORKS[name]
+    network = make_network(directory, config, kind=kind)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tokenizer / file, directory / file)
+    return network
+
+
+@pytest.mark.parametrize(
+    "name", ["opt-16-projected-norm-last", "gpt_neox-80-tied-bare", "gemma3-32-gqa-tied"]
+)
+def test_an_engine_generates_what_transformers_does(
+    name: str, tiny_llama: Path, tmp_path: Path
+) -> None:
+    network = checkpoint(tmp_path / "checkpoint", name, tiny_llama)
+    build_plan(tmp_path / "checkpoint", tmp_path / "plan", BuildOptions(precision="f32"))
+    with LLM(tmp_path / "plan") as llm:
+        greedy = SamplingParams(max_tokens=NEW_TOKENS, temperature=0.0, ignore_eos=True)
+        (generation,) = llm.generate([PROMPT], greedy)
+    token_ids = list(Tokenizer.load(tmp_path / "checkpoint").encode(PROMPT))
+    for token in generation.token_ids:
+        assert token == network.logits(token_ids)[-1].argmax()
+        token_ids.append(token)
+    assert len(generation.token_ids) == NEW_TOKENS
+
+
+def test_a_sequence_longer_than_the_window_is_refused_by_the_build(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    checkpoint(tmp_path / "checkpoint", "mistral-32-mha-window", tiny_llama)
+    with pytest.raises(InvalidRequestError, match=r"max_seq_len must be at most 124.* got 125"):
+        build_plan(tmp_path / "checkpoint", tmp_path / "plan", BuildOptions(max_seq_len=125))
+    plan = build_plan(tmp_path / "checkpoint", tmp_path / "plan")
+    assert plan.limits.max_seq_len == 124
