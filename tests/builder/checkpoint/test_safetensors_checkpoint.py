@@ -287,6 +287,44 @@ def test_gpt2s_two_files_make_its_tokenizer(tmp_path: Path) -> None:
         )
 
 
+def write_opts_tokenizer(directory: Path, **config: Any) -> Path:
+    """Two files and a config, as OPT's checkpoints have them."""
+    directory = write_checkpoint(directory)
+    model = json.loads((directory / "tokenizer.json").read_text())["model"]
+    vocab = {**model["vocab"], "</s>": len(model["vocab"]), "<pad>": len(model["vocab"]) + 1}
+    (directory / "tokenizer.json").unlink()
+    (directory / "vocab.json").write_text(json.dumps(vocab))
+    merges = "\n".join(" ".join(pair) for pair in model["merges"])
+    (directory / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
+    names = {"unk_token": "</s>", "bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    tokens = {name: {"__type": "AddedToken", "content": text} for name, text in names.items()}
+    fields = {"tokenizer_class": "GPT2Tokenizer", "add_bos_token": True, **tokens, **config}
+    (directory / "tokenizer_config.json").write_text(json.dumps(fields))
+    return directory
+
+
+@pytest.mark.parametrize("config", [{}, {"add_bos_token": False}, {"add_prefix_space": True}])
+def test_opts_files_make_its_tokenizer(tmp_path: Path, config: dict[str, Any]) -> None:
+    from transformers import AutoTokenizer
+
+    directory = write_opts_tokenizer(tmp_path / "m", **config)
+    made = tmp_path / "made"
+    made.mkdir()
+    for name, content in open_checkpoint(directory).tokenizer_files.items():
+        (made / name).write_bytes(content)
+    ours, theirs = Tokenizer.load(made), AutoTokenizer.from_pretrained(directory)
+    for text in (*TEXTS, "a</s>b<pad>"):
+        assert ours.encode(text) == theirs.encode(text)
+        assert ours.decode(ours.encode(text)) == theirs.decode(
+            theirs.encode(text), skip_special_tokens=True
+        )
+
+
+def test_a_token_before_each_text_must_be_one(tmp_path: Path) -> None:
+    directory = write_opts_tokenizer(tmp_path, bos_token="<odd>")
+    assert "vocab.json does not have the bos_token '<odd>'" in refusal(directory)
+
+
 def test_merges_that_do_not_fit_the_vocabulary_are_refused(tmp_path: Path) -> None:
     (write_checkpoint(tmp_path) / "tokenizer.json").unlink()
     (tmp_path / "vocab.json").write_text('{"a": 0}')
