@@ -81,8 +81,8 @@ class Constants:
         """Values rounded to what the network computes in."""
         return self.add(np.asarray(values).astype(self.numpy_type), self.dtype, name=name)
 
-    def float32(self, values: ArrayLike) -> Any:
-        return self.add(np.asarray(values, np.float32), self._library.float32)
+    def float32(self, values: ArrayLike, *, name: str | None = None) -> Any:
+        return self.add(np.asarray(values, np.float32), self._library.float32, name=name)
 
     def int32(self, values: ArrayLike) -> Any:
         return self.add(np.asarray(values, np.int32), self._library.int32)

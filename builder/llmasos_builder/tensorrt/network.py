@@ -67,13 +67,14 @@ class TensorRTGraph:
         return product if bias is None else self._layers.add(product, bias.vector(2))
 
     def rms_norm(self, x: Any, weight: TensorRTWeight, *, eps: float) -> Any:
-        """In f32 up to the weight, as transformers does it."""
+        """In f32, weight included: one near 1 loses most where activations have few bits."""
         layers, rank = self._layers, len(x.shape)
         exact = layers.cast(x, self.library.float32)
         mean = layers.reduce_last(layers.multiply(exact, exact), "AVG")
         shift = self._constants.float32(np.full((1,) * rank, eps))
         scaled = layers.divide(exact, layers.unary(layers.add(mean, shift), "SQRT"))
-        return layers.multiply(layers.cast(scaled, self._constants.dtype), weight.vector(rank))
+        weighted = layers.multiply(scaled, weight.exact_vector(rank))
+        return layers.cast(weighted, self._constants.dtype)
 
     def layer_norm(
         self, x: Any, weight: TensorRTWeight, bias: TensorRTWeight | None, *, eps: float

@@ -56,6 +56,14 @@ class TensorRTWeight:
         assert len(self._tensor.shape) == rank
         return self._tensor
 
+    def exact_vector(self, rank: int) -> Any:
+        """[1, ..., n], in f32."""
+        if self._tensor is None:
+            values = self._take().reshape((1,) * (rank - 1) + (-1,))
+            self._tensor = self._layers.constants.float32(values, name=self._name)
+        assert len(self._tensor.shape) == rank
+        return self._tensor
+
     def _take(self) -> Array:
         """Raises CheckpointError for values that the compute type has no room for."""
         assert self._values is not None

@@ -79,7 +79,10 @@ def with_rounded_weights(network: Network, precision: Precision) -> Network:
     kind = TORCH_TYPES[compute]
     tables = {id(m.weight) for m in oracle.modules() if isinstance(m, torch.nn.Embedding)}
     transposed = {id(m.weight) for m in oracle.modules() if type(m).__name__ == "Conv1D"}
+    exact = {id(m.weight) for m in oracle.modules() if type(m).__name__.endswith("RMSNorm")}
     for name, parameter in oracle.named_parameters():
+        if id(parameter) in exact:  # RMSNorm is in f32, weight included
+            continue
         values = parameter.detach().numpy()
         if parameter.ndim == 1 or id(parameter) in tables or precision in TORCH_TYPES:
             rounded = values.astype(numpy_type(compute)).astype(np.float32)
