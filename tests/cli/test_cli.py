@@ -41,7 +41,7 @@ def test_help_lists_the_commands_and_comes_at_once() -> None:
         result = llmasos("--help")
         times.append(time.perf_counter() - started)
     assert result.returncode == 0
-    for command in ("build", "serve", "generate", "chat", "inspect", "demo"):
+    for command in ("build", "serve", "generate", "chat", "inspect", "verify", "demo"):
         assert f" {command} " in result.stdout
     # 0.12 s on a quiet machine; the best of three, with room for a busy one.
     assert min(times) < 0.6
@@ -51,7 +51,9 @@ def test_the_version_is_printed() -> None:
     assert llmasos("--version").stdout.startswith("llmasos 0.")
 
 
-@pytest.mark.parametrize("command", ["build", "serve", "generate", "chat", "inspect", "demo"])
+@pytest.mark.parametrize(
+    "command", ["build", "serve", "generate", "chat", "inspect", "verify", "demo"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     result = llmasos(command, "--help")
     assert result.returncode == 0

@@ -10,9 +10,11 @@ from llmasos import __version__
 from llmasos.cli.build import build
 from llmasos.cli.chat import chat
 from llmasos.cli.demo import demo
+from llmasos.cli.doctor import doctor
 from llmasos.cli.generate import generate
 from llmasos.cli.inspect import inspect
 from llmasos.cli.serve import serve
+from llmasos.cli.verify import verify
 
 app = typer.Typer(
     help="From a Hugging Face checkpoint to a Triton server, with or without a GPU.",
@@ -20,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (build, serve, generate, chat, inspect, demo):
+for command in (build, serve, generate, chat, inspect, verify, doctor, demo):
     app.command()(command)
 
 

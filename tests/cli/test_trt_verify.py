@@ -1,0 +1,84 @@
+"""`llmasos verify`: says where a TensorRT engine's network and its checkpoint's differ."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from llmasos.cli.app import app
+from llmasos.errors import PlanError
+from llmasos.plan import Precision
+from llmasos_builder.build import BuildOptions, build_plan
+from llmasos_builder.tensorrt.network import TensorRTGraph
+from typer.testing import CliRunner, Result
+
+pytest.importorskip("tensorrt_rtx")
+
+
+def built(checkpoint: Path, directory: Path, precision: Precision = "fp16") -> Path:
+    options = BuildOptions(
+        target="tensorrt", gpus=("sm120",), precision=precision, max_seq_len=64, max_batch_size=2
+    )
+    build_plan(checkpoint, directory, options)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, which a test may change when it is the last to need it."""
+    return Path(shutil.copytree(tiny_llama, tmp_path_factory.mktemp("copy") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def plan(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(checkpoint, tmp_path_factory.mktemp("plans") / "fp16")
+
+
+def verify(plan_dir: Path) -> Result:
+    return CliRunner().invoke(app, ["verify", str(plan_dir)])
+
+
+def test_a_right_network_is_said_to_be_one_line_by_line(plan: Path) -> None:
+    result = verify(plan)
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("ok ")]
+    for name in ("logits of prefill:", "logits of prefill beside decode:", "logits of decode 3:"):
+        assert any(name in line for line in lines)
+    for name in ("greedy tokens:", "candidates:", "log_sum_exp:"):
+        assert any(name in line for line in lines)
+    assert "interpret ..." in result.output and "compute the reference ..." in result.output
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16", "int8", "int4", "nvfp4"])
+def test_every_precision_is_compared_with_what_is_left_of_the_weights(
+    tiny_llama: Path, tmp_path: Path, precision: Precision
+) -> None:
+    result = verify(built(tiny_llama, tmp_path / "plan", precision))
+    assert result.exit_code == 0, result.output
+
+
+def test_a_wrong_network_fails(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TensorRTGraph, "rotary", lambda _self, x, _frequencies: x)
+    result = verify(plan)
+    assert result.exit_code == 1
+    assert "differs logits of decode 1:" in result.output
+
+
+def test_an_engine_for_cpus_is_refused(tiny_plan: Path) -> None:
+    result = verify(tiny_plan)
+    assert isinstance(result.exception, PlanError)
+    assert "is built for openvino, only tensorrt can be verified" in str(result.exception)
+
+
+def test_what_is_no_plan_is_refused(tmp_path: Path) -> None:
+    result = verify(tmp_path)
+    assert "is neither a built repository nor a plan" in str(result.exception)
+
+
+def test_another_checkpoint_than_the_engines_is_refused(plan: Path, checkpoint: Path) -> None:
+    config = checkpoint / "config.json"
+    config.write_text(config.read_text() + "\n")
+    result = verify(plan)
+    assert isinstance(result.exception, PlanError)
+    assert "is not the one that tiny was built from" in str(result.exception)
