@@ -1,8 +1,9 @@
-"""How callers may write what they ask for: sampling parameters by name, chat messages."""
+"""How callers may write what they ask for: sampling parameters by name, prompts, chat messages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any, TypedDict
 
@@ -65,3 +66,48 @@ def params_of_each(
     if len(params) != count:
         raise InvalidRequestError(f"got {len(params)} SamplingParams for {count} prompts")
     return list(params)
+
+
+def check_prompt(prompt: object) -> str:
+    """The prompt, which is text; raises InvalidRequestError naming its type."""
+    return _text("prompt", prompt)
+
+
+def check_prompts(prompts: object) -> list[str]:
+    """The prompts as a list; one text alone is refused, since its letters would be prompts."""
+    if isinstance(prompts, str | bytes) or not isinstance(prompts, Iterable):
+        raise InvalidRequestError(f"prompts must be a list of str, got {type(prompts).__name__}")
+    return [_text(f"prompts[{index}]", prompt) for index, prompt in enumerate(prompts)]
+
+
+def check_messages(messages: object) -> list[Message]:
+    """The messages with their content as text; raises InvalidRequestError naming the message."""
+    # The chat template brings its compiler along, which not every caller needs.
+    from llmasos import chat  # noqa: PLC0415
+
+    checked = chat.check_messages(messages)
+    for index, message in enumerate(checked):
+        for name, text in message.items():
+            _text(f"messages[{index}].{name}", text)
+    return checked
+
+
+def check_timeout(timeout_s: float | None) -> float | None:
+    """Seconds to wait, above 0, or None for ever; raises InvalidRequestError."""
+    is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+    if timeout_s is not None and not (is_number and timeout_s > 0 and math.isfinite(timeout_s)):
+        raise InvalidRequestError(f"timeout_s must be None or seconds above 0, got {timeout_s!r}")
+    return timeout_s
+
+
+def _text(name: str, value: object) -> str:
+    """A str that can be sent; others, and half of a UTF-16 pair, are refused by name."""
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{name} must be a str, got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(
+            f"{name} is not valid Unicode: a lone surrogate at character {error.start}"
+        ) from error
+    return value

@@ -6,7 +6,15 @@ from dataclasses import fields
 
 import pytest
 from llmasos import SamplingParams
-from llmasos.arguments import SamplingFields, params_of_each, sampling_params
+from llmasos.arguments import (
+    SamplingFields,
+    check_messages,
+    check_prompt,
+    check_prompts,
+    check_timeout,
+    params_of_each,
+    sampling_params,
+)
 from llmasos.errors import InvalidRequestError
 
 
@@ -54,3 +62,70 @@ def test_each_prompt_has_its_params() -> None:
 def test_too_few_params_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="got 1 SamplingParams for 2 prompts"):
         params_of_each([SamplingParams()], count=2)
+
+
+def test_text_and_messages_pass_the_checks_as_they_are() -> None:
+    message = {"role": "user", "content": "Grüße ☃"}
+    assert check_prompt("") == ""
+    assert check_prompts(("a", "b")) == ["a", "b"]
+    assert check_prompts(text for text in "ab") == ["a", "b"]
+    assert check_messages((message,)) == [message]
+    assert check_messages([{**message, "content": [{"type": "text", "text": "Grüße ☃"}]}]) == (
+        [message]
+    )
+
+
+@pytest.mark.parametrize(("prompt", "kind"), [(b"Hi", "bytes"), (None, "NoneType"), (5, "int")])
+def test_a_prompt_that_is_no_text_is_refused_by_its_type(prompt: object, kind: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"^prompt must be a str, got {kind}$"):
+        check_prompt(prompt)
+    with pytest.raises(InvalidRequestError, match=rf"^prompts\[1\] must be a str, got {kind}$"):
+        check_prompts(["Hi", prompt])
+
+
+@pytest.mark.parametrize(("prompts", "kind"), [("Hey", "str"), (b"Hey", "bytes"), (5, "int")])
+def test_a_list_of_prompts_is_not_one_prompt(prompts: object, kind: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"prompts must be a list of str, got {kind}"):
+        check_prompts(prompts)
+
+
+@pytest.mark.parametrize(
+    ("messages", "named"),
+    [
+        ("Hello", "messages must be a list, got str"),
+        (None, "messages must be a list, got NoneType"),
+        ({"role": "user", "content": "Hi"}, "messages must be a list, got dict"),
+        ([], "at least one message"),
+        ([("user", "Hi")], r"messages\[0\] must be an object, got tuple"),
+        ([{"role": "user"}], r"messages\[0\] has no content"),
+        ([{"role": "user", "content": 5}], r"messages\[0\]\.content must be .* got int"),
+        ([{"role": "user", "content": b"Hi"}], r"messages\[0\]\.content"),
+        ([{"role": "user", "content": None}], r"messages\[0\]\.content must be .* got NoneType"),
+    ],
+)
+def test_messages_that_are_none_are_refused_by_name(messages: object, named: str) -> None:
+    with pytest.raises(InvalidRequestError, match=named):
+        check_messages(messages)
+
+
+def test_half_of_a_utf_16_pair_is_refused() -> None:
+    with pytest.raises(
+        InvalidRequestError, match=r"prompt is not .* a lone surrogate at character 1"
+    ):
+        check_prompt("a\ud800")
+    with pytest.raises(InvalidRequestError, match=r"prompts\[0\] is not valid Unicode"):
+        check_prompts(["\ud800"])
+    with pytest.raises(InvalidRequestError, match=r"messages\[0\]\.content is not valid Unicode"):
+        check_messages([{"role": "user", "content": "\ud800"}])
+
+
+def test_a_timeout_is_none_or_some_seconds() -> None:
+    assert check_timeout(None) is None
+    assert check_timeout(0.5) == 0.5
+    assert check_timeout(3) == 3
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1.0, float("nan"), float("inf"), True, "5"])
+def test_a_timeout_that_is_no_time_is_refused(timeout_s: float) -> None:
+    with pytest.raises(InvalidRequestError, match="timeout_s must be None or seconds above 0, got"):
+        check_timeout(timeout_s)
