@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from llmasos_builder.tensorrt.interpreter import InterpretationError, InterpretedNetwork, Row
@@ -20,6 +22,27 @@ from trt_models import (
     with_blocks,
     with_rounded_weights,
 )
+
+
+class ByLengths(TensorRTGraph):
+    """Masked in the other way: each row's length, and causality from its end."""
+
+    def __init__(self) -> None:
+        super().__init__(trt, options("fp16"))
+        self._lengths = self.definition.add_input("key_value_lengths", trt.int32, (-1,))
+
+    def cached_attention(self, query: Any, key: Any, value: Any, *, scale: float) -> Any:
+        attention = self._attention
+        layer = self.definition.add_attention_v2(
+            attention._scaled(query, scale),
+            attention._extend("key", key),
+            attention._extend("value", value),
+            trt.AttentionNormalizationOp.SOFTMAX,
+            trt.CausalMaskKind.LOWER_RIGHT,
+        )
+        layer.key_value_lengths = self._lengths
+        attention._num_layers += 1
+        return layer.get_output(0)
 
 
 @pytest.fixture(scope="module", params=["llama-8-gqa", "gpt2-16"])
@@ -42,6 +65,11 @@ def test_rows_that_stand_idle_between_others_change_nothing(
     network: Network, model: InterpretedNetwork
 ) -> None:
     check_in_flight(model, with_rounded_weights(network, "fp16"), idle_rows=True)
+
+
+def test_both_ways_to_mask_compute_the_same(network: Network) -> None:
+    graph = defined(network, "fp16", ByLengths())
+    check_in_flight(engine(graph, rounding=False), with_rounded_weights(network, "fp16"))
 
 
 def test_a_step_writes_its_rows_slots_from_their_index_on_and_nothing_else(
