@@ -146,7 +146,7 @@ class AsyncLLM:
 
         request = Request(request_id=request_id, prompt_token_ids=tuple(token_ids), params=params)
         engine.submit(request, sink)
-        return AsyncPieceStream(receive, cancel, lambda: engine.cancel(request_id))
+        return AsyncPieceStream(receive, cancel, lambda: engine.abandon(request_id))
 
     async def _start_when_there_is_room(
         self,

@@ -138,7 +138,11 @@ class LLM:
             updates.put,
         )
         engine = self._engine
-        return PieceStream(lambda: piece_of(updates.get()), lambda: engine.cancel(request_id))
+        return PieceStream(
+            lambda: piece_of(updates.get()),
+            lambda: engine.cancel(request_id),
+            lambda: engine.abandon(request_id),
+        )
 
     def _start_when_there_is_room(
         self,

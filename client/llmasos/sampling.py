@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 from llmasos.errors import InvalidRequestError
 
@@ -46,6 +48,16 @@ class SamplingParams:
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("max_tokens", "min_tokens", "top_k"):
+            self._set(name, _integer(name, getattr(self, name)))
+        for name in ("temperature", "top_p", "min_p"):
+            self._set(name, _number(name, getattr(self, name)))
+        if self.seed is not None:
+            self._set("seed", _integer("seed", self.seed))
+            _in_range("seed", self.seed, 0, 2**64 - 1)
+        self._set("stop", _strings("stop", self.stop))
+        ids = tuple(_integer("stop_token_ids", i) for i in _items("stop_token_ids", self))
+        self._set("stop_token_ids", ids)
         _in_range("max_tokens", self.max_tokens, 1, _INT32_MAX)
         _in_range("min_tokens", self.min_tokens, 0, self.max_tokens)
         _in_range("temperature", self.temperature, 0.0, 1e6)
@@ -54,15 +66,57 @@ class SamplingParams:
         if self.top_p == 0.0:
             raise InvalidRequestError("top_p must be above 0 and at most 1, got 0")
         _in_range("min_p", self.min_p, 0.0, 1.0)
-        if self.seed is not None:
-            _in_range("seed", self.seed, 0, 2**64 - 1)
         _check_stop(self.stop)
         for token_id in self.stop_token_ids:
             _in_range("stop_token_ids", token_id, 0, _INT32_MAX)
 
+    def _set(self, name: str, value: object) -> None:
+        """Keep a value in its plain type; numpy's numbers come in, and lists."""
+        object.__setattr__(self, name, value)
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise InvalidRequestError(f"{name} must be an integer, got {value!r}") from None
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        if isinstance(value, bool | str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidRequestError(f"{name} must be a number, got {value!r}") from None
+
+
+def _items(name: str, params: SamplingParams) -> tuple[Any, ...]:
+    try:
+        return tuple(getattr(params, name))
+    except TypeError:
+        shown = repr(getattr(params, name))
+        raise InvalidRequestError(f"{name} must be a list of integers, got {shown}") from None
+
+
+def _strings(name: str, value: Any) -> tuple[str, ...]:
+    """One string stands for itself."""
+    if isinstance(value, str):
+        return (value,)
+    try:
+        strings = tuple(value)
+    except TypeError:
+        strings = (value,)
+    for text in strings:
+        if not isinstance(text, str):
+            raise InvalidRequestError(f"{name} must be strings, got {text!r}")
+    return strings
+
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
+    if not math.isfinite(value) or not low <= value <= high:
         raise InvalidRequestError(f"{name} must be between {low} and {high}, got {value}")
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Iterable
+from functools import cache, partial
+from queue import SimpleQueue
 from types import TracebackType
 
 from llmasos.errors import EngineStoppedError
 from llmasos.outputs import Generation, StreamPiece
+
+_log = logging.getLogger(__name__)
 
 
 class PieceStream:
@@ -16,12 +22,20 @@ class PieceStream:
     block, or dropping it) cancels the request, so that it takes no more steps.
 
     receive: waits for the next piece; raises an LLMasOSError when the request failed.
-    cancel: ends the request at its source.
+    cancel: ends the request at its source. abandon: the same for a stream that was dropped,
+        in whichever thread collects garbage: it must neither wait nor take a lock. Without
+        it, a thread of its own calls cancel.
     """
 
-    def __init__(self, receive: Callable[[], StreamPiece], cancel: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        receive: Callable[[], StreamPiece],
+        cancel: Callable[[], object],
+        abandon: Callable[[], object] | None = None,
+    ) -> None:
         self._receive = receive
         self._cancel = cancel
+        self._abandon = abandon or partial(_reaper().put, cancel)
         self._open = True
 
     def __iter__(self) -> PieceStream:
@@ -51,7 +65,9 @@ class PieceStream:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        if self._open:
+            self._open = False
+            self._abandon()
 
     def close(self) -> None:
         """Cancel the request if it has not finished; calling it again does nothing."""
@@ -62,6 +78,22 @@ class PieceStream:
     def read(self) -> Generation:
         """Wait for the rest and return it as one Generation."""
         return join(self)
+
+
+@cache
+def _reaper() -> SimpleQueue[Callable[[], object]]:
+    """Takes what ends dropped streams, and a thread calls it; put may be called by destructors."""
+    dropped: SimpleQueue[Callable[[], object]] = SimpleQueue()
+
+    def reap() -> None:
+        while True:
+            try:
+                dropped.get()()
+            except Exception:  # noqa: BLE001 - nobody waits for what was dropped
+                _log.exception("a dropped stream could not be cancelled")
+
+    threading.Thread(target=reap, name="dropped streams", daemon=True).start()
+    return dropped
 
 
 def join(pieces: Iterable[StreamPiece]) -> Generation:

@@ -128,6 +128,10 @@ class Engine:
         """End a request, whose last update says `abort`; False if it has ended already."""
         return self._executor.cancel(request_id)
 
+    def abandon(self, request_id: str) -> None:
+        """As `cancel`, a little later: without a lock, so that a destructor may call it."""
+        self._executor.abandon(request_id)
+
     def stats(self) -> EngineStats:
         """Numbers for gauges."""
         return self._executor.stats()

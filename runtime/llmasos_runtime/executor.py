@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from weakref import WeakSet
 
+import numpy as np
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
 from llmasos.outputs import FinishReason
+from numpy.typing import NDArray
 
 from llmasos_runtime.answer import Answer
+from llmasos_runtime.request import Update
 from llmasos_runtime.runner import ModelRunner
 from llmasos_runtime.sampler import Draw, sample
 from llmasos_runtime.scheduler import Scheduler
@@ -56,15 +61,19 @@ class Executor:
 
     def __init__(self, scheduler: Scheduler, runner: ModelRunner) -> None:
         self._scheduler = scheduler
-        self._runner = runner
         self._live: dict[str, _Live] = {}
         self._cancelled: list[Progress] = []
         self._steps = StepLog()
         self._changed = threading.Condition()
         self._error: LLMasOSError | None = None
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._abandoned: deque[str] = deque()
+        # The runner belongs to the thread alone: its memory is freed when that ends.
+        self._thread = threading.Thread(
+            target=self._run, args=(runner,), name="engine", daemon=True
+        )
         self._thread.start()
+        _EXECUTORS.add(self)
 
     def submit(self, sequence: Sequence, answer: Answer) -> None:
         """Queue a request; raises EngineStoppedError, QueueFullError, InvalidRequestError."""
@@ -88,6 +97,10 @@ class Executor:
             self._cancelled.append(Progress(live.sequence, finish_reason=FinishReason.ABORT))
             self._changed.notify()
             return True
+
+    def abandon(self, request_id: str) -> None:
+        """End a request before the next step. Takes no lock, so that a destructor may call it."""
+        self._abandoned.append(request_id)
 
     def close(self) -> None:
         """Stop after the step that runs; what is unfinished ends with an EngineStoppedError."""
@@ -113,27 +126,25 @@ class Executor:
     def steps(self) -> StepLog:
         return self._steps
 
-    def _run(self) -> None:
+    def _run(self, runner: ModelRunner) -> None:
         try:
-            self._loop()
+            self._loop(runner)
             self._end_all(EngineStoppedError("the engine is closed"))
         except Exception as error:  # noqa: BLE001 - the boundary: a failed engine must say so
             _log.critical("the engine has stopped", exc_info=True)
             message = f"the engine has stopped: {type(error).__name__}: {error}"
             self._end_all(EngineStoppedError(message))
 
-    def _loop(self) -> None:
+    def _loop(self, runner: ModelRunner) -> None:
         progress: deque[Progress] = deque()
-        while True:
-            step = self._next_step(progress)
-            if step is None:
-                return
+        while (step := self._next_step(progress)) is not None:
             started = time.perf_counter()
             if step.shares:
-                self._runner.start(step)
+                runner.start(step)
             self._give_out(progress)
             if step.shares:
-                progress.extend(self._finish(step, started))
+                progress.extend(self._finish(step, runner.wait(), started))
+        self._give_out(progress)
 
     def _next_step(self, progress: deque[Progress]) -> Step | None:
         """The next step, empty if there is only progress to give out; None when closing."""
@@ -141,10 +152,12 @@ class Executor:
             if not self._has_something(progress):
                 self._changed.wait_for(lambda: self._has_something(progress))
                 self._changed.wait_for(lambda: self._closing, _GATHER_S)
-            if self._closing:
-                return None
+            while self._abandoned:
+                self.cancel(self._abandoned.popleft())
             progress.extend(self._cancelled)
             self._cancelled.clear()
+            if self._closing:
+                return None
             step = self._scheduler.schedule()
             assert step.shares or progress or not self._scheduler.has_work, "nothing can run"
             return step
@@ -152,8 +165,7 @@ class Executor:
     def _has_something(self, progress: deque[Progress]) -> bool:
         return bool(self._closing or self._scheduler.has_work or self._cancelled or progress)
 
-    def _finish(self, step: Step, started: float) -> list[Progress]:
-        logits = self._runner.wait()
+    def _finish(self, step: Step, logits: NDArray[np.float32], started: float) -> list[Progress]:
         sequences = step.sampled
         sampled = sample(logits[: len(sequences)], [_draw(sequence) for sequence in sequences])
         failed = [s for s, token in zip(sequences, sampled, strict=True) if token is None]
@@ -172,12 +184,27 @@ class Executor:
             live = self._live.get(one.sequence.request_id)
             if live is None or live.sequence is not one.sequence:
                 continue  # it was ended by a stop string, a step ago
-            update = live.answer.update(one)
+            update = self._update(live, one)
             if update.is_final:
                 with self._changed:
                     del self._live[update.request_id]
                     self._scheduler.finish(one.sequence, FinishReason.STOP)
+            self._send(live, update)
+
+    def _update(self, live: _Live, progress: Progress) -> Update:
+        try:
+            return live.answer.update(progress)
+        except Exception as error:  # noqa: BLE001 - one request's trouble must not end the others
+            _log.exception("an answer could not be made")
+            message = f"internal error: {type(error).__name__}: {error}"
+            return live.answer.failure(LLMasOSError(message))
+
+    def _send(self, live: _Live, update: Update) -> None:
+        try:
             live.answer.sink(update)
+        except Exception:  # noqa: BLE001 - as above, and for what the caller's sink does
+            _log.exception("a sink failed; its request is cancelled")
+            self.cancel(update.request_id)
 
     def _end_all(self, error: LLMasOSError) -> None:
         with self._changed:
@@ -187,7 +214,7 @@ class Executor:
                 self._scheduler.finish(one.sequence, FinishReason.ABORT)
             self._live.clear()
         for one in live:
-            one.answer.sink(one.answer.failure(error))
+            self._send(one, one.answer.failure(error))
 
 
 def _draw(sequence: Sequence) -> Draw:
@@ -197,3 +224,13 @@ def _draw(sequence: Sequence) -> Draw:
         output_index=sequence.num_output_tokens,
         forbidden=sequence.forbidden_token_ids,
     )
+
+
+_EXECUTORS: WeakSet[Executor] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End what still runs when the program ends: a forward would go on without its memory."""
+    for executor in list(_EXECUTORS):
+        executor.close()

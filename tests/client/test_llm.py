@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,3 +168,17 @@ def test_more_prompts_than_the_queue_holds_wait_for_their_turn(
         answers = llm.generate([str(index) for index in range(7)])
         assert [answer.text for answer in answers] == list("0123456")
         assert llm._engine.num_refused == 3  # type: ignore[attr-defined]  # it is a SmallEngine
+
+
+@pytest.mark.parametrize("ending", ["del stream", "pass", "raise SystemExit(0)"])
+def test_a_program_may_end_while_a_request_runs(tiny_plan: Path, ending: str) -> None:
+    program = (
+        "from llmasos import LLM\n"
+        f"llm = LLM({str(tiny_plan)!r}, num_threads=1)\n"
+        "stream = llm.stream('Hello', max_tokens=400, ignore_eos=True)\n"
+        f"next(stream)\n{ending}\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable
 
 import pytest
 from llmasos.errors import EngineStoppedError
@@ -52,11 +54,47 @@ def test_a_stream_that_was_read_to_its_end_is_not_cancelled() -> None:
     assert source.num_cancelled == 0
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    ends_at = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < ends_at, "it did not happen in time"
+        time.sleep(0.002)
+
+
 def test_breaking_out_of_a_loop_cancels() -> None:
     source = Source()
     for _ in source.stream():
         break
-    assert source.num_cancelled == 1
+    wait_until(lambda: source.num_cancelled == 1)
+
+
+def test_a_dropped_stream_is_cancelled_in_no_thread_that_collects_garbage() -> None:
+    threads: list[threading.Thread] = []
+    stream = PieceStream(Source().receive, lambda: threads.append(threading.current_thread()))
+    del stream
+    wait_until(lambda: threads)
+    assert threads[0] is not threading.current_thread()
+
+
+def test_a_dropped_stream_is_abandoned_where_that_can_be_done_at_once() -> None:
+    source, abandoned = Source(), []
+    stream = PieceStream(source.receive, source.cancel, lambda: abandoned.append(True))
+    del stream
+    assert abandoned == [True]
+    assert source.num_cancelled == 0
+
+
+def test_a_cancel_that_fails_does_not_keep_others_from_being_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("no")
+
+    source = Source()
+    del (streams := [PieceStream(source.receive, fail), source.stream()])[:]
+    wait_until(lambda: source.num_cancelled == 1)
+    assert not streams
+    assert "could not be cancelled" in caplog.text
 
 
 def test_closing_again_does_not_cancel_again() -> None:

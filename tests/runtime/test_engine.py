@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from llmasos.errors import (
     QueueFullError,
 )
 from llmasos.outputs import FinishReason, Usage
+from llmasos.sampling import SamplingParams
 from llmasos.transport.base import error_of_text
 from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.request import Request, Update
 from made_engine import EOS, Collected, ask, engine
 
 LONG = 100
@@ -289,6 +293,62 @@ def test_closing_ends_what_runs_and_refuses_what_comes(counter: Engine) -> None:
     with pytest.raises(EngineStoppedError):
         ask(counter)
     assert counter.stats().num_free_blocks == counter.stats().num_blocks
+
+
+def test_a_sink_that_raises_ends_its_own_request_alone(
+    counter: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(update: Update) -> None:
+        raise RuntimeError("the sink is broken")
+
+    params = SamplingParams(max_tokens=LONG)
+    counter.submit(Request(request_id="bad", prompt_token_ids=(5,), params=params), broken)
+    assert len(ask(counter, max_tokens=9).token_ids) == 9
+    wait_until(lambda: is_idle(counter))
+    assert "a sink failed" in caplog.text
+
+
+def test_closing_tells_every_request_though_one_sink_raises(
+    tmp_path: Path, runner: CountingRunner
+) -> None:
+    def broken(update: Update) -> None:
+        raise RuntimeError("the sink is broken")
+
+    runner.hold.clear()
+    one_at_a_time = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1))
+    answers = [ask(one_at_a_time, request_id="first", max_tokens=LONG)]
+    params = SamplingParams(max_tokens=LONG)
+    one_at_a_time.submit(Request(request_id="bad", prompt_token_ids=(5,), params=params), broken)
+    answers += [ask(one_at_a_time, request_id=str(number)) for number in range(2)]
+    assert runner.started.wait(10)
+    assert one_at_a_time.cancel("1")
+    closing = threading.Thread(target=one_at_a_time.close)
+    closing.start()
+    runner.hold.set()
+    closing.join(10)
+    assert [type(answer.last.error) for answer in answers[:2]] == [EngineStoppedError] * 2
+    assert answers[2].last.finish_reason is FinishReason.ABORT
+
+
+def test_an_abandoned_request_ends_without_a_lock(counter: Engine, runner: CountingRunner) -> None:
+    answer = ask(counter, max_tokens=LONG)
+    answer.wait_for_first()
+    with counter._executor._changed:  # as if garbage were collected in the scheduler
+        counter.abandon("a")
+        counter.abandon("nobody")
+    assert answer.last.finish_reason is FinishReason.ABORT or len(answer.updates) == LONG
+
+
+def test_closing_frees_the_runner(tmp_path: Path) -> None:
+    runner = CountingRunner()
+    alive = weakref.ref(runner)
+    one = engine(tmp_path, runner)
+    assert ask(one).last
+    del runner
+    assert alive() is not None
+    one.close()
+    gc.collect()
+    assert alive() is None
 
 
 def test_an_idle_engine_takes_no_steps(counter: Engine) -> None:

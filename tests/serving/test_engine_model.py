@@ -301,3 +301,52 @@ def test_the_engines_numbers_are_shown_under_their_classic_names(model: EngineMo
         time.sleep(0.01)
     assert FakeMetricFamily.values[active] == 3
     assert FakeMetricFamily.values[used] == 3
+
+
+def test_a_refused_request_is_never_asked_about_again(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    """The watcher looks while the engine refuses, and for a while after."""
+
+    def refuse_slowly(request: Request, sink: Sink) -> None:
+        time.sleep(0.03)
+        raise ValueError("no") if request.request_id == "1" else QueueFullError("full")
+
+    engine.submit = refuse_slowly  # type: ignore[method-assign]  # the test says what it does
+    senders = [ask(model) for _ in range(3)]
+    time.sleep(0.05)  # FakeSender fails where Triton crashes
+    assert all(sender.final.is_set() for sender in senders)
+    assert [sender.error().code for sender in senders] == [
+        FakeError.UNAVAILABLE,
+        FakeError.INTERNAL,
+        FakeError.UNAVAILABLE,
+    ]
+    assert model._watcher.is_alive()
+    assert not model._running
+
+
+def test_the_watch_goes_on_after_a_fault(
+    model: EngineModel, engine: HeldEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    stats = engine.stats
+    engine.stats = lambda: 1 / 0  # type: ignore[method-assign]  # a fault
+    time.sleep(0.05)
+    engine.stats = stats  # type: ignore[method-assign]  # as it was
+    assert "could not be looked at" in caplog.text
+    ask(model, deadline_ms=10)
+    assert engine.cancelled.wait(5)
+
+
+def test_a_stop_that_comes_first_can_wait_for_its_request(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    ask(model, request_id="x", stop=True, deadline_ms=5000)
+    ask(model, request_id="y", stop=True)
+    ask(model, request_id="y")
+    assert not engine.cancelled.is_set()
+    sender = ask(model, request_id="x")
+    assert engine.cancelled.is_set()
+    assert sender.final.is_set()
+    engine.cancelled.clear()
+    ask(model, request_id="x")
+    assert not engine.cancelled.is_set()

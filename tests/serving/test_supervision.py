@@ -7,15 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-from llmasos.errors import EngineStoppedError, LLMasOSError, ServerError
+from llmasos.errors import EngineStoppedError, LLMasOSError, RequestTimeoutError, ServerError
 from llmasos.triton_client import TritonClient
+from llmasos_runtime.triton import server as server_module
 from llmasos_runtime.triton.keeper import SHARED_MEMORY
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
 from llmasos_runtime.triton.processes import model_processes
+from llmasos_runtime.triton.server import num_steps
 
 OPTIONS = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
 SERVE = """
@@ -108,3 +111,40 @@ def test_a_killed_launcher_takes_everything_with_it(tiny_repository: Path) -> No
     read_rest(serving)
     assert all_end(processes, 15)
     assert not regions(serving.pid)
+
+
+def test_a_canary_that_waits_behind_others_does_not_kill_the_server(
+    tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_out(client: TritonClient) -> None:
+        raise RequestTimeoutError("no whole answer within 60 s")
+
+    with TritonServer(tiny_repository, OPTIONS) as server:
+        monkeypatch.setattr(server_module, "ask_for_a_token", time_out)
+        monkeypatch.setattr(server_module, "num_steps", lambda url: time.monotonic())
+        assert server._unanswered() is None
+        monkeypatch.setattr(server_module, "num_steps", lambda url: 7.0)
+        assert "does not answer" in str(server._unanswered())
+
+
+def test_the_metrics_say_how_many_steps_were_taken(tiny_repository: Path) -> None:
+    with TritonServer(tiny_repository, OPTIONS) as server:
+        with TritonClient(server.grpc_url, timeout_s=30) as client:
+            client.generate_text("abc", max_tokens=20, ignore_eos=True)
+        ends_at = time.monotonic() + 10
+        while (num_steps(server.metrics_url) or 0) < 20:
+            assert time.monotonic() < ends_at, "the steps are not shown"
+            time.sleep(0.1)
+        url = server.metrics_url
+    assert num_steps(url) is None
+
+
+def test_a_server_that_takes_no_steps_and_does_not_answer_is_ended(
+    tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_CANARY_TIMEOUT_S", 1.0)
+    with TritonServer(tiny_repository, replace(OPTIONS, canary_period_s=0.1)) as server:
+        (engine,) = (p for p in model_processes(server.pid) if p.model == "engine")
+        engine.process.suspend()
+        with pytest.raises(ServerError, match="does not answer"):
+            server.wait()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 DEADLINE = "deadline_ms"
 """The stop_reason of a request that took too long."""
 
+_MAX_STOPPED_EARLY = 1024
 _BETWEEN_MODELS = {tensor.name for tensor in DETOKENIZER_INPUTS}
 _log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class EngineModel:
         self._metrics = EngineMetrics(backend)
         self._numbers = itertools.count()
         self._running: dict[str, _Running] = {}
+        self._stopped_early: dict[str, float] = {}
         self._has_stopped = False
         self._closed = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="cancellation", daemon=True)
@@ -101,12 +103,8 @@ class EngineModel:
             sender = request.get_response_sender()
             try:
                 self._accept(request, sender)
-            except LLMasOSError as error:
-                sender.send(error_response(self._backend, error), flags=FINAL)
             except Exception as error:  # noqa: BLE001 - one bad request must not end the model
-                _log.exception("a request failed")
-                internal = LLMasOSError(f"internal error: {type(error).__name__}: {error}")
-                sender.send(error_response(self._backend, internal), flags=FINAL)
+                sender.send(error_response(self._backend, _answerable(error)), flags=FINAL)
 
     def close(self) -> None:
         """End every request, then the engine."""
@@ -119,7 +117,7 @@ class EngineModel:
         if fields.boolean("from_ensemble"):
             fields = fields.seen_as(ENSEMBLE_TABLE)
         if fields.boolean("stop"):
-            self._stop(request.request_id())
+            self._stop(request.request_id(), for_s=(fields.integer("deadline_ms") or 0) / 1e3)
             sender.send(flags=FINAL)
             return
         wanted = read_request(
@@ -144,14 +142,18 @@ class EngineModel:
         self._submit(wanted.request, running)
 
     def _submit(self, request: Request, running: _Running) -> None:
+        """Hand a request to the engine; a refusal is sent by its reply, which is watched."""
         # Known before it is submitted: its updates may come before submit returns.
         self._running[request.request_id] = running
         try:
             self._engine.submit(request, self._on_update)
-        except LLMasOSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, this request alone fails
             del self._running[request.request_id]
-            self._has_stopped = self._has_stopped or isinstance(error, EngineStoppedError)
-            raise
+            refusal = _answerable(error)
+            running.reply.update(Update(request_id=request.request_id, error=refusal))
+            self._has_stopped = self._has_stopped or isinstance(refusal, EngineStoppedError)
+        if self._stopped_early.pop(running.client_id, 0.0) > time.monotonic():
+            self._engine.cancel(request.request_id)
 
     def _on_update(self, update: Update) -> None:
         running = self._running[update.request_id]
@@ -167,24 +169,47 @@ class EngineModel:
         if isinstance(update.error, EngineStoppedError):
             self._has_stopped = True
 
-    def _stop(self, client_id: str) -> None:
+    def _stop(self, client_id: str, *, for_s: float) -> None:
+        """End the requests of this id, and one that comes within so many seconds.
+
+        A client may give up a request of the ensemble before its text has become tokens.
+        """
         if not client_id:
             raise InvalidRequestError("stop needs the id of the request that it shall end")
-        for request_id, running in list(self._running.items()):
-            if running.client_id == client_id:
-                self._engine.cancel(request_id)
+        found = [i for i, running in list(self._running.items()) if running.client_id == client_id]
+        for request_id in found:
+            self._engine.cancel(request_id)
+        if for_s and not found:
+            while len(self._stopped_early) >= _MAX_STOPPED_EARLY:
+                del self._stopped_early[next(iter(self._stopped_early))]
+            self._stopped_early[client_id] = time.monotonic() + for_s
 
     def _watch(self) -> None:
         while not self._closed.wait(self._check_period_s):
-            now = time.monotonic()
-            for request_id, running in list(self._running.items()):
-                running.is_late = now >= running.ends_at
-                if running.is_late or running.reply.is_cancelled():
-                    self._engine.cancel(request_id)
-            self._metrics.report(self._engine.stats())
+            try:
+                self._look()
+            except Exception:  # noqa: BLE001 - the watch must go on, or nothing is cancelled
+                _log.exception("the requests could not be looked at")
             if self._has_stopped and not self._closed.is_set():
                 _log.critical("the engine has stopped; ending its process")
                 self._die()
+
+    def _look(self) -> None:
+        """Cancel what is late or has lost its client, and show the gauges."""
+        now = time.monotonic()
+        for request_id, running in list(self._running.items()):
+            running.is_late = now >= running.ends_at
+            if running.is_late or running.reply.is_cancelled():
+                self._engine.cancel(request_id)
+        self._metrics.report(self._engine.stats())
+
+
+def _answerable(error: Exception) -> LLMasOSError:
+    """An error as a client may see it; one that is not ours is a fault, and logged."""
+    if isinstance(error, LLMasOSError):
+        return error
+    _log.error("a request failed", exc_info=error)
+    return LLMasOSError(f"internal error: {type(error).__name__}: {error}")
 
 
 def _requested_outputs(request: BackendRequest) -> tuple[str, ...]:

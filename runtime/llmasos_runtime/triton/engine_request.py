@@ -159,7 +159,10 @@ def _listed_words(fields: Fields) -> list[list[int]]:
             raise InvalidRequestError(
                 f"stop_words_list: the offset {end} must be above {begin} and at most {len(ids)}"
             )
-        words.append(ids[begin:end])
+        word = ids[begin:end]
+        if min(word) < 0:
+            raise InvalidRequestError(f"stop_words_list holds the token {min(word)}, below 0")
+        words.append(word)
         begin = end
     return words
 

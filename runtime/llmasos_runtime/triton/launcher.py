@@ -14,6 +14,9 @@ from llmasos.errors import ServerError
 from llmasos_runtime.triton.options import ServerOptions
 from llmasos_runtime.triton.server import TritonServer
 
+_RESTART_S = 1.0
+"""Between the end of a server and the start of the next: one that cannot run must not spin."""
+
 __all__ = ["ServerOptions", "TritonServer", "serve"]
 
 
@@ -59,7 +62,7 @@ def _serve_once(
             server.wait(stopping)
         except ServerError as error:
             _say(f"{server.log_tail()}\nerror: {error}")
-            return options.restart
+            return options.restart and not stopping.wait(_RESTART_S)
         _say("stopping")
     return False
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from types import TracebackType
 
 from llmasos.contract import MODELS
-from llmasos.errors import LLMasOSError, QueueFullError, ServerError
+from llmasos.errors import LLMasOSError, QueueFullError, RequestTimeoutError, ServerError
 from llmasos.plan import EnginePlan
 from llmasos.progress import Progress
 from llmasos.triton_client import TritonClient
@@ -21,6 +23,8 @@ from llmasos_runtime.triton.server_process import ServerProcess
 _POLL_S = 0.05
 _WATCH_S = 0.2
 _CANARY_TIMEOUT_S = 60.0
+_METRICS_TIMEOUT_S = 10.0
+_STEPS = re.compile(r'general_type="iteration_counter"[^}]*\} (\S+)')
 _PLAN = Path("engine", "1", "plan")
 
 
@@ -156,14 +160,28 @@ class TritonServer:
                 return
 
     def _unanswered(self) -> str | None:
+        """Why the server counts as dead: it neither answers nor takes steps for others."""
+        before = num_steps(self.metrics_url)
         try:
             with TritonClient(self.grpc_url, timeout_s=_CANARY_TIMEOUT_S) as client:
                 ask_for_a_token(client)
         except QueueFullError:
             return None  # busy is alive
         except LLMasOSError as error:
+            if isinstance(error, RequestTimeoutError) and num_steps(self.metrics_url) != before:
+                return None  # so is a canary that waits in a long queue
             return f"the server does not answer: {error}"
         return None
+
+
+def num_steps(metrics_url: str) -> float | None:
+    """How many steps the engine has taken, as its metrics say; None if they do not."""
+    try:
+        with urllib.request.urlopen(metrics_url, timeout=_METRICS_TIMEOUT_S) as response:
+            found = _STEPS.search(response.read().decode())
+    except OSError:
+        return None
+    return None if found is None else float(found[1])
 
 
 def ask_for_a_token(client: TritonClient) -> None:
