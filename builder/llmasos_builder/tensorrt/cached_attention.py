@@ -81,11 +81,9 @@ class CachedAttention:
             return query
         layers, constants = self._layers, self._layers.constants
         if float(constants.numpy_type.type(scale)) == scale:
-            factor = constants.of_compute_type(np.full((1, 1, 1, 1), scale))
-            return layers.multiply(query, factor)
-        float32 = layers.library.float32
-        factor = constants.float32(np.full((1, 1, 1, 1), scale))
-        scaled = layers.multiply(layers.cast(query, float32), factor)
+            return layers.multiply(query, constants.scalar(scale, rank=4))
+        exact = layers.cast(query, layers.library.float32)
+        scaled = layers.multiply(exact, constants.scalar(scale, rank=4, exact=True))
         return layers.cast(scaled, constants.dtype)
 
     def _rotation(self, frequencies: tuple[float, ...]) -> tuple[Any, Any]:

@@ -67,6 +67,7 @@ def serialize(graph: TensorRTGraph, gpus: Sequence[str]) -> memoryview:
     Raises PlanError with the first thing that TensorRT said was wrong.
     """
     config = graph.builder.create_builder_config()
+    config.profiling_verbosity = graph.library.ProfilingVerbosity.NONE
     for profile in graph.profiles:
         config.add_optimization_profile(profile)
     if hasattr(config, "set_compute_capability"):  # TensorRT-RTX; else it is this machine's GPU

@@ -53,6 +53,7 @@ class Constants:
             "bf16": library.bfloat16,
         }[compute_type]
         self.by_name: dict[str, Constant] = {}
+        self._scalars: dict[tuple[float, int, bool], Any] = {}
 
     def add(
         self,
@@ -83,6 +84,14 @@ class Constants:
 
     def float32(self, values: ArrayLike, *, name: str | None = None) -> Any:
         return self.add(np.asarray(values, np.float32), self._library.float32, name=name)
+
+    def scalar(self, value: float, *, rank: int, exact: bool = False) -> Any:
+        """[1, ..., 1], one for all that ask; exact: in f32, else in the compute type."""
+        key = (value, rank, exact)
+        if key not in self._scalars:
+            make = self.float32 if exact else self.of_compute_type
+            self._scalars[key] = make(np.full((1,) * rank, value))
+        return self._scalars[key]
 
     def int32(self, values: ArrayLike) -> Any:
         return self.add(np.asarray(values, np.int32), self._library.int32)

@@ -71,7 +71,7 @@ class TensorRTGraph:
         layers, rank = self._layers, len(x.shape)
         exact = layers.cast(x, self.library.float32)
         mean = layers.reduce_last(layers.multiply(exact, exact), "AVG")
-        shift = self._constants.float32(np.full((1,) * rank, eps))
+        shift = self._constants.scalar(eps, rank=rank, exact=True)
         scaled = layers.divide(exact, layers.unary(layers.add(mean, shift), "SQRT"))
         weighted = layers.multiply(scaled, weight.exact_vector(rank))
         return layers.cast(weighted, self._constants.dtype)

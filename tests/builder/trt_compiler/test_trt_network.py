@@ -78,7 +78,7 @@ def test_a_scale_that_fp16_rounds_is_applied_in_f32() -> None:
     unscaled = defined({**GPT2, "scale_attn_weights": False}).definition.num_layers
     scaled = defined(GPT2).definition.num_layers
     assert rounded == exact + 2 * 2  # a cast to f32 and one back, in each layer
-    assert scaled == unscaled + 2 * 2  # a constant and a product
+    assert scaled == unscaled + 2 + 1  # a product in each layer, and their constant
 
 
 def test_rotary_positions_may_turn_a_part_of_a_head() -> None:
