@@ -2,7 +2,9 @@
 
 The prompt says what it does: "hello" is answered with three pieces; "refuse" is
 an invalid request; "break" ends the connection after the first piece; "hang"
-sends the first piece and then nothing.
+sends the first piece and then nothing; "drip" sends pieces until it is released, whatever it
+is told. Over HTTP alone, "cut" ends the first event in its middle, "html" is answered by
+a page, and "misread" by what Triton says of a value that it cannot parse.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import struct
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -22,6 +24,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 PIECES = ("Hé", "llo", " ☃")
 REFUSAL = "top_p must be between 0.0 and 1.0, got 2.0"
+UNPARSED = "Unable to parse 'data': attempt to access JSON non-unsigned-integer"
 WIRE_REFUSAL = f"in ensemble 'ensemble', {REFUSAL}"
 messages: Any = service_pb2
 
@@ -60,6 +63,13 @@ def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"text_output": "".join(PIECES), **last}
 
 
+def _answer(request: dict[str, Any], fake: FakeTriton) -> Iterator[dict[str, Any]]:
+    if asked(request) == "drip":
+        while not fake.released.wait(0.05):
+            yield {"text_output": "."}
+    yield from answer(request)
+
+
 @contextmanager
 def fake_grpc() -> Generator[FakeTriton, None, None]:
     server = grpc.server(ThreadPoolExecutor(16))
@@ -93,7 +103,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         if prompt == "refuse":
             yield messages.ModelStreamInferResponse(error_message=WIRE_REFUSAL)
             return
-        for index, values in enumerate(answer(request)):
+        for index, values in enumerate(_answer(request, self._fake)):
             if index == 1 and prompt == "break":
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
             if index == 1 and prompt == "hang":
@@ -179,6 +189,12 @@ class _HttpHandler(BaseHTTPRequestHandler):
             error = json.dumps({"error": WIRE_REFUSAL})
             body = error if endpoint == "generate" else f"data: {error}\n\n"
             self._reply(400, "application/json", body.encode())
+        elif asked(request) == "misread":
+            self._reply(500, "application/json", json.dumps({"error": UNPARSED}).encode())
+        elif asked(request) == "html":
+            self._reply(200, "text/html", b"<html>")
+        elif asked(request) == "cut":
+            self._reply(200, "text/event-stream", b'data: {"text_output": "a')
         elif endpoint == "generate":
             (values,) = answer(request)
             self._reply(200, "application/json", json.dumps(values).encode())
@@ -187,12 +203,13 @@ class _HttpHandler(BaseHTTPRequestHandler):
 
     def _stream(self, request: dict[str, Any]) -> None:
         self._reply(200, "text/event-stream", b"")
-        for index, values in enumerate(answer(request)):
+        for index, values in enumerate(_answer(request, self.triton)):
             if index == 1 and asked(request) == "break":
                 return
             if index == 1 and asked(request) == "hang":
                 self.triton.released.wait(10)
-            self.wfile.write(b"data: " + json.dumps(values).encode() + b"\n\n")
+            with suppress(ConnectionError):  # the client has left
+                self.wfile.write(b"data: " + json.dumps(values).encode() + b"\n\n")
 
     def _reply(self, status: int, kind: str, content: bytes) -> None:
         self.send_response(status)

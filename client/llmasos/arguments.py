@@ -70,14 +70,14 @@ def params_of_each(
 
 def check_prompt(prompt: object) -> str:
     """The prompt, which is text; raises InvalidRequestError naming its type."""
-    return _text("prompt", prompt)
+    return check_text("prompt", prompt)
 
 
 def check_prompts(prompts: object) -> list[str]:
     """The prompts as a list; one text alone is refused, since its letters would be prompts."""
     if isinstance(prompts, str | bytes) or not isinstance(prompts, Iterable):
         raise InvalidRequestError(f"prompts must be a list of str, got {type(prompts).__name__}")
-    return [_text(f"prompts[{index}]", prompt) for index, prompt in enumerate(prompts)]
+    return [check_text(f"prompts[{index}]", prompt) for index, prompt in enumerate(prompts)]
 
 
 def check_messages(messages: object) -> list[Message]:
@@ -88,7 +88,7 @@ def check_messages(messages: object) -> list[Message]:
     checked = chat.check_messages(messages)
     for index, message in enumerate(checked):
         for name, text in message.items():
-            _text(f"messages[{index}].{name}", text)
+            check_text(f"messages[{index}].{name}", text)
     return checked
 
 
@@ -100,7 +100,7 @@ def check_timeout(timeout_s: float | None) -> float | None:
     return timeout_s
 
 
-def _text(name: str, value: object) -> str:
+def check_text(name: str, value: object) -> str:
     """A str that can be sent; others, and half of a UTF-16 pair, are refused by name."""
     if not isinstance(value, str):
         raise InvalidRequestError(f"{name} must be a str, got {type(value).__name__}")

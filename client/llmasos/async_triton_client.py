@@ -8,7 +8,16 @@ from types import TracebackType
 
 from typing_extensions import Unpack
 
-from llmasos.arguments import Message, SamplingFields, params_of_each, sampling_params
+from llmasos.arguments import (
+    Message,
+    SamplingFields,
+    check_messages,
+    check_prompt,
+    check_prompts,
+    check_timeout,
+    params_of_each,
+    sampling_params,
+)
 from llmasos.async_stream import AsyncPieceStream
 from llmasos.errors import InvalidRequestError
 from llmasos.outputs import Generation
@@ -38,8 +47,8 @@ class AsyncTritonClient:
         address, protocol = address_of(url, None)
         if protocol != "grpc":
             raise InvalidRequestError(f"AsyncTritonClient speaks gRPC: grpc://host:port, got {url}")
+        self._timeout_s = check_timeout(timeout_s)
         self._transport = AsyncGrpcTransport(address, model=model)
-        self._timeout_s = timeout_s
 
     async def is_ready(self) -> bool:
         """Whether the server answers and its models are loaded."""
@@ -50,7 +59,9 @@ class AsyncTritonClient:
     ) -> str:
         """The new text that continues a prompt; the prompt is not repeated."""
         chosen = sampling_params(params, **fields)
-        return (await self._start(text=prompt, params=chosen, stream=False).read()).text
+        return (
+            await self._start(text=check_prompt(prompt), params=chosen, stream=False).read()
+        ).text
 
     async def generate(
         self,
@@ -64,8 +75,9 @@ class AsyncTritonClient:
             async with room:
                 return await self._start(text=prompt, params=chosen, stream=False).read()
 
-        each = params_of_each(params, count=len(prompts))
-        tasks = [asyncio.ensure_future(one(*pair)) for pair in zip(prompts, each, strict=True)]
+        texts = check_prompts(prompts)
+        each = params_of_each(params, count=len(texts))
+        tasks = [asyncio.ensure_future(one(*pair)) for pair in zip(texts, each, strict=True)]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
@@ -77,7 +89,8 @@ class AsyncTritonClient:
         self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
     ) -> AsyncPieceStream:
         """The answer piece by piece, for `async for`."""
-        return self._start(text=prompt, params=sampling_params(params, **fields), stream=True)
+        chosen = sampling_params(params, **fields)
+        return self._start(text=check_prompt(prompt), params=chosen, stream=True)
 
     async def chat(
         self,
@@ -87,7 +100,9 @@ class AsyncTritonClient:
     ) -> Generation:
         """The model's answer to a conversation of {"role": ..., "content": ...} messages."""
         chosen = sampling_params(params, **fields)
-        return await self._start(messages=messages, params=chosen, stream=False).read()
+        return await self._start(
+            messages=check_messages(messages), params=chosen, stream=False
+        ).read()
 
     def stream_chat(
         self,
@@ -97,7 +112,7 @@ class AsyncTritonClient:
     ) -> AsyncPieceStream:
         """As `chat`, piece by piece."""
         chosen = sampling_params(params, **fields)
-        return self._start(messages=messages, params=chosen, stream=True)
+        return self._start(messages=check_messages(messages), params=chosen, stream=True)
 
     async def aclose(self) -> None:
         """Close the connection; what is still running ends with an error."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from llmasos import __version__
 from llmasos.cache import engines_dir
+from llmasos.errors import CheckpointError, PlanError
 from llmasos.plan import PLAN_FILE, PLAN_VERSION, Precision
 from llmasos.progress import show_progress
 
@@ -21,9 +22,12 @@ _MAX_NAME_LENGTH = 48
 
 
 def find_built(path: Path | str) -> Path | None:
-    """The plan directory inside what `llmasos build` wrote: a repository, or a plan itself."""
+    """The plan directory inside what `llmasos build` wrote: a repository, or a plan itself.
+
+    Raises CheckpointError for a path that cannot be looked at.
+    """
     for plan_dir in (Path(path), Path(path) / PLAN_IN_REPOSITORY):
-        if (plan_dir / PLAN_FILE).is_file():
+        if _is_file(plan_dir / PLAN_FILE):
             return plan_dir
     return None
 
@@ -42,15 +46,35 @@ def find_repository(
     """The Triton model repository of a model, built into the cache unless it is there.
 
     A checkpoint on disk is known by its files' sizes and times, any other by its name and
-    revision; the versions of what would build it count too. Raises CheckpointError.
+    revision; the versions of what would build it count too. The plan inside a repository
+    stands for it. Raises CheckpointError, and PlanError for a plan alone.
     """
-    if (Path(model) / PLAN_IN_REPOSITORY / PLAN_FILE).is_file():
-        return Path(model)
+    plan_dir = find_built(model)
+    if plan_dir is not None:
+        return _repository_of(plan_dir)
     repository = engines_dir() / _name(str(model), precision=precision, revision=revision)
     with _only_one_builder(repository):
         if not (repository / PLAN_IN_REPOSITORY / PLAN_FILE).is_file():
             _build(model, repository, precision=precision, revision=revision)
     return repository
+
+
+def _repository_of(plan_dir: Path) -> Path:
+    num_levels = len(PLAN_IN_REPOSITORY.parts)
+    for path in (plan_dir, plan_dir.absolute(), plan_dir.resolve()):
+        if path.parts[-num_levels:] == PLAN_IN_REPOSITORY.parts:
+            return path.parents[num_levels - 1]
+    raise PlanError(
+        f"{plan_dir} is a plan alone, which cannot be served",
+        hint="build a repository with `llmasos build`",
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise CheckpointError(f"cannot look for {path}: {error.strerror}") from error
 
 
 def _build(

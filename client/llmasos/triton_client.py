@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Literal
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from typing_extensions import Unpack
 
-from llmasos.arguments import Message, SamplingFields, params_of_each, sampling_params
-from llmasos.errors import InvalidRequestError
+from llmasos.arguments import (
+    Message,
+    SamplingFields,
+    check_messages,
+    check_prompt,
+    check_prompts,
+    check_timeout,
+    params_of_each,
+    sampling_params,
+)
+from llmasos.errors import EngineStoppedError, InvalidRequestError
 from llmasos.outputs import Generation
 from llmasos.sampling import SamplingParams
 from llmasos.stream import PieceStream
-from llmasos.transport.base import Transport, request_fields
+from llmasos.transport.base import CLOSED, Transport, request_fields
 from llmasos.transport.triton_grpc import GrpcTransport
 from llmasos.transport.triton_http import HttpTransport
 
 Protocol = Literal["grpc", "http"]
 _MAX_CONCURRENT = 64
+_HTTP_PORT = 80
+_MAX_PORT = 65535
+_URL = re.compile(
+    r"((?P<scheme>grpc|http)://)?"
+    r"(?P<address>([\w.-]+|\[[\da-f:.]+(%\w+)?\])(:(?P<port>\d{1,5}))?)/?",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class TritonClient:
@@ -32,8 +50,10 @@ class TritonClient:
     timeout_s: longest wait for a whole answer; None waits for ever.
 
     Errors of the server are raised as LLMasOSError with its message; a connection that
-    breaks before the answer is whole raises EngineStoppedError. The tokens' ids are not
-    sent by the ensemble, so `token_ids` is empty here. May be used from many threads.
+    breaks before the answer is whole raises EngineStoppedError, and so does any request
+    after `close`. What each response would cost to carry is not asked for: the tokens' ids
+    and the number of cached ones, so `token_ids` is empty here and `num_cached_tokens` of
+    the usage 0, also where the engine reused a prefix. May be used from many threads.
     """
 
     def __init__(
@@ -45,13 +65,15 @@ class TritonClient:
         timeout_s: float | None = None,
     ) -> None:
         address, protocol = address_of(url, protocol)
+        self._timeout_s = check_timeout(timeout_s)
         self._transport = _transport(address, protocol=protocol, model=model)
-        self._timeout_s = timeout_s
+        self._lock = threading.Lock()  # of the two below
         self._streams: WeakSet[PieceStream] = WeakSet()
+        self._closed = False
 
     def is_ready(self) -> bool:
         """Whether the server answers and its models are loaded."""
-        return self._transport.is_ready()
+        return not self._closed and self._transport.is_ready()
 
     def generate_text(
         self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
@@ -61,7 +83,7 @@ class TritonClient:
         Sampling is said by one SamplingParams or by its fields: `max_tokens=64`.
         """
         chosen = sampling_params(params, **fields)
-        return self._start(text=prompt, params=chosen, stream=False).read().text
+        return self._start(text=check_prompt(prompt), params=chosen, stream=False).read().text
 
     def generate(
         self,
@@ -72,11 +94,12 @@ class TritonClient:
 
         params: one for all, or one for each prompt. Raises InvalidRequestError.
         """
-        each = params_of_each(params, count=len(prompts))
+        texts = check_prompts(prompts)
+        each = params_of_each(params, count=len(texts))
         running: deque[PieceStream] = deque()
         done: list[Generation] = []
         try:
-            for prompt, one in zip(prompts, each, strict=True):
+            for prompt, one in zip(texts, each, strict=True):
                 if len(running) == _MAX_CONCURRENT:
                     done.append(running.popleft().read())
                 running.append(self._start(text=prompt, params=one, stream=False))
@@ -89,7 +112,8 @@ class TritonClient:
         self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
     ) -> PieceStream:
         """The answer piece by piece; leaving the loop early cancels the request."""
-        return self._start(text=prompt, params=sampling_params(params, **fields), stream=True)
+        chosen = sampling_params(params, **fields)
+        return self._start(text=check_prompt(prompt), params=chosen, stream=True)
 
     def chat(
         self,
@@ -99,7 +123,7 @@ class TritonClient:
     ) -> Generation:
         """The model's answer to a conversation of {"role": ..., "content": ...} messages."""
         chosen = sampling_params(params, **fields)
-        return self._start(messages=messages, params=chosen, stream=False).read()
+        return self._start(messages=check_messages(messages), params=chosen, stream=False).read()
 
     def stream_chat(
         self,
@@ -109,13 +133,17 @@ class TritonClient:
     ) -> PieceStream:
         """As `chat`, piece by piece."""
         chosen = sampling_params(params, **fields)
-        return self._start(messages=messages, params=chosen, stream=True)
+        return self._start(messages=check_messages(messages), params=chosen, stream=True)
 
     def close(self) -> None:
         """Cancel what is running and close the connection; calling it again does nothing."""
-        for stream in list(self._streams):
-            stream.close()
-        self._transport.close()
+        with self._lock:
+            self._closed = True
+            streams = list(self._streams)
+        with ExitStack() as closing:  # one that fails does not keep the others from closing
+            closing.callback(self._transport.close)
+            for stream in streams:
+                closing.callback(stream.close)
 
     def __enter__(self) -> TritonClient:
         return self
@@ -137,22 +165,31 @@ class TritonClient:
         stream: bool,
     ) -> PieceStream:
         fields = request_fields(text=text, messages=messages, params=params, stream=stream)
+        if self._closed:
+            raise EngineStoppedError(CLOSED)
         started = self._transport.start(fields, timeout_s=self._timeout_s)
-        self._streams.add(started)
-        return started
+        with self._lock:
+            if not self._closed:
+                self._streams.add(started)
+                return started
+        started.close()
+        raise EngineStoppedError(CLOSED)
 
 
 def address_of(url: str, protocol: Protocol | None) -> tuple[str, Protocol]:
     """host:port and protocol of a url; raises InvalidRequestError if it is none."""
-    if "://" not in url:
-        return url, protocol or "grpc"
-    parts = urlsplit(url)
-    if parts.scheme not in ("grpc", "http") or not parts.netloc:
-        raise InvalidRequestError(f"a server's url is grpc://host:port or http://..., got {url}")
-    named: Protocol = "grpc" if parts.scheme == "grpc" else "http"
-    if protocol not in (None, named):
-        raise InvalidRequestError(f"url {url} and protocol {protocol} disagree")
-    return parts.netloc, named
+    parts = _URL.fullmatch(url)
+    if parts is None or not 0 < int(parts["port"] or _HTTP_PORT) <= _MAX_PORT:
+        raise InvalidRequestError(f"a server's url is grpc://host:port or http://..., got {url!r}")
+    named: Protocol | None = None
+    if parts["scheme"] is not None:
+        named = "http" if parts["scheme"].lower() == "http" else "grpc"
+        if protocol not in (None, named):
+            raise InvalidRequestError(f"url {url} and protocol {protocol} disagree")
+    spoken = named or protocol or "grpc"
+    if spoken == "grpc" and parts["port"] is None:
+        raise InvalidRequestError(f"a url of gRPC is grpc://host:port, got {url!r} without a port")
+    return parts["address"], spoken
 
 
 def _transport(address: str, *, protocol: Protocol, model: str) -> Transport:

@@ -91,3 +91,18 @@ def test_a_conversation_remembers_its_turns_until_ctrl_d() -> None:
             {"role": "assistant", "content": TEXT},
             {"role": "user", "content": "second"},
         ]
+
+
+def test_a_chat_with_nothing_on_stdin_asks_nothing() -> None:
+    with fake_grpc() as triton:
+        done = subprocess.run(
+            [LLMASOS, "chat", "--url", triton.url],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr == "nothing was asked: stdin is empty\n"
+        assert triton.asked() == []

@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_triton import PIECES, REFUSAL, FakeTriton, fake_grpc
 from llmasos import AsyncTritonClient, FinishReason, SamplingParams, TritonClient, Usage
 from llmasos.errors import EngineStoppedError, InvalidRequestError, RequestTimeoutError
+from llmasos.transport.base import STOP_TIMEOUT_S
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
 
 TEXT = "".join(PIECES)
@@ -101,6 +103,58 @@ def test_leaving_an_answer_stops_it_in_the_engine(how: str) -> None:
         assert fake.stops() == [fake.asked()[0]["id"]]
 
     run(act)
+
+
+def test_a_stopped_answer_that_goes_on_is_left_in_time() -> None:
+    async def act(client: AsyncTritonClient, fake: FakeTriton) -> None:
+        stream = client.stream("drip")
+        await anext(aiter(stream))
+        started = time.monotonic()
+        await stream.aclose()
+        assert time.monotonic() - started < STOP_TIMEOUT_S + 1
+
+    run(act)
+
+
+def test_a_closed_client_says_so_and_ends_what_is_read() -> None:
+    async def act(client: AsyncTritonClient, fake: FakeTriton) -> None:
+        stream = client.stream("hang")
+        await anext(aiter(stream))
+        reading = asyncio.create_task(stream.read())
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        with pytest.raises(EngineStoppedError):
+            await reading
+        assert not await client.is_ready()
+        with pytest.raises(EngineStoppedError, match=r"^the client is closed$"):
+            await client.generate_text("hello")
+
+    run(act)
+
+
+@pytest.mark.parametrize("prompt", [b"Hi", None, "\ud800"])
+def test_a_prompt_that_cannot_be_sent_is_refused_by_name(prompt: Any) -> None:
+    async def act(client: AsyncTritonClient, fake: FakeTriton) -> None:
+        with pytest.raises(InvalidRequestError, match=r"^prompt (must be a str|is not valid)"):
+            await client.generate_text(prompt)
+        with pytest.raises(InvalidRequestError, match=r"^prompt (must be a str|is not valid)"):
+            client.stream(prompt)
+        with pytest.raises(InvalidRequestError, match=r"^prompts\[1\]"):
+            await client.generate(["hello", prompt])
+        with pytest.raises(InvalidRequestError, match="list of str, got str"):
+            await client.generate("Hey")
+        with pytest.raises(InvalidRequestError, match=r"^messages"):
+            await client.chat(prompt)
+        with pytest.raises(InvalidRequestError, match=r"^messages\[0\]"):
+            client.stream_chat([{"role": "user", "content": prompt}])
+        assert fake.asked() == []
+
+    run(act)
+
+
+def test_a_timeout_that_is_no_time_is_refused_at_once() -> None:
+    with pytest.raises(InvalidRequestError, match="timeout_s"):
+        AsyncTritonClient("localhost:8001", timeout_s=0)
 
 
 def test_a_url_of_another_protocol_is_refused() -> None:

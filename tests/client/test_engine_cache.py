@@ -11,6 +11,7 @@ import pytest
 from llmasos import engine_cache
 from llmasos.cache import cache_dir
 from llmasos.engine_cache import PLAN_IN_REPOSITORY, find_built, find_plan, find_repository
+from llmasos.errors import CheckpointError, PlanError
 from llmasos.plan import PLAN_FILE, Precision
 
 
@@ -91,6 +92,33 @@ def test_what_is_built_already_is_used_where_it_is(builder: Builder, tmp_path: P
     assert find_plan(repository, precision="int8") == plan_dir
     assert find_plan(plan_dir, precision="int8") == find_built(plan_dir) == plan_dir
     assert find_built(tmp_path) is None
+    assert builder.num_builds == 0
+
+
+def test_the_plan_inside_a_repository_stands_for_it(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = write_repository(tmp_path / "repository")
+    plan_dir = repository / PLAN_IN_REPOSITORY
+    link = tmp_path / "link"
+    link.symlink_to(plan_dir)
+    monkeypatch.chdir(plan_dir)
+    for path in (plan_dir, str(plan_dir), link, "."):
+        assert find_repository(path, precision="int8") == repository
+    assert builder.num_builds == 0
+
+
+def test_a_plan_alone_cannot_be_served(builder: Builder, tmp_path: Path) -> None:
+    (tmp_path / PLAN_FILE).write_text("{}")
+    assert find_plan(tmp_path, precision="int8") == tmp_path
+    with pytest.raises(PlanError, match=r"a plan alone, which cannot be served; .*llmasos build"):
+        find_repository(tmp_path, precision="int8")
+
+
+def test_a_name_that_is_too_long_is_refused_in_one_line(builder: Builder) -> None:
+    for find in (find_plan, find_repository):
+        with pytest.raises(CheckpointError, match=r"cannot look for x+.*: File name too long"):
+            find("x" * 300, precision="int8")
     assert builder.num_builds == 0
 
 

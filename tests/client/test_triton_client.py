@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
-from fake_triton import PIECES, REFUSAL, FakeTriton, fake_grpc, fake_http
+from fake_triton import PIECES, REFUSAL, UNPARSED, FakeTriton, fake_grpc, fake_http
 from llmasos import FinishReason, SamplingParams, TritonClient, Usage
 from llmasos.errors import (
     EngineStoppedError,
     InvalidRequestError,
+    LLMasOSError,
     RequestTimeoutError,
     UnsupportedFieldError,
 )
+from llmasos.stream import PieceStream
+from llmasos.transport.base import STOP_TIMEOUT_S, error_for
+from llmasos.triton_client import address_of
 
 TEXT = "".join(PIECES)
 
@@ -90,7 +97,10 @@ def test_leaving_a_stream_early_stops_the_request_in_the_engine(
 ) -> None:
     for _ in client.stream("hang"):
         break
-    assert triton.stops() == [triton.asked()[0]["id"]]
+    ends_at = time.monotonic() + 5
+    while triton.stops() != [triton.asked()[0]["id"]]:
+        assert time.monotonic() < ends_at, "the engine was not told"
+        time.sleep(0.01)
 
 
 def test_closing_the_client_stops_what_is_running(triton: FakeTriton) -> None:
@@ -105,6 +115,171 @@ def test_a_stream_that_ended_is_not_stopped_again(client: TritonClient, triton: 
     with client.stream("hello") as stream:
         list(stream)
     assert triton.stops() == []
+
+
+def read_beside(stream: PieceStream) -> tuple[threading.Thread, list[BaseException]]:
+    """Read a stream in a thread; what it raises stands in the list."""
+    raised: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            list(stream)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test looks at it
+            raised.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    return thread, raised
+
+
+def test_a_stopped_answer_that_goes_on_is_left_in_time(client: TritonClient) -> None:
+    stream = client.stream("drip")
+    next(stream)
+    started = time.monotonic()
+    stream.close()
+    assert time.monotonic() - started < STOP_TIMEOUT_S + 1
+
+
+@pytest.mark.parametrize("prompt", ["hang", "drip"])
+def test_a_stream_can_be_closed_while_another_thread_reads_it(
+    client: TritonClient, triton: FakeTriton, prompt: str
+) -> None:
+    stream = client.stream(prompt)
+    next(stream)
+    reader, raised = read_beside(stream)
+    time.sleep(0.1)
+    started = time.monotonic()
+    stream.close()
+    reader.join(STOP_TIMEOUT_S)
+    assert not reader.is_alive()
+    assert time.monotonic() - started < STOP_TIMEOUT_S + 1
+    assert [type(error) for error in raised] in ([], [EngineStoppedError])
+    assert triton.stops() == [triton.asked()[0]["id"]]
+
+
+def test_a_stream_that_does_not_close_leaves_the_others_closed(
+    triton: FakeTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = TritonClient(triton.url)
+    streams = [client.stream("hello") for _ in range(3)]
+    for stream in streams:
+        next(stream)
+
+    def close(stream: PieceStream) -> None:
+        leave(stream)
+        if stream is streams[1]:
+            raise RuntimeError("not this one")
+
+    leave = PieceStream.close
+    monkeypatch.setattr(PieceStream, "close", close)
+    with pytest.raises(RuntimeError, match="not this one"):
+        client.close()
+    assert sorted(triton.stops()) == sorted(request["id"] for request in triton.asked())
+    assert not client.is_ready()
+
+
+def test_a_client_may_be_closed_while_others_ask(triton: FakeTriton) -> None:
+    client = TritonClient(triton.url)
+    raised: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            while True:
+                client.stream("hello").read()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test looks at it
+            raised.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    client.close()
+    for thread in threads:
+        thread.join(10)
+    assert [type(error) for error in raised] == [EngineStoppedError] * 4
+
+
+def test_a_closed_client_says_so(triton: FakeTriton) -> None:
+    client = TritonClient(triton.url)
+    client.close()
+    client.close()
+    assert not client.is_ready()
+    for ask in (client.generate_text, client.stream):
+        with pytest.raises(EngineStoppedError, match=r"^the client is closed$"):
+            ask("hello")
+    assert triton.asked() == []
+
+
+@pytest.mark.parametrize("prompt", ["cut", "html"])
+def test_an_answer_that_is_not_whole_json_is_an_error_that_shows_it(prompt: str) -> None:
+    with fake_http() as triton, TritonClient(triton.url) as client:
+        for ask in (client.stream, client.generate_text):
+            with pytest.raises(EngineStoppedError, match=r"whole|not a whole JSON object"):
+                list(ask(prompt))
+
+
+def test_a_value_that_triton_cannot_parse_is_an_invalid_request() -> None:
+    with fake_http() as triton, TritonClient(triton.url) as client:
+        for ask in (client.stream, client.generate_text):
+            with pytest.raises(InvalidRequestError, match=UNPARSED):
+                list(ask("misread"))
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (
+            "Unable to parse JSON bytes array: attempt to access JSON non-string",
+            InvalidRequestError,
+        ),
+        ("failed to parse the request JSON buffer: Invalid value. at 0", InvalidRequestError),
+        ("the engine could not parse its own output", LLMasOSError),
+    ],
+)
+def test_what_triton_could_not_read_is_the_callers_fault(
+    message: str, kind: type[LLMasOSError]
+) -> None:
+    assert type(error_for(message, invalid=False, unavailable=False)) is kind
+
+
+@pytest.mark.parametrize("prompt", [b"Hi", None, 5, "\ud800", "\udc80"])
+def test_a_prompt_that_cannot_be_sent_is_refused_by_name(
+    client: TritonClient, triton: FakeTriton, prompt: Any
+) -> None:
+    for ask in (client.generate_text, client.stream):
+        with pytest.raises(InvalidRequestError, match=r"^prompt (must be a str|is not valid)"):
+            ask(prompt)
+    with pytest.raises(InvalidRequestError, match=r"^prompts\[1\] (must be a str|is not valid)"):
+        client.generate(["hello", prompt])
+    assert triton.asked() == []
+
+
+@pytest.mark.parametrize(
+    "messages", [None, "Hi", [], [None], [{"role": "user", "content": "\ud800"}]]
+)
+def test_messages_that_cannot_be_sent_are_refused_by_name(
+    client: TritonClient, triton: FakeTriton, messages: Any
+) -> None:
+    for ask in (client.chat, client.stream_chat):
+        with pytest.raises(InvalidRequestError, match=r"^messages"):
+            ask(messages)
+    assert triton.asked() == []
+
+
+def test_one_prompt_in_the_place_of_many_is_refused(client: TritonClient) -> None:
+    with pytest.raises(InvalidRequestError, match="prompts must be a list of str, got str"):
+        client.generate("Hey")
+
+
+def test_a_stop_string_that_cannot_be_sent_is_refused(client: TritonClient) -> None:
+    with pytest.raises(InvalidRequestError, match="stop"):
+        client.generate_text("hello", stop="\ud800")
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf")])
+def test_a_timeout_that_is_no_time_is_refused_at_once(timeout_s: float) -> None:
+    with pytest.raises(InvalidRequestError, match="timeout_s"):
+        TritonClient("localhost:8001", timeout_s=timeout_s)
 
 
 def test_a_refusal_keeps_the_servers_message(client: TritonClient) -> None:
@@ -175,10 +350,41 @@ def test_what_the_contract_cannot_say_is_refused_by_name(params: SamplingParams)
         client.generate_text("hello", params)
 
 
-@pytest.mark.parametrize("url", ["ftp://localhost:8001", "grpc://"])
-def test_an_unknown_kind_of_url_is_refused(url: str) -> None:
-    with pytest.raises(InvalidRequestError, match="host:port"):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://localhost:8001",
+        "grpc://",
+        "http://localhost:abc",
+        "http://local host:80",
+        "http://[::1",
+        "grpc://[::1",
+        "grpc://localhost",
+        "grpc://localhost:0",
+        "grpc://localhost:65536",
+        "http://user@localhost:80",
+        "http://localhost:8000/metrics",
+        "localhost:80:80",
+        "localhost",
+        "",
+    ],
+)
+def test_a_url_that_is_none_is_refused_by_name(url: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"host:port.*got {re.escape(repr(url))}"):
         TritonClient(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("localhost:8001", ("localhost:8001", "grpc")),
+        ("grpc://[::1]:8001", ("[::1]:8001", "grpc")),
+        ("http://127.0.0.1:8000/", ("127.0.0.1:8000", "http")),
+        ("HTTP://my-host.example", ("my-host.example", "http")),
+    ],
+)
+def test_a_url_says_address_and_protocol(url: str, address: tuple[str, str]) -> None:
+    assert address_of(url, None) == address
 
 
 def test_a_protocol_that_contradicts_the_url_is_refused() -> None:

@@ -46,13 +46,17 @@ def chat(
     """Talk with a model: line by line on a terminal, else one question from stdin."""
     params = SamplingParams(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     messages = [] if system is None else [{"role": "system", "content": system}]
+    question = None if sys.stdin.isatty() else sys.stdin.read().strip()
+    if question == "":
+        typer.echo("nothing was asked: stdin is empty", err=True)
+        return
     with open_model(
         model=model, url=url, precision=precision, revision=revision, threads=threads
     ) as opened:
-        if sys.stdin.isatty():
+        if question is None:
             _converse(opened, messages, params)
         else:
-            _answer(opened, messages, params, question=sys.stdin.read().strip())
+            _answer(opened, messages, params, question=question)
 
 
 def _converse(model: LLM | TritonClient, messages: list[Message], params: SamplingParams) -> None:

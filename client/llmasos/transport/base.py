@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from llmasos.arguments import Message
+from llmasos.arguments import Message, check_text
 from llmasos.errors import (
     EngineStoppedError,
     InvalidRequestError,
@@ -22,6 +22,12 @@ from llmasos.outputs import FinishReason, StreamPiece, Usage
 from llmasos.sampling import SamplingParams
 from llmasos.stream import PieceStream
 
+REMEMBERED_MS = 10_000
+"""How long a stop waits for its request, which may still be on its way through the ensemble."""
+STOP_TIMEOUT_S = 2.0
+"""How long a request that was told to stop may take to end before its connection is broken."""
+READY_TIMEOUT_S = 5.0
+CLOSED = "the client is closed"
 OUTPUTS = ("text_output", "finish_reason", "stop_reason", "num_input_tokens", "num_output_tokens")
 """What is read of a response; the ensemble would send all its outputs otherwise."""
 _NO_TOKEN = -1
@@ -30,6 +36,7 @@ _ENSEMBLE_PREFIX = "in ensemble 'ensemble', "
 _QUEUE_FULL = "already waiting"
 _UNSUPPORTED = "is not supported yet"
 _STOPPED = re.compile(r"engine (has |is )?(stopped|closed)|[Ss]tub process|is shutting down")
+_UNREADABLE = re.compile(r"^(Unable to parse |failed to parse the request )")
 _INTERNAL = re.compile(r"^(in ensemble 'ensemble', )?(internal error|[Ii]nternal)")
 Fields = dict[str, Any]
 """Values of a request by tensor name: str, list[str], bool, int or float."""
@@ -75,7 +82,7 @@ def request_fields(
     if params.seed is not None:
         fields["seed"] = params.seed
     if params.stop:
-        fields["stop_words"] = list(params.stop)
+        fields["stop_words"] = [check_text("stop", text) for text in params.stop]
     end_id = _end_id(params)
     if end_id is not None:
         fields["end_id"] = end_id
@@ -151,6 +158,7 @@ def error_of_text(message: str) -> LLMasOSError:
 def error_for(message: str, *, invalid: bool, unavailable: bool) -> LLMasOSError:
     """The error of our tree for a server's message and the class of its status code."""
     text = message.removeprefix(_ENSEMBLE_PREFIX)
+    invalid = invalid or bool(_UNREADABLE.search(text))  # HTTP's status of these is 500
     if _QUEUE_FULL in text:
         return QueueFullError(text)
     if unavailable or _STOPPED.search(text):

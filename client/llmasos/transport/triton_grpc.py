@@ -24,12 +24,21 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.outputs import StreamPiece
 from llmasos.stream import PieceStream
-from llmasos.transport.base import OUTPUTS, Deadline, Fields, error_for, error_of_text, piece_of
+from llmasos.transport.base import (
+    CLOSED,
+    OUTPUTS,
+    READY_TIMEOUT_S,
+    REMEMBERED_MS,
+    STOP_TIMEOUT_S,
+    Deadline,
+    Fields,
+    error_for,
+    error_of_text,
+    piece_of,
+)
 
 _messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
 _ENGINE = "engine"
-STOP_TIMEOUT_S = 2.0
-READY_TIMEOUT_S = 5.0
 _INVALID = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
 _TYPES: dict[str, tuple[str, str]] = {
     "temperature": ("FP32", "<f"),
@@ -54,7 +63,10 @@ class GrpcTransport:
         request_id = uuid.uuid4().hex
         deadline = Deadline.after(timeout_s)
         request = infer_request(self._model, request_id, fields)
-        call = self._stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
+        try:
+            call = self._stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
+        except ValueError as error:  # what grpc raises for a channel that is closed
+            raise EngineStoppedError(CLOSED) from error
 
         def receive() -> StreamPiece:
             try:
@@ -72,7 +84,7 @@ class GrpcTransport:
         request = _messages.ModelReadyRequest(name=self._model)
         try:
             return bool(self._stub.ModelReady(request, timeout=READY_TIMEOUT_S).ready)
-        except grpc.RpcError:
+        except (grpc.RpcError, ValueError):
             return False
 
     def close(self) -> None:
@@ -85,13 +97,14 @@ class GrpcTransport:
                 iter([stop_request(request_id)]), timeout=STOP_TIMEOUT_S
             ):
                 pass
-        except grpc.RpcError:
-            return  # the server is gone, and the request with it
+        except (grpc.RpcError, ValueError):
+            return  # the server is gone or the channel closed, and the request with it
 
 
 def stop_request(request_id: str) -> Any:
     """Tells the engine to end the request of this id."""
     fields = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
+    fields["deadline_ms"] = REMEMBERED_MS
     return infer_request(_ENGINE, request_id, fields)
 
 
@@ -115,7 +128,7 @@ def infer_request(model: str, request_id: str, fields: Fields) -> Any:
 def _encode(name: str, values: list[Any]) -> tuple[str, bytes]:
     """Datatype and raw little-endian content of a tensor."""
     if isinstance(values[0], str):
-        encoded = [value.encode("utf-8", "surrogateescape") for value in values]
+        encoded = [value.encode() for value in values]
         return "BYTES", b"".join(struct.pack("<I", len(item)) + item for item in encoded)
     if isinstance(values[0], bool):
         return "BOOL", bytes(values)

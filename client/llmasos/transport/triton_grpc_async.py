@@ -14,10 +14,16 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from llmasos.async_stream import AsyncPieceStream
 from llmasos.errors import EngineStoppedError
 from llmasos.outputs import StreamPiece
-from llmasos.transport.base import Deadline, Fields, error_of_text, piece_of
-from llmasos.transport.triton_grpc import (
+from llmasos.transport.base import (
+    CLOSED,
     READY_TIMEOUT_S,
     STOP_TIMEOUT_S,
+    Deadline,
+    Fields,
+    error_of_text,
+    piece_of,
+)
+from llmasos.transport.triton_grpc import (
     error_of_call,
     infer_request,
     stop_request,
@@ -37,9 +43,12 @@ class AsyncGrpcTransport:
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._model = model
         self._ending: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def start(self, fields: Fields, *, timeout_s: float | None) -> AsyncPieceStream:
         """Send a request; its answer is read from the stream that is returned."""
+        if self._closed:
+            raise EngineStoppedError(CLOSED)
         request_id = uuid.uuid4().hex
         deadline = Deadline.after(timeout_s)
         request = infer_request(self._model, request_id, fields)
@@ -51,10 +60,15 @@ class AsyncGrpcTransport:
                 return await _next_piece(call)
             except grpc.aio.AioRpcError as error:
                 raise error_of_call(error, deadline) from error
+            except (asyncio.CancelledError, grpc.aio.UsageError) as error:
+                if self._closed:  # closing the channel cancelled the call, and not the task
+                    raise EngineStoppedError(CLOSED) from error
+                raise
 
         async def cancel() -> None:
-            await self._stop(request_id)
-            await _let_end(call)
+            if not self._closed:
+                await self._stop(request_id)
+                await _let_end(call)
 
         def end_later() -> None:
             task = loop.create_task(cancel())
@@ -69,6 +83,8 @@ class AsyncGrpcTransport:
 
     async def is_ready(self) -> bool:
         """Whether the server answers and its models are loaded."""
+        if self._closed:
+            return False
         request = _messages.ModelReadyRequest(name=self._model)
         try:
             return bool((await self._stub.ModelReady(request, timeout=READY_TIMEOUT_S)).ready)
@@ -79,6 +95,7 @@ class AsyncGrpcTransport:
         """Let what was abandoned end, then close the connection."""
         if self._ending:
             await asyncio.wait(self._ending)
+        self._closed = True
         await self._channel.close()
 
     async def _stop(self, request_id: str) -> None:
