@@ -14,7 +14,15 @@ from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.request import Request, Update, piece_of
 from typing_extensions import Unpack
 
-from llmasos.arguments import Message, SamplingFields, params_of_each, sampling_params
+from llmasos.arguments import (
+    Message,
+    SamplingFields,
+    check_messages,
+    check_prompt,
+    check_prompts,
+    params_of_each,
+    sampling_params,
+)
 from llmasos.async_stream import AsyncPieceStream
 from llmasos.engine_cache import find_plan
 from llmasos.errors import QueueFullError
@@ -75,6 +83,7 @@ class AsyncLLM:
 
         Prompts that find the engine's queue full wait until earlier ones are answered.
         """
+        prompts = check_prompts(prompts)
         each = params_of_each(params, count=len(prompts))
         running: deque[AsyncPieceStream] = deque()
         done: list[Generation] = []
@@ -91,7 +100,7 @@ class AsyncLLM:
         self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
     ) -> AsyncPieceStream:
         """The answer piece by piece, for `async for`. Raises QueueFullError at once."""
-        token_ids = self._engine.tokenizer.encode(prompt)
+        token_ids = self._engine.tokenizer.encode(check_prompt(prompt))
         return self._start(token_ids, sampling_params(params, **fields))
 
     async def chat(
@@ -110,7 +119,7 @@ class AsyncLLM:
         **fields: Unpack[SamplingFields],
     ) -> AsyncPieceStream:
         """As `chat`, piece by piece."""
-        token_ids = self._engine.tokenizer.encode_chat(list(messages))
+        token_ids = self._engine.tokenizer.encode_chat(check_messages(messages))
         return self._start(token_ids, sampling_params(params, **fields))
 
     async def aclose(self) -> None:

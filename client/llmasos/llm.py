@@ -13,7 +13,15 @@ from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.request import Request, Update, piece_of
 from typing_extensions import Unpack
 
-from llmasos.arguments import Message, SamplingFields, params_of_each, sampling_params
+from llmasos.arguments import (
+    Message,
+    SamplingFields,
+    check_messages,
+    check_prompt,
+    check_prompts,
+    params_of_each,
+    sampling_params,
+)
 from llmasos.engine_cache import find_plan
 from llmasos.errors import QueueFullError
 from llmasos.outputs import Generation
@@ -77,6 +85,7 @@ class LLM:
 
         params: one for all, or one for each prompt. Raises InvalidRequestError.
         """
+        prompts = check_prompts(prompts)
         each = params_of_each(params, count=len(prompts))
         running: deque[PieceStream] = deque()
         done: list[Generation] = []
@@ -93,7 +102,7 @@ class LLM:
         self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
     ) -> PieceStream:
         """The answer piece by piece; leaving the loop early cancels the request."""
-        token_ids = self._engine.tokenizer.encode(prompt)
+        token_ids = self._engine.tokenizer.encode(check_prompt(prompt))
         return self._start(token_ids, sampling_params(params, **fields))
 
     def chat(
@@ -112,7 +121,7 @@ class LLM:
         **fields: Unpack[SamplingFields],
     ) -> PieceStream:
         """As `chat`, piece by piece."""
-        token_ids = self._engine.tokenizer.encode_chat(list(messages))
+        token_ids = self._engine.tokenizer.encode_chat(check_messages(messages))
         return self._start(token_ids, sampling_params(params, **fields))
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llmasos import LLM, FinishReason, SamplingParams
@@ -182,3 +183,22 @@ def test_a_program_may_end_while_a_request_runs(tiny_plan: Path, ending: str) ->
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("prompt", [None, 5, b"bytes", ["a list"]])
+def test_a_prompt_that_is_no_text_is_named(llm: LLM, prompt: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="prompt"):
+        llm.generate_text(prompt)
+    with pytest.raises(InvalidRequestError, match="prompt"):
+        llm.generate([prompt])
+
+
+def test_one_text_is_no_list_of_prompts(llm: LLM) -> None:
+    with pytest.raises(InvalidRequestError, match="prompts"):
+        llm.generate("Hey")
+
+
+@pytest.mark.parametrize("messages", [None, "Hi", [{"role": "user", "content": b"Hi"}], [5]])
+def test_messages_that_are_none_are_named(llm: LLM, messages: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="messages"):
+        llm.chat(messages)
