@@ -59,14 +59,16 @@ class Interpreter:
         self._layers: list[Layer] = []
         self._fixed: Values = {}
         layers = read_layers(network)
-        for done, layer in enumerate(layers):
-            if progress is not None:
-                progress(done, len(layers))
-            self._add(layer, constants)
+        with np.errstate(all="ignore"):  # infinities and NaN are results like others
+            for done, layer in enumerate(layers):
+                if progress is not None:
+                    progress(done, len(layers))
+                self._add(layer, constants)
         needed = {tensor.name for layer in self._layers for tensor in layer.inputs if tensor}
         needed |= {tensor.name for tensor in self.outputs}
         self._fixed = {name: self._fixed[name] for name in self._fixed.keys() & needed}
-        self._last_uses = _last_uses(self._layers)
+        kept = self._fixed.keys() | {tensor.name for tensor in self.outputs}
+        self._last_uses = [names - kept for names in _last_uses(self._layers)]
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs by name, floats of any type as float32.
@@ -76,14 +78,14 @@ class Interpreter:
         unknown = feeds.keys() - {tensor.name for tensor in self.inputs}
         if unknown:
             raise InterpretationError(f"the network has no input {', '.join(sorted(unknown))}")
-        values = {tensor.name: self._fed(tensor, feeds) for tensor in self.inputs}
-        wanted = {tensor.name for tensor in self.outputs}
-        for layer, unused in zip(self._layers, self._last_uses, strict=True):
-            given = {**self._fixed, **values}
-            values.update(_computed(layer, given, rounding=self._rounding))
-            for name in unused - wanted:
-                values.pop(name, None)
-        return {name: values[name] if name in values else self._fixed[name] for name in wanted}
+        with np.errstate(all="ignore"):
+            values = {tensor.name: self._fed(tensor, feeds) for tensor in self.inputs}
+            values = self._fixed | values
+            for layer, unused in zip(self._layers, self._last_uses, strict=True):
+                values.update(_computed(layer, values, rounding=self._rounding))
+                for name in unused:
+                    del values[name]
+        return {tensor.name: values[tensor.name] for tensor in self.outputs}
 
     def _add(self, layer: Layer, constants: Constants) -> None:
         """Compute what depends on no input now, and the rest in every run."""
@@ -117,16 +119,13 @@ def _computed(layer: Layer, values: Mapping[str, Array], *, rounding: bool) -> V
     """A layer's outputs by name."""
     inputs = [None if tensor is None else values[tensor.name] for tensor in layer.inputs]
     keep = rounded_to if rounding else held
+    results = FORMULAS[layer.kind](layer, inputs)
+    results = results if isinstance(results, tuple) else (results,)
     computed: Values = {}
-    with np.errstate(all="ignore"):  # infinities and NaN are results like others
-        results = FORMULAS[layer.kind](layer, inputs)
-        results = results if isinstance(results, tuple) else (results,)
-        for tensor, result in zip(layer.outputs, results, strict=True):
-            if not _fits(tensor, result):
-                raise layer.error(
-                    f"gives {list(result.shape)}, TensorRT infers {list(tensor.shape)}"
-                )
-            computed[tensor.name] = keep(result, tensor.dtype)
+    for tensor, result in zip(layer.outputs, results, strict=True):
+        if not _fits(tensor, result):
+            raise layer.error(f"gives {list(result.shape)}, TensorRT infers {list(tensor.shape)}")
+        computed[tensor.name] = keep(result, tensor.dtype)
     return computed
 
 
