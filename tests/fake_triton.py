@@ -169,14 +169,14 @@ class _HttpServer(ThreadingHTTPServer):
 
 
 class _HttpHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # with chunks for streams, as Triton
     triton: FakeTriton
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
         pass
 
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/v2/models/ensemble/ready" else 404)
-        self.end_headers()
+        self._reply(200 if self.path == "/v2/models/ensemble/ready" else 404, "text/plain", b"")
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -202,17 +202,26 @@ class _HttpHandler(BaseHTTPRequestHandler):
             self._stream(request)
 
     def _stream(self, request: dict[str, Any]) -> None:
-        self._reply(200, "text/event-stream", b"")
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
         for index, values in enumerate(_answer(request, self.triton)):
             if index == 1 and asked(request) == "break":
+                self.close_connection = True
                 return
             if index == 1 and asked(request) == "hang":
                 self.triton.released.wait(10)
-            with suppress(ConnectionError):  # the client has left
-                self.wfile.write(b"data: " + json.dumps(values).encode() + b"\n\n")
+            self._write_chunk(b"data: " + json.dumps(values).encode() + b"\n\n")
+        self._write_chunk(b"")
+
+    def _write_chunk(self, content: bytes) -> None:
+        with suppress(ConnectionError):  # the client has left
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
 
     def _reply(self, status: int, kind: str, content: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
