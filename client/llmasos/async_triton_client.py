@@ -115,7 +115,7 @@ class AsyncTritonClient:
         return self._start(messages=check_messages(messages), params=chosen, stream=True)
 
     async def aclose(self) -> None:
-        """Close the connection; what is still running ends with an error."""
+        """Cancel what is running and close the connection; calling it again does nothing."""
         await self._transport.aclose()
 
     async def __aenter__(self) -> AsyncTritonClient:

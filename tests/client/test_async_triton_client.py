@@ -116,6 +116,21 @@ def test_a_stopped_answer_that_goes_on_is_left_in_time() -> None:
     run(act)
 
 
+@pytest.mark.parametrize("prompt", ["hang", "drip"])
+def test_a_stream_can_be_closed_while_another_task_reads_it(prompt: str) -> None:
+    async def act(client: AsyncTritonClient, fake: FakeTriton) -> None:
+        stream = client.stream(prompt)
+        await anext(aiter(stream))
+        reading = asyncio.create_task(stream.read())
+        await asyncio.sleep(0.1)
+        await stream.aclose()
+        with pytest.raises(EngineStoppedError):
+            await asyncio.wait_for(reading, 1)
+        assert fake.stops() == [fake.asked()[0]["id"]]
+
+    run(act)
+
+
 def test_a_closed_client_says_so_and_ends_what_is_read() -> None:
     async def act(client: AsyncTritonClient, fake: FakeTriton) -> None:
         stream = client.stream("hang")
@@ -125,6 +140,7 @@ def test_a_closed_client_says_so_and_ends_what_is_read() -> None:
         await client.aclose()
         with pytest.raises(EngineStoppedError):
             await reading
+        assert fake.stops() == [fake.asked()[0]["id"]]
         assert not await client.is_ready()
         with pytest.raises(EngineStoppedError, match=r"^the client is closed$"):
             await client.generate_text("hello")

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 import grpc
 import grpc.aio
@@ -43,6 +44,7 @@ class AsyncGrpcTransport:
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._model = model
         self._ending: set[asyncio.Task[None]] = set()
+        self._streams: WeakSet[AsyncPieceStream] = WeakSet()
         self._closed = False
 
     def start(self, fields: Fields, *, timeout_s: float | None) -> AsyncPieceStream:
@@ -53,22 +55,12 @@ class AsyncGrpcTransport:
         deadline = Deadline.after(timeout_s)
         request = infer_request(self._model, request_id, fields)
         call = self._stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
+        answer = _Answer(call, deadline)
         loop = asyncio.get_running_loop()
 
-        async def receive() -> StreamPiece:
-            try:
-                return await _next_piece(call)
-            except grpc.aio.AioRpcError as error:
-                raise error_of_call(error, deadline) from error
-            except (asyncio.CancelledError, grpc.aio.UsageError) as error:
-                if self._closed:  # closing the channel cancelled the call, and not the task
-                    raise EngineStoppedError(CLOSED) from error
-                raise
-
         async def cancel() -> None:
-            if not self._closed:
-                await self._stop(request_id)
-                await _let_end(call)
+            await self._stop(request_id)
+            await answer.let_end()
 
         def end_later() -> None:
             task = loop.create_task(cancel())
@@ -79,7 +71,9 @@ class AsyncGrpcTransport:
             with suppress(RuntimeError):  # the loop is closed, and the call with it
                 loop.call_soon_threadsafe(end_later)
 
-        return AsyncPieceStream(receive, cancel, abandon)
+        stream = AsyncPieceStream(answer.next_piece, cancel, abandon)
+        self._streams.add(stream)
+        return stream
 
     async def is_ready(self) -> bool:
         """Whether the server answers and its models are loaded."""
@@ -92,18 +86,60 @@ class AsyncGrpcTransport:
             return False
 
     async def aclose(self) -> None:
-        """Let what was abandoned end, then close the connection."""
-        if self._ending:
-            await asyncio.wait(self._ending)
+        """End what runs, let what was abandoned end, then close the connection."""
         self._closed = True
+        ending = {*self._ending, *(asyncio.ensure_future(s.aclose()) for s in self._streams)}
+        if ending:
+            await asyncio.wait(ending)
         await self._channel.close()
 
     async def _stop(self, request_id: str) -> None:
         """Triton does not pass a cancelled ensemble on to its engine, so tell the engine itself."""
-        with suppress(grpc.aio.AioRpcError):  # the server is gone, and the request with it
+        with suppress(
+            grpc.aio.AioRpcError, grpc.aio.UsageError
+        ):  # the server is gone, and the request with it
             request = stop_request(request_id)
             async for _ in self._stub.ModelStreamInfer(iter([request]), timeout=STOP_TIMEOUT_S):
                 pass
+
+
+class _Answer:
+    """The responses of one call. One task reads at a time, and who ends the answer beside a
+    reader lets it have its piece, if that does not take too long."""
+
+    def __init__(self, call: Any, deadline: Deadline) -> None:
+        self._call = call
+        self._deadline = deadline
+        self._reading = asyncio.Lock()
+        self._broken = False
+
+    async def next_piece(self) -> StreamPiece:
+        async with self._reading:
+            try:
+                return await _next_piece(self._call)
+            except grpc.aio.AioRpcError as error:
+                raise error_of_call(error, self._deadline) from error
+            except (asyncio.CancelledError, asyncio.InvalidStateError) as error:
+                if self._broken:  # the call was cancelled, and not the task
+                    raise EngineStoppedError("the stream is closed") from error
+                raise
+
+    async def let_end(self) -> None:
+        """Let a stopped request end by itself, as `triton_grpc` does, but not for too long."""
+        try:
+            await asyncio.wait_for(self._rest(), STOP_TIMEOUT_S)
+        except (
+            grpc.aio.AioRpcError,
+            asyncio.TimeoutError,
+            asyncio.CancelledError,
+            asyncio.InvalidStateError,
+        ):
+            self._broken = True
+            self._call.cancel()
+
+    async def _rest(self) -> None:
+        async with self._reading:
+            await _drain(self._call)
 
 
 async def _next_piece(call: Any) -> StreamPiece:
@@ -124,16 +160,3 @@ async def _next_piece(call: Any) -> StreamPiece:
 async def _drain(call: Any) -> None:
     async for _ in call:
         pass
-
-
-async def _let_end(call: Any) -> None:
-    """Let a stopped request end by itself, as `triton_grpc` does, but not for too long."""
-    try:
-        await asyncio.wait_for(_drain(call), STOP_TIMEOUT_S)
-    except (
-        grpc.aio.AioRpcError,
-        asyncio.TimeoutError,
-        asyncio.CancelledError,
-        asyncio.InvalidStateError,
-    ):
-        call.cancel()
