@@ -96,6 +96,13 @@ def _reaper() -> SimpleQueue[Callable[[], object]]:
     return dropped
 
 
+def settle_dropped(timeout_s: float) -> None:
+    """Wait until the streams that were dropped so far are cancelled, but not longer."""
+    settled = threading.Event()
+    _reaper().put(settled.set)
+    settled.wait(timeout_s)
+
+
 def join(pieces: Iterable[StreamPiece]) -> Generation:
     """Put the pieces of one request together; raises EngineStoppedError if the last is missing."""
     text: list[str] = []

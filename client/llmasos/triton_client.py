@@ -26,13 +26,14 @@ from llmasos.arguments import (
 from llmasos.errors import EngineStoppedError, InvalidRequestError
 from llmasos.outputs import Generation
 from llmasos.sampling import SamplingParams
-from llmasos.stream import PieceStream
+from llmasos.stream import PieceStream, settle_dropped
 from llmasos.transport.base import CLOSED, Transport, request_fields
 from llmasos.transport.triton_grpc import GrpcTransport
 from llmasos.transport.triton_http import HttpTransport
 
 Protocol = Literal["grpc", "http"]
 _MAX_CONCURRENT = 64
+_DROPPED_TIMEOUT_S = 5.0
 _HTTP_PORT = 80
 _MAX_PORT = 65535
 _URL = re.compile(
@@ -142,6 +143,7 @@ class TritonClient:
             streams = list(self._streams)
         with ExitStack() as closing:  # one that fails does not keep the others from closing
             closing.callback(self._transport.close)
+            closing.callback(settle_dropped, _DROPPED_TIMEOUT_S)
             for stream in streams:
                 closing.callback(stream.close)
 

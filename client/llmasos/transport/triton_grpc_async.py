@@ -88,6 +88,7 @@ class AsyncGrpcTransport:
     async def aclose(self) -> None:
         """End what runs, let what was abandoned end, then close the connection."""
         self._closed = True
+        await asyncio.sleep(0)  # streams that were dropped just now are heard of
         ending = {*self._ending, *(asyncio.ensure_future(s.aclose()) for s in self._streams)}
         if ending:
             await asyncio.wait(ending)
