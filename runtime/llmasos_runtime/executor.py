@@ -10,16 +10,15 @@ from collections import deque
 from dataclasses import dataclass
 from weakref import WeakSet
 
-import numpy as np
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
 from llmasos.outputs import FinishReason
-from numpy.typing import NDArray
 
 from llmasos_runtime.answer import Answer
 from llmasos_runtime.request import Update
 from llmasos_runtime.runner import ModelRunner
-from llmasos_runtime.sampler import Draw, sample
+from llmasos_runtime.sampler import Draw
 from llmasos_runtime.scheduler import Scheduler
+from llmasos_runtime.scores import Scores
 from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.step import Progress, Step
 from llmasos_runtime.step_log import StepLog
@@ -165,9 +164,9 @@ class Executor:
     def _has_something(self, progress: deque[Progress]) -> bool:
         return bool(self._closing or self._scheduler.has_work or self._cancelled or progress)
 
-    def _finish(self, step: Step, logits: NDArray[np.float32], started: float) -> list[Progress]:
+    def _finish(self, step: Step, scores: Scores, started: float) -> list[Progress]:
         sequences = step.sampled
-        sampled = sample(logits[: len(sequences)], [_draw(sequence) for sequence in sequences])
+        sampled = scores.sample([_draw(sequence) for sequence in sequences])
         failed = [s for s, token in zip(sequences, sampled, strict=True) if token is None]
         with self._changed:
             self._steps.add(step, time.perf_counter() - started)

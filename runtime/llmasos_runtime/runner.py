@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from llmasos_runtime.scores import Scores
 from llmasos_runtime.step import Step
 
 
@@ -28,8 +26,8 @@ class ModelRunner(Protocol):
         """Begin a step and return while it runs."""
         ...
 
-    def wait(self) -> NDArray[np.float32]:
-        """The logits of the step that was started, [len(step.sampled), vocab_size].
+    def wait(self) -> Scores:
+        """The scores of the step that was started, a row for each of `step.sampled`.
 
         They are the runner's own memory, and are valid until the next step is started.
         """

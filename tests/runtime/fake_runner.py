@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+from llmasos_runtime.scores import Logits
 from llmasos_runtime.step import Step
-from numpy.typing import NDArray
 
 VOCAB_SIZE = 400
 
@@ -40,11 +40,11 @@ class CountingRunner:
         self._last = [sequence.token_ids[-1] for sequence in step.sampled]
         self.started.set()
 
-    def wait(self) -> NDArray[np.float32]:
+    def wait(self) -> Logits:
         assert self.hold.wait(10)
         logits = np.zeros((len(self._last), VOCAB_SIZE), np.float32)
         for row, token in enumerate(self._last):
             logits[row, (token + 1) % VOCAB_SIZE] = 20.0 if self._is_sure else 0.0
             if token == self._bad_token:
                 logits[row] = np.nan
-        return logits
+        return Logits(logits)

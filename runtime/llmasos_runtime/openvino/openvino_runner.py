@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from llmasos_runtime.openvino.packing import Inputs, advance, pack
 from llmasos_runtime.openvino.paged_model import PagedModel
+from llmasos_runtime.scores import Logits
 from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.step import Step
 
@@ -65,8 +66,8 @@ class OpenVINORunner:
         self._inputs[name] = array
         self._request.set_tensor(name, ov.Tensor(array, shared_memory=True))
 
-    def wait(self) -> NDArray[np.float32]:
+    def wait(self) -> Logits:
         """See ModelRunner."""
         self._request.wait()
         logits: NDArray[np.float32] = self._request.get_output_tensor(0).data
-        return logits.reshape(-1, logits.shape[-1])
+        return Logits(logits.reshape(-1, logits.shape[-1]))
