@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -30,7 +31,31 @@ def define_decoder(
     load: gives a tensor by its name; it is told the shape that the tensor must be stored in.
     precision: of matrices; norms and biases are f32.
     """
-    _Decoder(spec, graph, load, precision).define()
+    layers = range(spec.num_layers)
+    define_stage(spec, graph, load, precision=precision, layers=layers, hidden=None)
+
+
+def define_stage(
+    spec: DecoderSpec,
+    graph: Graph[TensorT, WeightT],
+    load: Load,
+    *,
+    precision: Precision,
+    layers: range,
+    hidden: TensorT | None,
+) -> TensorT | None:
+    """Define neighbouring layers alone, as one stage of a pipeline.
+
+    hidden: hidden states that the layers before give; None begins with the embedding. Returns
+    those that the layers after take; None where there are none, and the head is defined.
+    """
+    assert (hidden is None) == (layers.start == 0) and layers.stop <= spec.num_layers
+    decoder = _Decoder(spec, graph, load, precision)
+    x = decoder.define_layers(decoder.embed() if hidden is None else hidden, layers)
+    if layers.stop < spec.num_layers:
+        return x
+    decoder.define_head(x)
+    return None
 
 
 class _Decoder(Generic[TensorT, WeightT]):
@@ -43,24 +68,9 @@ class _Decoder(Generic[TensorT, WeightT]):
         self._precision: Precision = precision
         self._embedding_size = spec.embedding_size or spec.hidden_size
 
-    def define(self) -> None:
+    def embed(self) -> TensorT:
         spec, names, graph = self._spec, self._spec.names, self._graph
-        embedding = self._embeddings(names.embedding, scale=spec.embedding_scale)
-        x = self._embed(embedding)
-        for layer in range(spec.num_layers):
-            x = self._layer(x, layer)
-        if names.final_norm is not None:
-            # A tied head multiplies with the scaled embeddings.
-            x = self._norm(x, names.final_norm, shrink=spec.embedding_scale if spec.tied else 1.0)
-        if names.embedding_output is not None:
-            shape = (self._embedding_size, spec.hidden_size)
-            x = self._linear(x, names.embedding_output, shape=shape, bias=False)
-        head = embedding if spec.tied else self._embeddings(names.head)
-        graph.output(graph.linear(graph.select_sampled(x), head))
-
-    def _embed(self, embedding: WeightT) -> TensorT:
-        spec, names, graph = self._spec, self._spec.names, self._graph
-        x = graph.embed_tokens(embedding)
+        x = graph.embed_tokens(self._embedding)
         if names.embedding_input is not None:
             shape = (spec.hidden_size, self._embedding_size)
             x = self._linear(x, names.embedding_input, shape=shape, bias=False)
@@ -71,6 +81,26 @@ class _Decoder(Generic[TensorT, WeightT]):
             positions = self._matrix(names.positions, values[spec.position_offset : end])
             x = graph.add(x, graph.embed_positions(positions))
         return x
+
+    def define_layers(self, x: TensorT, layers: range) -> TensorT:
+        for layer in layers:
+            x = self._layer(x, layer)
+        return x
+
+    def define_head(self, x: TensorT) -> None:
+        spec, names, graph = self._spec, self._spec.names, self._graph
+        if names.final_norm is not None:
+            # A tied head multiplies with the scaled embeddings.
+            x = self._norm(x, names.final_norm, shrink=spec.embedding_scale if spec.tied else 1.0)
+        if names.embedding_output is not None:
+            shape = (self._embedding_size, spec.hidden_size)
+            x = self._linear(x, names.embedding_output, shape=shape, bias=False)
+        head = self._embedding if spec.tied else self._embeddings(names.head)
+        graph.output(graph.linear(graph.select_sampled(x), head))
+
+    @cached_property
+    def _embedding(self) -> WeightT:
+        return self._embeddings(self._spec.names.embedding, scale=self._spec.embedding_scale)
 
     def _layer(self, x: TensorT, layer: int) -> TensorT:
         names, graph = self._spec.names, self._graph
