@@ -28,6 +28,8 @@ class SamplingFields(TypedDict, total=False):
     stop: str | Sequence[str]
     stop_token_ids: Sequence[int]
     ignore_eos: bool
+    priority: int
+    deadline_ms: int | None
 
 
 def sampling_params(

@@ -52,6 +52,12 @@ class RequestTimeoutError(LLMasOSError):
     retryable = True
 
 
+class DeadlineExceededError(LLMasOSError):
+    """The request's own deadline_ms passed in the engine; sent again it may pass again."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+
+
 class CheckpointError(LLMasOSError):
     """A checkpoint is missing, damaged or of a form that is not read."""
 

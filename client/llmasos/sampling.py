@@ -1,4 +1,4 @@
-"""What a caller may say about how tokens are chosen and when to stop."""
+"""What a caller may say about an answer: how tokens are chosen, when to stop, how soon."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from llmasos.errors import InvalidRequestError
 
 MAX_STOP_STRINGS = 256
 MAX_STOP_CHARACTERS = 4096
+MAX_PRIORITY = 100
 _INT32_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How to choose the next token and when to stop. Temperature 0 is greedy.
+    """How to choose the next token, when to stop and when to start. Temperature 0 is greedy.
 
     max_tokens: most tokens to generate, in [1, 2^31).
     min_tokens: end-of-sequence and stop token ids cannot be chosen before this many
@@ -32,6 +33,10 @@ class SamplingParams:
     stop: strings that end the text; the text is cut before the first one found.
     stop_token_ids: tokens that end the text, beside the model's own end tokens.
     ignore_eos: keep going past the model's own end tokens.
+    priority: in [-100, 100]; of requests that wait, a higher one starts sooner, and when
+        the KV cache is full a lower one gives way first.
+    deadline_ms: milliseconds from its arrival in the engine, at least 1, after which a
+        request that is not answered ends with a DeadlineExceededError; None is none.
 
     Raises InvalidRequestError, naming the field, its value and its limit.
     """
@@ -46,15 +51,21 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
+    priority: int = 0
+    deadline_ms: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "min_tokens", "top_k"):
+        for name in ("max_tokens", "min_tokens", "top_k", "priority"):
             self._set(name, _integer(name, getattr(self, name)))
         for name in ("temperature", "top_p", "min_p"):
             self._set(name, _number(name, getattr(self, name)))
         if self.seed is not None:
             self._set("seed", _integer("seed", self.seed))
             _in_range("seed", self.seed, 0, 2**64 - 1)
+        if self.deadline_ms is not None:
+            self._set("deadline_ms", _integer("deadline_ms", self.deadline_ms))
+            _in_range("deadline_ms", self.deadline_ms, 1, _INT32_MAX)
+        _in_range("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY)
         self._set("stop", _strings("stop", self.stop))
         ids = tuple(_integer("stop_token_ids", i) for i in _items("stop_token_ids", self))
         self._set("stop_token_ids", ids)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -156,6 +158,8 @@ class Engine:
             max_len=min(len(prompt) + params.max_tokens, self._limits.max_seq_len),
             end_token_ids=frozenset((*eos, *params.stop_token_ids)),
             seed=secrets.randbits(64) if params.seed is None else params.seed,
+            priority=params.priority,
+            deadline=_deadline(params.deadline_ms),
         )
 
     def _check_prompt(self, prompt: tuple[int, ...]) -> None:
@@ -173,6 +177,10 @@ class Engine:
             raise InvalidRequestError(
                 f"the prompt holds token {wrong}, token ids are between 0 and {vocab_size - 1}"
             )
+
+
+def _deadline(deadline_ms: int | None) -> float:
+    return math.inf if deadline_ms is None else time.monotonic() + deadline_ms / 1e3
 
 
 def _limits(limits: Limits, options: EngineOptions, *, chunk_multiple: int) -> Limits:

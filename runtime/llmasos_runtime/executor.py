@@ -10,7 +10,12 @@ from collections import deque
 from dataclasses import dataclass
 from weakref import WeakSet
 
-from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
+from llmasos.errors import (
+    DeadlineExceededError,
+    EngineStoppedError,
+    InvalidRequestError,
+    LLMasOSError,
+)
 from llmasos.outputs import FinishReason
 
 from llmasos_runtime.answer import Answer
@@ -31,13 +36,17 @@ _NOT_FINITE = "internal error: the network's logits are not finite"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStats:
-    """Requests and KV blocks at one moment. num_reused_blocks, num_steps: so far."""
+    """Requests and KV blocks at one moment.
+
+    num_reused_blocks, num_preemptions, num_steps: so far.
+    """
 
     num_running: int
     num_waiting: int
     num_blocks: int
     num_free_blocks: int
     num_reused_blocks: int
+    num_preemptions: int
     num_steps: int
 
 
@@ -119,6 +128,7 @@ class Executor:
                 num_blocks=scheduler.num_blocks,
                 num_free_blocks=scheduler.num_free_blocks,
                 num_reused_blocks=scheduler.num_reused_blocks,
+                num_preemptions=scheduler.num_preemptions,
                 num_steps=self._steps.num_steps,
             )
 
@@ -155,6 +165,7 @@ class Executor:
                 self.cancel(self._abandoned.popleft())
             progress.extend(self._cancelled)
             self._cancelled.clear()
+            progress.extend(map(_too_late, self._scheduler.expire(time.monotonic())))
             if self._closing:
                 return None
             step = self._scheduler.schedule()
@@ -214,6 +225,11 @@ class Executor:
             self._live.clear()
         for one in live:
             self._send(one, one.answer.failure(error))
+
+
+def _too_late(sequence: Sequence) -> Progress:
+    message = f"deadline_ms of {sequence.params.deadline_ms} passed before the answer was whole"
+    return Progress(sequence, error=DeadlineExceededError(message))
 
 
 def _draw(sequence: Sequence) -> Draw:

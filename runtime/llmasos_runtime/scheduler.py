@@ -8,25 +8,37 @@ token.
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
+from operator import attrgetter
 
 from llmasos.errors import InvalidRequestError, QueueFullError
 from llmasos.outputs import FinishReason
 from llmasos.plan import Limits
 
-from llmasos_runtime.blocks import BlockPool, blocks_for
-from llmasos_runtime.prefix_cache import ROOT, Prefix, PrefixCache
+from llmasos_runtime.blocks import blocks_for
+from llmasos_runtime.kv_memory import KVMemory
 from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.step import Progress, Share, Step
+from llmasos_runtime.waiting import WaitingQueue
+
+_RANK = attrgetter("rank")
 
 
 class Scheduler:
     """Sequences wait, run and finish; each stands in one place at a time.
 
-    A sequence is admitted when the blocks for the longest that it may become are free, and
-    keeps them until it finishes: so a running one is never evicted. Admission is in the order
-    of arrival, and what waits first is admitted first whatever its size: none starves.
+    A sequence is admitted when there are free blocks for the tokens it has, and one more for
+    each that runs then and may grow: so each crosses a block's border before any has to give
+    way. Its blocks grow with it. When none is free, the running sequence of the lowest
+    priority, and of those the latest, is preempted: its blocks go back, and it waits before
+    the others of its priority until it is admitted again, and computes its tokens anew
+    (recomputation; Kwon et al., arXiv:2309.06180). What its blocks held stays findable.
+
+    Nothing runs in circles: a sequence grows into each of its blocks once, since its tokens
+    are never lost, and only that preempts; whoever matters most is never preempted, since
+    alone it fits. What waits first is admitted first, whatever its size.
 
     num_blocks: KV blocks of block_size tokens. chunk_multiple: a chunk that is not its
     prompt's last one ends where the number of computed tokens is a multiple of this.
@@ -45,14 +57,15 @@ class Scheduler:
     ) -> None:
         assert limits.max_num_tokens >= limits.max_batch_size + chunk_multiple - 1
         self._limits = limits
-        self._prefixes = PrefixCache(block_size) if reuse_prefixes else None
-        self._pool = BlockPool(num_blocks, forget=self._forget)
-        self._block_size = block_size
+        self._memory = KVMemory(
+            num_blocks=num_blocks, block_size=block_size, reuse_prefixes=reuse_prefixes
+        )
         self._max_queue_size = max_queue_size
         self._chunk_multiple = chunk_multiple
-        self._waiting: deque[Sequence] = deque()
-        self.num_reused_blocks = 0
+        self._waiting = WaitingQueue()
         self._running: list[Sequence] = []
+        self._next_deadline = math.inf  # none that is known is earlier
+        self.num_preemptions = 0
 
     @property
     def num_waiting(self) -> int:
@@ -64,12 +77,16 @@ class Scheduler:
 
     @property
     def num_blocks(self) -> int:
-        return self._pool.num_blocks
+        return self._memory.num_blocks
 
     @property
     def num_free_blocks(self) -> int:
         """Blocks in no running sequence; some may hold prefixes that can be shared."""
-        return self._pool.num_free
+        return self._memory.num_free
+
+    @property
+    def num_reused_blocks(self) -> int:
+        return self._memory.num_reused_blocks
 
     @property
     def has_work(self) -> bool:
@@ -77,35 +94,34 @@ class Scheduler:
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; raises QueueFullError, or InvalidRequestError if it never fits."""
-        needed = self._blocks_of(sequence)
+        block_size = self._memory.block_size
+        needed = blocks_for(sequence.max_cached_tokens, block_size)
         if needed > self.num_blocks:
             raise InvalidRequestError(
                 f"{sequence.max_len} tokens (prompt and max_tokens) need {needed} KV blocks of "
-                f"{self._block_size} tokens, the cache has {self.num_blocks}"
+                f"{block_size} tokens, the cache has {self.num_blocks}"
             )
         if len(self._waiting) >= self._max_queue_size:
             raise QueueFullError(
                 f"{len(self._waiting)} requests are already waiting, at most "
                 f"{self._max_queue_size} may"
             )
-        self._waiting.append(sequence)
+        self._waiting.add(sequence)
+        self._next_deadline = min(self._next_deadline, sequence.deadline)
 
     def schedule(self) -> Step:
         """Hand out the budget: to decoding sequences first, so that no prompt stalls a stream."""
-        self._admit()
-        decoding = [s for s in self._running if s.is_decoding]
+        num_preempted = -self.num_preemptions
+        self._grow()
+        num_preempted += self.num_preemptions
+        if self._waiting:
+            self._admit()
+        running = self._running
+        decoding = [s for s in running if s.num_computed_tokens >= s.num_prefill_tokens]
         shares = [Share(sequence, 1) for sequence in decoding]
-        budget = self._limits.max_num_tokens - len(shares)
-        for sequence in self._running:
-            if budget == 0:
-                break
-            if not sequence.is_decoding:
-                count = self._chunk(sequence, budget)
-                if count == 0:
-                    break  # too little is left for a chunk; in order, so that none is overtaken
-                shares.append(Share(sequence, count))
-                budget -= count
-        return Step(tuple(shares))
+        if len(decoding) < len(running):
+            shares += self._chunks(self._limits.max_num_tokens - len(shares))
+        return Step(tuple(shares), num_preempted)
 
     def commit(self, step: Step, sampled: SequenceOf[int]) -> list[Progress]:
         """Record what a step computed; sampled: a token for each of `step.sampled`.
@@ -120,7 +136,7 @@ class Scheduler:
             if sequence.finish_reason is not None:
                 continue
             sequence.num_computed_tokens += share.num_tokens
-            self._remember(sequence)
+            self._memory.remember(sequence)
             if token_id is not None:
                 sequence.append(token_id)
                 progress.append(Progress(sequence, (token_id,), sequence.finish_reason))
@@ -132,52 +148,56 @@ class Scheduler:
         if sequence.finish_reason is not None:
             return False
         sequence.finish_reason = reason
-        if sequence in self._waiting:
-            self._waiting.remove(sequence)
-        else:
+        if sequence.block_table:
             self._retire([sequence])
+        else:
+            self._waiting.remove(sequence)
         return True
+
+    def expire(self, now: float) -> list[Sequence]:
+        """End those whose deadline is not after now, wherever they are."""
+        if now < self._next_deadline:
+            return []
+        late = [s for s in (*self._waiting, *self._running) if s.deadline <= now]
+        for sequence in late:
+            self.finish(sequence, FinishReason.ABORT)
+        live = (*self._waiting, *self._running)
+        self._next_deadline = min((s.deadline for s in live), default=math.inf)
+        return late
+
+    def _grow(self) -> None:
+        """A block for each whose next token has no place, taken from who matters less."""
+        full = [s for s in self._running if s.num_computed_tokens >= s.capacity]
+        for sequence in sorted(full, key=_RANK):
+            while sequence.block_table and not self._memory.num_free:
+                self._preempt(max(self._running, key=_RANK))
+            if sequence.block_table:
+                self._memory.grow(sequence)
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._retire([sequence])
+        sequence.preempt()
+        self._waiting.put_back(sequence)
+        self.num_preemptions += 1
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._limits.max_batch_size:
-            if not self._give_blocks(self._waiting[0]):
+            num_growing = sum(sequence.may_grow for sequence in self._running)
+            if not self._memory.give(self._waiting.first, num_spared=num_growing):
                 break
-            self._running.append(self._waiting.popleft())
+            self._running.append(self._waiting.pop())
 
-    def _give_blocks(self, sequence: Sequence) -> bool:
-        """Give it blocks, those of a known beginning first; False if too few are free."""
-        pool, prefix = self._pool, self._find(sequence)
-        num_new = self._blocks_of(sequence) - len(prefix.blocks)
-        if num_new + sum(map(pool.is_free, prefix.blocks)) > pool.num_free:
-            return False
-        pool.share(prefix.blocks)
-        sequence.block_table = prefix.blocks + pool.allocate(num_new)
-        sequence.prefix_number = prefix.number
-        sequence.num_known_blocks = len(prefix.blocks)
-        sequence.num_cached_tokens = len(prefix.blocks) * self._block_size
-        sequence.num_computed_tokens = sequence.num_cached_tokens
-        self.num_reused_blocks += len(prefix.blocks)
-        return True
-
-    def _find(self, sequence: Sequence) -> Prefix:
-        if self._prefixes is None:
-            return Prefix([], ROOT)
-        return self._prefixes.find(sequence.token_ids)
-
-    def _remember(self, sequence: Sequence) -> None:
-        """Make its blocks known that are full now."""
-        if self._prefixes is None:
-            return
-        size = self._block_size
-        for index in range(sequence.num_known_blocks, sequence.num_computed_tokens // size):
-            tokens = sequence.token_ids[index * size : (index + 1) * size]
-            block = sequence.block_table[index]
-            sequence.prefix_number = self._prefixes.add(sequence.prefix_number, tokens, block)
-            sequence.num_known_blocks = index + 1
-
-    def _forget(self, block: int) -> None:
-        assert self._prefixes is not None
-        self._prefixes.forget(block)
+    def _chunks(self, budget: int) -> list[Share]:
+        """Shares of those that compute many tokens; in order, so that none is overtaken."""
+        shares: list[Share] = []
+        prefilling = [s for s in self._running if not s.is_decoding]
+        for sequence in sorted(prefilling, key=_RANK):
+            count = self._chunk(sequence, budget)
+            if count == 0:
+                break  # too little is left for a chunk
+            shares.append(Share(sequence, count))
+            budget -= count
+        return shares
 
     def _chunk(self, sequence: Sequence, budget: int) -> int:
         """How many of its tokens the next step computes."""
@@ -186,13 +206,7 @@ class Scheduler:
         ends_at = sequence.num_computed_tokens + budget
         return ends_at - ends_at % self._chunk_multiple - sequence.num_computed_tokens
 
-    def _retire(self, finished: list[Sequence]) -> None:
-        """Take its blocks back: of those that are kept, the last is the first to be lost."""
-        known = self._prefixes
-        keep = None if known is None else known.__contains__
-        for sequence in finished:
-            self._pool.release(reversed(sequence.block_table), keep=keep)
+    def _retire(self, ended: Iterable[Sequence]) -> None:
+        for sequence in ended:
+            self._memory.take_back(sequence)
             self._running.remove(sequence)
-
-    def _blocks_of(self, sequence: Sequence) -> int:
-        return blocks_for(sequence.max_cached_tokens, self._block_size)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
@@ -10,19 +12,31 @@ from llmasos.sampling import SamplingParams
 from llmasos_runtime.prefix_cache import ROOT
 
 
+class Rank(NamedTuple):
+    """How much a sequence matters: the least rank the most. See `waiting.WaitingQueue`."""
+
+    level: int
+    arrival: int
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Sequence:
     """The tokens of one request and how far the KV cache has followed them.
 
     max_len: prompt and output tokens that it may reach. end_token_ids: any of them ends it.
-    seed: in [0, 2^64), what its draws depend on.
+    seed: in [0, 2^64), what its draws depend on. priority: higher is sooner.
+    deadline: the time by `time.monotonic()` at which it ends without an answer.
+    rank: is given when it is queued.
 
     num_cached_tokens: of the prompt, found in the KV cache when it was admitted.
+    num_prefill_tokens: how many tokens it had when it was last admitted: the prompt, or that
+        and the answer so far. num_preemptions: how often it had to give its blocks back.
+    capacity: tokens that its blocks hold.
     num_known_blocks, prefix_number: how many of its blocks the prefix cache was told of, and
         the number of the last one there.
 
     num_computed_tokens <= len(token_ids) <= max_len; the difference between the first two is
-    the work left. block_table covers every computed token.
+    the work left. block_table covers every computed token, and is empty if it does not run.
     """
 
     request_id: str
@@ -31,16 +45,22 @@ class Sequence:
     max_len: int
     end_token_ids: frozenset[int]
     seed: int
+    priority: int = 0
+    deadline: float = math.inf
+    rank: Rank = field(default=Rank(0, 0), init=False)
     num_prompt_tokens: int = field(init=False)
+    num_prefill_tokens: int = field(init=False)
+    num_preemptions: int = field(default=0, init=False)
     num_computed_tokens: int = field(default=0, init=False)
     num_cached_tokens: int = field(default=0, init=False)
     num_known_blocks: int = field(default=0, init=False)
     prefix_number: int = field(default=ROOT, init=False)
     block_table: list[int] = field(default_factory=list[int], init=False)
+    capacity: int = field(default=0, init=False)
     finish_reason: FinishReason | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.num_prompt_tokens = len(self.token_ids)
+        self.num_prompt_tokens = self.num_prefill_tokens = len(self.token_ids)
         assert 0 < self.num_prompt_tokens < self.max_len
 
     @property
@@ -53,13 +73,18 @@ class Sequence:
 
     @property
     def is_decoding(self) -> bool:
-        """All but its last token is computed, and that one was sampled."""
-        return self.num_computed_tokens >= self.num_prompt_tokens
+        """All but its last token is computed, and that one was sampled since it runs."""
+        return self.num_computed_tokens >= self.num_prefill_tokens
 
     @property
     def max_cached_tokens(self) -> int:
-        """The tokens that its blocks must hold; the last one is never computed."""
+        """The most tokens that its blocks must hold; the last one is never computed."""
         return self.max_len - 1
+
+    @property
+    def may_grow(self) -> bool:
+        """It may need more blocks than it has."""
+        return self.capacity < self.max_cached_tokens
 
     @property
     def forbidden_token_ids(self) -> tuple[int, ...]:
@@ -75,3 +100,10 @@ class Sequence:
             self.finish_reason = FinishReason.STOP
         elif len(self.token_ids) >= self.max_len:
             self.finish_reason = FinishReason.LENGTH
+
+    def preempt(self) -> None:
+        """Forget what was computed; its blocks have gone back."""
+        self.num_preemptions += 1
+        self.num_computed_tokens = self.num_known_blocks = self.capacity = 0
+        self.prefix_number = ROOT
+        self.block_table = []

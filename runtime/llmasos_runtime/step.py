@@ -25,9 +25,13 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One forward over the packed tokens of these sequences, prefill and decode mixed."""
+    """One forward over the packed tokens of these sequences, prefill and decode mixed.
+
+    num_preempted: sequences that had to give their blocks to these.
+    """
 
     shares: tuple[Share, ...]
+    num_preempted: int = 0
 
     @property
     def num_tokens(self) -> int:

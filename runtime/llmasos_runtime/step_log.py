@@ -14,12 +14,16 @@ _LENGTH = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """index: counts from 0. duration_s: of the forward, with the wait for it."""
+    """index: counts from 0. duration_s: of the forward, with the wait for it.
+
+    num_preempted: sequences that had to give their KV blocks to those of the step.
+    """
 
     index: int
     num_sequences: int
     num_prefill_tokens: int
     num_decode_tokens: int
+    num_preempted: int
     duration_s: float
 
 
@@ -37,16 +41,18 @@ class StepLog:
             num_sequences=len(step.shares),
             num_prefill_tokens=step.num_tokens - step.num_decode_tokens,
             num_decode_tokens=step.num_decode_tokens,
+            num_preempted=step.num_preempted,
             duration_s=duration_s,
         )
         self.num_steps += 1
         self._records.append(record)
         _log.debug(
-            "step %d: %d sequences, %d prefill and %d decode tokens in %.1f ms",
+            "step %d: %d sequences, %d prefill and %d decode tokens, %d preempted, in %.1f ms",
             record.index,
             record.num_sequences,
             record.num_prefill_tokens,
             record.num_decode_tokens,
+            record.num_preempted,
             duration_s * 1e3,
         )
 
