@@ -85,6 +85,9 @@ class TensorRTRecord(_Record):
     or `current` for that of the machine that built it. prefill_length: the most tokens of one
     sequence in one step. num_candidates: the likeliest tokens, which a step returns for each
     sequence; full_logits: whether it returns the logits of all tokens as well.
+    tensor_parallel_size: over how many engines each matrix is cut. pipeline_parallel_size: over
+    how many stages the layers are cut. Each of the num_ranks engines needs a GPU; rank r is
+    part r % tensor_parallel_size of stage r // tensor_parallel_size.
     """
 
     library: Literal["tensorrt_rtx", "tensorrt"]
@@ -93,6 +96,19 @@ class TensorRTRecord(_Record):
     prefill_length: int = Field(ge=1)
     num_candidates: int = Field(ge=1)
     full_logits: bool
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    pipeline_parallel_size: int = Field(default=1, ge=1)
+
+    @property
+    def num_ranks(self) -> int:
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def engine_files(self) -> tuple[str, ...]:
+        """Their names in the plan's directory, by rank."""
+        if self.num_ranks == 1:
+            return ("engine.trt",)
+        return tuple(f"engine.rank{rank}.trt" for rank in range(self.num_ranks))
 
 
 class EnginePlan(_Record):
