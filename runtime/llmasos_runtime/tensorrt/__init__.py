@@ -1,0 +1,1 @@
+"""How TensorRT engines run. None of it has run on a GPU yet."""

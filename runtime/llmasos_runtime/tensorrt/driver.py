@@ -1,0 +1,101 @@
+"""NVIDIA's driver, asked through its own library: its CUDA version, and the GPUs of this machine.
+
+Nothing but the driver is needed, so that a machine without any CUDA package can be told what
+it lacks. CUDA_VISIBLE_DEVICES counts, as for an engine. It has never run with a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+_LIBRARY = "libcuda.so.1"
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
+_MAX_NAME = 256
+
+
+class DriverError(Exception):
+    """A call of the driver failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GPU:
+    """capability: as in sm89. free_bytes: of its memory, at this moment."""
+
+    name: str
+    capability: str
+    total_bytes: int
+    free_bytes: int
+
+
+class Driver:
+    """The driver of this machine. Its GPUs are in the order in which CUDA counts them."""
+
+    def __init__(self, library: Any) -> None:
+        """library: libcuda, or what has its functions."""
+        self._library = library
+
+    @property
+    def cuda_version(self) -> tuple[int, int]:
+        """The newest CUDA that it serves, major and minor."""
+        number = ctypes.c_int()
+        self._call("cuDriverGetVersion", ctypes.byref(number))
+        return number.value // 1000, number.value % 1000 // 10
+
+    def gpus(self) -> tuple[GPU, ...]:
+        """Every GPU that CUDA shows, with a short use of its memory. Raises DriverError."""
+        if self._library.cuInit(0) == _NO_DEVICE:
+            return ()
+        self._call("cuInit", 0)
+        count = ctypes.c_int()
+        self._call("cuDeviceGetCount", ctypes.byref(count))
+        return tuple(self._gpu(index) for index in range(count.value))
+
+    def _gpu(self, index: int) -> GPU:
+        device = ctypes.c_int()
+        self._call("cuDeviceGet", ctypes.byref(device), index)
+        name = ctypes.create_string_buffer(_MAX_NAME)
+        self._call("cuDeviceGetName", name, _MAX_NAME, device)
+        free, total = self._memory(device)
+        major, minor = self._attribute(_MAJOR, device), self._attribute(_MINOR, device)
+        return GPU(
+            name=name.value.decode("utf-8", "replace"),
+            capability=f"sm{major}{minor}",
+            total_bytes=total,
+            free_bytes=free,
+        )
+
+    def _attribute(self, attribute: int, device: ctypes.c_int) -> int:
+        value = ctypes.c_int()
+        self._call("cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
+        return value.value
+
+    def _memory(self, device: ctypes.c_int) -> tuple[int, int]:
+        """Free and total bytes; the driver tells them in a context alone."""
+        context, free, total = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
+        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+        try:
+            self._call("cuCtxPushCurrent_v2", context)
+            try:
+                self._call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
+            finally:
+                self._call("cuCtxPopCurrent_v2", ctypes.byref(context))
+        finally:
+            self._call("cuDevicePrimaryCtxRelease_v2", device)
+        return free.value, total.value
+
+    def _call(self, function: str, *arguments: Any) -> None:
+        status = getattr(self._library, function)(*arguments)
+        if status != 0:
+            raise DriverError(f"NVIDIA's driver answers {function} with error {status}")
+
+
+def find_driver(load: Callable[[str], Any] = ctypes.CDLL) -> Driver | None:
+    """The driver, or None where there is none. load: opens a library by name."""
+    try:
+        return Driver(load(_LIBRARY))
+    except OSError:
+        return None

@@ -1,0 +1,127 @@
+"""Whether a machine can run a TensorRT plan, found out before it is loaded.
+
+TensorRT answers with null pointers and codes; here each reason is one line that says what to
+do. It has never run with a GPU: every case is tested with machines that are made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from llmasos.errors import PlanError
+from llmasos.plan import EnginePlan, TensorRTRecord
+
+from llmasos_runtime.tensorrt.driver import GPU
+from llmasos_runtime.tensorrt.machine import DriverReport, Library, Machine, ThisMachine
+
+ENGINE_FILE = "engine.trt"
+RTX_GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+"""All that TensorRT-RTX compiles for."""
+OLDEST_DRIVER: Mapping[int, int] = {12: 525, 13: 580}
+"""The release of the driver from which on it serves a major version of CUDA."""
+_EXTRAS = {"tensorrt_rtx": "tensorrt-rtx", "tensorrt": "tensorrt"}
+_CACHE_BYTES = {"f32": 4, "fp16": 2, "bf16": 2}
+
+
+def check_machine(plan: EnginePlan, directory: Path, machine: Machine | None = None) -> GPU:
+    """The GPU that a TensorRT plan will run on: the first that CUDA shows.
+
+    plan: of target tensorrt. directory: holds its engine. machine: None is this one.
+    Raises PlanError in one line that says what is missing, and what to do.
+    """
+    record = plan.tensorrt
+    assert record is not None
+    machine = machine or ThisMachine()
+    library = _check_library(plan, record, machine)
+    driver = _check_driver(record, library, machine.driver())
+    gpu = _first_gpu(driver)
+    _check_capability(plan, record, gpu)
+    _check_memory(plan, (directory / ENGINE_FILE).stat().st_size, gpu)
+    return gpu
+
+
+def slot_bytes(plan: EnginePlan) -> int:
+    """Keys and values of one sequence of max_seq_len."""
+    values = plan.num_layers * plan.num_kv_heads * plan.head_size * plan.limits.max_seq_len
+    return 2 * values * _CACHE_BYTES[plan.kv_cache_precision]
+
+
+def _check_library(plan: EnginePlan, record: TensorRTRecord, machine: Machine) -> Library:
+    """NVIDIA promises that an engine loads in the release that built it, and in no other.
+
+    (Of TensorRT's two ways around that, neither exists in TensorRT-RTX, and the other makes
+    engines slower.)
+    """
+    name = record.library
+    library = machine.library(name)
+    if library is None:
+        raise PlanError(
+            f"{plan.name} needs {name} {record.version}, which is not installed",
+            hint=f"pip install 'llmasos[{_EXTRAS[name]}]'",
+        )
+    if library.version != record.version:
+        raise PlanError(
+            f"{plan.name} is compiled by {name} {record.version}, and {library.version} is "
+            "installed: an engine loads in the version that compiled it alone",
+            hint="build it again, or install that version",
+        )
+    return library
+
+
+def _check_driver(
+    record: TensorRTRecord, library: Library, driver: DriverReport | None
+) -> DriverReport:
+    if driver is None:
+        raise PlanError(
+            "this machine has no NVIDIA driver (libcuda.so.1)",
+            hint="install one (a container must be run with its GPUs), or build for openvino",
+        )
+    needed = library.cuda_major
+    if needed is not None and driver.cuda_version[0] < needed:
+        served = ".".join(map(str, driver.cuda_version))
+        version = f" {driver.version}" if driver.version else ""
+        oldest = OLDEST_DRIVER.get(needed)
+        raise PlanError(
+            f"NVIDIA's driver{version} serves CUDA up to {served}, and {record.library} "
+            f"{library.version} needs CUDA {needed}",
+            hint=f"install driver {oldest} or newer" if oldest else "install a newer driver",
+        )
+    return driver
+
+
+def _first_gpu(driver: DriverReport) -> GPU:
+    if not driver.gpus:
+        raise PlanError(
+            driver.error or "NVIDIA's driver shows no GPU",
+            hint="look at nvidia-smi, at CUDA_VISIBLE_DEVICES, and at what the container is given",
+        )
+    return driver.gpus[0]
+
+
+def _check_capability(plan: EnginePlan, record: TensorRTRecord, gpu: GPU) -> None:
+    if gpu.capability in record.gpus:
+        return
+    compiled = f"{plan.name} is compiled for {', '.join(record.gpus)}"
+    if record.library == "tensorrt_rtx" and gpu.capability not in RTX_GPUS:
+        raise PlanError(
+            f"{compiled}, and {gpu.name} is {gpu.capability}, which TensorRT-RTX does not serve",
+            hint="pip install 'llmasos[tensorrt]' and build it again here with --gpu current",
+        )
+    wanted = gpu.capability if record.library == "tensorrt_rtx" else "current"
+    raise PlanError(
+        f"{compiled}, and {gpu.name} is {gpu.capability}",
+        hint=f"build it again with --gpu {wanted}",
+    )
+
+
+def _check_memory(plan: EnginePlan, engine_bytes: int, gpu: GPU) -> None:
+    slot = slot_bytes(plan)
+    needed = engine_bytes + slot
+    if gpu.free_bytes < needed:
+        raise PlanError(
+            f"{plan.name} needs at least {needed} bytes of GPU memory ({engine_bytes} for the "
+            f"engine and {slot} for one sequence of max_seq_len {plan.limits.max_seq_len}), and "
+            f"{gpu.name} has {gpu.free_bytes} of {gpu.total_bytes} free",
+            hint="end what else uses it, or build with a smaller --max-seq-len or --precision",
+        )
