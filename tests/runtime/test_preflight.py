@@ -13,7 +13,6 @@ from llmasos_builder.tensorrt.capabilities import GPUS
 from llmasos_runtime.tensorrt.driver import Driver, DriverError, find_driver
 from llmasos_runtime.tensorrt.machine import Library, Machine, ThisMachine, kernel_driver_version
 from llmasos_runtime.tensorrt.preflight import (
-    ENGINE_FILE,
     RTX_GPUS,
     check_machine,
     slot_bytes,
@@ -31,9 +30,9 @@ def plan(
     version: str = "1.7.1.116",
     gpus: tuple[str, ...] = ("sm86", "sm89"),
     cache: KVCachePrecision = "fp16",
+    **parallel: int,
 ) -> EnginePlan:
     """3 layers of 2 KV heads of 16, max_seq_len 200."""
-    (directory / ENGINE_FILE).write_bytes(bytes(ENGINE_BYTES))
     record = TensorRTRecord(
         library=library,
         version=version,
@@ -41,7 +40,11 @@ def plan(
         prefill_length=64,
         num_candidates=64,
         full_logits=False,
+        **parallel,
     )
+    files = [directory / name for name in record.engine_files]
+    for file in files:
+        file.write_bytes(bytes(ENGINE_BYTES))
     changes = {
         "name": "tiny",
         "target": "tensorrt",
@@ -50,7 +53,7 @@ def plan(
         "num_kv_heads": 2,
         "head_size": 16,
         "tensorrt": record,
-        "files": {ENGINE_FILE: record_file(directory / ENGINE_FILE)},
+        "files": {file.name: record_file(file) for file in files},
     }
     return made_plan().model_copy(update=changes)
 
@@ -68,12 +71,12 @@ def refusal(plan: EnginePlan, directory: Path, machine: Machine) -> str:
 
 
 def test_a_machine_that_fits_gives_its_first_gpu(tmp_path: Path) -> None:
-    assert check_machine(plan(tmp_path), tmp_path, machine()) == L4
+    assert check_machine(plan(tmp_path), tmp_path, machine()) == (L4,)
     two = machine(report=driver(L4, H100))
-    assert check_machine(plan(tmp_path), tmp_path, two) == L4
+    assert check_machine(plan(tmp_path), tmp_path, two) == (L4,)
     data_centre = plan(tmp_path, library="tensorrt", version="11.4.0.106", gpus=("sm90",))
     hopper = machine("tensorrt", "11.4.0.106", report=driver(H100))
-    assert check_machine(data_centre, tmp_path, hopper) == H100
+    assert check_machine(data_centre, tmp_path, hopper) == (H100,)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +122,9 @@ def test_a_driver_older_than_the_librarys_cuda_names_the_one_to_install(tmp_path
     for_cuda_12 = MadeMachine(
         libraries={"tensorrt_rtx": Library(version="1.7.1.116", cuda_major=12)}, report=old
     )
-    assert check_machine(plan(tmp_path), tmp_path, for_cuda_12) == L4
+    assert check_machine(plan(tmp_path), tmp_path, for_cuda_12) == (L4,)
     newer = machine(report=driver(L4, cuda=(14, 0)))
-    assert check_machine(plan(tmp_path), tmp_path, newer) == L4
+    assert check_machine(plan(tmp_path), tmp_path, newer) == (L4,)
 
 
 def test_a_gpu_that_is_not_compiled_for_is_named_as_the_build_wants_it(tmp_path: Path) -> None:
@@ -152,11 +155,27 @@ def test_too_little_memory_is_named_with_what_is_needed(
     assert slot_bytes(made) == slot
     needed = ENGINE_BYTES + slot
     enough = driver(replace(L4, free_bytes=needed))
-    assert check_machine(made, tmp_path, machine(report=enough)).free_bytes == needed
+    assert check_machine(made, tmp_path, machine(report=enough))
     scarce = driver(replace(L4, free_bytes=needed - 1))
     message = refusal(made, tmp_path, machine(report=scarce))
     assert f"at least {needed} bytes of GPU memory" in message
     assert f"{needed - 1} of {24 * GIB} free" in message
+
+
+def test_engines_of_several_ranks_need_a_gpu_each(tmp_path: Path) -> None:
+    made = plan(tmp_path, tensor_parallel_size=2, pipeline_parallel_size=2)
+    message = refusal(made, tmp_path, machine(report=driver(L4, L4, L4)))
+    assert "needs 4 GPUs, one for each of its engines, and NVIDIA's driver shows 3" in message
+    # 2 of 3 layers and 1 of 2 heads are the most that one GPU has.
+    least = ENGINE_BYTES + 2 * 2 * 1 * 16 * 200 * 2
+    gpus = [replace(L4, name=f"GPU {i}", free_bytes=least) for i in range(5)]
+    assert check_machine(made, tmp_path, machine(report=driver(*gpus))) == tuple(gpus[:4])
+    gpus[3] = replace(gpus[3], free_bytes=least - 1)
+    message = refusal(made, tmp_path, machine(report=driver(*gpus)))
+    assert f"GPU 3 has {least - 1}" in message
+    gpus[3] = replace(H100, name="GPU 3")
+    message = refusal(made, tmp_path, machine(report=driver(*gpus)))
+    assert "GPU 3 is sm90" in message
 
 
 def test_what_tensorrt_rtx_serves_is_what_the_builder_compiles_for() -> None:

@@ -6,6 +6,7 @@ do. It has never run with a GPU: every case is tested with machines that are mad
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from llmasos.plan import EnginePlan, TensorRTRecord
 from llmasos_runtime.tensorrt.driver import GPU
 from llmasos_runtime.tensorrt.machine import DriverReport, Library, Machine, ThisMachine
 
-ENGINE_FILE = "engine.trt"
 RTX_GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """All that TensorRT-RTX compiles for."""
 OLDEST_DRIVER: Mapping[int, int] = {12: 525, 13: 580}
@@ -24,26 +24,31 @@ _EXTRAS = {"tensorrt_rtx": "tensorrt-rtx", "tensorrt": "tensorrt"}
 _CACHE_BYTES = {"f32": 4, "fp16": 2, "bf16": 2}
 
 
-def check_machine(plan: EnginePlan, directory: Path, machine: Machine | None = None) -> GPU:
-    """The GPU that a TensorRT plan will run on: the first that CUDA shows.
+def check_machine(
+    plan: EnginePlan, directory: Path, machine: Machine | None = None
+) -> tuple[GPU, ...]:
+    """The GPUs that a TensorRT plan will run on, by rank: the first that CUDA shows.
 
-    plan: of target tensorrt. directory: holds its engine. machine: None is this one.
+    plan: of target tensorrt. directory: holds its engines. machine: None is this one.
     Raises PlanError in one line that says what is missing, and what to do.
     """
     record = plan.tensorrt
     assert record is not None
     machine = machine or ThisMachine()
     library = _check_library(plan, record, machine)
-    driver = _check_driver(record, library, machine.driver())
-    gpu = _first_gpu(driver)
-    _check_capability(plan, record, gpu)
-    _check_memory(plan, (directory / ENGINE_FILE).stat().st_size, gpu)
-    return gpu
+    gpus = _gpus(plan, record, _check_driver(record, library, machine.driver()))
+    for gpu, file in zip(gpus, record.engine_files, strict=True):
+        _check_capability(plan, record, gpu)
+        _check_memory(plan, (directory / file).stat().st_size, gpu)
+    return gpus
 
 
 def slot_bytes(plan: EnginePlan) -> int:
-    """Keys and values of one sequence of max_seq_len."""
-    values = plan.num_layers * plan.num_kv_heads * plan.head_size * plan.limits.max_seq_len
+    """Keys and values of one sequence of max_seq_len, on the GPU that has most of them."""
+    assert plan.tensorrt is not None
+    num_layers = math.ceil(plan.num_layers / plan.tensorrt.pipeline_parallel_size)
+    num_kv_heads = math.ceil(plan.num_kv_heads / plan.tensorrt.tensor_parallel_size)
+    values = num_layers * num_kv_heads * plan.head_size * plan.limits.max_seq_len
     return 2 * values * _CACHE_BYTES[plan.kv_cache_precision]
 
 
@@ -90,13 +95,17 @@ def _check_driver(
     return driver
 
 
-def _first_gpu(driver: DriverReport) -> GPU:
-    if not driver.gpus:
+def _gpus(plan: EnginePlan, record: TensorRTRecord, driver: DriverReport) -> tuple[GPU, ...]:
+    found, hint = driver.gpus, "look at nvidia-smi, CUDA_VISIBLE_DEVICES and what the container has"
+    if not found:
+        raise PlanError(driver.error or "NVIDIA's driver shows no GPU", hint=hint)
+    if len(found) < record.num_ranks:
         raise PlanError(
-            driver.error or "NVIDIA's driver shows no GPU",
-            hint="look at nvidia-smi, at CUDA_VISIBLE_DEVICES, and at what the container is given",
+            f"{plan.name} needs {record.num_ranks} GPUs, one for each of its engines, and "
+            f"NVIDIA's driver shows {len(found)}",
+            hint=hint,
         )
-    return driver.gpus[0]
+    return found[: record.num_ranks]
 
 
 def _check_capability(plan: EnginePlan, record: TensorRTRecord, gpu: GPU) -> None:
