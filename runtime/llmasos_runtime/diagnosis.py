@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import platform
-import subprocess
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import openvino as ov
 from llmasos import __version__
-from llmasos.errors import ServerError
+from llmasos.errors import PlanError, ServerError
 
-from llmasos_runtime.resources import available_memory_bytes, num_physical_cores
+from llmasos_runtime.resources import available_memory_bytes, cpu_features, num_physical_cores
+from llmasos_runtime.tensorrt.driver import GPU
+from llmasos_runtime.tensorrt.machine import (
+    DISTRIBUTIONS,
+    DriverReport,
+    Library,
+    Machine,
+    ThisMachine,
+    installed_version,
+)
+from llmasos_runtime.tensorrt.preflight import EXTRAS, RTX_GPUS, check_driver
 from llmasos_runtime.triton.installation import find_installation
 
-_TENSORRT = ("tensorrt_rtx_cu13", "tensorrt_rtx", "tensorrt")
-_NVIDIA_SMI = (
-    "nvidia-smi",
-    "--query-gpu=name,compute_cap,memory.total,driver_version",
-    "--format=csv,noheader",
-)
+_GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,73 +38,115 @@ class Finding:
     is_problem: bool = False
 
 
-def diagnose(nvidia_smi: Sequence[str] = _NVIDIA_SMI) -> list[Finding]:
-    """Look at everything; it takes a second. nvidia_smi: the command that lists GPUs."""
-    gpus = find_gpus(nvidia_smi)
+def diagnose(machine: Machine | None = None) -> list[Finding]:
+    """Look at everything; it takes a second. machine: for its GPUs, None is this one."""
+    machine = machine or ThisMachine()
+    driver = machine.driver()
     return [
         Finding(subject="llmasos", text=f"{__version__} on Python {platform.python_version()}"),
-        *_cpu(),
-        Finding(subject="memory", text=f"{available_memory_bytes() / 2**30:.1f} GiB free"),
+        _cpu(),
+        Finding(subject="memory", text=f"{available_memory_bytes() / _GIB:.1f} GiB free"),
         _triton(),
-        *(Finding(subject="GPU", text=gpu) for gpu in gpus or ["none that NVIDIA's driver shows"]),
-        _tensorrt(),
+        *_nvidia(driver),
+        *(_library(name, machine.library(name)) for name in DISTRIBUTIONS),
+        _package("cuda-bindings", "cuda_bindings", "llmasos[tensorrt-rtx]"),
+        _package("TensorRT-LLM", "tensorrt_llm", "llmasos[tensorrt-llm]"),
+        _target_openvino(),
+        *_target_tensorrt(machine, driver),
     ]
 
 
-def find_gpus(nvidia_smi: Sequence[str] = _NVIDIA_SMI) -> list[str]:
-    """A line for each NVIDIA GPU: name, compute capability, memory, driver."""
-    try:
-        listing = subprocess.run(
-            nvidia_smi, capture_output=True, text=True, timeout=20, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [_gpu(line) for line in listing.splitlines() if line.count(",") == 3]
-
-
-def _gpu(line: str) -> str:
-    name, capability, memory, driver = (part.strip() for part in line.split(","))
-    return f"{name}, sm{capability.replace('.', '')}, {memory}, driver {driver}"
-
-
-def _cpu() -> list[Finding]:
-    core = ov.Core()
-    name = core.get_property("CPU", "FULL_DEVICE_NAME")
-    capabilities = set(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    computes = "bf16 and f32" if "BF16" in capabilities else "f32 alone"
-    shown = ", ".join(sorted(capabilities & {"FP32", "BF16", "FP16", "INT8"}))
-    return [
-        Finding(subject="CPU", text=f"{name}, {num_physical_cores()} cores, {shown}"),
-        Finding(
-            subject="target openvino",
-            text=f"OpenVINO {version('openvino')} runs f32, bf16 and int8 plans here, computing "
-            f"in {computes}",
-        ),
-    ]
+def _cpu() -> Finding:
+    name = ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
+    features = " ".join(cpu_features()) or "none of the instructions that matter"
+    return Finding(subject="CPU", text=f"{name}, {num_physical_cores()} cores, {features}")
 
 
 def _triton() -> Finding:
     with tempfile.TemporaryDirectory() as run_dir:
         try:
-            executable = find_installation(Path(run_dir)).executable
+            installation = find_installation(Path(run_dir))
         except ServerError as error:
             return Finding(subject="Triton", text=str(error), is_problem=True)
-    return Finding(subject="Triton", text=f"{executable}")
-
-
-def _tensorrt() -> Finding:
-    found = [f"{name} {v}" for name in _TENSORRT if (v := _version(name)) is not None]
-    if not found:
-        text = (
-            "not installed; pip install 'llmasos[tensorrt-rtx]' compiles for GeForce and RTX GPUs"
+    executable = installation.executable
+    if "pytriton" in executable.parts:
+        return Finding(
+            subject="Triton", text=f"{executable}, of nvidia-pytriton {version('nvidia-pytriton')}"
         )
-    else:
-        text = f"{', '.join(found)} compiles plans here; this release does not run them yet"
-    return Finding(subject="target tensorrt", text=text)
+    # NVIDIA's containers say so; the server itself has no option that tells.
+    release = os.environ.get("TRITON_SERVER_VERSION")
+    return Finding(subject="Triton", text=f"{executable}{f', {release}' if release else ''}")
 
 
-def _version(distribution: str) -> str | None:
+def _nvidia(driver: DriverReport | None) -> list[Finding]:
+    if driver is None:
+        return [Finding(subject="NVIDIA driver", text="none (libcuda.so.1 is missing)")]
+    served = ".".join(map(str, driver.cuda_version))
+    name = driver.version or "of an unknown version"
+    gpus = [Finding(subject=f"GPU {i}", text=_gpu(gpu)) for i, gpu in enumerate(driver.gpus)]
+    return [
+        Finding(subject="NVIDIA driver", text=f"{name}, for CUDA up to {served}"),
+        *(gpus or [Finding(subject="GPU", text=driver.error or "none that the driver shows")]),
+    ]
+
+
+def _gpu(gpu: GPU) -> str:
+    free, total = gpu.free_bytes / _GIB, gpu.total_bytes / _GIB
+    return f"{gpu.name}, {gpu.capability}, {free:.1f} of {total:.1f} GiB free"
+
+
+def _library(name: str, library: Library | None) -> Finding:
+    if library is None:
+        return Finding(subject=name, text=_not_installed(f"llmasos[{EXTRAS[name]}]"))
+    cuda = f" for CUDA {library.cuda_major}" if library.cuda_major else ""
+    return Finding(subject=name, text=f"{library.version}{cuda}")
+
+
+def _package(subject: str, distribution: str, extra: str) -> Finding:
+    return Finding(subject=subject, text=installed_version(distribution) or _not_installed(extra))
+
+
+def _not_installed(extra: str) -> str:
+    return f"not installed; pip install '{extra}'"
+
+
+def _target_openvino() -> Finding:
+    capabilities = set(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    computes = "bf16 and f32" if "BF16" in capabilities else "f32 alone"
+    return Finding(
+        subject="target openvino",
+        text=f"OpenVINO {version('openvino')} runs f32, bf16 and int8 plans here, computing "
+        f"in {computes}",
+    )
+
+
+def _target_tensorrt(machine: Machine, driver: DriverReport | None) -> list[Finding]:
+    """What each installed TensorRT compiles, and runs, here."""
+    installed = {name: library for name in DISTRIBUTIONS if (library := machine.library(name))}
+    if not installed:
+        return [Finding(subject="target tensorrt", text="nothing here compiles or runs its plans")]
+    return [
+        Finding(
+            subject="target tensorrt",
+            text=f"{name} {_compiles(name)} and {_runs(name, library, driver)}",
+        )
+        for name, library in installed.items()
+    ]
+
+
+def _compiles(name: str) -> str:
+    if name == "tensorrt_rtx":
+        return f"compiles for {', '.join(RTX_GPUS)}"
+    return "compiles for this machine's GPU"
+
+
+def _runs(name: str, library: Library, driver: DriverReport | None) -> str:
     try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
+        gpus = check_driver(name, library, driver).gpus
+    except PlanError as error:
+        return f"runs no plan here: {error}"
+    served = [g.capability for g in gpus if name == "tensorrt" or g.capability in RTX_GPUS]
+    if not served:
+        found = ", ".join(gpu.capability for gpu in gpus)
+        return f"runs no plan here: {f'it does not serve {found}' if gpus else 'there is no GPU'}"
+    return f"runs plans for {', '.join(dict.fromkeys(served))} here"

@@ -8,12 +8,28 @@ from pathlib import Path
 import psutil
 
 CGROUP = Path("/sys/fs/cgroup")
+CPU_INFO = Path("/proc/cpuinfo")
+_FEATURES = (
+    *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
+    *("amx_bf16", "amx_int8", "asimd", "sve", "i8mm", "bf16"),
+)
+"""Instructions that matrix kernels use, as Linux calls them."""
 
 
 def num_physical_cores() -> int:
     """Physical cores that this process may use; 1 at least."""
     allowed = len(os.sched_getaffinity(0))
     return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
+
+
+def cpu_features(cpu_info: Path = CPU_INFO) -> tuple[str, ...]:
+    """The instructions for matrices that the processor has; cpu_info: what the kernel says."""
+    for line in cpu_info.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            known = set(value.split())
+            return tuple(feature for feature in _FEATURES if feature in known)
+    return ()
 
 
 def available_memory_bytes(cgroup: Path = CGROUP) -> int:

@@ -10,12 +10,15 @@ def doctor() -> None:
     from llmasos_runtime.diagnosis import diagnose
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     findings = diagnose()
     table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for finding in findings:
         text = f"missing: {finding.text}" if finding.is_problem else finding.text
-        table.add_row(finding.subject, text)
+        table.add_row(finding.subject, Text(text))  # brackets are no markup
     Console().print(table)
     if any(finding.is_problem for finding in findings):
         raise typer.Exit(1)

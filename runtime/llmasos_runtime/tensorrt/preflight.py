@@ -20,7 +20,7 @@ RTX_GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """All that TensorRT-RTX compiles for."""
 OLDEST_DRIVER: Mapping[int, int] = {12: 525, 13: 580}
 """The release of the driver from which on it serves a major version of CUDA."""
-_EXTRAS = {"tensorrt_rtx": "tensorrt-rtx", "tensorrt": "tensorrt"}
+EXTRAS = {"tensorrt_rtx": "tensorrt-rtx", "tensorrt": "tensorrt"}
 _CACHE_BYTES = {"f32": 4, "fp16": 2, "bf16": 2}
 
 
@@ -36,7 +36,7 @@ def check_machine(
     assert record is not None
     machine = machine or ThisMachine()
     library = _check_library(plan, record, machine)
-    gpus = _gpus(plan, record, _check_driver(record, library, machine.driver()))
+    gpus = _gpus(plan, record, check_driver(record.library, library, machine.driver()))
     for gpu, file in zip(gpus, record.engine_files, strict=True):
         _check_capability(plan, record, gpu)
         _check_memory(plan, (directory / file).stat().st_size, gpu)
@@ -63,7 +63,7 @@ def _check_library(plan: EnginePlan, record: TensorRTRecord, machine: Machine) -
     if library is None:
         raise PlanError(
             f"{plan.name} needs {name} {record.version}, which is not installed",
-            hint=f"pip install 'llmasos[{_EXTRAS[name]}]'",
+            hint=f"pip install 'llmasos[{EXTRAS[name]}]'",
         )
     if library.version != record.version:
         raise PlanError(
@@ -74,9 +74,8 @@ def _check_library(plan: EnginePlan, record: TensorRTRecord, machine: Machine) -
     return library
 
 
-def _check_driver(
-    record: TensorRTRecord, library: Library, driver: DriverReport | None
-) -> DriverReport:
+def check_driver(name: str, library: Library, driver: DriverReport | None) -> DriverReport:
+    """A driver that the library of this name can use; raises PlanError if there is none."""
     if driver is None:
         raise PlanError(
             "this machine has no NVIDIA driver (libcuda.so.1)",
@@ -88,7 +87,7 @@ def _check_driver(
         version = f" {driver.version}" if driver.version else ""
         oldest = OLDEST_DRIVER.get(needed)
         raise PlanError(
-            f"NVIDIA's driver{version} serves CUDA up to {served}, and {record.library} "
+            f"NVIDIA's driver{version} serves CUDA up to {served}, and {name} "
             f"{library.version} needs CUDA {needed}",
             hint=f"install driver {oldest} or newer" if oldest else "install a newer driver",
         )
