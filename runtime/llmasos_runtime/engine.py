@@ -6,7 +6,6 @@ import math
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from pathlib import Path
 
 from llmasos.errors import InvalidRequestError, PlanError
@@ -14,51 +13,17 @@ from llmasos.plan import EnginePlan, Limits
 from llmasos.tokenizer import Tokenizer
 
 from llmasos_runtime.answer import Answer
-from llmasos_runtime.blocks import blocks_for
 from llmasos_runtime.detokenizer import Detokenizer
 from llmasos_runtime.executor import EngineStats, Executor
-from llmasos_runtime.openvino.openvino_runner import OpenVINORunner
-from llmasos_runtime.openvino.paged_model import PagedModel, load_paged_model
+from llmasos_runtime.load import load_runner
+from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.request import Request, Update
-from llmasos_runtime.resources import available_memory_bytes, num_physical_cores
 from llmasos_runtime.runner import ModelRunner
 from llmasos_runtime.scheduler import Scheduler
 from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.step_log import StepRecord
-from llmasos_runtime.targets import check_target
 
-DEFAULT_MAX_QUEUE_SIZE = 1024
-_CACHE_SHARE = 0.25
-"""Of the memory that is available, what the KV cache may take unless it is said."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineOptions:
-    """How to run a plan; None is the plan's own value, or the engine's choice.
-
-    num_threads: None is one for each physical core. kv_cache_bytes: None is room for
-    max_batch_size sequences of max_seq_len, but at most a quarter of the available memory.
-    max_batch_size, max_num_tokens: at most the plan's. max_queue_size: requests that may
-    wait before others are refused. pin_threads: each thread stays on a core of its own, which
-    is faster unless other processes want the cores too. reuse_prefixes: a prompt that begins
-    like an earlier one takes its keys and values from the KV cache, a whole block at a time.
-
-    Raises InvalidRequestError, naming the field, its value and its limit.
-    """
-
-    num_threads: int | None = None
-    kv_cache_bytes: int | None = None
-    max_batch_size: int | None = None
-    max_num_tokens: int | None = None
-    max_queue_size: int = DEFAULT_MAX_QUEUE_SIZE
-    pin_threads: bool = True
-    reuse_prefixes: bool = True
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and value is not False and value < 1:
-                raise InvalidRequestError(f"{field.name} must be at least 1, got {value}")
+__all__ = ["Engine", "EngineOptions"]
 
 
 class Engine:
@@ -94,14 +59,8 @@ class Engine:
         options = options or EngineOptions()
         directory = Path(directory)
         plan = EnginePlan.load(directory)
-        check_target(plan)
         tokenizer = Tokenizer.load(directory)
-        threads = options.num_threads or num_physical_cores()
-        model = load_paged_model(
-            plan, directory, num_threads=threads, pin_threads=options.pin_threads
-        )
-        runner = OpenVINORunner(model, num_blocks=_num_blocks(model, plan.limits, options))
-        return cls(plan, tokenizer, runner, options)
+        return cls(plan, tokenizer, load_runner(plan, directory, options), options)
 
     @property
     def plan(self) -> EnginePlan:
@@ -201,22 +160,3 @@ def _limits(limits: Limits, options: EngineOptions, *, chunk_multiple: int) -> L
         max_num_tokens=max_num_tokens,
         max_seq_len=limits.max_seq_len,
     )
-
-
-def _num_blocks(model: PagedModel, limits: Limits, options: EngineOptions) -> int:
-    """How many KV blocks to keep; raises PlanError if not even one sequence fits."""
-    blocks_each = blocks_for(limits.max_seq_len, model.block_size)
-    if options.kv_cache_bytes is not None:
-        available, name = options.kv_cache_bytes, "kv_cache_bytes"
-    else:
-        available, name = int(available_memory_bytes() * _CACHE_SHARE), "a quarter of the memory"
-    num_blocks = available // model.block_bytes
-    if num_blocks < blocks_each:
-        raise PlanError(
-            f"{name} is {available} bytes; one sequence of max_seq_len {limits.max_seq_len} "
-            f"needs {blocks_each * model.block_bytes}",
-            hint="give it more, or build with a smaller --max-seq-len",
-        )
-    if options.kv_cache_bytes is not None:
-        return num_blocks
-    return min(num_blocks, blocks_each * limits.max_batch_size)

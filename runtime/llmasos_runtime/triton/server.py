@@ -15,7 +15,7 @@ from llmasos.plan import EnginePlan
 from llmasos.progress import Progress
 from llmasos.triton_client import TritonClient
 
-from llmasos_runtime.targets import check_target
+from llmasos_runtime.load import check_target
 from llmasos_runtime.triton.options import ServerOptions
 from llmasos_runtime.triton.processes import ModelProcess, model_processes
 from llmasos_runtime.triton.server_process import ServerProcess
@@ -202,7 +202,7 @@ def _check_repository(repository: Path) -> None:
             f"{repository} is no model repository: {missing[0]}/config.pbtxt is missing",
             hint="make one with `llmasos build`",
         )
-    check_target(EnginePlan.load(repository / _PLAN))
+    check_target(EnginePlan.load(repository / _PLAN), repository / _PLAN)
 
 
 def _refuse_if_ended(process: ServerProcess) -> None:

@@ -1,0 +1,52 @@
+"""Which engines run here, and on what: each target's own code is imported when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from llmasos.errors import PlanError
+from llmasos.plan import EnginePlan, Target
+
+from llmasos_runtime.options import EngineOptions
+from llmasos_runtime.runner import ModelRunner
+
+
+def load_runner(plan: EnginePlan, directory: Path, options: EngineOptions) -> ModelRunner:
+    """Compile or deserialize a plan's engine; raises PlanError in one line.
+
+    directory: holds the plan's files, which have been checked.
+    """
+    return _LOADERS[plan.target](plan, directory, options)
+
+
+def check_target(plan: EnginePlan, directory: Path) -> None:
+    """Raise PlanError, quickly, for a plan that `load_runner` would refuse on this machine."""
+    del directory
+    if plan.target == "tensorrt":
+        raise _no_tensorrt(plan)
+
+
+def _load_openvino(plan: EnginePlan, directory: Path, options: EngineOptions) -> ModelRunner:
+    from llmasos_runtime.openvino.load import load_openvino  # noqa: PLC0415
+
+    return load_openvino(plan, directory, options)
+
+
+def _load_tensorrt(plan: EnginePlan, directory: Path, options: EngineOptions) -> ModelRunner:
+    del directory, options
+    raise _no_tensorrt(plan)
+
+
+def _no_tensorrt(plan: EnginePlan) -> PlanError:
+    return PlanError(
+        f"{plan.name} is compiled for NVIDIA GPUs, whose engines this release compiles and "
+        "checks but does not run yet",
+        hint="build it for openvino to run it here",
+    )
+
+
+_LOADERS: Mapping[Target, Callable[[EnginePlan, Path, EngineOptions], ModelRunner]] = {
+    "openvino": _load_openvino,
+    "tensorrt": _load_tensorrt,
+}

@@ -1,0 +1,35 @@
+"""Makes a runner of a plan for CPUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmasos.plan import EnginePlan
+
+from llmasos_runtime.cache_size import num_blocks
+from llmasos_runtime.openvino.openvino_runner import OpenVINORunner
+from llmasos_runtime.openvino.paged_model import load_paged_model
+from llmasos_runtime.options import EngineOptions
+from llmasos_runtime.resources import available_memory_bytes, num_physical_cores
+
+_CACHE_SHARE = 0.25
+"""Of the memory that is available, what the KV cache may take unless it is said."""
+
+
+def load_openvino(plan: EnginePlan, directory: Path, options: EngineOptions) -> OpenVINORunner:
+    """Compile the plan's IR for this CPU; raises PlanError."""
+    model = load_paged_model(
+        plan,
+        directory,
+        num_threads=options.num_threads or num_physical_cores(),
+        pin_threads=options.pin_threads,
+    )
+    count = num_blocks(
+        plan.limits,
+        options,
+        block_size=model.block_size,
+        block_bytes=model.block_bytes,
+        available_bytes=int(available_memory_bytes() * _CACHE_SHARE),
+        available="a quarter of the memory",
+    )
+    return OpenVINORunner(model, num_blocks=count)

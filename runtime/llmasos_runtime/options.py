@@ -1,0 +1,38 @@
+"""How a plan is run on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from llmasos.errors import InvalidRequestError
+
+DEFAULT_MAX_QUEUE_SIZE = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How to run a plan; None is the plan's own value, or the engine's choice.
+
+    num_threads: None is one for each physical core. kv_cache_bytes: None is room for
+    max_batch_size sequences of max_seq_len, but at most a quarter of the available memory.
+    max_batch_size, max_num_tokens: at most the plan's. max_queue_size: requests that may
+    wait before others are refused. pin_threads: each thread stays on a core of its own, which
+    is faster unless other processes want the cores too. reuse_prefixes: a prompt that begins
+    like an earlier one takes its keys and values from the KV cache, a whole block at a time.
+
+    Raises InvalidRequestError, naming the field, its value and its limit.
+    """
+
+    num_threads: int | None = None
+    kv_cache_bytes: int | None = None
+    max_batch_size: int | None = None
+    max_num_tokens: int | None = None
+    max_queue_size: int = DEFAULT_MAX_QUEUE_SIZE
+    pin_threads: bool = True
+    reuse_prefixes: bool = True
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and value is not False and value < 1:
+                raise InvalidRequestError(f"{field.name} must be at least 1, got {value}")
