@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import logging
+import os
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from llmasos import __version__
 from llmasos.cache import engines_dir
+from llmasos.engine_store import PLAN_IN_REPOSITORY, locked, make_room
 from llmasos.errors import CheckpointError, PlanError
 from llmasos.plan import PLAN_FILE, PLAN_VERSION, Precision
 from llmasos.progress import show_progress
 
-PLAN_IN_REPOSITORY = Path("engine", "1", "plan")
 _MAX_NAME_LENGTH = 48
+_log = logging.getLogger("llmasos.cache")
+
+__all__ = ["PLAN_IN_REPOSITORY", "find_built", "find_plan", "find_repository"]
 
 
 def find_built(path: Path | str) -> Path | None:
@@ -46,16 +48,22 @@ def find_repository(
     """The Triton model repository of a model, built into the cache unless it is there.
 
     A checkpoint on disk is known by its files' sizes and times, any other by its name and
-    revision; the versions of what would build it count too. The plan inside a repository
-    stands for it. Raises CheckpointError, and PlanError for a plan alone.
+    revision; the versions of what would build it count too. A new one may push those unused for
+    longest out of the cache (`llmasos.engine_store`). The plan inside a repository stands for
+    it. Raises CheckpointError, and PlanError for a plan alone.
     """
     plan_dir = find_built(model)
     if plan_dir is not None:
         return _repository_of(plan_dir)
     repository = engines_dir() / _name(str(model), precision=precision, revision=revision)
-    with _only_one_builder(repository):
-        if not (repository / PLAN_IN_REPOSITORY / PLAN_FILE).is_file():
+    repository.parent.mkdir(parents=True, exist_ok=True)
+    with locked(repository, wait=True):  # others that want the same engine wait for it
+        is_new = not (repository / PLAN_IN_REPOSITORY / PLAN_FILE).is_file()
+        if is_new:
             _build(model, repository, precision=precision, revision=revision)
+        os.utime(repository / PLAN_IN_REPOSITORY)  # used now
+    if is_new:
+        _make_room(repository)
     return repository
 
 
@@ -88,6 +96,11 @@ def _build(
         build(model, repository, options, progress)
 
 
+def _make_room(repository: Path) -> None:
+    for engine in make_room(keep=repository):
+        _log.info("%s was used least of late and is removed from the cache", engine.name)
+
+
 def _name(model: str, *, precision: Precision, revision: str | None) -> str:
     parts = [
         _identity(model),
@@ -109,12 +122,3 @@ def _identity(model: str) -> object:
     files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
     stats = [(file, file.stat()) for file in files]
     return [str(path.resolve()), *([f.name, s.st_size, s.st_mtime_ns] for f, s in stats)]
-
-
-@contextmanager
-def _only_one_builder(repository: Path) -> Generator[None]:
-    """Other processes that want the same engine wait for the one that builds it."""
-    repository.parent.mkdir(parents=True, exist_ok=True)
-    with (repository.parent / f".{repository.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -146,3 +146,17 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert cache_dir() == Path("/home/me/.cache/llmasos")
+
+
+def test_a_new_engine_pushes_out_the_one_unused_for_longest(
+    builder: Builder, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMASOS_CACHE_BYTES", "4")  # two manifests of two bytes
+    first = find_repository(checkpoint, precision="f32")
+    second = find_repository(checkpoint, precision="bf16")
+    os.utime(first / PLAN_IN_REPOSITORY, (1000, 1000))
+    os.utime(second / PLAN_IN_REPOSITORY, (500, 500))
+    find_repository(checkpoint, precision="bf16")  # is a use
+    third = find_repository(checkpoint, precision="int8")
+    assert [path.exists() for path in (first, second, third)] == [False, True, True]
+    assert builder.num_builds == 3

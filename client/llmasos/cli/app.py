@@ -8,6 +8,7 @@ import typer
 
 from llmasos import __version__
 from llmasos.cli.build import build
+from llmasos.cli.cache import cache
 from llmasos.cli.chat import chat
 from llmasos.cli.demo import demo
 from llmasos.cli.doctor import doctor
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 for command in (build, serve, generate, chat, inspect, verify, doctor, demo):
     app.command()(command)
+app.add_typer(cache, name="cache")
 
 
 def print_error(message: str) -> None:

@@ -1,0 +1,42 @@
+"""Amounts of memory as people write them: `8GB`, `512MiB`, a number of bytes."""
+
+from __future__ import annotations
+
+import re
+
+from llmasos.errors import InvalidRequestError
+
+_UNITS = {
+    "": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+_STEP = 1000
+
+
+def parse_bytes(text: str, *, name: str) -> int:
+    """Bytes; a unit counts in thousands (GB) or in 1024s (GiB).
+
+    Raises InvalidRequestError, which calls it by name.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text, re.ASCII)
+    if match is None or match[2].lower() not in _UNITS:
+        raise InvalidRequestError(
+            f"{name} must be a number of bytes such as 8GB, 512MiB or 1000000, got {text!r}"
+        )
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def format_bytes(size: float) -> str:
+    """In the largest unit of thousands that leaves one digit before the point: `1.3 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < _STEP:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= _STEP
+    return f"{size:.1f} TB"
