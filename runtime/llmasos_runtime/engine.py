@@ -10,6 +10,7 @@ from pathlib import Path
 
 from llmasos.errors import InvalidRequestError, PlanError
 from llmasos.plan import EnginePlan, Limits
+from llmasos.plan_lock import PlanHold
 from llmasos.tokenizer import Tokenizer
 
 from llmasos_runtime.answer import Answer
@@ -52,15 +53,19 @@ class Engine:
         )
         self._block_size = runner.block_size
         self._executor = Executor(scheduler, runner)
+        self._hold: PlanHold | None = None
 
     @classmethod
     def load(cls, directory: Path | str, options: EngineOptions | None = None) -> Engine:
         """Check a plan's files and load its engine; raises PlanError in one line."""
         options = options or EngineOptions()
         directory = Path(directory)
+        hold = PlanHold(directory)
         plan = EnginePlan.load(directory)
         tokenizer = Tokenizer.load(directory)
-        return cls(plan, tokenizer, load_runner(plan, directory, options), options)
+        engine = cls(plan, tokenizer, load_runner(plan, directory, options), options)
+        engine._hold = hold
+        return engine
 
     @property
     def plan(self) -> EnginePlan:
@@ -104,6 +109,8 @@ class Engine:
     def close(self) -> None:
         """Stop; requests that have not finished get an EngineStoppedError. May be called again."""
         self._executor.close()
+        if self._hold is not None:
+            self._hold.release()
 
     def _sequence(self, request: Request) -> Sequence:
         prompt = request.prompt_token_ids
