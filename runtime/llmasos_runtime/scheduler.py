@@ -168,7 +168,7 @@ class Scheduler:
     def _grow(self) -> None:
         """A block for each whose next token has no place, taken from who matters less."""
         full = [s for s in self._running if s.num_computed_tokens >= s.capacity]
-        for sequence in sorted(full, key=_RANK):
+        for sequence in full:
             while sequence.block_table and not self._memory.num_free:
                 self._preempt(max(self._running, key=_RANK))
             if sequence.block_table:
@@ -188,13 +188,13 @@ class Scheduler:
             self._running.append(self._waiting.pop())
 
     def _chunks(self, budget: int) -> list[Share]:
-        """Shares of those that compute many tokens; in order, so that none is overtaken."""
+        """Shares of those that compute many tokens: by priority, then as they were admitted."""
         shares: list[Share] = []
         prefilling = [s for s in self._running if not s.is_decoding]
-        for sequence in sorted(prefilling, key=_RANK):
+        for sequence in sorted(prefilling, key=lambda s: s.rank.level):
             count = self._chunk(sequence, budget)
             if count == 0:
-                break  # too little is left for a chunk
+                break  # too little is left for a chunk; and none is overtaken
             shares.append(Share(sequence, count))
             budget -= count
         return shares

@@ -104,6 +104,5 @@ class Sequence:
     def preempt(self) -> None:
         """Forget what was computed; its blocks have gone back."""
         self.num_preemptions += 1
-        self.num_computed_tokens = self.num_known_blocks = self.capacity = 0
-        self.prefix_number = ROOT
+        self.num_computed_tokens = self.capacity = 0
         self.block_table = []

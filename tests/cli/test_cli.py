@@ -108,6 +108,15 @@ def test_generate_prints_json_when_asked() -> None:
     assert printed["usage"]["num_output_tokens"] == 3
 
 
+def test_generate_says_how_urgent_it_is() -> None:
+    with fake_grpc() as triton:
+        ask = ("generate", "--url", triton.url, "hello")
+        llmasos(*ask, "--priority", "-3", "--deadline-ms", "900")
+        refused = llmasos(*ask, "--priority", "101")
+    assert [(r["priority"], r["deadline_ms"]) for r in triton.asked()] == [(-3, 900)]
+    assert refused.stderr == "error: priority must be between -100 and 100, got 101\n"
+
+
 def test_chat_answers_one_question_from_stdin() -> None:
     with fake_grpc() as triton:
         result = llmasos("chat", "--url", triton.url, "--system", "Be brief.", stdin="Hi?\n")

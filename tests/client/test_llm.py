@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 from llmasos import LLM, FinishReason, SamplingParams
 from llmasos import llm as llm_module
-from llmasos.errors import EngineStoppedError, InvalidRequestError, PlanError, QueueFullError
+from llmasos.errors import (
+    DeadlineExceededError,
+    EngineStoppedError,
+    InvalidRequestError,
+    PlanError,
+    QueueFullError,
+)
 from llmasos.outputs import Usage
 from llmasos_runtime.request import Request, Update
 
@@ -51,6 +57,12 @@ def test_each_prompt_may_have_its_params(llm: LLM) -> None:
     params = [SamplingParams(max_tokens=n, ignore_eos=True) for n in (1, 4)]
     answers = llm.generate(["a", "b"], params)
     assert [answer.usage.num_output_tokens for answer in answers] == [1, 4]
+
+
+def test_what_comes_too_late_is_an_error(llm: LLM) -> None:
+    with pytest.raises(DeadlineExceededError, match="deadline_ms of 1 passed"):
+        llm.generate_text("Hello", max_tokens=400, ignore_eos=True, deadline_ms=1, priority=1)
+    assert llm.generate_text("Hello", max_tokens=1, deadline_ms=60_000) is not None
 
 
 def test_a_chat_is_the_rendered_template(llm: LLM) -> None:

@@ -14,6 +14,7 @@ import pytest
 from fake_triton import PIECES, REFUSAL, UNPARSED, FakeTriton, fake_grpc, fake_http
 from llmasos import FinishReason, SamplingParams, TritonClient, Usage
 from llmasos.errors import (
+    DeadlineExceededError,
     EngineStoppedError,
     InvalidRequestError,
     LLMasOSError,
@@ -21,7 +22,7 @@ from llmasos.errors import (
     UnsupportedFieldError,
 )
 from llmasos.stream import PieceStream
-from llmasos.transport.base import STOP_TIMEOUT_S, error_for
+from llmasos.transport.base import STOP_TIMEOUT_S, error_for, error_of_text
 from llmasos.triton_client import address_of
 
 TEXT = "".join(PIECES)
@@ -78,6 +79,27 @@ def test_sampling_is_sent_by_the_contracts_names(client: TritonClient, triton: F
         "seed": 2**63,
         "stop_words": ["a", "b"],
     }
+
+
+def test_priority_and_deadline_are_sent_where_they_are_said(
+    client: TritonClient, triton: FakeTriton
+) -> None:
+    client.generate_text("hello", priority=-2, deadline_ms=1500)
+    client.generate_text("hello")
+    said, unsaid = triton.asked()
+    assert (said["priority"], said["deadline_ms"]) == (-2, 1500)
+    assert not {"priority", "deadline_ms"} & unsaid.keys()
+
+
+def test_an_answer_that_passed_its_deadline_is_an_error_of_its_own() -> None:
+    for text in (
+        "in ensemble 'ensemble', deadline_ms of 30 passed before",
+        "deadline_ms of 30 passed",
+    ):
+        assert isinstance(error_of_text(text), DeadlineExceededError)
+        assert isinstance(error_for(text, invalid=False, unavailable=True), DeadlineExceededError)
+    refused = "deadline_ms must be between 1 and 2147483647, got 0"
+    assert type(error_of_text(refused)) is InvalidRequestError
 
 
 def test_tensors_have_the_contracts_types_and_a_batch_of_one() -> None:

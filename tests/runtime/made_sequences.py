@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from llmasos.plan import Limits
 from llmasos.sampling import SamplingParams
 from llmasos_runtime.scheduler import Scheduler
@@ -12,7 +14,14 @@ END = 0
 
 
 def sequence(
-    name: str = "a", *, prompt: int = 3, max_tokens: int = 4, min_tokens: int = 0, seed: int = 0
+    name: str = "a",
+    *,
+    prompt: int = 3,
+    max_tokens: int = 4,
+    min_tokens: int = 0,
+    seed: int = 0,
+    priority: int = 0,
+    deadline: float = math.inf,
 ) -> Sequence:
     """A prompt of this many tokens 7."""
     return Sequence(
@@ -22,12 +31,15 @@ def sequence(
         max_len=prompt + max_tokens,
         end_token_ids=frozenset({END}),
         seed=seed,
+        priority=priority,
+        deadline=deadline,
     )
 
 
 def scheduler(
     *,
     num_blocks: int = 1024,
+    block_size: int = BLOCK_SIZE,
     max_batch_size: int = 8,
     max_num_tokens: int = 64,
     max_queue_size: int = 8,
@@ -39,7 +51,7 @@ def scheduler(
             max_batch_size=max_batch_size, max_num_tokens=max_num_tokens, max_seq_len=4096
         ),
         num_blocks=num_blocks,
-        block_size=BLOCK_SIZE,
+        block_size=block_size,
         max_queue_size=max_queue_size,
         chunk_multiple=chunk_multiple,
         reuse_prefixes=reuse_prefixes,

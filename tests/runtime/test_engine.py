@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fake_runner import CountingRunner
 from llmasos.errors import (
+    DeadlineExceededError,
     EngineStoppedError,
     InvalidRequestError,
     LLMasOSError,
@@ -24,9 +25,16 @@ from llmasos.sampling import SamplingParams
 from llmasos.transport.base import error_of_text
 from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.request import Request, Update
+from llmasos_runtime.scores import Logits
 from made_engine import EOS, Collected, ask, engine
 
 LONG = 100
+
+
+class SlowRunner(CountingRunner):
+    def wait(self) -> Logits:
+        time.sleep(0.01)
+        return super().wait()
 
 
 @pytest.fixture
@@ -193,6 +201,56 @@ def test_many_threads_are_all_answered(counter: Engine) -> None:
             assert number % 7 == 0
     wait_until(lambda: is_idle(counter))
     assert counter.stats().num_free_blocks == counter.stats().num_blocks
+
+
+def test_a_deadline_that_passes_is_an_error_and_frees_the_blocks(tmp_path: Path) -> None:
+    """The one that runs has nothing beside it; the other waits until it is late."""
+    runner = SlowRunner()
+    slow = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1))
+    running = ask(slow, max_tokens=LONG, deadline_ms=60)
+    running.wait_for_first()
+    waiting = ask(slow, request_id="b", deadline_ms=30)
+    for answer, deadline_ms in ((running, 60), (waiting, 30)):
+        assert isinstance(answer.error, DeadlineExceededError)
+        assert f"deadline_ms of {deadline_ms} passed" in str(answer.error)
+        assert answer.error.status == 504
+    assert 0 < len(running.token_ids) < LONG
+    assert waiting.token_ids == []
+    assert runner.num_steps < 10
+    assert is_idle(slow)
+    assert slow.stats().num_free_blocks == slow.stats().num_blocks
+    assert len(ask(slow, max_tokens=3, deadline_ms=60_000).token_ids) == 3
+    slow.close()
+
+
+def test_a_higher_priority_is_answered_first(tmp_path: Path, runner: CountingRunner) -> None:
+    runner.hold.clear()
+    one_at_a_time = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1))
+    first = ask(one_at_a_time)
+    assert runner.started.wait(10)
+    ended: list[str] = []
+    for name, priority in (("low", 0), ("high", 1)):
+        params = SamplingParams(max_tokens=2, priority=priority)
+        request = Request(request_id=name, prompt_token_ids=(5,), params=params)
+        one_at_a_time.submit(request, lambda u: ended.append(u.request_id) if u.is_final else None)
+    runner.hold.set()
+    assert first.last
+    wait_until(lambda: len(ended) == 2)
+    assert ended == ["high", "low"]
+    one_at_a_time.close()
+
+
+def test_who_is_preempted_gets_each_token_once(tmp_path: Path) -> None:
+    counter = engine(tmp_path, CountingRunner(num_blocks=50))
+    answers = [
+        ask(counter, (n,), request_id=str(n), max_tokens=150, ignore_eos=True) for n in range(4)
+    ]
+    for number, answer in enumerate(answers):
+        assert answer.token_ids == list(range(number + 1, number + 151))
+        assert answer.last.usage == Usage(num_prompt_tokens=1, num_output_tokens=150)
+    num_preempted = sum(record.num_preempted for record in counter.step_log())
+    assert num_preempted == counter.stats().num_preemptions > 0
+    counter.close()
 
 
 def test_logits_that_are_not_finite_end_that_request_alone(tmp_path: Path) -> None:

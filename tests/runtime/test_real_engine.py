@@ -45,14 +45,16 @@ def load(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 numbers = itertools.count()
 
 
-def answers(engine: Engine, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
+def answers(
+    engine: Engine, prompts: Sequence[tuple[int, ...]], max_tokens: int = NEW_TOKENS
+) -> list[list[int]]:
     """The tokens of these prompts when all are submitted at once."""
     sinks = [
         ask(
             engine,
             prompt,
             request_id=f"{next(numbers)}",
-            max_tokens=NEW_TOKENS,
+            max_tokens=max_tokens,
             ignore_eos=True,
         )
         for prompt in prompts
@@ -102,6 +104,19 @@ def test_f32_tokens_are_the_same_from_a_cached_prefix(load: Load) -> None:
     assert engine.stats().num_reused_blocks > before
     turns = [(*prompt, *answer, 5, 6) for prompt, answer in zip(PROMPTS, expected, strict=True)]
     assert answers(engine, turns) == answers(load(build), turns)
+
+
+@pytest.mark.parametrize("reuse_prefixes", [False, True])
+def test_f32_tokens_are_the_same_when_some_were_preempted(load: Load, reuse_prefixes: bool) -> None:
+    build = BuildOptions(precision="f32")
+    roomy = load(build)
+    expected = answers(roomy, PROMPTS[:5], 120)
+    block_bytes = 2**25 // roomy.stats().num_blocks
+    narrow = load(build, kv_cache_bytes=16 * block_bytes, reuse_prefixes=reuse_prefixes)
+    assert answers(narrow, PROMPTS[:5], 120) == expected
+    assert roomy.stats().num_preemptions == 0
+    assert narrow.stats().num_preemptions > 1
+    assert narrow.stats().num_free_blocks == narrow.stats().num_blocks
 
 
 def test_a_shared_prefix_halves_the_time_to_the_first_token(smollm2_plan: Path) -> None:

@@ -78,10 +78,10 @@ def test_a_finished_sequence_gives_its_blocks_back(token: int, reason: FinishRea
     assert s.num_free_blocks == 16
 
 
-def test_a_sequence_waits_until_the_blocks_for_all_of_it_are_free() -> None:
+def test_a_sequence_waits_until_there_are_blocks_for_it_and_for_all_to_grow() -> None:
     s = scheduler(num_blocks=4)
-    s.add(sequence("first", prompt=8, max_tokens=5))  # 12 cached tokens, 3 blocks
-    s.add(sequence("second", prompt=4, max_tokens=5))  # 2 blocks
+    s.add(sequence("first", prompt=8, max_tokens=5))  # two blocks, and one more to come
+    s.add(sequence("second", prompt=4, max_tokens=5))  # one block, and one more to come
     for _ in range(4):
         assert [name for name, _ in shares(run(s)[0])] == ["first"]
     assert (s.num_running, s.num_waiting) == (1, 1)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_backend import FakeBackend, FakeError, FakeMetricFamily, FakeRequest, FakeSender, tensor
-from llmasos.errors import EngineStoppedError, QueueFullError
+from llmasos.errors import DeadlineExceededError, EngineStoppedError, QueueFullError
 from llmasos.outputs import FinishReason, Usage
 from llmasos_runtime.request import Request, Update
 from llmasos_runtime.triton.engine_model import EngineModel
@@ -53,6 +53,7 @@ class HeldEngine:
             num_blocks=10,
             num_free_blocks=7,
             num_reused_blocks=3,
+            num_preemptions=6,
             num_steps=5,
         )
 
@@ -81,7 +82,7 @@ def died() -> threading.Event:
 @pytest.fixture
 def model(engine: HeldEngine, died: threading.Event) -> Iterator[EngineModel]:
     model = EngineModel(
-        FakeBackend, engine, check_period_s=0.01, default_deadline_s=60.0, die=died.set
+        FakeBackend, engine, check_period_s=0.01, default_deadline_ms=60_000, die=died.set
     )
     yield model
     model.close()
@@ -249,16 +250,22 @@ def test_stop_without_an_id_is_refused(model: EngineModel) -> None:
     assert "needs the id" in ask(model, stop=True).error().message
 
 
-def test_a_request_that_takes_too_long_is_aborted_and_says_so(
-    model: EngineModel, engine: HeldEngine
-) -> None:
-    sender = ask(model, deadline_ms=30, outputs=("finish_reason", "stop_reason"))
-    assert sender.final.wait(2)
-    values = sender.responses[-1].values
-    assert (first(values["finish_reason"]), first(values["stop_reason"])) == (
-        b"abort",
-        b"deadline_ms",
+def test_priority_and_deadline_reach_the_engine(model: EngineModel, engine: HeldEngine) -> None:
+    ask(model, priority=3, deadline_ms=30)
+    ask(model)
+    said = [(r.params.priority, r.params.deadline_ms) for r in engine.requests]
+    assert said == [(3, 30), (0, 60_000)]
+
+
+def test_what_came_too_late_is_unavailable(model: EngineModel, engine: HeldEngine) -> None:
+    sender = ask(model, streaming=True)
+    engine.emit(token_ids=(8,))
+    engine.emit(error=DeadlineExceededError("deadline_ms of 30 passed"))
+    assert (sender.error().code, sender.error().message) == (
+        FakeError.UNAVAILABLE,
+        "deadline_ms of 30 passed",
     )
+    assert sender.final.is_set()
 
 
 def test_a_response_that_cannot_be_sent_cancels_its_request_and_no_thread_dies(
@@ -282,7 +289,7 @@ def test_an_engine_that_has_stopped_takes_its_process_with_it(
 
 def test_a_closed_engine_is_no_reason_to_die(engine: HeldEngine, died: threading.Event) -> None:
     model = EngineModel(
-        FakeBackend, engine, check_period_s=0.01, default_deadline_s=60.0, die=died.set
+        FakeBackend, engine, check_period_s=0.01, default_deadline_ms=60_000, die=died.set
     )
     ask(model, streaming=True)
     model.close()
@@ -301,6 +308,7 @@ def test_the_engines_numbers_are_shown_under_their_classic_names(model: EngineMo
         time.sleep(0.01)
     assert FakeMetricFamily.values[active] == 3
     assert FakeMetricFamily.values[used] == 3
+    assert FakeMetricFamily.values["nv_trt_llm_general_metrics preemption_counter"] == 6
 
 
 def test_a_refused_request_is_never_asked_about_again(
@@ -333,7 +341,7 @@ def test_the_watch_goes_on_after_a_fault(
     time.sleep(0.05)
     engine.stats = stats  # type: ignore[method-assign]  # as it was
     assert "could not be looked at" in caplog.text
-    ask(model, deadline_ms=10)
+    ask(model).cancelled = True
     assert engine.cancelled.wait(5)
 
 

@@ -37,7 +37,7 @@ def read(from_ensemble: bool = False, **inputs: Any) -> EngineRequest:
     if from_ensemble:
         fields = fields.seen_as(ENSEMBLE_TABLE)
     return read_request(
-        fields, request_id="7", decode=decode, eos_token_ids=(2,), default_deadline_s=600.0
+        fields, request_id="7", decode=decode, eos_token_ids=(2,), default_deadline_ms=600_000
     )
 
 
@@ -54,8 +54,8 @@ def refusal(**inputs: Any) -> str:
 def test_the_least_request_is_greedy_and_answered_once_with_its_prompt() -> None:
     wanted = read()
     assert wanted.request.prompt_token_ids == (65, 66, 67)
-    assert wanted.request.params == SamplingParams(max_tokens=5)
-    assert (wanted.streams, wanted.request.echo, wanted.deadline_s) == (False, True, 600.0)
+    assert wanted.request.params == SamplingParams(max_tokens=5, deadline_ms=600_000)
+    assert (wanted.streams, wanted.request.echo) == (False, True)
 
 
 def test_padding_behind_the_prompt_is_cut() -> None:
@@ -144,7 +144,6 @@ def test_neutral_values_of_unsupported_fields_are_accepted(inputs: dict[str, Any
         {"guided_decoding_guide_type": "json"},
         {"frequency_penalty": 0.1},
         {"draft_input_ids": [1]},
-        {"priority": 2},
     ],
 )
 def test_any_other_value_is_refused_by_name(inputs: dict[str, Any]) -> None:
@@ -182,8 +181,13 @@ def test_a_broken_word_list_is_refused(words: list[list[int]], message: str) -> 
 
 
 def test_a_deadline_is_read_in_milliseconds() -> None:
-    assert read(deadline_ms=1500).deadline_s == 1.5
-    assert refusal(deadline_ms=0) == "deadline_ms must be at least 1, got 0"
+    assert params(deadline_ms=1500).deadline_ms == 1500
+    assert refusal(deadline_ms=0) == f"deadline_ms must be between 1 and {2**31 - 1}, got 0"
+
+
+def test_a_priority_is_read_and_its_range_checked() -> None:
+    assert (params().priority, params(priority=-7).priority) == (0, -7)
+    assert refusal(priority=101) == "priority must be between -100 and 100, got 101"
 
 
 def test_a_seed_is_64_bits() -> None:

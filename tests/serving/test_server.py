@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llmasos.errors import InvalidRequestError
+from llmasos.errors import DeadlineExceededError, InvalidRequestError
 from llmasos.outputs import FinishReason
 from llmasos.triton_client import TritonClient
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
@@ -242,11 +242,12 @@ def test_stop_by_request_id_ends_an_ensembles_request(server: TritonServer) -> N
         assert list(answers)[-1]["finish_reason"] == [b"abort"]
 
 
-def test_a_deadline_ends_a_request(raw: RawClient) -> None:
-    responses = raw.ask(
-        "ensemble", text_input="a", max_tokens=LONG, stream=True, end_id=-1, deadline_ms=1
-    )
-    assert responses[-1]["stop_reason"] == [b"deadline_ms"]
+def test_a_deadline_ends_a_request(server: TritonServer) -> None:
+    for url in (server.grpc_url, server.http_url):
+        with TritonClient(url) as client:
+            for ask in (client.generate_text, lambda *a, **f: client.stream(*a, **f).read()):
+                with pytest.raises(DeadlineExceededError, match="deadline_ms of 1 passed"):
+                    ask("a", max_tokens=LONG, ignore_eos=True, deadline_ms=1, priority=5)
 
 
 def test_200_clients_at_once_are_all_answered(server: TritonServer, client: TritonClient) -> None:

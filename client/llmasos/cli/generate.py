@@ -12,11 +12,13 @@ import typer
 from llmasos.cli.model import open_model
 from llmasos.cli.options import (
     DEFAULTS,
+    DeadlineMs,
     MaxTokens,
     MinP,
     MinTokens,
     ModelOption,
     PrecisionOption,
+    Priority,
     Revision,
     Seed,
     Stop,
@@ -48,6 +50,8 @@ def generate(
     min_p: MinP = DEFAULTS.min_p,
     seed: Seed = None,
     stop: Stop = None,
+    priority: Priority = DEFAULTS.priority,
+    deadline_ms: DeadlineMs = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole result as one JSON object.")
     ] = False,
@@ -62,6 +66,8 @@ def generate(
         min_p=min_p,
         seed=seed,
         stop=tuple(stop or ()),
+        priority=priority,
+        deadline_ms=deadline_ms,
     )
     text = sys.stdin.read() if prompt is None else prompt
     with (

@@ -114,6 +114,11 @@ TopK = Annotated[int, typer.Option(help="Keep the k most likely tokens; 0 keeps 
 TopP = Annotated[float, typer.Option(help="Keep the most likely tokens up to this probability.")]
 MinP = Annotated[float, typer.Option(help="Drop tokens below this share of the likeliest.")]
 Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.", show_default=False)]
+Priority = Annotated[int, typer.Option(help="-100 to 100: a higher one starts sooner.")]
+DeadlineMs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Milliseconds until it fails instead.", show_default=False),
+]
 Stop = Annotated[
     list[str] | None,
     typer.Option(help="Text that ends the answer; may be given again.", show_default=False),

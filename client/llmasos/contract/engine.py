@@ -119,7 +119,7 @@ ENGINE_INPUTS = (
     _neutral_list("lookahead_ngram_size", _INT32, 1, neutral=(0,)),
     _neutral_list("lookahead_verification_set_size", _INT32, 1, neutral=(0,)),
     _scalar("min_p", _FP32, Support.EXTRA),
-    _neutral_scalar("priority", _INT32, 0),
+    _scalar("priority", _INT32, Support.EXTRA),
     _scalar("deadline_ms", _INT32, Support.EXTRA),
     Tensor(
         name="stop_text",

@@ -114,7 +114,7 @@ ENSEMBLE_INPUTS = (
     _refused_by_engine("guided_decoding_guide_type", _STRING, "", ragged=True),
     _refused_by_engine("guided_decoding_guide", _STRING, "", ragged=True),
     _to_engine("min_p", _FP32, support=Support.EXTRA),
-    _refused_by_engine("priority", _INT32, 0),
+    _to_engine("priority", _INT32, support=Support.EXTRA),
     _to_engine("deadline_ms", _INT32, support=Support.EXTRA),
     _text("messages", support=Support.EXTRA),
 )

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from llmasos.arguments import Message, check_text
 from llmasos.errors import (
+    DeadlineExceededError,
     EngineStoppedError,
     InvalidRequestError,
     LLMasOSError,
@@ -34,6 +35,7 @@ _NO_TOKEN = -1
 # Words of our own errors and of Triton's, which tell them apart where there is no status code.
 _ENSEMBLE_PREFIX = "in ensemble 'ensemble', "
 _QUEUE_FULL = "already waiting"
+_TOO_LATE = re.compile(r"^deadline_ms of \d+ passed")
 _UNSUPPORTED = "is not supported yet"
 _STOPPED = re.compile(r"engine (has |is )?(stopped|closed)|[Ss]tub process|is shutting down")
 _UNREADABLE = re.compile(r"^(Unable to parse |failed to parse the request )")
@@ -81,6 +83,10 @@ def request_fields(
     }
     if params.seed is not None:
         fields["seed"] = params.seed
+    if params.priority:
+        fields["priority"] = params.priority
+    if params.deadline_ms is not None:
+        fields["deadline_ms"] = params.deadline_ms
     if params.stop:
         fields["stop_words"] = [check_text("stop", text) for text in params.stop]
     end_id = _end_id(params)
@@ -161,6 +167,8 @@ def error_for(message: str, *, invalid: bool, unavailable: bool) -> LLMasOSError
     invalid = invalid or bool(_UNREADABLE.search(text))  # HTTP's status of these is 500
     if _QUEUE_FULL in text:
         return QueueFullError(text)
+    if _TOO_LATE.search(text):
+        return DeadlineExceededError(text)
     if unavailable or _STOPPED.search(text):
         return EngineStoppedError(text)
     if invalid and _UNSUPPORTED in text:

@@ -20,7 +20,7 @@ class TritonPythonModel:
             pb_utils,
             load_engine(arguments),
             check_period_s=(arguments.integer("cancellation_check_period_ms") or 200) / 1e3,
-            default_deadline_s=(arguments.integer("default_deadline_ms") or 600_000) / 1e3,
+            default_deadline_ms=arguments.integer("default_deadline_ms") or 600_000,
             die=lambda: os._exit(1),
         )
 

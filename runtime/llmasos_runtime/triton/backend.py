@@ -13,6 +13,11 @@ from typing import Any, Protocol
 from llmasos.errors import LLMasOSError
 from numpy.typing import NDArray
 
+_UNAVAILABLE = (
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,  # as Triton's own for a request that waited too long
+)
 FINAL = 1
 """TRITONSERVER_RESPONSE_COMPLETE_FINAL: no response follows."""
 
@@ -50,6 +55,6 @@ def error_response(backend: Backend, error: LLMasOSError) -> object:
     code = errors.INTERNAL
     if error.status is HTTPStatus.BAD_REQUEST:
         code = errors.INVALID_ARG
-    elif error.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+    elif error.status in _UNAVAILABLE:
         code = errors.UNAVAILABLE
     return backend.InferenceResponse(output_tensors=[], error=errors(str(error), code))

@@ -18,7 +18,11 @@ _FAMILIES = {
         "kv_cache_block_type",
         ("max", "free", "used", "reused"),
     ),
-    "nv_trt_llm_general_metrics": ("The engine's steps", "general_type", ("iteration_counter",)),
+    "nv_trt_llm_general_metrics": (
+        "The engine's steps, and the requests that they had to put off",
+        "general_type",
+        ("iteration_counter", "preemption_counter"),
+    ),
 }
 
 
@@ -35,6 +39,8 @@ class Stats(Protocol):
     def num_free_blocks(self) -> int: ...
     @property
     def num_reused_blocks(self) -> int: ...
+    @property
+    def num_preemptions(self) -> int: ...
     @property
     def num_steps(self) -> int: ...
 
@@ -74,4 +80,5 @@ def _values(stats: Stats) -> tuple[int, ...]:
         stats.num_blocks - stats.num_free_blocks,
         stats.num_reused_blocks,
         stats.num_steps,
+        stats.num_preemptions,
     )

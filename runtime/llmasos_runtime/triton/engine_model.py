@@ -8,12 +8,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from llmasos.contract.ensemble import DETOKENIZER_INPUTS, OUTPUTS_PARAMETER
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
-from llmasos.outputs import FinishReason
 
 from llmasos_runtime.request import Request, Update
 from llmasos_runtime.triton.backend import (
@@ -31,9 +30,6 @@ from llmasos_runtime.triton.reply import OutputTensors, Reply
 if TYPE_CHECKING:
     from llmasos.plan import EnginePlan
     from llmasos.tokenizer import Tokenizer
-
-DEADLINE = "deadline_ms"
-"""The stop_reason of a request that took too long."""
 
 _MAX_STOPPED_EARLY = 1024
 _BETWEEN_MODELS = {tensor.name for tensor in DETOKENIZER_INPUTS}
@@ -61,8 +57,6 @@ class _Running:
 
     client_id: str
     reply: Reply
-    ends_at: float
-    is_late: bool = False
 
 
 class EngineModel:
@@ -78,14 +72,14 @@ class EngineModel:
         engine: ServedEngine,
         *,
         check_period_s: float,
-        default_deadline_s: float,
+        default_deadline_ms: int,
         die: Callable[[], object],
     ) -> None:
         """die: ends this process; a server whose engine has stopped must not look healthy."""
         self._backend = backend
         self._engine = engine
         self._check_period_s = check_period_s
-        self._default_deadline_s = default_deadline_s
+        self._default_deadline_ms = default_deadline_ms
         self._die = die
         self._tensors = OutputTensors(backend, block_size=engine.block_size)
         self._metrics = EngineMetrics(backend)
@@ -125,7 +119,7 @@ class EngineModel:
             request_id=str(next(self._numbers)),
             decode=self._engine.tokenizer.decode,
             eos_token_ids=self._engine.plan.eos_token_ids,
-            default_deadline_s=self._default_deadline_s,
+            default_deadline_ms=self._default_deadline_ms,
         )
         reply = Reply(
             self._backend,
@@ -134,12 +128,7 @@ class EngineModel:
             requested=_requested_outputs(request),
             streams=wanted.streams,
         )
-        running = _Running(
-            client_id=request.request_id(),
-            reply=reply,
-            ends_at=time.monotonic() + wanted.deadline_s,
-        )
-        self._submit(wanted.request, running)
+        self._submit(wanted.request, _Running(client_id=request.request_id(), reply=reply))
 
     def _submit(self, request: Request, running: _Running) -> None:
         """Hand a request to the engine; a refusal is sent by its reply, which is watched."""
@@ -159,8 +148,6 @@ class EngineModel:
         running = self._running[update.request_id]
         if update.is_final:
             del self._running[update.request_id]
-            if running.is_late and update.finish_reason is FinishReason.ABORT:
-                update = replace(update, stop_reason=DEADLINE)
         try:
             running.reply.update(update)
         except Exception:  # noqa: BLE001 - one client's trouble must not stop the engine's thread
@@ -195,11 +182,9 @@ class EngineModel:
                 self._die()
 
     def _look(self) -> None:
-        """Cancel what is late or has lost its client, and show the gauges."""
-        now = time.monotonic()
+        """Cancel what has lost its client, and show the gauges."""
         for request_id, running in list(self._running.items()):
-            running.is_late = now >= running.ends_at
-            if running.is_late or running.reply.is_cancelled():
+            if running.reply.is_cancelled():
                 self._engine.cancel(request_id)
         self._metrics.report(self._engine.stats())
 

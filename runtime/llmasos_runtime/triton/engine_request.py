@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmasos.contract.engine import ENGINE_INPUTS
@@ -29,14 +29,10 @@ Decode = Callable[[Sequence[int]], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRequest:
-    """request: for the engine. streams: one response a piece, else one in all.
-
-    deadline_s: seconds from now after which it is aborted.
-    """
+    """request: for the engine. streams: one response a piece, else one in all."""
 
     request: Request
     streams: bool
-    deadline_s: float
 
 
 def read_request(
@@ -45,21 +41,23 @@ def read_request(
     request_id: str,
     decode: Decode,
     eos_token_ids: tuple[int, ...],
-    default_deadline_s: float,
+    default_deadline_ms: int,
 ) -> EngineRequest:
     """Check and translate the inputs; raises InvalidRequestError naming field and value."""
     fields.refuse_unsupported()
+    params = _params(fields, decode=decode, eos_token_ids=eos_token_ids)
+    if params.deadline_ms is None:
+        params = replace(params, deadline_ms=default_deadline_ms)
     streams = fields.boolean("streaming") or False
     excludes_input = fields.boolean("exclude_input_in_output")
     return EngineRequest(
         request=Request(
             request_id=request_id,
             prompt_token_ids=_prompt(fields),
-            params=_params(fields, decode=decode, eos_token_ids=eos_token_ids),
+            params=params,
             echo=not (streams if excludes_input is None else excludes_input),
         ),
         streams=streams,
-        deadline_s=_deadline_s(fields, default_deadline_s),
     )
 
 
@@ -71,15 +69,6 @@ def _prompt(fields: Fields) -> tuple[int, ...]:
             f"input_lengths must be between 0 and the {len(ids)} tokens of input_ids, got {length}"
         )
     return tuple(ids[:length])
-
-
-def _deadline_s(fields: Fields, default_s: float) -> float:
-    deadline_ms = fields.integer("deadline_ms")
-    if deadline_ms is None:
-        return default_s
-    if deadline_ms < 1:
-        raise InvalidRequestError(f"deadline_ms must be at least 1, got {deadline_ms}")
-    return deadline_ms / 1e3
 
 
 def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -> SamplingParams:
@@ -104,6 +93,8 @@ def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -
             stop=stop,
             stop_token_ids=stop_token_ids,
             ignore_eos=replaces_end,
+            priority=fields.integer("priority") or 0,
+            deadline_ms=fields.integer("deadline_ms"),
         )
     except InvalidRequestError as error:
         raise InvalidRequestError(_in_clients_words(str(error), fields)) from error
