@@ -118,6 +118,11 @@ class Config:
             {new: self._fields.get(old) for new, old in fields.items()}, where=self._where
         )
 
+    def renamed(self, **names: str) -> Config:
+        """All fields, some by new names where those are not there: of each old name its new one."""
+        new = {names[old]: self._fields[old] for old in names if self.has(old)}
+        return Config({**new, **self._fields}, where=self._where)
+
     def without(self, *names: str) -> Config:
         """All fields but these."""
         kept = {name: value for name, value in self._fields.items() if name not in names}

@@ -71,14 +71,15 @@ class _Decoder(Generic[TensorT, WeightT]):
     def embed(self) -> TensorT:
         spec, names, graph = self._spec, self._spec.names, self._graph
         x = graph.embed_tokens(self._embedding)
+        if names.embedding_norm is not None:
+            x = self._norm(x, names.embedding_norm)
         if names.embedding_input is not None:
             shape = (spec.hidden_size, self._embedding_size)
             x = self._linear(x, names.embedding_input, shape=shape, bias=False)
         if names.positions is not None:
             end = spec.position_offset + spec.max_position_embeddings
-            shape = (spec.position_rows or end, spec.hidden_size)
-            values = self._load(f"{names.positions}.weight", shape)
-            positions = self._matrix(names.positions, values[spec.position_offset : end])
+            values = self._load(f"{names.positions}.weight", (end, spec.hidden_size))
+            positions = self._matrix(names.positions, values[spec.position_offset :])
             x = graph.add(x, graph.embed_positions(positions))
         return x
 
@@ -96,7 +97,8 @@ class _Decoder(Generic[TensorT, WeightT]):
             shape = (self._embedding_size, spec.hidden_size)
             x = self._linear(x, names.embedding_output, shape=shape, bias=False)
         head = self._embedding if spec.tied else self._embeddings(names.head)
-        graph.output(graph.linear(graph.select_sampled(x), head))
+        logits = graph.linear(graph.select_sampled(x), head)
+        graph.output(logits if spec.logit_cap is None else graph.soft_cap(logits, spec.logit_cap))
 
     @cached_property
     def _embedding(self) -> WeightT:
@@ -125,8 +127,8 @@ class _Decoder(Generic[TensorT, WeightT]):
         frequencies = whole_head_frequencies(spec, layer)
         if frequencies is not None:
             query, key = (graph.rotary(heads, frequencies) for heads in (query, key))
-        scale = spec.attention_scales[layer]
-        attended = graph.merge_heads(graph.cached_attention(query, key, value, scale=scale))
+        scores = spec.scores(layer)
+        attended = graph.merge_heads(graph.cached_attention(query, key, value, scores=scores))
         output = self._linear(
             attended,
             prefix + spec.names.attention_output,

@@ -1,4 +1,4 @@
-"""Gemma (arXiv:2403.08295) and Gemma 3 (arXiv:2503.19786): transformers' Gemma{,3}ForCausalLM."""
+"""Gemma (arXiv:2403.08295), 2 (2408.00118), 3 (2503.19786): transformers' Gemma*ForCausalLM."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import replace
 from llmasos_builder.architectures.config import MAX_LAYERS, Config
 from llmasos_builder.architectures.llama import NAMES, llama_like_spec
 from llmasos_builder.architectures.rotary import RotaryFields, rotary_frequencies
-from llmasos_builder.architectures.spec import DecoderSpec
-from llmasos_builder.architectures.window import DEFAULT_WINDOW, layer_types
+from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec
+from llmasos_builder.architectures.window import DEFAULT_WINDOW, layer_types, windows
 
 _HEAD_SIZE = 256
 _PATTERN = 6  # every sixth layer of Gemma 3 attends to everything
 _SCORES = 256
 _GLOBAL = RotaryFields(default_theta=1_000_000.0)
 _LOCAL = RotaryFields()
-_GEMMA3_NAMES = replace(
+_GEMMA2_NAMES = replace(
     NAMES,
-    head_norms=("self_attn.q_norm", "self_attn.k_norm"),
     attention_output_norm="post_attention_layernorm",
     mlp_norm="pre_feedforward_layernorm",
     mlp_output_norm="post_feedforward_layernorm",
 )
+_GEMMA3_NAMES = replace(_GEMMA2_NAMES, head_norms=("self_attn.q_norm", "self_attn.k_norm"))
 
 
 def gemma_spec(config: Config) -> DecoderSpec:
@@ -44,6 +44,21 @@ def gemma_spec(config: Config) -> DecoderSpec:
     return replace(_scaled(config, llama), activation=activation)
 
 
+def gemma2_spec(config: Config) -> DecoderSpec:
+    """A Gemma that bounds scores and logits, with norms on what a layer's parts give.
+
+    Defaults are transformers' (Gemma2Config), except for sizes, which must be given. A cap
+    that is null is none; transformers applies that of the scores in eager attention alone.
+    """
+    num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
+    kinds = layer_types(config, num_layers=num_layers) or _pattern(num_layers, every=2)
+    return replace(
+        _sandwiched(config, kinds, names=_GEMMA2_NAMES),
+        attention_cap=_cap(config, "attn_logit_softcapping", 50.0),
+        logit_cap=_cap(config, "final_logit_softcapping", 30.0),
+    )
+
+
 def gemma3_spec(config: Config) -> DecoderSpec:
     """A Gemma with norms on heads and on what a layer's parts give, and two kinds of attention.
 
@@ -52,23 +67,36 @@ def gemma3_spec(config: Config) -> DecoderSpec:
     for field in ("attn_logit_softcapping", "final_logit_softcapping"):
         config.must_be(field, None)
     num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
-    kinds = layer_types(config, num_layers=num_layers) or _pattern(config, num_layers)
-    sliding = "sliding_attention" in kinds
+    every = config.size("sliding_window_pattern", _PATTERN)
+    kinds = layer_types(config, num_layers=num_layers) or _pattern(num_layers, every=every)
+    one_kind = config.without("rope_parameters", "rope_scaling", "rope_theta")
+    spec = _sandwiched(one_kind, kinds, names=_GEMMA3_NAMES)
+    frequencies = _layer_frequencies(config, kinds, head_size=spec.head_size)
+    return replace(spec, layer_rotary_frequencies=frequencies)
+
+
+def _sandwiched(config: Config, kinds: Sequence[str], *, names: DecoderNames) -> DecoderSpec:
+    """What Gemma 2 and 3 have in common: norms around each part, layers of two kinds."""
     bias = config.flag("attention_bias", False)
+    slides = [kind == "sliding_attention" for kind in kinds]
+    window = config.size("sliding_window", DEFAULT_WINDOW) if any(slides) else DEFAULT_WINDOW
     llama = llama_like_spec(
-        config.without("rope_parameters", "rope_scaling", "rope_theta"),
-        names=_GEMMA3_NAMES,
+        config,
+        names=names,
         attention_input_bias=bias,
         attention_output_bias=bias,
         default_head_size=_HEAD_SIZE,
-        window=config.size("sliding_window", DEFAULT_WINDOW) if sliding else None,
+        windows=windows(config, slides, window=window),
     )
     return replace(
         _scaled(config, llama),
         activation=config.activation("hidden_activation", "gelu_pytorch_tanh"),
-        attention_scales=(config.number("query_pre_attn_scalar", _SCORES) ** -0.5,) * num_layers,
-        layer_rotary_frequencies=_layer_frequencies(config, kinds, head_size=llama.head_size),
+        attention_scales=(config.number("query_pre_attn_scalar", _SCORES) ** -0.5,) * len(kinds),
     )
+
+
+def _cap(config: Config, field: str, default: float) -> float | None:
+    return None if config.is_null(field) else config.number(field, default)
 
 
 def _scaled(config: Config, llama: DecoderSpec) -> DecoderSpec:
@@ -81,8 +109,7 @@ def _scaled(config: Config, llama: DecoderSpec) -> DecoderSpec:
     )
 
 
-def _pattern(config: Config, num_layers: int) -> tuple[str, ...]:
-    every = config.size("sliding_window_pattern", _PATTERN)
+def _pattern(num_layers: int, *, every: int) -> tuple[str, ...]:
     return tuple(
         "sliding_attention" if (layer + 1) % every else "full_attention"
         for layer in range(num_layers)

@@ -6,7 +6,7 @@ import re
 
 from llmasos_builder.architectures.config import MAX_HEADS, MAX_LAYERS, Config
 from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec
-from llmasos_builder.architectures.window import length_within
+from llmasos_builder.architectures.window import windows
 
 NAMES = DecoderNames(
     embedding="transformer.wte",
@@ -36,8 +36,7 @@ def gpt_neo_spec(config: Config) -> DecoderSpec:
     if hidden_size % num_heads:
         raise config.wrong("hidden_size", f"must be a multiple of num_heads {num_heads}")
     num_layers = config.size("num_layers", at_most=MAX_LAYERS)
-    window = config.size("window_size", _DEFAULT_WINDOW)
-    local = "local" in _attention_types(config, num_layers)
+    local = [kind == "local" for kind in _attention_types(config, num_layers)]
     return DecoderSpec(
         vocab_size=config.size("vocab_size"),
         hidden_size=hidden_size,
@@ -46,14 +45,16 @@ def gpt_neo_spec(config: Config) -> DecoderSpec:
         num_heads=num_heads,
         num_kv_heads=num_heads,
         head_size=hidden_size // num_heads,
-        max_position_embeddings=length_within(config, window if local else None),
-        position_rows=config.size("max_position_embeddings"),
+        max_position_embeddings=config.size("max_position_embeddings"),
         norm="layer",
         norm_eps=config.number("layer_norm_epsilon", 1e-5),
         activation=config.activation("activation_function", "gelu_new"),
         gated=False,
         rotary_frequencies=None,
         attention_scales=(1.0,) * num_layers,
+        attention_windows=windows(
+            config, local, window=config.size("window_size", _DEFAULT_WINDOW)
+        ),
         attention_input_bias=False,
         attention_output_bias=True,
         mlp_bias=True,

@@ -7,7 +7,7 @@ import re
 from llmasos_builder.architectures.config import MAX_HEAD_SIZE, MAX_HEADS, MAX_LAYERS, Config
 from llmasos_builder.architectures.rotary import LLAMA_ROTARY, RotaryFields, rotary_frequencies
 from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec
-from llmasos_builder.architectures.window import length_within
+from llmasos_builder.architectures.window import Windows
 
 NAMES = DecoderNames(
     embedding="model.embed_tokens",
@@ -46,11 +46,11 @@ def llama_like_spec(
     default_head_size: int | None = None,
     default_norm_eps: float = 1e-6,
     rotary: RotaryFields = LLAMA_ROTARY,
-    window: int | None = None,
+    windows: Windows = None,
 ) -> DecoderSpec:
     """What Llama's fields say of it and of those that differ by no more than the arguments.
 
-    default_head_size: None is an equal share of the hidden size. window: as in `window`.
+    default_head_size: None is an equal share of the hidden size. windows: as in `window`.
     """
     hidden_size = config.size("hidden_size")
     num_heads = config.size("num_attention_heads", at_most=MAX_HEADS)
@@ -68,13 +68,14 @@ def llama_like_spec(
         num_heads=num_heads,
         num_kv_heads=config.size("num_key_value_heads", num_heads, at_most=num_heads),
         head_size=head_size,
-        max_position_embeddings=length_within(config, window),
+        max_position_embeddings=config.size("max_position_embeddings"),
         norm="rms",
         norm_eps=config.number("rms_norm_eps", default_norm_eps),
         activation=config.activation("hidden_act", "silu"),
         gated=True,
         rotary_frequencies=rotary_frequencies(config, head_size=head_size, fields=rotary),
         attention_scales=(head_size**-0.5,) * num_layers,
+        attention_windows=windows,
         attention_input_bias=attention_input_bias,
         attention_output_bias=attention_output_bias,
         mlp_bias=mlp_bias,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmasos_builder.architectures.config import Config
 from llmasos_builder.architectures.llama import llama_like_spec
 from llmasos_builder.architectures.spec import DecoderSpec
-from llmasos_builder.architectures.window import DEFAULT_WINDOW, window_of_all_layers
+from llmasos_builder.architectures.window import DEFAULT_WINDOW, windows_of_all_layers
 
 
 def mistral_spec(config: Config) -> DecoderSpec:
@@ -13,4 +13,4 @@ def mistral_spec(config: Config) -> DecoderSpec:
 
     Defaults are transformers' (MistralConfig), except for sizes, which must be given.
     """
-    return llama_like_spec(config, window=window_of_all_layers(config, default=DEFAULT_WINDOW))
+    return llama_like_spec(config, windows=windows_of_all_layers(config, default=DEFAULT_WINDOW))

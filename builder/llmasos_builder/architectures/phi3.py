@@ -8,7 +8,7 @@ from llmasos_builder.architectures.config import Config
 from llmasos_builder.architectures.llama import NAMES, llama_like_spec
 from llmasos_builder.architectures.rotary import RotaryFields
 from llmasos_builder.architectures.spec import DecoderSpec
-from llmasos_builder.architectures.window import window_of_all_layers
+from llmasos_builder.architectures.window import windows_of_all_layers
 
 _NAMES = replace(NAMES, attention_inputs=("self_attn.qkv_proj",), mlp_inputs=("mlp.gate_up_proj",))
 _ROTARY = RotaryFields(default_part=1.0, kinds=("default",))
@@ -26,5 +26,5 @@ def phi3_spec(config: Config) -> DecoderSpec:
         names=_NAMES,
         default_norm_eps=1e-5,
         rotary=_ROTARY,
-        window=window_of_all_layers(config, default=None),
+        windows=windows_of_all_layers(config, default=None),
     )

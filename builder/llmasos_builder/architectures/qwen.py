@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from llmasos_builder.architectures.config import MAX_LAYERS, Config
+from llmasos_builder.architectures.config import Config
 from llmasos_builder.architectures.llama import NAMES, llama_like_spec
 from llmasos_builder.architectures.spec import DecoderSpec
-from llmasos_builder.architectures.window import window_of_some_layers
+from llmasos_builder.architectures.window import windows_of_some_layers
 
 _QWEN3_NAMES = replace(NAMES, head_norms=("self_attn.q_norm", "self_attn.k_norm"))
 _QWEN3_HEAD_SIZE = 128
@@ -19,7 +19,9 @@ def qwen2_spec(config: Config) -> DecoderSpec:
     Defaults are transformers' (Qwen2Config), except for sizes, which must be given.
     """
     config.must_be("use_mrope", False)
-    return llama_like_spec(config, attention_input_bias=True, window=_window(config))
+    return llama_like_spec(
+        config, attention_input_bias=True, windows=windows_of_some_layers(config)
+    )
 
 
 def qwen3_spec(config: Config) -> DecoderSpec:
@@ -34,10 +36,5 @@ def qwen3_spec(config: Config) -> DecoderSpec:
         attention_input_bias=bias,
         attention_output_bias=bias,
         default_head_size=_QWEN3_HEAD_SIZE,
-        window=_window(config),
+        windows=windows_of_some_layers(config),
     )
-
-
-def _window(config: Config) -> int | None:
-    num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
-    return window_of_some_layers(config, num_layers=num_layers)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from llmasos.errors import CheckpointError
 
-from llmasos_builder.graph import Activation
+from llmasos_builder.graph import Activation, Scores
 
 NormKind = Literal["rms", "layer"]
 Residual = Literal["norm_first", "norm_last", "parallel"]
@@ -24,6 +24,7 @@ class DecoderNames:
     head_norms: what normalizes each head of query and each of key.
     mlp_norm: the same as attention_norm where a parallel layer has one for both parts.
     mlp_inputs: gate and up, the one that holds both, or up alone.
+    embedding_norm: what normalizes embeddings before the first layer.
     embedding_input, embedding_output: what turns embeddings into hidden states and back,
         where their widths differ.
     attention_output_norm, mlp_output_norm: what normalizes what each part of a layer gives.
@@ -33,6 +34,7 @@ class DecoderNames:
     """
 
     embedding: str
+    embedding_norm: str | None = None
     embedding_input: str | None = None
     positions: str | None = None
     layer: str
@@ -61,7 +63,6 @@ class DecoderSpec:
     embedding_scale: by what embeddings are multiplied, though not those of the head.
     max_position_embeddings: the longest sequence it was trained for.
     position_offset: learned positions are stored after so many rows that none uses.
-    position_rows: how many rows are stored; None is as many as are used.
     norm_offset: what is added to the stored weights of norms.
     norm_affine: norms have weights (and LayerNorm biases); else they only normalize.
     residual: a layer is x + part(norm(x)) for each of its two parts (norm_first),
@@ -69,9 +70,13 @@ class DecoderSpec:
     gated: the MLP is output(activation(gate) * up), else output(activation(up)).
     rotary_frequencies: radians per position, one for each two elements of a head; fewer
         rotate the head's first elements alone. None means that positions are learned and
-        embedded.
+        embedded, or slopes.
     layer_rotary_frequencies: those of each layer, where layers differ.
     attention_scales: by which the scores of each layer are multiplied.
+    attention_cap, logit_cap: what bounds the scores, and the logits (`Graph.soft_cap`).
+    attention_slopes: ALiBi's, one for each head, which stand for positions.
+    attention_windows: how many tokens each layer sees, None for all; None where all layers
+        see all.
     tied: the output head is the embedding.
 
     Raises CheckpointError for sizes that do not fit together.
@@ -88,7 +93,6 @@ class DecoderSpec:
     head_size: int
     max_position_embeddings: int
     position_offset: int = 0
-    position_rows: int | None = None
     norm: NormKind
     norm_eps: float
     norm_offset: float = 0.0
@@ -99,6 +103,10 @@ class DecoderSpec:
     rotary_frequencies: tuple[float, ...] | None
     layer_rotary_frequencies: tuple[tuple[float, ...], ...] | None = None
     attention_scales: tuple[float, ...]
+    attention_cap: float | None = None
+    attention_slopes: tuple[float, ...] | None = None
+    attention_windows: tuple[int | None, ...] | None = None
+    logit_cap: float | None = None
     attention_input_bias: bool
     attention_output_bias: bool
     mlp_bias: bool
@@ -127,4 +135,17 @@ class DecoderSpec:
         assert not shared_norm or self.residual == "parallel"
         assert self.names.head_norms is None or self.head_size == 2 * len(frequencies or ())
         assert len(self.attention_scales) == self.num_layers
-        assert (frequencies is None) == (self.names.positions is not None)
+        assert self.attention_windows is None or len(self.attention_windows) == self.num_layers
+        assert self.attention_slopes is None or len(self.attention_slopes) == self.num_heads
+        positions = (frequencies, self.names.positions, self.attention_slopes)
+        assert sum(kind is not None for kind in positions) == 1
+
+    def scores(self, layer: int) -> Scores:
+        """How a layer attends."""
+        windows = self.attention_windows
+        return Scores(
+            scale=self.attention_scales[layer],
+            cap=self.attention_cap,
+            slopes=self.attention_slopes,
+            window=None if windows is None else windows[layer],
+        )

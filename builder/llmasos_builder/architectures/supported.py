@@ -8,9 +8,10 @@ from typing import Any
 
 from llmasos.errors import UnsupportedArchitectureError
 
+from llmasos_builder.architectures.bloom import bloom_spec
 from llmasos_builder.architectures.config import Config
 from llmasos_builder.architectures.falcon import falcon_spec
-from llmasos_builder.architectures.gemma import gemma3_spec, gemma_spec
+from llmasos_builder.architectures.gemma import gemma2_spec, gemma3_spec, gemma_spec
 from llmasos_builder.architectures.gpt2 import gpt2_spec
 from llmasos_builder.architectures.gpt_neo import gpt_neo_spec
 from llmasos_builder.architectures.gpt_neox import gpt_neox_spec
@@ -36,9 +37,14 @@ class Architecture:
     notes: str
 
 
-_WINDOW = "A sequence is at most as long as the sliding window"
 _ROTARY = "Rotary positions: default, linear or llama3"
 SUPPORTED: Mapping[str, Architecture] = {
+    "BloomForCausalLM": Architecture(
+        "bloom",
+        bloom_spec,
+        "BLOOM, BLOOMZ 560M to 176B",
+        "ALiBi. apply_residual_connection_post_layernorm is refused.",
+    ),
     "FalconForCausalLM": Architecture(
         "falcon",
         falcon_spec,
@@ -55,7 +61,7 @@ SUPPORTED: Mapping[str, Architecture] = {
         "gpt_neo",
         gpt_neo_spec,
         "GPT-Neo, TinyStories",
-        "A sequence is at most as long as window_size (256) where a layer attends locally.",
+        "Global and local layers.",
     ),
     "GPTNeoXForCausalLM": Architecture(
         "gpt_neox",
@@ -69,18 +75,23 @@ SUPPORTED: Mapping[str, Architecture] = {
         "Gemma 2B, 7B",
         f"{_ROTARY}; bidirectional attention is refused.",
     ),
+    "Gemma2ForCausalLM": Architecture(
+        "gemma2",
+        gemma2_spec,
+        "Gemma 2 2B, 9B, 27B",
+        f"{_ROTARY}; bidirectional attention is refused. On the CPU attn_logit_softcapping "
+        "must be null.",
+    ),
     "Gemma3ForCausalLM": Architecture(
         "gemma3_text",
         gemma3_spec,
         "Gemma 3 270M, 1B",
-        f"{_ROTARY}; soft caps and bidirectional attention are refused. {_WINDOW} (512).",
+        f"{_ROTARY}; soft caps and bidirectional attention are refused.",
     ),
     "LlamaForCausalLM": Architecture(
         "llama", llama_spec, "SmolLM2, Llama", f"{_ROTARY}, over whole heads."
     ),
-    "MistralForCausalLM": Architecture(
-        "mistral", mistral_spec, "Mistral 7B", f"{_ROTARY}. {_WINDOW} (4096 for v0.1)."
-    ),
+    "MistralForCausalLM": Architecture("mistral", mistral_spec, "Mistral 7B", f"{_ROTARY}."),
     "OPTForCausalLM": Architecture(
         "opt",
         opt_spec,
@@ -91,20 +102,19 @@ SUPPORTED: Mapping[str, Architecture] = {
         "phi3",
         phi3_spec,
         "Phi-3-mini-4k, Phi-4",
-        "Rotary positions: default alone, so longrope (the 128k models) is refused. "
-        f"{_WINDOW} (2047 for Phi-3-mini-4k).",
+        "Rotary positions: default alone, so longrope (the 128k models) is refused.",
     ),
     "Qwen2ForCausalLM": Architecture(
         "qwen2",
         qwen2_spec,
         "Qwen2, Qwen2.5",
-        f"{_ROTARY}; use_mrope is refused. {_WINDOW} where use_sliding_window is true.",
+        f"{_ROTARY}; use_mrope is refused.",
     ),
     "Qwen3ForCausalLM": Architecture(
         "qwen3",
         qwen3_spec,
         "Qwen3",
-        f"{_ROTARY}. {_WINDOW} where use_sliding_window is true.",
+        f"{_ROTARY}.",
     ),
 }
 

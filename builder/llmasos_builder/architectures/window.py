@@ -1,41 +1,49 @@
-"""How long a sequence may be where attention looks back through a window.
+"""Which layers look back through a window, and how far.
 
-A window of W tokens lets each token see the W last ones, itself among them: no sequence of at
-most W tokens can tell it from full attention. So the network is compiled with full attention,
-and the window is the longest sequence that it is good for.
+A window of W tokens lets each token see the W last ones, itself among them. No sequence that a
+network is good for can tell a longer window from full attention, so that counts as none.
 """
 
 from __future__ import annotations
 
-from llmasos_builder.architectures.config import Config
+from collections.abc import Sequence
+
+from llmasos_builder.architectures.config import MAX_LAYERS, Config
 
 DEFAULT_WINDOW = 4096  # transformers': MistralConfig, Qwen2Config, Qwen3Config
 _DEFAULT_FULL_LAYERS = 28
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
+Windows = tuple[int | None, ...] | None
+"""Of each layer; None where all attend to everything."""
 
 
-def length_within(config: Config, window: int | None) -> int:
-    """max_position_embeddings, or the window if that is shorter."""
-    longest = config.size("max_position_embeddings")
-    return longest if window is None else min(longest, window)
+def windows(config: Config, slides: Sequence[bool], *, window: int) -> Windows:
+    """slides: of each layer, whether it looks through the window."""
+    if window >= config.size("max_position_embeddings") or not any(slides):
+        return None
+    return tuple(window if sliding else None for sliding in slides)
 
 
-def window_of_all_layers(config: Config, *, default: int | None) -> int | None:
+def windows_of_all_layers(config: Config, *, default: int | None) -> Windows:
     """`sliding_window`, which null turns off and a missing one does not."""
     if config.is_null("sliding_window") or (default is None and not config.has("sliding_window")):
         return None
-    return config.size("sliding_window", default)
+    num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
+    return windows(config, [True] * num_layers, window=config.size("sliding_window", default))
 
 
-def window_of_some_layers(config: Config, *, num_layers: int) -> int | None:
-    """Qwen's, which `use_sliding_window` turns on for the layers that slide; None if none does."""
+def windows_of_some_layers(config: Config) -> Windows:
+    """Qwen's, which `use_sliding_window` turns on for the layers that slide."""
+    num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
     full_layers = config.size("max_window_layers", _DEFAULT_FULL_LAYERS, at_least=0)
     used = config.flag("use_sliding_window", False)
     kinds = layer_types(config, num_layers=num_layers)
-    sliding = used and num_layers > full_layers if kinds is None else "sliding_attention" in kinds
-    if sliding and not used:
+    slides = [used and layer >= full_layers for layer in range(num_layers)]
+    if kinds is not None:
+        slides = [kind == "sliding_attention" for kind in kinds]
+    if any(slides) and not used:
         raise config.unsupported("layer_types", "though use_sliding_window is not true")
-    return config.size("sliding_window", DEFAULT_WINDOW) if sliding else None
+    return windows(config, slides, window=config.size("sliding_window", DEFAULT_WINDOW))
 
 
 def layer_types(config: Config, *, num_layers: int) -> tuple[str, ...] | None:

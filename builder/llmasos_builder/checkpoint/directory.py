@@ -25,8 +25,10 @@ PICKLED = (
 )
 # A network's body saved without its head lacks this prefix, as GPT-2's on the hub does.
 _BODY_PREFIXES = {
+    "bloom": "transformer.",
     "falcon": "transformer.",
     "gemma": "model.",
+    "gemma2": "model.",
     "gemma3_text": "model.",
     "gpt2": "transformer.",
     "gpt_neo": "transformer.",

@@ -9,6 +9,7 @@ rotary, cached_attention and select_sampled take no shape.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -22,12 +23,29 @@ TensorT = TypeVar("TensorT")
 WeightT = TypeVar("WeightT")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What becomes of query @ key.T before its softmax.
+
+    scale: multiplies it. cap: bounds it then, as in `Graph.soft_cap`. slopes: one for each
+    head of query, by which a key loses with each token that lies behind it (ALiBi, Press et
+    al., arXiv:2108.12409). window: how many tokens a token sees, itself among them; None is
+    all of them.
+    """
+
+    scale: float
+    cap: float | None = None
+    slopes: tuple[float, ...] | None = None
+    window: int | None = None
+
+
 class Graph(Protocol[TensorT, WeightT]):
     """A network in the making.
 
     A tensor is either wide, [..., width], or in heads, which split_heads makes and
-    merge_heads ends. rotary and cached_attention take heads; norms, activations, add and
-    multiply take either (a norm of heads is one of each head); all others take wide tensors.
+    merge_heads ends. rotary and cached_attention take heads; norms, activations, add,
+    multiply and soft_cap take either (a norm of heads is one of each head); all others take
+    wide tensors.
     """
 
     def weight(self, name: str, values: Array, precision: Precision) -> WeightT:
@@ -63,6 +81,10 @@ class Graph(Protocol[TensorT, WeightT]):
         """Elementwise; gelu is exact, gelu_tanh its approximation (arXiv:1606.08415)."""
         ...
 
+    def soft_cap(self, x: TensorT, cap: float) -> TensorT:
+        """cap * tanh(x / cap): what is small stays, and nothing exceeds cap."""
+        ...
+
     def add(self, a: TensorT, b: TensorT) -> TensorT:
         """a + b, of one width."""
         ...
@@ -96,9 +118,9 @@ class Graph(Protocol[TensorT, WeightT]):
         ...
 
     def cached_attention(
-        self, query: TensorT, key: TensorT, value: TensorT, *, scale: float
+        self, query: TensorT, key: TensorT, value: TensorT, *, scores: Scores
     ) -> TensorT:
-        """softmax(scale * query @ key.T) @ value over a token's sequence up to itself.
+        """softmax(scores of query @ key.T) @ value over a token's sequence up to itself.
 
         Keys and values of earlier steps come from the cache, and these join it: each call
         is one layer of the cache. Heads of query may be a multiple of those of key and

@@ -15,7 +15,7 @@ import openvino as ov
 from llmasos.plan import Precision
 from openvino import opset13 as ops
 
-from llmasos_builder.graph.graph import Activation, Array
+from llmasos_builder.graph.graph import Activation, Array, Scores
 from llmasos_builder.graph.openvino_attention import (
     StatefulCache,
     StatefulInputs,
@@ -26,6 +26,7 @@ from llmasos_builder.graph.openvino_attention import (
     repeat_heads,
     width,
 )
+from llmasos_builder.graph.openvino_masks import StatefulMasks
 from llmasos_builder.graph.openvino_weights import OpenVINOWeight, make_weight
 
 LAST_HIDDEN_STATE = "last_hidden_state"
@@ -37,6 +38,7 @@ class OpenVINOGraph:
 
     def __init__(self) -> None:
         self._inputs = StatefulInputs()
+        self._masks = StatefulMasks(self._inputs)
         self._cache = StatefulCache(self._inputs)
         self._results: list[ov.Node] = []
 
@@ -77,6 +79,9 @@ class OpenVINOGraph:
             case "relu":
                 return ops.relu(x)
 
+    def soft_cap(self, x: ov.Node, cap: float) -> ov.Node:
+        return ops.multiply(ops.tanh(ops.multiply(x, floats(1 / cap))), floats(cap))
+
     def add(self, a: ov.Node, b: ov.Node) -> ov.Node:
         return ops.add(a, b)
 
@@ -108,12 +113,13 @@ class OpenVINOGraph:
         return ops.add(ops.multiply(x, cos), ops.multiply(turned, sin))
 
     def cached_attention(
-        self, query: ov.Node, key: ov.Node, value: ov.Node, *, scale: float
+        self, query: ov.Node, key: ov.Node, value: ov.Node, *, scores: Scores
     ) -> ov.Node:
+        assert scores.cap is None, "paged attention has no soft cap"
         group = width(query, 1) // width(key, 1)
         keys, values = (repeat_heads(x, group) for x in self._cache.extend(key, value))
         return ops.scaled_dot_product_attention(
-            query, keys, values, self._inputs.mask, floats(scale)
+            query, keys, values, self._masks.of(scores), floats(scores.scale)
         )
 
     def select_sampled(self, x: ov.Node) -> ov.Node:

@@ -1,4 +1,4 @@
-"""Positions, mask and KV cache of a stateful OpenVINO IR, as its other tools write them.
+"""Positions and KV cache of a stateful OpenVINO IR, as its other tools write them.
 
 The state of a layer grows by what a step adds to it. `paged_attention_transformation` finds
 ReadValue -> Gather(beam_idx) -> Concat -> ScaledDotProductAttention, with the heads of a
@@ -14,8 +14,6 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import op
 from openvino import opset13 as ops
-
-_MASKED = -65504.0  # finite in every precision, so that a whole masked row is no NaN
 
 
 def integers(*values: int) -> ov.Node:
@@ -56,16 +54,23 @@ class StatefulInputs:
         return _dimension(self.input_ids, 0)
 
     @cached_property
-    def mask(self) -> ov.Node:
-        """[B, 1, S, T], added to the scores: a token sees itself and what came before."""
+    def key_positions(self) -> ov.Node:
+        """[B, T]: of every token, new and past, in its sequence."""
+        return ops.subtract(ops.cumsum(self.attention_mask, integer(1)), integer(1))
+
+    @cached_property
+    def present(self) -> ov.Node:
+        """[B, 1, 1, T], bool: what is no padding."""
+        return ops.unsqueeze(ops.convert(self.attention_mask, "boolean"), integers(1, 2))
+
+    @cached_property
+    def causal(self) -> ov.Node:
+        """[1, 1, S, T], bool: a token sees itself and what came before."""
         total = _dimension(self.attention_mask, 1)
         new = _dimension(self.input_ids, 1)
         columns = ops.unsqueeze(_range(total), integer(0))
         rows = ops.unsqueeze(ops.add(_range(new), ops.subtract(total, new)), integer(1))
-        causal = ops.unsqueeze(ops.less_equal(columns, rows), integers(0, 1))
-        present = ops.unsqueeze(ops.convert(self.attention_mask, "boolean"), integers(1, 2))
-        visible = ops.logical_and(causal, present)
-        return ops.select(visible, floats(0.0), floats(_MASKED))
+        return ops.unsqueeze(ops.less_equal(columns, rows), integers(0, 1))
 
     def rotation(self, frequencies: tuple[float, ...]) -> tuple[ov.Node, ov.Node]:
         """cos and sin [B, 1, S, 2 * frequencies], the second half like the first."""

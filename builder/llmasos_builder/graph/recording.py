@@ -12,7 +12,7 @@ from typing import Any
 
 from llmasos.plan import Precision
 
-from llmasos_builder.graph.graph import Activation, Array
+from llmasos_builder.graph.graph import Activation, Array, Scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,9 @@ class RecordingGraph:
     def activation(self, x: RecordedTensor, kind: Activation) -> RecordedTensor:
         return self._like("activation", x, activation=kind)
 
+    def soft_cap(self, x: RecordedTensor, cap: float) -> RecordedTensor:
+        return self._like("soft_cap", x, cap=cap)
+
     def add(self, a: RecordedTensor, b: RecordedTensor) -> RecordedTensor:
         return self._elementwise("add", a, b)
 
@@ -112,17 +115,18 @@ class RecordingGraph:
         return self._like("rotary", x, frequencies=frequencies)
 
     def cached_attention(
-        self, query: RecordedTensor, key: RecordedTensor, value: RecordedTensor, *, scale: float
+        self, query: RecordedTensor, key: RecordedTensor, value: RecordedTensor, *, scores: Scores
     ) -> RecordedTensor:
         assert query.num_heads is not None and key.num_heads is not None
         assert query.num_heads % key.num_heads == 0 and value.num_heads == key.num_heads
         assert query.width == key.width
+        assert scores.slopes is None or len(scores.slopes) == query.num_heads
         return self._record(
             "cached_attention",
             (query, key, value),
             width=value.width,
             num_heads=query.num_heads,
-            scale=scale,
+            scores=scores,
         )
 
     def select_sampled(self, x: RecordedTensor) -> RecordedTensor:

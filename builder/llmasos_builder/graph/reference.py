@@ -14,7 +14,7 @@ import numpy as np
 from llmasos.plan import Precision
 from numpy.typing import NDArray
 
-from llmasos_builder.graph.graph import Activation, Array
+from llmasos_builder.graph.graph import Activation, Array, Scores
 from llmasos_builder.graph.rounding import rounded
 
 Wide = NDArray[np.float64]
@@ -40,9 +40,10 @@ class ReferenceGraph:
         mask = np.ones_like(input_ids) if attention_mask is None else attention_mask
         self._input_ids = input_ids
         new = input_ids.shape[1]
-        self._positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)[:, -new:]
+        self._key_positions = np.cumsum(mask, axis=1) - 1
         columns = np.arange(mask.shape[1])
         causal = columns <= columns[-new:, None]
+        self._positions = np.maximum(self._key_positions, 0)[:, -new:]
         self._visible = causal[None, None] & (mask[:, None, None] == 1)
         self._earlier = cache or []
         self.cache: Cache = []
@@ -86,6 +87,9 @@ class ReferenceGraph:
                 gate = x > 0
         return x * gate
 
+    def soft_cap(self, x: Wide, cap: float) -> Wide:
+        return cap * np.tanh(x / cap)
+
     def add(self, a: Wide, b: Wide) -> Wide:
         return a + b
 
@@ -112,7 +116,7 @@ class ReferenceGraph:
         cos, sin = np.cos(angles), np.sin(angles)
         return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
-    def cached_attention(self, query: Wide, key: Wide, value: Wide, *, scale: float) -> Wide:
+    def cached_attention(self, query: Wide, key: Wide, value: Wide, *, scores: Scores) -> Wide:
         if self._earlier:
             past_key, past_value = self._earlier[len(self.cache)]
             key = np.concatenate([past_key, key], axis=2)
@@ -120,10 +124,22 @@ class ReferenceGraph:
         self.cache.append((key, value))
         group = query.shape[1] // key.shape[1]
         keys, values = (np.repeat(x, group, axis=1) for x in (key, value))
-        scores = np.where(self._visible, scale * query @ keys.swapaxes(2, 3), -1e30)
-        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        attention: Wide = scores / scores.sum(axis=-1, keepdims=True) @ values
+        logits = self._masked(scores.scale * query @ keys.swapaxes(2, 3), scores)
+        shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        attention: Wide = shares / shares.sum(axis=-1, keepdims=True) @ values
         return attention
+
+    def _masked(self, logits: Wide, scores: Scores) -> Wide:
+        distance = self._positions[:, None, :, None] - self._key_positions[:, None, None]
+        visible = self._visible
+        if scores.cap is not None:
+            logits = self.soft_cap(logits, scores.cap)
+        if scores.slopes is not None:
+            logits = logits - np.array(scores.slopes)[:, None, None] * distance
+        if scores.window is not None:
+            visible = visible & (distance < scores.window)
+        masked: Wide = np.where(visible, logits, -1e30)
+        return masked
 
     def select_sampled(self, x: Wide) -> Wide:
         return x

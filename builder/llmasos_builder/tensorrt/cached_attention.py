@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from llmasos_builder.graph import Scores
+from llmasos_builder.tensorrt.capped_attention import capped_attention
 from llmasos_builder.tensorrt.inputs import Inputs
 from llmasos_builder.tensorrt.layers import Layers
+from llmasos_builder.tensorrt.masks import Masks
 from llmasos_builder.tensorrt.options import NetworkOptions
 
 
@@ -23,6 +26,7 @@ class CachedAttention:
         self._layers = layers
         self._inputs = inputs
         self._options = options
+        self._masks = Masks(layers, inputs, options)
         self._num_layers = 0
         self._rotations: dict[tuple[float, ...], tuple[Any, Any]] = {}
 
@@ -37,12 +41,16 @@ class CachedAttention:
         layer.set_input(3, self._inputs.position_ids)
         return layer.get_output(0)
 
-    def attend(self, query: Any, key: Any, value: Any, *, scale: float) -> Any:
+    def attend(self, query: Any, key: Any, value: Any, *, scores: Scores) -> Any:
         """[B, heads, S, head_size]; see `Graph.cached_attention`."""
         library, definition = self._layers.library, self._layers.definition
         keys, values = self._extend("key", key), self._extend("value", value)
+        query, mask = self._scaled(query, scores.scale), self._masks.of(scores)
+        if scores.cap is not None:
+            self._num_layers += 1
+            return capped_attention(self._layers, query, keys, values, mask=mask, cap=scores.cap)
         layer = definition.add_attention_v2(
-            self._scaled(query, scale),
+            query,
             keys,
             values,
             library.AttentionNormalizationOp.SOFTMAX,
@@ -50,7 +58,7 @@ class CachedAttention:
         )
         assert layer is not None, "TensorRT refuses an attention"
         layer.name = f"attention.{self._num_layers}"
-        layer.mask = self._inputs.visible
+        layer.mask = mask
         # Only in f32 is there no fused kernel; elsewhere a fallback would be slow unnoticed.
         layer.decomposable = self._options.compute_type == "f32"
         self._num_layers += 1

@@ -34,6 +34,12 @@ class Layers:
     def less(self, a: Any, b: Any) -> Any:
         return self._elementwise("LESS", a, b)
 
+    def both(self, a: Any, b: Any) -> Any:
+        return self._elementwise("AND", a, b)
+
+    def select(self, condition: Any, when_true: Any, when_false: Any) -> Any:
+        return self._output(self.definition.add_select(condition, when_true, when_false))
+
     def unary(self, x: Any, operation: str) -> Any:
         kind = getattr(self.library.UnaryOperation, operation)
         return self._output(self.definition.add_unary(x, kind))
@@ -41,6 +47,19 @@ class Layers:
     def activation(self, x: Any, kind: str) -> Any:
         layer = self.definition.add_activation(x, getattr(self.library.ActivationType, kind))
         return self._output(layer)
+
+    def softmax_last(self, x: Any) -> Any:
+        layer = self.definition.add_softmax(x)
+        layer.axes = last_axis(x)
+        return self._output(layer)
+
+    def soft_cap(self, x: Any, cap: float) -> Any:
+        """cap * tanh(x / cap), computed in f32; x's type."""
+        low, high = (
+            self.constants.scalar(c, rank=len(x.shape), exact=True) for c in (1 / cap, cap)
+        )
+        exact = self.multiply(self.cast(x, self.library.float32), low)
+        return self.cast(self.multiply(self.activation(exact, "TANH"), high), x.dtype)
 
     def reduce_last(self, x: Any, operation: str) -> Any:
         """Along the last axis, which stays, with the size 1."""
@@ -57,6 +76,11 @@ class Layers:
         return self._output(
             self.definition.add_matrix_multiply(x, operation.NONE, matrix, operation.TRANSPOSE)
         )
+
+    def matmul(self, x: Any, matrix: Any) -> Any:
+        """x [..., in] @ matrix [..., in, out]."""
+        none = self.library.MatrixOperation.NONE
+        return self._output(self.definition.add_matrix_multiply(x, none, matrix, none))
 
     def concat(self, parts: Sequence[Any], *, axis: int) -> Any:
         layer = self.definition.add_concatenation(list(parts))

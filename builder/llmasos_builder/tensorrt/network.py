@@ -13,7 +13,7 @@ import numpy as np
 from llmasos.errors import PlanError
 from llmasos.plan import Precision
 
-from llmasos_builder.graph import Activation, Array
+from llmasos_builder.graph import Activation, Array, Scores
 from llmasos_builder.tensorrt.cached_attention import CachedAttention
 from llmasos_builder.tensorrt.candidates import output_candidates
 from llmasos_builder.tensorrt.constants import Constant, Constants
@@ -98,6 +98,9 @@ class TensorRTGraph:
             case "relu":
                 return self._layers.activation(x, "RELU")
 
+    def soft_cap(self, x: Any, cap: float) -> Any:
+        return self._layers.soft_cap(x, cap)
+
     def add(self, a: Any, b: Any) -> Any:
         return self._layers.add(a, b)
 
@@ -125,8 +128,8 @@ class TensorRTGraph:
     def rotary(self, x: Any, frequencies: tuple[float, ...]) -> Any:
         return self._attention.rotary(x, frequencies)
 
-    def cached_attention(self, query: Any, key: Any, value: Any, *, scale: float) -> Any:
-        return self._attention.attend(query, key, value, scale=scale)
+    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: Scores) -> Any:
+        return self._attention.attend(query, key, value, scores=scores)
 
     def select_sampled(self, x: Any) -> Any:
         return self._layers.gather(x, self._inputs.last_token_index)

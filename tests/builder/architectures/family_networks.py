@@ -7,8 +7,12 @@ from typing import Any
 from networks import LINEAR_ROPE
 from parity import VOCABULARY
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
     FalconConfig,
     FalconForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     GemmaConfig,
@@ -79,10 +83,21 @@ FALCON: dict[str, Any] = {
     "num_attention_heads": 4,
 }
 GEMMA = llama_like("GemmaForCausalLM", "gemma")
+BLOOM: dict[str, Any] = {
+    "architectures": ["BloomForCausalLM"],
+    "model_type": "bloom",
+    "vocab_size": 100,
+    "hidden_size": 64,
+    "n_layer": 3,
+    "n_head": 4,
+}
+GEMMA2 = llama_like("Gemma2ForCausalLM", "gemma2")
 GEMMA3 = llama_like("Gemma3ForCausalLM", "gemma3_text")
 CONFIGS = {
     "gemma": GEMMA,
+    "gemma2": GEMMA2,
     "gemma3": GEMMA3,
+    "bloom": BLOOM,
     "falcon": FALCON,
     "opt": OPT,
     "gpt_neo": GPT_NEO,
@@ -152,7 +167,7 @@ def gpt_neo(*, heads: int = 4, head_size: int = 16, **changes: Any) -> GPTNeoCon
         "num_layers": 2,
         "num_heads": heads,
         "max_position_embeddings": 256,
-        "window_size": 124,
+        "window_size": 20,
         "attention_types": [[["global", "local"], 1]],
         "layer_norm_epsilon": 1e-2,
         "initializer_range": 0.3,
@@ -178,9 +193,31 @@ def falcon(*, heads: int = 4, head_size: int = 16, **changes: Any) -> FalconConf
     return FalconConfig(**fields | changes)
 
 
+def bloom(*, heads: int = 4, head_size: int = 16, **changes: Any) -> BloomConfig:
+    fields: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": heads * head_size,
+        "n_layer": 2,
+        "n_head": heads,
+        "layer_norm_epsilon": 1e-2,
+        "initializer_range": 0.3,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    return BloomConfig(**fields | changes)
+
+
+GEMMA2_LAYERS: dict[str, Any] = {
+    "head_dim": 32,
+    "sliding_window": 20,
+    "query_pre_attn_scalar": 40,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": 3.0,
+    "initializer_range": 0.1,
+}
 GEMMA3_LAYERS: dict[str, Any] = {
     "head_dim": 32,
-    "sliding_window": 124,
+    "sliding_window": 20,
     "query_pre_attn_scalar": 40,
     "layer_types": ["sliding_attention", "full_attention"],
 }
@@ -213,7 +250,7 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
             kv_heads=4,
             hidden_size=32,
             use_sliding_window=True,
-            sliding_window=128,
+            sliding_window=20,
             max_window_layers=1,
         ),
     ),
@@ -229,7 +266,7 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
     "mistral-16-gqa": (MistralForCausalLM, like_llama(MistralConfig, sliding_window=None)),
     "mistral-32-mha-window": (
         MistralForCausalLM,
-        like_llama(MistralConfig, kv_heads=4, head_dim=32, sliding_window=124),
+        like_llama(MistralConfig, kv_heads=4, head_dim=32, sliding_window=20),
     ),
     "phi3-16-gqa": (Phi3ForCausalLM, like_llama(Phi3Config)),
     "phi3-32-part": (
@@ -238,7 +275,7 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
     ),
     "phi3-16-mha-tied-window": (
         Phi3ForCausalLM,
-        like_llama(Phi3Config, kv_heads=4, tie_word_embeddings=True, sliding_window=124),
+        like_llama(Phi3Config, kv_heads=4, tie_word_embeddings=True, sliding_window=20),
     ),
     "gpt_neox-16": (GPTNeoXForCausalLM, gpt_neox()),
     "gpt_neox-64-whole-in-turn": (
@@ -293,6 +330,24 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
         GemmaForCausalLM,
         like_llama(GemmaConfig, kv_heads=1, head_dim=16, attention_bias=True, hidden_act="gelu"),
     ),
+    "bloom-16-untied": (BloomForCausalLM, bloom(tie_word_embeddings=False)),
+    "bloom-8-six-heads": (
+        BloomForCausalLM,
+        bloom(heads=6, head_size=8, initializer_range=1.0),  # else it repeats itself
+    ),
+    "gemma2-32-gqa-tied": (
+        Gemma2ForCausalLM,
+        like_llama(Gemma2Config, **GEMMA2_LAYERS | {"tie_word_embeddings": True}),
+    ),
+    "gemma2-32-mha-global-uncapped": (
+        Gemma2ForCausalLM,
+        like_llama(
+            Gemma2Config,
+            **GEMMA2_LAYERS | {"final_logit_softcapping": None, "attention_bias": True},
+            kv_heads=4,
+            layer_types=["full_attention"] * 2,
+        ),
+    ),
     "gemma3-32-gqa-tied": (
         Gemma3ForCausalLM,
         like_llama(  # with embeddings small enough that they alone do not decide a text
@@ -306,6 +361,17 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
             **GEMMA3_LAYERS | {"layer_types": ["full_attention"] * 2},
             kv_heads=4,
             rope_parameters={"full_attention": LINEAR_ROPE},
+        ),
+    ),
+}
+# Only transformers' eager attention bounds its scores, and no paged attention does.
+CAPPED_NETWORKS: dict[str, tuple[Any, Any]] = {
+    "gemma2-32-gqa-capped": (
+        Gemma2ForCausalLM,
+        like_llama(
+            Gemma2Config,
+            **GEMMA2_LAYERS | {"attn_logit_softcapping": 1.0},
+            attn_implementation="eager",
         ),
     ),
 }

@@ -7,18 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import openvino as ov
 import pytest
 import torch
-from family_networks import FAMILY_NETWORKS
+from family_networks import CAPPED_NETWORKS, FAMILY_NETWORKS
+from llmasos.errors import UnsupportedArchitectureError
 from llmasos.plan import Precision
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.checkpoint.safetensors_weights import SafetensorsWeights, find_weight_files
+from mutations import with_spec
 from networks import NETWORKS
+from openvino import opset13 as ops
 from openvino_models import PagedModel, StatefulModel, paged
 from parity import Model, Network, ReferenceModel, check_parity, compiled, make_network
 from torch.nn import Parameter
 
+WINDOW_INPUT, SLOPES_INPUT = 10, 11  # of PagedAttentionExtension
 EVERY_NETWORK = NETWORKS | FAMILY_NETWORKS
 
 
@@ -37,6 +43,17 @@ def test_the_definition_computes_what_transformers_does(network: Network) -> Non
     check_parity(ReferenceModel(network.spec, network.weights), network)
 
 
+@pytest.mark.parametrize("name", CAPPED_NETWORKS)
+def test_scores_with_a_cap_are_defined_but_no_paged_attention(name: str, tmp_path: Path) -> None:
+    kind, config = CAPPED_NETWORKS[name]
+    network = make_network(tmp_path, config, kind=kind)
+    check_parity(ReferenceModel(network.spec, network.weights), network)
+    with pytest.raises(AssertionError, match="logits differ"):
+        check_parity(with_spec(network, attention_cap=None), network)
+    with pytest.raises(UnsupportedArchitectureError, match=r"attn_logit_softcapping is 1\.0, only"):
+        compiled(tmp_path, network.spec, network.weights)
+
+
 @pytest.mark.parametrize("kind", [StatefulModel, PagedModel])
 def test_the_engine_computes_what_transformers_does(
     network: Network, engine_file: Path, kind: Callable[[Path], Model]
@@ -50,6 +67,25 @@ def test_the_engine_becomes_paged_attention_in_every_layer(
     kinds = [operation.get_type_name() for operation in paged(engine_file).get_ops()]
     assert kinds.count("PagedAttentionExtension") == network.spec.num_layers
     assert not {"ReadValue", "Assign", "ScaledDotProductAttention"} & set(kinds)
+
+
+def test_the_engine_keeps_each_layers_window_and_slopes(
+    network: Network, engine_file: Path
+) -> None:
+    """The transformation drops a mask that it does not know, and says nothing."""
+    model = paged(engine_file)
+    spec, ends = network.spec, []
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() == "PagedAttentionExtension":
+            ends += [operation.input_value(index) for index in (WINDOW_INPUT, SLOPES_INPUT)]
+    outputs = ov.Model([ops.result(end) for end in ends], [], "constants")
+    values = ov.Core().compile_model(outputs, "CPU")([])
+    windows, slopes = ([values[i] for i in range(first, len(ends), 2)] for first in (0, 1))
+    assert [int(window) for window in windows] == [
+        w or 0 for w in spec.attention_windows or [0] * 2
+    ]
+    for own in slopes:
+        np.testing.assert_allclose(own, spec.attention_slopes or [], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

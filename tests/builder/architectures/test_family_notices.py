@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 from family_networks import FAMILY_NETWORKS
+from llmasos_builder.architectures.bloom import alibi_slopes
 from llmasos_builder.graph import Array
 from mutations import rolled, with_names, with_spec, with_weight
 from parity import Model, Network, check_parity, make_network
@@ -183,6 +183,42 @@ GEMMA_CHANGES: dict[str, tuple[str, Changed]] = {
     "norms without their offset": ("gemma-32-gqa-tied", lambda n: with_spec(n, norm_offset=0.0)),
     "exact gelu": ("gemma-16-mqa-biases", lambda n: with_spec(n, activation="gelu")),
 }
+GEMMA2 = "gemma2-32-gqa-tied"
+GEMMA2_CHANGES: dict[str, tuple[str, Changed]] = {
+    **{
+        f"no {field}": (GEMMA2, partial(with_names, **{field: None}))
+        for field in ("attention_output_norm", "mlp_output_norm")
+    },
+    "no cap of logits": (GEMMA2, lambda n: with_spec(n, logit_cap=None)),
+    "another cap of logits": (GEMMA2, lambda n: with_spec(n, logit_cap=3.01)),
+    "a cap of scores": (GEMMA2, lambda n: with_spec(n, attention_cap=5.0)),
+    "scores scaled by the head's size": (
+        GEMMA2,
+        lambda n: with_spec(n, attention_scales=(32**-0.5,) * 2),
+    ),
+    **no("gemma2-32-mha-global-uncapped", "model.layers.1.self_attn.v_proj.bias"),
+}
+BLOOM = "bloom-16-untied"
+BLOOM_CHANGES: dict[str, tuple[str, Changed]] = {
+    "no norm of embeddings": (BLOOM, lambda n: with_names(n, embedding_norm=None)),
+    "slopes reversed": (BLOOM, lambda n: with_spec(n, attention_slopes=alibi_slopes(4)[::-1])),
+    "slopes of twice as many heads": (
+        BLOOM,
+        lambda n: with_spec(n, attention_slopes=alibi_slopes(8)[:4]),
+    ),
+    "slopes of eight heads for six": (
+        "bloom-8-six-heads",
+        lambda n: with_spec(n, attention_slopes=alibi_slopes(8)[:6]),
+    ),
+    "heads not interleaved": (BLOOM, lambda n: with_names(n, heads_interleaved=False)),
+    "exact gelu": (BLOOM, lambda n: with_spec(n, activation="gelu")),
+    **no(
+        BLOOM,
+        *(f"transformer.h.1.self_attention.{part}.bias" for part in ("query_key_value", "dense")),
+        *(f"transformer.h.1.mlp.dense_{part}.bias" for part in ("h_to_4h", "4h_to_h")),
+        "transformer.word_embeddings_layernorm.bias",
+    ),
+}
 GEMMA3 = "gemma3-32-gqa-tied"
 GEMMA3_CHANGES: dict[str, tuple[str, Changed]] = {
     **{
@@ -208,7 +244,9 @@ CHANGES = {
         "gpt_neo": GPT_NEO_CHANGES,
         "falcon": FALCON_CHANGES,
         "gemma": GEMMA_CHANGES,
+        "gemma2": GEMMA2_CHANGES,
         "gemma3": GEMMA3_CHANGES,
+        "bloom": BLOOM_CHANGES,
     }.items()
     for what, change in changes.items()
 }
@@ -234,23 +272,32 @@ def test_a_wrong_network_fails_the_check(made: Callable[[str], Network], change:
         check_parity(changed(made(name)), made(name))
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("mistral-32-mha-window", {"sliding_window": 64}),
-        ("phi3-16-mha-tied-window", {"sliding_window": 64}),
-        ("qwen2-8-mha-window", {"sliding_window": 64, "layer_types": None}),
-        ("gpt_neo-16", {"window_size": 64}),
-        (GEMMA3, {"sliding_window": 64}),
-    ],
+WINDOWED = (
+    "mistral-32-mha-window",
+    "phi3-16-mha-tied-window",
+    "qwen2-8-mha-window",
+    "gpt_neo-16",
+    GEMMA2,
+    GEMMA3,
 )
-def test_a_window_shorter_than_the_text_fails_the_check(
-    name: str, changes: dict[str, object], tmp_path: Path
+
+
+@pytest.mark.parametrize("change", [-1, 1, None])
+@pytest.mark.parametrize("name", WINDOWED)
+def test_another_window_fails_the_check(
+    made: Callable[[str], Network], name: str, change: int | None
 ) -> None:
-    """Why a window bounds the length of a sequence."""
-    kind, config = FAMILY_NETWORKS[name]
-    shorter = type(config)(**config.to_dict() | changes)
-    network = make_network(tmp_path, shorter, kind=kind)
-    assert network.spec.max_position_embeddings == 64
+    network = made(name)
+    windows = network.spec.attention_windows
+    assert windows is not None and max(window or 0 for window in windows) == 20
+    other = tuple(window and change and window + change for window in windows)
     with pytest.raises(AssertionError, match="logits differ"):
-        check_parity(with_spec(network, max_position_embeddings=256), network)
+        check_parity(with_spec(network, attention_windows=other), network)
+
+
+@pytest.mark.parametrize("name", ["gpt_neo-16", GEMMA2, GEMMA3])
+def test_the_other_layers_windows_fail_the_check(made: Callable[[str], Network], name: str) -> None:
+    windows = made(name).spec.attention_windows
+    assert windows is not None and windows != windows[::-1]
+    with pytest.raises(AssertionError, match="logits differ"):
+        check_parity(with_spec(made(name), attention_windows=windows[::-1]), made(name))

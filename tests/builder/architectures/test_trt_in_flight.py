@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llmasos_builder.graph import Scores
 from llmasos_builder.tensorrt.interpreter import InterpretationError, InterpretedNetwork, Row
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from networks import NETWORKS
@@ -31,10 +32,10 @@ class ByLengths(TensorRTGraph):
         super().__init__(trt, options("fp16"))
         self._lengths = self.definition.add_input("key_value_lengths", trt.int32, (-1,))
 
-    def cached_attention(self, query: Any, key: Any, value: Any, *, scale: float) -> Any:
+    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: Scores) -> Any:
         attention = self._attention
         layer = self.definition.add_attention_v2(
-            attention._scaled(query, scale),
+            attention._scaled(query, scores.scale),
             attention._extend("key", key),
             attention._extend("value", value),
             trt.AttentionNormalizationOp.SOFTMAX,

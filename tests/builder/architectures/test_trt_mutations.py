@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llmasos_builder.graph import Scores
 from llmasos_builder.tensorrt.interpreter import InterpretedNetwork, Row
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from networks import NETWORKS
@@ -82,8 +83,9 @@ class OtherMask(TensorRTGraph):
 
 
 class WrongScale(TensorRTGraph):
-    def cached_attention(self, query: Any, key: Any, value: Any, *, scale: float) -> Any:
-        return super().cached_attention(query, key, value, scale=1.5 * scale)
+    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: Scores) -> Any:
+        wrong = replace(scores, scale=1.5 * scores.scale)
+        return super().cached_attention(query, key, value, scores=wrong)
 
 
 class DroppedBias(TensorRTGraph):

@@ -81,7 +81,7 @@ def test_a_tied_head_is_the_embedding() -> None:
 
 def test_each_layer_scales_its_scores() -> None:
     graph = record(GPT2, scale_attn_by_inverse_layer_idx=True)
-    scales = [o.settings["scale"] for o in graph.operations if o.kind == "cached_attention"]
+    scales = [o.settings["scores"].scale for o in graph.operations if o.kind == "cached_attention"]
     assert scales == [0.25, 0.125]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
 import openvino as ov
 import pytest
-from llmasos_builder.graph import Activation, Array, Graph
+from llmasos_builder.graph import Activation, Array, Graph, Scores
 from llmasos_builder.graph.openvino import OpenVINOGraph
 from llmasos_builder.graph.recording import RecordingGraph
 from llmasos_builder.graph.reference import ReferenceGraph
@@ -45,11 +46,12 @@ def two_halves(graph: Graph[Any, Any], x: Any) -> tuple[Any, Any]:
     return first, second
 
 
-def attention(graph: Graph[Any, Any], x: Any) -> Any:
+def attention(graph: Graph[Any, Any], x: Any, **fields: Any) -> Any:
+    scores = Scores(scale=0.7, **fields)
     query, key, value = graph.split(graph.linear(x, weight(graph, "qkv", 64, 16)), [32, 16, 16])
     query = graph.rotary(graph.split_heads(query, 4), FREQUENCIES)
     key = graph.rotary(graph.split_heads(key, 2), FREQUENCIES)
-    heads = graph.cached_attention(query, key, graph.split_heads(value, 2), scale=0.7)
+    heads = graph.cached_attention(query, key, graph.split_heads(value, 2), scores=scores)
     return graph.merge_heads(heads)
 
 
@@ -67,6 +69,9 @@ BODIES: dict[str, Callable[[Graph[Any, Any], Any], Any]] = {
     "heads": lambda g, x: g.merge_heads(g.split_heads(x, 4)),
     "rotary": lambda g, x: g.merge_heads(g.rotary(g.split_heads(x, 2), FREQUENCIES)),
     "attention": attention,
+    "attention within a window": partial(attention, window=3),
+    "attention that slopes": partial(attention, slopes=(1.0, 0.5, 0.25, 0.1)),
+    "soft cap": lambda g, x: g.soft_cap(x, 0.7),
     **{
         kind: lambda g, x, kind=kind: g.activation(x, kind)  # type: ignore[misc]
         for kind in get_args(Activation)
