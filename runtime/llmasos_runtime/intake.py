@@ -1,0 +1,79 @@
+"""What comes into an engine: requests become sequences, options limits, or an error says why not."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+
+from llmasos.errors import InvalidRequestError, PlanError
+from llmasos.plan import EnginePlan, Limits
+
+from llmasos_runtime.options import EngineOptions
+from llmasos_runtime.request import Request
+from llmasos_runtime.sequence import Sequence
+
+
+def sequence_of(request: Request, plan: EnginePlan, limits: Limits) -> Sequence:
+    """The sequence that answers a request; max_tokens is cut to what max_seq_len leaves.
+
+    limits: the engine's, which may be smaller than the plan's.
+    Raises InvalidRequestError for a prompt that is empty, too long, or holds what is no token.
+    """
+    prompt = request.prompt_token_ids
+    _check_prompt(prompt, vocab_size=plan.vocab_size, max_seq_len=limits.max_seq_len)
+    params = request.params
+    eos = () if params.ignore_eos else plan.eos_token_ids
+    return Sequence(
+        request_id=request.request_id,
+        token_ids=list(prompt),
+        params=params,
+        max_len=min(len(prompt) + params.max_tokens, limits.max_seq_len),
+        end_token_ids=frozenset((*eos, *params.stop_token_ids)),
+        seed=secrets.randbits(64) if params.seed is None else params.seed,
+        priority=params.priority,
+        deadline=_deadline(params.deadline_ms),
+    )
+
+
+def limits_of(limits: Limits, options: EngineOptions, *, chunk_multiple: int = 1) -> Limits:
+    """The plan's limits, made smaller as asked; a full batch must leave room for a chunk.
+
+    Raises PlanError for one that is above the plan's, or a step that holds no chunk.
+    """
+    for name in ("max_batch_size", "max_num_tokens"):
+        value, most = getattr(options, name), getattr(limits, name)
+        if value is not None and value > most:
+            raise PlanError(f"{name} must be at most the plan's {most}, got {value}")
+    max_num_tokens = options.max_num_tokens or limits.max_num_tokens
+    if max_num_tokens < chunk_multiple:
+        raise PlanError(
+            f"max_num_tokens is {max_num_tokens}, with this KV cache it must be at least "
+            f"{chunk_multiple}, a whole block"
+        )
+    max_batch_size = options.max_batch_size or limits.max_batch_size
+    return Limits(
+        max_batch_size=min(max_batch_size, max_num_tokens - chunk_multiple + 1),
+        max_num_tokens=max_num_tokens,
+        max_seq_len=limits.max_seq_len,
+    )
+
+
+def _check_prompt(prompt: tuple[int, ...], *, vocab_size: int, max_seq_len: int) -> None:
+    if not prompt:
+        raise InvalidRequestError("the prompt is empty: it must have at least one token")
+    longest = max_seq_len - 1
+    if len(prompt) > longest:
+        raise InvalidRequestError(
+            f"the prompt has {len(prompt)} tokens, at most {longest} fit: max_seq_len is "
+            f"{max_seq_len}, and one is left for the answer"
+        )
+    if min(prompt) < 0 or max(prompt) >= vocab_size:
+        wrong = next(i for i in prompt if not 0 <= i < vocab_size)
+        raise InvalidRequestError(
+            f"the prompt holds token {wrong}, token ids are between 0 and {vocab_size - 1}"
+        )
+
+
+def _deadline(deadline_ms: int | None) -> float:
+    return math.inf if deadline_ms is None else time.monotonic() + deadline_ms / 1e3
