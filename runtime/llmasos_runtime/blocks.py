@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
 
 
 def blocks_for(num_tokens: int, block_size: int) -> int:
@@ -17,8 +18,8 @@ class BlockPool:
     A block has one reference for each table that it stands in and is free when it has none:
     num_free == the number of blocks without a reference. A free block that was kept still
     holds its keys and values, and can be shared again. Those without content are handed out
-    first, the one freed last before the others, so that a quiet engine touches little
-    memory; then those kept, the one unused for longest first.
+    first, the lowest before the others, so that those in use lie together and a quiet engine
+    touches little memory; then those kept, the one unused for longest first.
 
     forget: is told each kept block whose content is lost.
     """
@@ -28,7 +29,7 @@ class BlockPool:
             raise ValueError(f"num_blocks must be at least 1, got {num_blocks}")
         self._forget = forget
         self._references = [0] * num_blocks
-        self._empty = list(range(num_blocks - 1, -1, -1))
+        self._empty = list(range(num_blocks))  # a heap
         self._kept: OrderedDict[int, None] = OrderedDict()
 
     @property
@@ -67,11 +68,11 @@ class BlockPool:
                 if keep is not None and keep(block):
                     self._kept[block] = None
                 else:
-                    self._empty.append(block)
+                    heappush(self._empty, block)
 
     def _take(self) -> int:
         if self._empty:
-            return self._empty.pop()
+            return heappop(self._empty)
         block, _ = self._kept.popitem(last=False)
         if self._forget is not None:
             self._forget(block)

@@ -23,12 +23,12 @@ def test_a_block_with_two_references_is_free_after_the_second_release() -> None:
     assert pool.num_free == 2
 
 
-def test_the_block_freed_last_is_used_first() -> None:
+def test_the_lowest_free_block_is_used_first() -> None:
     pool = BlockPool(8)
-    first, second = pool.allocate(2)
-    pool.release([second])
-    assert pool.allocate(1) == [second]
-    assert first != second
+    assert pool.allocate(4) == [0, 1, 2, 3]
+    pool.release([2])
+    pool.release([0])
+    assert pool.allocate(3) == [0, 2, 4]
 
 
 @pytest.mark.parametrize(
