@@ -28,12 +28,13 @@ PLAN_FILE = "plan.json"
 PLAN_VERSION = 1
 REBUILD = "build it again with `llmasos build`"
 
-Target = Literal["openvino", "tensorrt"]
+Target = Literal["openvino", "tensorrt", "tensorrt-llm"]
 Precision = Literal["f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"]
 KVCachePrecision = Literal["f32", "fp16", "bf16", "u8"]
 PRECISIONS: Mapping[Target, tuple[Precision, ...]] = {
     "openvino": ("f32", "bf16", "int8"),
     "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
+    "tensorrt-llm": ("f32", "fp16", "bf16"),
 }
 """What the weights of an engine can be in, by its target."""
 
@@ -111,10 +112,20 @@ class TensorRTRecord(_Record):
         return tuple(f"engine.rank{rank}.trt" for rank in range(self.num_ranks))
 
 
+class TensorRTLLMRecord(_Record):
+    """The checkpoint that TensorRT-LLM makes an engine of whenever the plan is loaded.
+
+    directory: on the machine that runs it, absolute. files: those of it that must not change.
+    """
+
+    directory: str = Field(pattern=r"^/")
+    files: dict[Annotated[str, AfterValidator(_inside)], FileRecord] = Field(min_length=1)
+
+
 class EnginePlan(_Record):
     """Everything the runtime must know about an engine before it loads it.
 
-    tensorrt: there if that is the target.
+    tensorrt, tensorrt_llm: each is there if that is the target.
     """
 
     version: int
@@ -133,12 +144,15 @@ class EnginePlan(_Record):
     checkpoint: CheckpointRecord
     built_with: dict[str, str]
     tensorrt: TensorRTRecord | None = None
+    tensorrt_llm: TensorRTLLMRecord | None = None
     files: dict[Annotated[str, AfterValidator(_inside)], FileRecord]
 
     @model_validator(mode="after")
     def _target_and_its_record(self) -> Self:
-        if (self.target == "tensorrt") != (self.tensorrt is not None):
-            raise ValueError(f"target {self.target} does not go with tensorrt {self.tensorrt}")
+        for target, field in (("tensorrt", "tensorrt"), ("tensorrt-llm", "tensorrt_llm")):
+            record = getattr(self, field)
+            if (self.target == target) != (record is not None):
+                raise ValueError(f"target {self.target} does not go with {field} {record}")
         return self
 
     @classmethod
@@ -146,8 +160,7 @@ class EnginePlan(_Record):
         """Read ``plan.json`` and check every file it lists; raises PlanError in one line."""
         directory = Path(directory)
         plan = cls.read(directory)
-        for name, record in plan.files.items():
-            _check_file(directory / name, record)
+        check_files(directory, plan.files)
         return plan
 
     @classmethod
@@ -201,6 +214,12 @@ def record_file(path: Path) -> FileRecord:
         while chunk := stream.read(1 << 22):
             digest.update(chunk)
     return FileRecord(size=path.stat().st_size, sha256=digest.hexdigest())
+
+
+def check_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
+    """Raise PlanError for a file that is missing, or not what it was."""
+    for name, record in files.items():
+        _check_file(directory / name, record)
 
 
 def _check_file(path: Path, expected: FileRecord) -> None:

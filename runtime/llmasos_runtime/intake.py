@@ -1,4 +1,4 @@
-"""What comes into an engine: requests become sequences, options limits, or an error says why not."""
+"""What comes into an engine: requests become sequences, options limits, or there is an error."""
 
 from __future__ import annotations
 
