@@ -120,8 +120,9 @@ class Config:
 
     def renamed(self, **names: str) -> Config:
         """All fields, some by new names where those are not there: of each old name its new one."""
-        new = {names[old]: self._fields[old] for old in names if self.has(old)}
-        return Config({**new, **self._fields}, where=self._where)
+        missing = {old: new for old, new in names.items() if self.has(old) and not self.has(new)}
+        found = {new: self._fields[old] for old, new in missing.items()}
+        return Config({**self._fields, **found}, where=self._where)
 
     def without(self, *names: str) -> Config:
         """All fields but these."""

@@ -88,7 +88,8 @@ class ReferenceGraph:
         return x * gate
 
     def soft_cap(self, x: Wide, cap: float) -> Wide:
-        return cap * np.tanh(x / cap)
+        bounded: Wide = cap * np.tanh(x / cap)
+        return bounded
 
     def add(self, a: Wide, b: Wide) -> Wide:
         return a + b

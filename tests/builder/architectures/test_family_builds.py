@@ -6,19 +6,20 @@ import shutil
 from pathlib import Path
 
 import pytest
-from family_networks import FAMILY_NETWORKS
+from family_networks import CAPPED_NETWORKS, FAMILY_NETWORKS
 from llmasos import LLM, SamplingParams
-from llmasos.errors import InvalidRequestError
+from llmasos.errors import InvalidRequestError, UnsupportedArchitectureError
 from llmasos.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build_plan
 from parity import Network, make_network
 
-PROMPT = "The capital of France is"
+PROMPT = "The capital of France is " * 8  # longer than a window of 20
 NEW_TOKENS = 16
+WINDOWED = ("mistral-32-mha-window", "gemma2-32-gqa-tied", "bloom-16-untied")
 
 
 def checkpoint(directory: Path, name: str, tokenizer: Path) -> Network:
-    kind, config = FAMILY_NETWORKS[name]
+    kind, config = (FAMILY_NETWORKS | CAPPED_NETWORKS)[name]
     network = make_network(directory, config, kind=kind)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tokenizer / file, directory / file)
@@ -26,7 +27,7 @@ def checkpoint(directory: Path, name: str, tokenizer: Path) -> Network:
 
 
 @pytest.mark.parametrize(
-    "name", ["opt-16-projected-norm-last", "gpt_neox-80-tied-bare", "gemma3-32-gqa-tied"]
+    "name", ["opt-16-projected-norm-last", "gpt_neox-80-tied-bare", "gemma3-32-gqa-tied", *WINDOWED]
 )
 def test_an_engine_generates_what_transformers_does(
     name: str, tiny_llama: Path, tmp_path: Path
@@ -43,11 +44,18 @@ def test_an_engine_generates_what_transformers_does(
     assert len(generation.token_ids) == NEW_TOKENS
 
 
-def test_a_sequence_longer_than_the_window_is_refused_by_the_build(
-    tiny_llama: Path, tmp_path: Path
-) -> None:
+def test_a_sequence_may_be_longer_than_the_window(tiny_llama: Path, tmp_path: Path) -> None:
     checkpoint(tmp_path / "checkpoint", "mistral-32-mha-window", tiny_llama)
-    with pytest.raises(InvalidRequestError, match=r"max_seq_len must be at most 124.* got 125"):
-        build_plan(tmp_path / "checkpoint", tmp_path / "plan", BuildOptions(max_seq_len=125))
+    with pytest.raises(InvalidRequestError, match=r"max_seq_len must be at most 256.* got 257"):
+        build_plan(tmp_path / "checkpoint", tmp_path / "plan", BuildOptions(max_seq_len=257))
     plan = build_plan(tmp_path / "checkpoint", tmp_path / "plan")
-    assert plan.limits.max_seq_len == 124
+    assert plan.limits.max_seq_len == 256
+
+
+def test_a_build_for_the_cpu_refuses_scores_with_a_cap(tiny_llama: Path, tmp_path: Path) -> None:
+    (name,) = CAPPED_NETWORKS
+    checkpoint(tmp_path / "checkpoint", name, tiny_llama)
+    with pytest.raises(UnsupportedArchitectureError) as caught:
+        build_plan(tmp_path / "checkpoint", tmp_path / "plan")
+    assert "attn_logit_softcapping is 1.0" in str(caught.value)
+    assert "--target tensorrt" in (caught.value.hint or "")

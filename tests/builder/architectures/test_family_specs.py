@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from family_networks import (
+    BLOOM,
     CONFIGS,
     FALCON,
     GEMMA,
+    GEMMA2,
     GEMMA3,
     GPT_NEO,
     GPT_NEOX,
@@ -22,8 +25,10 @@ from family_networks import (
 )
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures.bloom import alibi_slopes
 from llmasos_builder.architectures.tensors import required_tensors
 from transformers import FalconConfig
+from transformers.models.bloom.modeling_bloom import _get_alibi_slopes
 
 
 def spec_of(config: dict[str, Any], **changes: Any) -> DecoderSpec:
@@ -48,8 +53,8 @@ def test_every_size_is_needed_and_named(name: str) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_absurd_sizes_take_no_memory(name: str) -> None:
     sizes = {field: 1 << 24 for field, value in CONFIGS[name].items() if isinstance(value, int)}
-    counts = dict.fromkeys(("num_attention_heads", "num_heads"), 1 << 12)
-    counts |= dict.fromkeys(("num_hidden_layers", "num_layers"), 2)
+    counts = dict.fromkeys(("num_attention_heads", "num_heads", "n_head"), 1 << 12)
+    counts |= dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer"), 2)
     assert required_tensors(spec_of(CONFIGS[name], **sizes | counts))
 
 
@@ -103,47 +108,79 @@ def test_a_qwen3_normalizes_its_heads() -> None:
     assert biased.attention_input_bias and biased.attention_output_bias and not biased.mlp_bias
 
 
+QWEN_WINDOW = {"sliding_window": 100, "use_sliding_window": True}
+
+
 @pytest.mark.parametrize(
-    ("config", "changes", "length"),
+    ("config", "changes", "windows"),
     [
-        (MISTRAL, {}, 128),  # transformers' default of 4096 is longer
-        (MISTRAL, {"max_position_embeddings": 8192}, 4096),
-        (MISTRAL, {"max_position_embeddings": 8192, "sliding_window": None}, 8192),
-        (MISTRAL, {"sliding_window": 128}, 128),
-        (MISTRAL, {"sliding_window": 100}, 100),
-        (PHI3, {"max_position_embeddings": 8192}, 8192),
-        (PHI3, {"sliding_window": None}, 128),
-        (PHI3, {"sliding_window": 100}, 100),
-        (QWEN2, {"sliding_window": 100}, 128),
-        (QWEN2, {"sliding_window": 100, "use_sliding_window": True}, 128),
-        (QWEN2, {"sliding_window": 100, "use_sliding_window": True, "max_window_layers": 3}, 128),
-        (QWEN2, {"sliding_window": 100, "use_sliding_window": True, "max_window_layers": 2}, 100),
-        (QWEN3, {"sliding_window": 100, "use_sliding_window": True, "max_window_layers": 0}, 100),
+        (MISTRAL, {}, None),  # transformers' default of 4096 is longer
+        (MISTRAL, {"max_position_embeddings": 8192}, (4096,) * 3),
+        (MISTRAL, {"max_position_embeddings": 8192, "sliding_window": None}, None),
+        (MISTRAL, {"sliding_window": 128}, None),
+        (MISTRAL, {"sliding_window": 100}, (100,) * 3),
+        (PHI3, {"max_position_embeddings": 8192}, None),
+        (PHI3, {"sliding_window": None}, None),
+        (PHI3, {"sliding_window": 100}, (100,) * 3),
+        (QWEN2, {"sliding_window": 100}, None),
+        (QWEN2, QWEN_WINDOW, None),
+        (QWEN2, QWEN_WINDOW | {"max_window_layers": 3}, None),
+        (QWEN2, QWEN_WINDOW | {"max_window_layers": 2}, (None, None, 100)),
+        (QWEN3, QWEN_WINDOW | {"max_window_layers": 0}, (100,) * 3),
         (
             QWEN3,
-            {
-                "sliding_window": 100,
-                "use_sliding_window": True,
-                "layer_types": ["full_attention", "full_attention", "sliding_attention"],
-            },
-            100,
+            QWEN_WINDOW
+            | {"layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+            (None, 100, None),
         ),
         (
             QWEN3,
-            {
-                "sliding_window": 100,
-                "use_sliding_window": True,
-                "max_window_layers": 0,
-                "layer_types": ["full_attention"] * 3,
-            },
-            128,
+            QWEN_WINDOW | {"max_window_layers": 0, "layer_types": ["full_attention"] * 3},
+            None,
         ),
+        (GEMMA2, {"sliding_window": 100}, (100, None, 100)),
+        (GEMMA2, {}, None),
+        (GEMMA2, {"sliding_window": 100, "layer_types": ["full_attention"] * 3}, None),
+        (GEMMA3, {"sliding_window": 100}, (100,) * 3),
+        (GEMMA3, {"sliding_window": 100, "sliding_window_pattern": 3}, (100, 100, None)),
     ],
 )
-def test_a_window_bounds_the_length(
-    config: dict[str, Any], changes: dict[str, Any], length: int
+def test_each_layer_has_its_window(
+    config: dict[str, Any], changes: dict[str, Any], windows: tuple[int | None, ...] | None
 ) -> None:
-    assert spec_of(config, **changes).max_position_embeddings == length
+    spec = spec_of(config, **changes)
+    assert spec.attention_windows == windows
+    assert spec.max_position_embeddings == changes.get("max_position_embeddings", 128)
+
+
+def test_a_gemma2_bounds_scores_and_logits() -> None:
+    spec = spec_of(GEMMA2)
+    assert (spec.attention_cap, spec.logit_cap) == (50.0, 30.0)
+    assert spec.attention_scales == (256**-0.5,) * 3
+    free = spec_of(GEMMA2, attn_logit_softcapping=None, final_logit_softcapping=None)
+    assert (free.attention_cap, free.logit_cap) == (None, None)
+    assert spec.norm_offset == 1 and spec.embedding_scale == 8 and spec.tied
+    assert "attn_logit_softcapping must be" in refusal(GEMMA2, attn_logit_softcapping=0)
+
+
+def test_a_bloom_has_transformers_defaults() -> None:
+    spec = spec_of(BLOOM)
+    assert (spec.norm, spec.norm_eps, spec.activation) == ("layer", 1e-5, "gelu_tanh")
+    assert (spec.intermediate_size, spec.max_position_embeddings) == (256, 2048)
+    assert spec.tied and spec.attention_slopes == (0.25, 0.0625, 0.015625, 0.00390625)
+    older = {"n_embed": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+    sizes = dict.fromkeys(("hidden_size", "n_layer", "n_head"))
+    assert spec == spec_of(BLOOM, **sizes, **older)
+    assert spec_of(BLOOM, seq_length=512).max_position_embeddings == 512
+    post = "apply_residual_connection_post_layernorm"
+    assert f"config.json: {post} is True" in refusal(BLOOM, **{post: True})
+    assert "hidden_size does not make 3 heads" in refusal(BLOOM, n_head=3)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 5, 8, 12, 16, 112])
+def test_slopes_are_those_of_transformers(heads: int) -> None:
+    expected = _get_alibi_slopes(heads, torch.device("cpu")).tolist()
+    assert alibi_slopes(heads) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_phi3_may_rotate_a_part_of_its_heads() -> None:
@@ -175,17 +212,17 @@ def test_a_gpt_neo_has_transformers_defaults() -> None:
     assert not spec.attention_input_bias
     assert spec.attention_output_bias and spec.mlp_bias and spec.tied
     twelve = spec_of(GPT_NEO, attention_types=None, num_layers=24)
-    assert (twelve.num_layers, twelve.max_position_embeddings) == (24, 256)
+    assert twelve.attention_windows == (None, 256) * 12
 
 
-def test_a_gpt_neo_that_attends_locally_stores_more_positions_than_it_uses() -> None:
+def test_a_gpt_neo_attends_locally_in_some_layers() -> None:
     layers = ["global", "local"]
     spec = spec_of(GPT_NEO, attention_layers=layers)
     assert spec == spec_of(GPT_NEO, attention_types=[[["global"], 1], [["local"], 1]])
-    assert spec.max_position_embeddings == 256
+    assert spec.attention_windows == (None, 256)
     assert required_tensors(spec)["transformer.wpe.weight"] == (512, 64)
     whole = spec_of(GPT_NEO, attention_types=[[["global"], 2]])
-    assert whole.max_position_embeddings == 512
+    assert whole.attention_windows is None and whole.max_position_embeddings == 512
     assert required_tensors(whole) == required_tensors(spec)
 
 
@@ -248,9 +285,6 @@ def test_a_gemma3s_layers_are_of_two_kinds() -> None:
     assert spec == spec_of(GEMMA3, num_hidden_layers=7, layer_types=kinds)
     bases = {"rope_theta": 1e6, "rope_local_base_freq": 1e4}
     assert spec == spec_of(GEMMA3, num_hidden_layers=7, **bases)
-    assert spec_of(GEMMA3, sliding_window=100).max_position_embeddings == 100
-    whole = spec_of(GEMMA3, sliding_window=100, layer_types=["full_attention"] * 3)
-    assert whole.max_position_embeddings == 128
 
 
 def test_a_gemma3_scales_the_positions_of_its_wide_layers_alone() -> None:
