@@ -25,13 +25,12 @@ from llmasos_runtime.sampler import Draw
 from llmasos_runtime.scheduler import Scheduler
 from llmasos_runtime.scores import Scores
 from llmasos_runtime.sequence import Sequence
-from llmasos_runtime.step import Progress, Step
+from llmasos_runtime.step import Progress, Share, Step
 from llmasos_runtime.step_log import StepLog
 
 _log = logging.getLogger(__name__)
 _GATHER_S = 0.001
 """How long an idle engine waits after a request for those that come with it."""
-_NOT_FINITE = "internal error: the network's logits are not finite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,17 +175,10 @@ class Executor:
         return bool(self._closing or self._scheduler.has_work or self._cancelled or progress)
 
     def _finish(self, step: Step, scores: Scores, started: float) -> list[Progress]:
-        sequences = step.sampled
-        sampled = scores.sample([_draw(sequence) for sequence in sequences])
-        failed = [s for s, token in zip(sequences, sampled, strict=True) if token is None]
+        sampled = scores.sample([draw for share in step.shares for draw in _draws(share)])
         with self._changed:
             self._steps.add(step, time.perf_counter() - started)
-            errors = [
-                Progress(sequence, error=LLMasOSError(_NOT_FINITE))
-                for sequence in failed
-                if self._scheduler.finish(sequence, FinishReason.ABORT)
-            ]
-            return errors + self._scheduler.commit(step, [token or 0 for token in sampled])
+            return self._scheduler.commit(step, sampled)
 
     def _give_out(self, progress: deque[Progress]) -> None:
         while progress:
@@ -232,13 +224,19 @@ def _too_late(sequence: Sequence) -> Progress:
     return Progress(sequence, error=DeadlineExceededError(message))
 
 
-def _draw(sequence: Sequence) -> Draw:
-    return Draw(
-        params=sequence.params,
-        seed=sequence.seed,
-        output_index=sequence.num_output_tokens,
-        forbidden=sequence.forbidden_token_ids,
-    )
+def _draws(share: Share) -> list[Draw]:
+    """How each of its positions is sampled: as it would be without the drafts before it."""
+    sequence = share.sequence
+    first = sequence.num_output_tokens
+    return [
+        Draw(
+            params=sequence.params,
+            seed=sequence.seed,
+            output_index=index,
+            forbidden=sequence.forbidden_token_ids(index),
+        )
+        for index in range(first, first + share.num_sampled)
+    ]
 
 
 _EXECUTORS: WeakSet[Executor] = WeakSet()

@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
+from itertools import zip_longest
 from operator import attrgetter
 
-from llmasos.errors import InvalidRequestError, QueueFullError
+from llmasos.errors import InvalidRequestError, LLMasOSError, QueueFullError
 from llmasos.outputs import FinishReason
 from llmasos.plan import Limits
 
@@ -24,6 +25,7 @@ from llmasos_runtime.step import Progress, Share, Step
 from llmasos_runtime.waiting import WaitingQueue
 
 _RANK = attrgetter("rank")
+_NOT_FINITE = "internal error: the network's logits are not finite"
 
 
 class Scheduler:
@@ -123,24 +125,30 @@ class Scheduler:
             shares += self._chunks(self._limits.max_num_tokens - len(shares))
         return Step(tuple(shares), num_preempted)
 
-    def commit(self, step: Step, sampled: SequenceOf[int]) -> list[Progress]:
-        """Record what a step computed; sampled: a token for each of `step.sampled`.
+    def commit(self, step: Step, sampled: SequenceOf[int | None]) -> list[Progress]:
+        """Record what a step computed.
 
-        A sequence that finished while the step ran gets nothing.
+        sampled: a token for each of `step.sampled`; None, where none can be chosen, ends its
+        sequence. One that finished while the step ran gets nothing. What follows a draft that
+        was not sampled is dropped; its place in the KV cache is written again.
         """
-        tokens = iter(sampled)
         progress: list[Progress] = []
+        begin = 0
         for share in step.shares:
-            sequence = share.sequence
-            token_id = next(tokens) if share.is_sampled else None
+            sequence, num_tokens, drafts = share
+            num_pending = len(sequence.token_ids) - sequence.num_computed_tokens
+            first = begin
+            if num_tokens - len(drafts) == num_pending:
+                begin += 1 + len(drafts)
             if sequence.finish_reason is not None:
                 continue
-            sequence.num_computed_tokens += share.num_tokens
+            if first < begin:
+                progress.append(_take(sequence, drafts, sampled[first:begin]))
+                sequence.num_computed_tokens = len(sequence.token_ids) - 1
+            else:
+                sequence.num_computed_tokens += num_tokens
             self._memory.remember(sequence)
-            if token_id is not None:
-                sequence.append(token_id)
-                progress.append(Progress(sequence, (token_id,), sequence.finish_reason))
-        self._retire([p.sequence for p in progress if p.finish_reason is not None])
+        self._retire([p.sequence for p in progress if p.sequence.finish_reason is not None])
         return progress
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> bool:
@@ -210,3 +218,17 @@ class Scheduler:
         for sequence in ended:
             self._memory.take_back(sequence)
             self._running.remove(sequence)
+
+
+def _take(sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int | None]) -> Progress:
+    """Give a sequence what was sampled, as far as it is what the drafts say."""
+    taken: list[int] = []
+    for token_id, draft in zip_longest(sampled, drafts):
+        if token_id is None:
+            sequence.finish_reason = FinishReason.ABORT
+            return Progress(sequence, error=LLMasOSError(_NOT_FINITE))
+        sequence.append(token_id)
+        taken.append(token_id)
+        if token_id != draft or sequence.finish_reason is not None:
+            break
+    return Progress(sequence, tuple(taken), sequence.finish_reason)

@@ -86,10 +86,9 @@ class Sequence:
         """It may need more blocks than it has."""
         return self.capacity < self.max_cached_tokens
 
-    @property
-    def forbidden_token_ids(self) -> tuple[int, ...]:
-        """What may not be sampled now: no end before min_tokens."""
-        if self.num_output_tokens >= self.params.min_tokens:
+    def forbidden_token_ids(self, output_index: int) -> tuple[int, ...]:
+        """What may not be sampled after so many output tokens: no end before min_tokens."""
+        if output_index >= self.params.min_tokens:
             return ()
         return tuple(sorted(self.end_token_ids))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from llmasos.errors import LLMasOSError
 from llmasos.outputs import FinishReason
@@ -10,17 +11,34 @@ from llmasos.outputs import FinishReason
 from llmasos_runtime.sequence import Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """The part of a step that one sequence gets: its next `num_tokens` pending tokens."""
+class Share(NamedTuple):
+    """The part of a step that one sequence gets: its next `num_tokens` tokens.
+
+    They are pending ones, and behind the last of those perhaps drafts: guesses of what will
+    be sampled, which count among num_tokens.
+    """
 
     sequence: Sequence
     num_tokens: int
+    draft_token_ids: tuple[int, ...] = ()
 
     @property
     def is_sampled(self) -> bool:
         """The step reaches the sequence's last token, so the next one can be chosen."""
-        return self.num_tokens == self.sequence.num_pending_tokens
+        num_pending = self.num_tokens - len(self.draft_token_ids)
+        return num_pending == self.sequence.num_pending_tokens
+
+    @property
+    def num_sampled(self) -> int:
+        """At its end, the positions whose next token is sampled: after the last, and each draft."""
+        return 1 + len(self.draft_token_ids) if self.is_sampled else 0
+
+    @property
+    def token_ids(self) -> list[int]:
+        """What is computed."""
+        begin = self.sequence.num_computed_tokens
+        end = begin + self.num_tokens - len(self.draft_token_ids)
+        return [*self.sequence.token_ids[begin:end], *self.draft_token_ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +60,16 @@ class Step:
         return sum(share.num_tokens for share in self.shares if share.sequence.is_decoding)
 
     @property
+    def num_draft_tokens(self) -> int:
+        return sum(len(share.draft_token_ids) for share in self.shares)
+
+    @property
     def sampled(self) -> tuple[Sequence, ...]:
-        """Those that get a token, in the order of the rows of the step's logits."""
-        return tuple(share.sequence for share in self.shares if share.is_sampled)
+        """Whose next token each row of the step's scores is: one's again for each draft."""
+        return tuple(share.sequence for share in self.shares for _ in range(share.num_sampled))
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """What a step, or a cancellation, did to one sequence: new tokens, its end, or both.
 
     error: it ended without an answer.

@@ -37,7 +37,12 @@ class CountingRunner:
         if self.num_steps == self.fails_at:
             raise RuntimeError("out of luck")
         self.num_steps += 1
-        self._last = [sequence.token_ids[-1] for sequence in step.sampled]
+        self._last = [
+            token_id
+            for share in step.shares
+            if share.is_sampled
+            for token_id in share.token_ids[-share.num_sampled :]
+        ]
         self.started.set()
 
     def wait(self) -> Logits:

@@ -144,7 +144,7 @@ def test_no_end_token_may_be_drawn_before_min_tokens() -> None:
     s.add(one)
     seen: list[tuple[int, ...]] = []
     for _ in range(3):
-        seen.append(one.forbidden_token_ids)
+        seen.append(one.forbidden_token_ids(one.num_output_tokens))
         run(s)
     assert seen == [(END,), (END,), ()]
 

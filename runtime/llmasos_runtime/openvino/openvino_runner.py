@@ -26,7 +26,7 @@ class OpenVINORunner:
         self._num_blocks = num_blocks
         self._request = model.compiled.create_infer_request()
         self._inputs: Inputs = {}
-        self._decoded: list[Sequence] = []  # by the last step, if it did nothing else
+        self._decoded: list[Sequence] = []  # by the last step, a token each, if it did no more
         for cache in model.caches:
             shape = ov.Shape([num_blocks, *cache.block_shape])
             self._request.set_tensor(cache.name, ov.Tensor(cache.type, shape))
@@ -48,7 +48,7 @@ class OpenVINORunner:
     def start(self, step: Step) -> None:
         """See ModelRunner."""
         sequences = [share.sequence for share in step.shares]
-        if step.num_decode_tokens == step.num_tokens:
+        if step.num_decode_tokens == step.num_tokens == len(sequences):
             follows, self._decoded = sequences == self._decoded, sequences
         else:
             follows, self._decoded = False, []

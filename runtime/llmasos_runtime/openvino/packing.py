@@ -26,8 +26,8 @@ def pack(step: Step, *, block_size: int) -> Inputs:
     subsequence_begins [B + 1], where each sequence's tokens begin among the T;
     block_indices, the block tables one after the other, each as long as its sequence needs;
     block_indices_begins [B + 1]; max_context_len []; sampled_positions [S], the tokens whose
-    logits are wanted. There is always at least one of the last: a forward over no row is
-    not asked of the compiler.
+    logits are wanted: the last of each sequence that is sampled, and its drafts. There is
+    always at least one of the last: a forward over no row is not asked of the compiler.
 
     T, for a prompt of 3 tokens (a) beside a decoding sequence (b) with 40 in the cache:
 
@@ -38,10 +38,13 @@ def pack(step: Step, *, block_size: int) -> Inputs:
     """
     spans = [_span(share) for share in step.shares]
     begins = _begins(end - past for _, past, end in spans)
-    is_sampled = [share.is_sampled for share in step.shares]
-    sampled = [end - 1 for end, wanted in zip(begins[1:], is_sampled, strict=True) if wanted]
+    sampled = [
+        position
+        for end, share in zip(begins[1:], step.shares, strict=True)
+        for position in range(end - share.num_sampled, end)
+    ]
     return {
-        "input_ids": _int64([i for s, past, end in spans for i in s.token_ids[past:end]]),
+        "input_ids": _int64([i for share in step.shares for i in share.token_ids]),
         "position_ids": _int64([i for _, past, end in spans for i in range(past, end)]),
         "past_lens": _int32([past for _, past, _ in spans]),
         "subsequence_begins": _int32(begins),
