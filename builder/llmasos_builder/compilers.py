@@ -18,9 +18,9 @@ from llmasos_builder.tensorrt.compile import compile_tensorrt
 from llmasos_builder.tensorrt.current_gpu import current_gpu
 from llmasos_builder.tensorrt.library import load_library
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES, NetworkOptions
+from llmasos_builder.tensorrt.parallel.rank import all_ranks, check_divides
 
 OPENVINO_FILE = "openvino_model.xml"
-TENSORRT_FILE = "engine.trt"
 MAX_PREFILL_LENGTH = 512
 _KV_CACHE: Mapping[Precision, KVCachePrecision] = {"f32": "f32", "bf16": "bf16", "int8": "u8"}
 Report = Callable[[int, int], None]
@@ -97,6 +97,11 @@ class _TensorRT:
         self, spec: DecoderSpec, weights: Weights, limits: Limits, directory: Path, report: Report
     ) -> CompiledEngine:
         options, library = self.options, self.library
+        sizes = {
+            "tensor_parallel_size": options.tensor_parallel_size,
+            "pipeline_parallel_size": options.pipeline_parallel_size,
+        }
+        check_divides(spec, **sizes)
         network = NetworkOptions(
             precision=options.precision,
             max_batch_size=limits.max_batch_size,
@@ -105,24 +110,27 @@ class _TensorRT:
             num_candidates=min(options.num_candidates, spec.vocab_size),
             full_logits=options.full_logits,
         )
+        record = TensorRTRecord(
+            library=library.__name__,
+            version=library.__version__,
+            gpus=self.gpus,
+            prefill_length=network.prefill_length,
+            num_candidates=network.num_candidates,
+            full_logits=network.full_logits,
+            **sizes,
+        )
+        files = [directory / name for name in record.engine_files]
         compile_tensorrt(
             spec,
             weights,
             library=library,
             options=network,
             gpus=self.gpus,
-            output=directory / TENSORRT_FILE,
+            outputs=dict(zip(all_ranks(**sizes), files, strict=True)),
             progress=report,
         )
         return CompiledEngine(
             kv_cache_precision=COMPUTE_TYPES[options.precision],
             versions={library.__name__: library.__version__},
-            tensorrt=TensorRTRecord(
-                library=library.__name__,
-                version=library.__version__,
-                gpus=self.gpus,
-                prefill_length=network.prefill_length,
-                num_candidates=network.num_candidates,
-                full_logits=network.full_logits,
-            ),
+            tensorrt=record,
         )

@@ -8,7 +8,7 @@ from typing import get_args
 from llmasos.errors import InvalidRequestError
 from llmasos.plan import PRECISIONS, KVCachePrecision, Precision, Target
 
-from llmasos_builder.tensorrt.capabilities import check_gpus
+from llmasos_builder.tensorrt.capabilities import check_collectives, check_gpus
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES
 
 MAX_CANDIDATES = 3840  # of TensorRT's selection of the largest
@@ -28,6 +28,8 @@ class BuildOptions:
     max_batch_size, max_num_tokens: of one step (`llmasos.plan.Limits`).
     gpus: for tensorrt, what is compiled for (`llmasos_builder.tensorrt.capabilities.GPUS`).
     num_candidates, full_logits: for tensorrt, what a step returns (`TensorRTRecord`).
+    tensor_parallel_size, pipeline_parallel_size: for tensorrt, over how many GPUs each matrix
+        and the layers are cut; a GPU for each of their product.
     name: of the engine; None is the checkpoint's. revision: of a hub id.
 
     Raises InvalidRequestError, naming the field, its value and its limit.
@@ -43,6 +45,8 @@ class BuildOptions:
     gpus: tuple[str, ...] = ()
     num_candidates: int = 64
     full_logits: bool = False
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
     name: str | None = None
     revision: str | None = None
 
@@ -69,12 +73,21 @@ class BuildOptions:
         if self.kv_cache_precision is not None:
             known = ("f32", "bf16", "u8")
             _one_of("kv_cache_precision", self.kv_cache_precision, known, of=f" for {self.target}")
-        for field, value in (("gpu", self.gpus), ("full_logits", self.full_logits)):
-            if value:
+        for_tensorrt = {
+            "gpu": bool(self.gpus),
+            "full_logits": self.full_logits,
+            "tensor_parallel_size": self.tensor_parallel_size != 1,
+            "pipeline_parallel_size": self.pipeline_parallel_size != 1,
+        }
+        for field, given in for_tensorrt.items():
+            if given:
                 raise InvalidRequestError(f"{field} is for target tensorrt, target is openvino")
 
     def _check_tensorrt(self) -> None:
         check_gpus(self.gpus, self.precision)
+        _at_least("tensor_parallel_size", self.tensor_parallel_size, 1)
+        _at_least("pipeline_parallel_size", self.pipeline_parallel_size, 1)
+        check_collectives(self.gpus, self.tensor_parallel_size)
         _at_least("num_candidates", self.num_candidates, 1)
         if self.num_candidates > MAX_CANDIDATES:
             raise InvalidRequestError(

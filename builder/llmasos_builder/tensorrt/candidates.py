@@ -23,20 +23,44 @@ def output_candidates(
     candidate_logits [B, K] in f32 and candidate_ids [B, K] in int32; log_sum_exp [B, 1] in
     f32; and, if full_logits, logits [B, V] in f32.
     """
-    library, definition = layers.library, layers.definition
-    logits = layers.cast(logits, library.float32)
+    logits = layers.cast(logits, layers.library.float32)
+    values, ids = likeliest(layers, logits, num_candidates)
+    output_named(
+        layers,
+        candidate_logits=values,
+        candidate_ids=ids,
+        log_sum_exp=log_sum_exp(layers, logits),
+        logits=logits if full_logits else None,
+    )
+
+
+def likeliest(layers: Layers, logits: Any, num_candidates: int) -> tuple[Any, Any]:
+    """Values and places [B, K] of the largest of logits [B, n], with K = min(num_candidates, n)."""
     count = min(num_candidates, int(logits.shape[1]))
-    top = definition.add_topk(logits, library.TopKOperation.MAX, count, last_axis(logits))
+    largest = layers.library.TopKOperation.MAX
+    top = layers.definition.add_topk(logits, largest, count, last_axis(logits))
     assert top is not None, "TensorRT refuses a selection of candidates"
+    return top.get_output(0), top.get_output(1)
+
+
+def log_sum_exp(layers: Layers, logits: Any) -> Any:
+    """[B, 1], of logits [B, n]."""
     largest = layers.reduce_last(logits, "MAX")
     total = layers.reduce_last(layers.unary(layers.subtract(logits, largest), "EXP"), "SUM")
+    return layers.add(layers.unary(total, "LOG"), largest)
+
+
+def output_named(
+    layers: Layers, *, candidate_logits: Any, candidate_ids: Any, log_sum_exp: Any, logits: Any
+) -> None:
+    """The outputs of a step, under their names; logits: None where it does not return them."""
     outputs = {
-        CANDIDATE_LOGITS: top.get_output(0),
-        CANDIDATE_IDS: top.get_output(1),
-        LOG_SUM_EXP: layers.add(layers.unary(total, "LOG"), largest),
+        CANDIDATE_LOGITS: candidate_logits,
+        CANDIDATE_IDS: candidate_ids,
+        LOG_SUM_EXP: log_sum_exp,
+        LOGITS: logits,
     }
-    if full_logits:
-        outputs[LOGITS] = logits
     for name, tensor in outputs.items():
-        tensor.name = name
-        definition.mark_output(tensor)
+        if tensor is not None:
+            tensor.name = name
+            layers.definition.mark_output(tensor)

@@ -33,11 +33,12 @@ _SINCE: Mapping[Precision, int] = {
     "fp8": 89,
     "nvfp4": 120,
 }
+_COLLECTIVES_SINCE = 80
 
 
 def precisions_of(gpu: str) -> tuple[Precision, ...]:
     """The precisions that engines for this GPU can have; of `current`, perhaps all."""
-    capability = max(_SINCE.values()) if gpu == CURRENT else int(gpu.removeprefix("sm"))
+    capability = max(_SINCE.values()) if gpu == CURRENT else _capability(gpu)
     return tuple(p for p in PRECISIONS["tensorrt"] if _SINCE[p] <= capability)
 
 
@@ -74,3 +75,20 @@ def check_precision(gpu: str, precision: Precision) -> None:
             f"precision {precision} needs at least sm{_SINCE[precision]}, and gpu is {gpu}",
             hint=f"{gpu} can have {', '.join(precisions_of(gpu))}",
         )
+
+
+def check_collectives(gpus: Sequence[str], tensor_parallel_size: int) -> None:
+    """Raise InvalidRequestError for a GPU on which ranks cannot sum up.
+
+    TensorRT's documentation names the oldest that can; its compiler takes any.
+    """
+    for gpu in gpus:
+        if tensor_parallel_size > 1 and gpu != CURRENT and _capability(gpu) < _COLLECTIVES_SINCE:
+            raise InvalidRequestError(
+                f"tensor_parallel_size {tensor_parallel_size} needs at least "
+                f"sm{_COLLECTIVES_SINCE}, and gpu is {gpu}"
+            )
+
+
+def _capability(gpu: str) -> int:
+    return int(gpu.removeprefix("sm"))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from llmasos.errors import PlanError
 
-from llmasos_builder.architectures.decoder import Load, define_decoder
+from llmasos_builder.architectures.decoder import Load, define_stage
 from llmasos_builder.architectures.spec import DecoderSpec
 from llmasos_builder.architectures.tensors import check_tensors, load_tensor
 from llmasos_builder.checkpoint import Weights
 from llmasos_builder.graph import Array
+from llmasos_builder.graph.recording import RecordedTensor, RecordingGraph
 from llmasos_builder.tensorrt.log import shared_log
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.options import NetworkOptions
+from llmasos_builder.tensorrt.parallel.cuts import cuts_of
+from llmasos_builder.tensorrt.parallel.rank import WHOLE, Rank
+from llmasos_builder.tensorrt.parallel.spread_graph import SpreadGraph
 
 
 def compile_tensorrt(
@@ -25,18 +30,19 @@ def compile_tensorrt(
     library: Any,
     options: NetworkOptions,
     gpus: Sequence[str],
-    output: Path,
+    outputs: Mapping[Rank, Path],
     progress: Callable[[int, int], None],
 ) -> None:
-    """Write an engine for these GPUs to output.
+    """Write an engine for these GPUs to the output of each rank.
 
     library: as `load_library` gives it. progress: told how many of how many steps are done; a
-    step is a tensor that is read, or the compilation, which comes last.
+    step is a tensor that is read, or the compilation, which comes last for each rank.
     Raises CheckpointError for tensors that are missing, of another shape or of no use,
     InvalidRequestError for one that the precision cannot hold, and PlanError if TensorRT
     cannot compile the network.
     """
-    total = len(check_tensors(spec, weights)) + 1
+    check_tensors(spec, weights)
+    total = sum(_num_tensors(spec, rank) + 1 for rank in outputs)
     done = 0
 
     def load(name: str, _shape: tuple[int, ...]) -> Array:
@@ -47,18 +53,42 @@ def compile_tensorrt(
         return values
 
     progress(0, total)
-    graph = define_network(spec, load, library=library, options=options)
-    output.write_bytes(serialize(graph, gpus))
-    progress(total, total)
+    for rank, output in outputs.items():
+        graph = define_network(spec, load, library=library, options=options, rank=rank)
+        output.write_bytes(serialize(graph, gpus))
+        done += 1
+        progress(done, total)
 
 
 def define_network(
-    spec: DecoderSpec, load: Load, *, library: Any, options: NetworkOptions
+    spec: DecoderSpec, load: Load, *, library: Any, options: NetworkOptions, rank: Rank = WHOLE
 ) -> TensorRTGraph:
-    """The whole network, not compiled; load: as for `define_decoder`."""
+    """The network of a rank, not compiled; load: as for `define_decoder`.
+
+    The network must divide (`check_divides`).
+    """
     graph = TensorRTGraph(library, options)
-    define_decoder(spec, graph, load, precision=options.precision)
+    spread = SpreadGraph(graph, rank, cuts_of(spec, rank))
+    layers = rank.layers(spec.num_layers)
+    hidden = spread.hidden_input(spec.hidden_size) if layers.start else None
+    x = define_stage(spec, spread, load, precision=options.precision, layers=layers, hidden=hidden)
+    if x is not None:
+        spread.hidden_output(x)
     return graph
+
+
+def _num_tensors(spec: DecoderSpec, rank: Rank) -> int:
+    """How many a rank reads."""
+    names: list[str] = []
+
+    def note(name: str, shape: tuple[int, ...]) -> Array:
+        names.append(name)
+        return np.broadcast_to(np.float32(0), shape)
+
+    layers = rank.layers(spec.num_layers)
+    hidden = RecordedTensor(index=-1, width=spec.hidden_size) if layers.start else None
+    define_stage(spec, RecordingGraph(), note, precision="f32", layers=layers, hidden=hidden)
+    return len(names)
 
 
 def serialize(graph: TensorRTGraph, gpus: Sequence[str]) -> memoryview:

@@ -21,25 +21,25 @@ INPUT_IDS = "input_ids"
 POSITION_IDS = "position_ids"
 KV_WRITE_INDEX = "kv_write_index"
 LAST_TOKEN_INDEX = "last_token_index"
+HIDDEN_STATES, HIDDEN_STATES_OUT = "hidden_states", "hidden_states_out"
 PREFILL_PROFILE, DECODE_PROFILE = 0, 1
 
 
 class Inputs:
     """All in int32: input_ids and position_ids [B, S]; kv_write_index [B], where in its slot a
     row's first token goes; last_token_index [B], which of the B * S tokens, row after row, is
-    the one of each row whose next token is wanted.
+    the one of each row whose next token is wanted. A stage of a pipeline has of the first and
+    the last what it uses.
     """
 
     def __init__(self, layers: Layers, builder: Any, options: NetworkOptions) -> None:
         self._layers = layers
         self._options = options
         self.profiles = [builder.create_optimization_profile() for _ in range(2)]
-        self._shapes_of_heads: dict[tuple[int, int], Any] = {}
+        self._shapes: dict[tuple[int, ...], Any] = {}
         int32 = layers.library.int32
-        self.input_ids = self.add(INPUT_IDS, int32, (-1, -1), lambda b, s: (b, s))
         self.position_ids = self.add(POSITION_IDS, int32, (-1, -1), lambda b, s: (b, s))
         self.kv_write_index = self.add(KV_WRITE_INDEX, int32, (-1,), lambda b, _: (b,))
-        self.last_token_index = self.add(LAST_TOKEN_INDEX, int32, (-1,), lambda b, _: (b,))
 
     def add(
         self,
@@ -61,6 +61,15 @@ class Inputs:
         return tensor
 
     @cached_property
+    def input_ids(self) -> Any:
+        int32 = self._layers.library.int32
+        return self.add(INPUT_IDS, int32, (-1, -1), lambda b, s: (b, s))
+
+    @cached_property
+    def last_token_index(self) -> Any:
+        return self.add(LAST_TOKEN_INDEX, self._layers.library.int32, (-1,), lambda b, _: (b,))
+
+    @cached_property
     def flat_ids(self) -> Any:
         """[B * S]."""
         return self._layers.reshape(self.input_ids, (-1,))
@@ -70,14 +79,18 @@ class Inputs:
         """[B * S]."""
         return self._layers.reshape(self.position_ids, (-1,))
 
-    def shape_of_heads(self, num_heads: int, head_size: int) -> Any:
-        """(B, S, num_heads, head_size) as a tensor."""
-        sizes = (num_heads, head_size)
-        if sizes not in self._shapes_of_heads:
+    def hidden_states(self, width: int) -> Any:
+        """[B, S, width], in the compute type."""
+        dtype = self._layers.constants.dtype
+        return self.add(HIDDEN_STATES, dtype, (-1, -1, width), lambda b, s: (b, s, width))
+
+    def shape_of_tokens(self, *sizes: int) -> Any:
+        """(B, S, *sizes) as a tensor."""
+        if sizes not in self._shapes:
             layers = self._layers
-            parts = [layers.shape(self.input_ids), layers.constants.int64(*sizes)]
-            self._shapes_of_heads[sizes] = layers.concat(parts, axis=0)
-        return self._shapes_of_heads[sizes]
+            parts = [layers.shape(self.position_ids), layers.constants.int64(*sizes)]
+            self._shapes[sizes] = layers.concat(parts, axis=0)
+        return self._shapes[sizes]
 
     @cached_property
     def visible(self) -> Any:

@@ -17,10 +17,11 @@ from llmasos_builder.graph import Activation, Array, Scores
 from llmasos_builder.tensorrt.cached_attention import CachedAttention
 from llmasos_builder.tensorrt.candidates import output_candidates
 from llmasos_builder.tensorrt.constants import Constant, Constants
-from llmasos_builder.tensorrt.inputs import Inputs
+from llmasos_builder.tensorrt.inputs import HIDDEN_STATES_OUT, Inputs
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.log import shared_log
 from llmasos_builder.tensorrt.options import NetworkOptions
+from llmasos_builder.tensorrt.parallel.cut import Cut
 from llmasos_builder.tensorrt.weights import TensorRTWeight
 
 
@@ -53,8 +54,31 @@ class TensorRTGraph:
     def profiles(self) -> Sequence[Any]:
         return self._inputs.profiles
 
-    def weight(self, name: str, values: Array, precision: Precision) -> TensorRTWeight:
-        return TensorRTWeight(self._layers, name, values, precision, self.options.compute_type)
+    @property
+    def layers(self) -> Layers:
+        return self._layers
+
+    @property
+    def inputs(self) -> Inputs:
+        return self._inputs
+
+    def weight(
+        self, name: str, values: Array, precision: Precision, cut: Cut | None = None
+    ) -> TensorRTWeight:
+        """cut: what is kept of it; None is all."""
+        compute_type = self.options.compute_type
+        return TensorRTWeight(self._layers, name, values, precision, compute_type, cut=cut)
+
+    def hidden_input(self, width: int) -> Any:
+        """Hidden states of the stage before, where this is not the first of a pipeline."""
+        return self._layers.reshape(self._inputs.hidden_states(width), (-1, width))
+
+    def hidden_output(self, x: Any) -> None:
+        """Hidden states for the stage after, hidden_states_out [B, S, width]."""
+        shape = self._inputs.shape_of_tokens(int(x.shape[1]))
+        states = self._layers.reshape(x, shape)
+        states.name = HIDDEN_STATES_OUT
+        self.definition.mark_output(states)
 
     def embed_tokens(self, table: TensorRTWeight) -> Any:
         return self._layers.gather(table.table(), self._inputs.flat_ids)
@@ -118,7 +142,7 @@ class TensorRTGraph:
         return self._layers.concat(parts, axis=1)
 
     def split_heads(self, x: Any, num_heads: int) -> Any:
-        shape = self._inputs.shape_of_heads(num_heads, int(x.shape[1]) // num_heads)
+        shape = self._inputs.shape_of_tokens(num_heads, int(x.shape[1]) // num_heads)
         return self._layers.reshape(x, shape, after=(0, 2, 1, 3))
 
     def merge_heads(self, x: Any) -> Any:

@@ -15,22 +15,31 @@ from llmasos.plan import Precision
 from llmasos_builder.graph import Array
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import ComputeType
+from llmasos_builder.tensorrt.parallel.cut import Cut
 from llmasos_builder.tensorrt.quantization import QuantizedMatrix, QuantizedPrecision, quantize
 
 _LARGEST: dict[ComputeType, float] = {"f32": 3.4e38, "fp16": 65504.0, "bf16": 3.38e38}
 
 
 class TensorRTWeight:
-    """A constant [out, in] or [n] that its first use makes."""
+    """A constant [out, in] or [n] that its first use makes; cut: what is kept of it."""
 
     def __init__(
-        self, layers: Layers, name: str, values: Array, precision: Precision, compute: ComputeType
+        self,
+        layers: Layers,
+        name: str,
+        values: Array,
+        precision: Precision,
+        compute: ComputeType,
+        *,
+        cut: Cut | None = None,
     ) -> None:
         self._layers = layers
         self._name = name
         self._values: Array | None = values
         self._precision: Precision = precision
         self._compute: ComputeType = compute
+        self._cut = cut
         self._tensor: Any = None
 
     def matrix(self) -> Any:
@@ -38,7 +47,7 @@ class TensorRTWeight:
         if self._tensor is None:
             match self._precision:
                 case "f32" | "fp16" | "bf16":
-                    self._tensor = self._plain(self._take())
+                    self._tensor = self._plain(self._kept())
                 case "int8" | "int4" | "fp8" | "nvfp4":
                     self._tensor = self._quantized(self._take(), self._precision)
         return self._tensor
@@ -46,23 +55,27 @@ class TensorRTWeight:
     def table(self) -> Any:
         """[rows, width], in the compute type, from a constant that is not quantized."""
         if self._tensor is None:
-            self._tensor = self._plain(self._take())
+            self._tensor = self._plain(self._kept())
         return self._tensor
 
     def vector(self, rank: int) -> Any:
         """[1, ..., n], in the compute type."""
         if self._tensor is None:
-            self._tensor = self._plain(self._take().reshape((1,) * (rank - 1) + (-1,)))
+            self._tensor = self._plain(self._kept().reshape((1,) * (rank - 1) + (-1,)))
         assert len(self._tensor.shape) == rank
         return self._tensor
 
     def exact_vector(self, rank: int) -> Any:
         """[1, ..., n], in f32."""
         if self._tensor is None:
-            values = self._take().reshape((1,) * (rank - 1) + (-1,))
+            values = self._kept().reshape((1,) * (rank - 1) + (-1,))
             self._tensor = self._layers.constants.float32(values, name=self._name)
         assert len(self._tensor.shape) == rank
         return self._tensor
+
+    def _kept(self) -> Array:
+        values = self._take()
+        return values if self._cut is None else self._cut.of(values)
 
     def _take(self) -> Array:
         """Raises CheckpointError for values that the compute type has no room for."""
@@ -80,6 +93,8 @@ class TensorRTWeight:
 
     def _quantized(self, values: Array, precision: QuantizedPrecision) -> Any:
         matrix = quantize(self._name, values, precision, self._compute)
+        if self._cut is not None:
+            matrix = self._cut.of_quantized(self._name, matrix)
         library, constants = self._layers.library, self._layers.constants
         types = {
             "int8": library.int8,

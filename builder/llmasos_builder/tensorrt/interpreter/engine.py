@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from llmasos_builder.tensorrt.interpreter.collective import Running, run_together
 from llmasos_builder.tensorrt.interpreter.constants import Constants
 from llmasos_builder.tensorrt.interpreter.errors import InterpretationError
 from llmasos_builder.tensorrt.interpreter.interpreter import Interpreter
@@ -61,12 +62,16 @@ class InterpretedNetwork:
         Rows are padded on the right to the longest of them. Raises InterpretationError for a
         row that with its padding leaves its slot, and for two rows of one slot.
         """
+        return run_together([self.running(rows)])[0]
+
+    def running(self, rows: Sequence[Row], given: Mapping[str, Array] | None = None) -> Running:
+        """A step, as one rank of several; given: what a stage before it has computed."""
         slots = [row.slot for row in rows]
         if len(set(slots)) != len(slots):
             raise InterpretationError(f"rows share a slot: {slots}")
         feeds = self._feeds(rows)
         feeds |= {name: cache[slots] for name, cache in self.caches.items()}
-        outputs = self._interpreter.run(feeds)
+        outputs = yield from self._interpreter.running(feeds | dict(given or {}))
         for name, cache in self.caches.items():
             cache[slots] = outputs.pop(name.replace("_cache.", _OUT))
         return outputs

@@ -12,6 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from llmasos_builder.tensorrt.interpreter.collective import (
+    COLLECTIVE,
+    Exchange,
+    Running,
+    run_together,
+)
 from llmasos_builder.tensorrt.interpreter.constants import Constants, read_constant
 from llmasos_builder.tensorrt.interpreter.errors import InterpretationError
 from llmasos_builder.tensorrt.interpreter.layer import Layer, Tensor, read_layers, read_tensor
@@ -73,18 +79,26 @@ class Interpreter:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs by name, floats of any type as float32.
 
-        Raises InterpretationError for inputs that are absent, unknown or of another shape.
+        Raises InterpretationError for inputs that are absent, unknown or of another shape, and
+        for a network that is only one rank of several.
         """
+        return run_together([self.running(feeds)])[0]
+
+    def running(self, feeds: Mapping[str, Array]) -> Running:
+        """What `run` does, as one rank of several."""
         unknown = feeds.keys() - {tensor.name for tensor in self.inputs}
         if unknown:
             raise InterpretationError(f"the network has no input {', '.join(sorted(unknown))}")
-        with np.errstate(all="ignore"):
-            values = {tensor.name: self._fed(tensor, feeds) for tensor in self.inputs}
-            values = self._fixed | values
-            for layer, unused in zip(self._layers, self._last_uses, strict=True):
+        values = self._fixed | {tensor.name: self._fed(tensor, feeds) for tensor in self.inputs}
+        for layer, unused in zip(self._layers, self._last_uses, strict=True):
+            if layer.kind == COLLECTIVE:
+                given = [values[tensor.name] for tensor in layer.inputs if tensor is not None]
+                result = yield Exchange(layer=layer, given=given[0])
+                values.update(_kept(layer, (result,), rounding=self._rounding))
+            else:
                 values.update(_computed(layer, values, rounding=self._rounding))
-                for name in unused:
-                    del values[name]
+            for name in unused:
+                del values[name]
         return {tensor.name: values[tensor.name] for tensor in self.outputs}
 
     def _add(self, layer: Layer, constants: Constants) -> None:
@@ -92,12 +106,14 @@ class Interpreter:
         if layer.kind == "CONSTANT":
             self._fixed[layer.outputs[0].name] = read_constant(layer, constants)
             return
-        if layer.kind not in FORMULAS:
+        if layer.kind not in (*FORMULAS, COLLECTIVE):
             raise InterpretationError(
                 f"layer {layer.name!r} is of the kind {layer.kind}, which cannot be interpreted"
             )
         check_documented(layer, self._fixed)
-        if all(tensor is not None and tensor.name in self._fixed for tensor in layer.inputs):
+        if layer.kind != COLLECTIVE and all(
+            tensor is not None and tensor.name in self._fixed for tensor in layer.inputs
+        ):
             self._fixed.update(_computed(layer, self._fixed, rounding=True))
         else:
             self._layers.append(layer)
@@ -118,9 +134,14 @@ class Interpreter:
 def _computed(layer: Layer, values: Mapping[str, Array], *, rounding: bool) -> Values:
     """A layer's outputs by name."""
     inputs = [None if tensor is None else values[tensor.name] for tensor in layer.inputs]
-    keep = rounded_to if rounding else held
     results = FORMULAS[layer.kind](layer, inputs)
     results = results if isinstance(results, tuple) else (results,)
+    return _kept(layer, results, rounding=rounding)
+
+
+def _kept(layer: Layer, results: tuple[Array, ...], *, rounding: bool) -> Values:
+    """What a layer's outputs have of its results, by name."""
+    keep = rounded_to if rounding else held
     computed: Values = {}
     for tensor, result in zip(layer.outputs, results, strict=True):
         if not _fits(tensor, result):

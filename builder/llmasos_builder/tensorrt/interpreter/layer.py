@@ -22,6 +22,7 @@ _CLASSES = {
     "CONCATENATION": "IConcatenationLayer",
     "CONSTANT": "IConstantLayer",
     "DEQUANTIZE": "IDequantizeLayer",
+    "DIST_COLLECTIVE": "IDistCollectiveLayer",
     "ELEMENTWISE": "IElementWiseLayer",
     "GATHER": "IGatherLayer",
     "IDENTITY": "IIdentityLayer",
