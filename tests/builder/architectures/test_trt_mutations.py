@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from family_networks import CAPPED_NETWORKS, FAMILY_NETWORKS
+from llmasos_builder.architectures.bloom import alibi_slopes
 from llmasos_builder.graph import Scores
 from llmasos_builder.tensorrt.interpreter import InterpretedNetwork, Row
 from llmasos_builder.tensorrt.network import TensorRTGraph
@@ -117,7 +119,7 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def made(name: str, directory: Path) -> Network:
-    kind, config = NETWORKS[name]
+    kind, config = (NETWORKS | FAMILY_NETWORKS | CAPPED_NETWORKS)[name]
     return make_network(directory, with_blocks(config), kind=kind)
 
 
@@ -146,6 +148,28 @@ def test_a_mistake_in_the_network_is_found(mutation: str, tmp_path: Path) -> Non
     for rounding, rounded in ((False, None), (True, in_type(reference, "fp16"))):
         with pytest.raises(AssertionError, match="logits differ"):
             check_in_flight(engine(mutated, rounding=rounding), reference, rounded=rounded)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("mistral-32-mha-window", {"attention_windows": None}),
+        ("mistral-32-mha-window", {"attention_windows": (20, 19)}),
+        ("gemma2-32-gqa-tied", {"attention_windows": (None, 20)}),
+        ("gemma2-32-gqa-tied", {"logit_cap": 3.3}),
+        ("gemma2-32-gqa-capped", {"attention_cap": None}),
+        ("bloom-16-untied", {"attention_slopes": alibi_slopes(8)[:4]}),
+    ],
+)
+def test_attention_of_another_kind_is_found(
+    name: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    network = made(name, tmp_path)
+    other = replace(network, spec=replace(network.spec, **changes))
+    with pytest.raises(AssertionError, match="logits differ"):
+        check_in_flight(
+            engine(defined(other, "fp16"), rounding=False), with_rounded_weights(network, "fp16")
+        )
 
 
 class Misfed(InterpretedNetwork):

@@ -35,6 +35,14 @@ GPT2: dict[str, Any] = {
     "n_head": 4,
     "n_positions": 128,
 }
+BLOOM: dict[str, Any] = {
+    "architectures": ["BloomForCausalLM"],
+    "model_type": "bloom",
+    "vocab_size": 100,
+    "hidden_size": 64,
+    "n_layer": 2,
+    "n_head": 4,
+}
 LLAMA3_ROPE = {
     "rope_type": "llama3",
     "rope_theta": 500.0,
@@ -65,6 +73,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
         "scale_attn_weights": False,
         "activation_function": "relu",
+    },
+    "mistral, a window": {
+        **LLAMA,
+        "architectures": ["MistralForCausalLM"],
+        "model_type": "mistral",
+        "sliding_window": 20,
+    },
+    "bloom, slopes": BLOOM,
+    "gemma2, a window in every other layer, caps": {
+        **LLAMA,
+        "architectures": ["Gemma2ForCausalLM"],
+        "model_type": "gemma2",
+        "head_dim": 16,
+        "sliding_window": 20,
     },
 }
 
