@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,24 @@ class Tokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text; raises InvalidRequestError for text that is not Unicode."""
+        return self._encode(text, add_special_tokens=add_special_tokens).ids
+
+    def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
+        """As `encode`, and up to which character of the text each token and those before it go.
+
+        A character of several tokens belongs to the first of them.
+        """
+        encoding = self._encode(text, add_special_tokens=True)
+        return encoding.ids, list(accumulate((end for _, end in encoding.offsets), max))
+
+    def _encode(self, text: str, *, add_special_tokens: bool) -> tokenizers.Encoding:
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequestError(
                 f"the text is not valid Unicode: a lone surrogate at character {error.start}"
             ) from error
-        return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        return self._backend.encode(text, add_special_tokens=add_special_tokens)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of token ids; bytes that make no character become U+FFFD."""

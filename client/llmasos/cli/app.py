@@ -12,6 +12,7 @@ from llmasos.cli.cache import cache
 from llmasos.cli.chat import chat
 from llmasos.cli.demo import demo
 from llmasos.cli.doctor import doctor
+from llmasos.cli.evaluate import evaluate
 from llmasos.cli.generate import generate
 from llmasos.cli.inspect import inspect
 from llmasos.cli.serve import serve
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (build, serve, generate, chat, inspect, verify, doctor, demo):
+for command in (build, serve, generate, chat, inspect, evaluate, verify, doctor, demo):
     app.command()(command)
 app.add_typer(cache, name="cache")
 
