@@ -180,7 +180,7 @@ def test_a_tensorrt_plan_is_refused_by_name(plans: Plans, tmp_path: Path) -> Non
     ],
 )
 def test_what_is_out_of_its_limits_is_refused(
-    plans: Plans, options: dict[str, int], message: str
+    plans: Plans, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         run(plans(F32), **options)
