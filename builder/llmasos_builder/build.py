@@ -28,6 +28,7 @@ from llmasos_builder.compilers import CompiledEngine, compiler_for
 from llmasos_builder.new_directory import new_directory
 from llmasos_builder.options import BuildOptions
 from llmasos_builder.repository import PLAN_IN_REPOSITORY, write_repository
+from llmasos_builder.tensorrt_llm import NetworkSizes, network_sizes, refer
 
 DEFAULT_MAX_SEQ_LEN = 8192
 
@@ -67,6 +68,15 @@ def build_plan(
 def _fill_plan(
     source: str | Path, directory: Path, options: BuildOptions, progress: Progress
 ) -> EnginePlan:
+    make = _refer if options.target == "tensorrt-llm" else _compile
+    plan = make(source, directory, options, progress)
+    plan.write(directory)
+    return plan
+
+
+def _compile(
+    source: str | Path, directory: Path, options: BuildOptions, progress: Progress
+) -> EnginePlan:
     compiler = compiler_for(options)
     checkpoint = open_checkpoint(source, revision=options.revision, progress=progress)
     spec = decoder_spec(checkpoint.config)
@@ -79,7 +89,7 @@ def _fill_plan(
         directory,
         lambda done, total: progress("compile", done, total),
     )
-    plan = _describe(
+    return _describe(
         checkpoint=checkpoint,
         spec=spec,
         tokenizer=tokenizer,
@@ -89,8 +99,24 @@ def _fill_plan(
         directory=directory,
         progress=progress,
     )
-    plan.write(directory)
-    return plan
+
+
+def _refer(
+    source: str | Path, directory: Path, options: BuildOptions, progress: Progress
+) -> EnginePlan:
+    checkpoint = open_checkpoint(source, revision=options.revision, progress=progress)
+    engine = refer(checkpoint, options, lambda done, total: progress("hash", done, total))
+    sizes = network_sizes(checkpoint.config)
+    return _describe(
+        checkpoint=checkpoint,
+        spec=sizes,
+        tokenizer=_write_tokenizer(checkpoint, directory),
+        options=options,
+        engine=engine,
+        limits=_limits(options, trained_for=sizes.max_position_embeddings),
+        directory=directory,
+        progress=progress,
+    )
 
 
 def _write_tokenizer(checkpoint: Checkpoint, directory: Path) -> Tokenizer:
@@ -104,7 +130,7 @@ def _write_tokenizer(checkpoint: Checkpoint, directory: Path) -> Tokenizer:
 def _describe(
     *,
     checkpoint: Checkpoint,
-    spec: DecoderSpec,
+    spec: DecoderSpec | NetworkSizes,
     tokenizer: Tokenizer,
     options: BuildOptions,
     engine: CompiledEngine,
@@ -133,6 +159,7 @@ def _describe(
         checkpoint=record,
         built_with=_versions(engine),
         tensorrt=engine.tensorrt,
+        tensorrt_llm=engine.tensorrt_llm,
         files=files,
     )
 

@@ -8,7 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from llmasos.plan import KVCachePrecision, Limits, Precision, TensorRTRecord
+from llmasos.plan import (
+    KVCachePrecision,
+    Limits,
+    Precision,
+    TensorRTLLMRecord,
+    TensorRTRecord,
+)
 
 from llmasos_builder.architectures import DecoderSpec, compile_openvino
 from llmasos_builder.checkpoint import Weights
@@ -18,7 +24,7 @@ from llmasos_builder.tensorrt.compile import compile_tensorrt
 from llmasos_builder.tensorrt.current_gpu import current_gpu
 from llmasos_builder.tensorrt.library import load_library
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES, NetworkOptions
-from llmasos_builder.tensorrt.parallel.rank import all_ranks, check_divides
+from llmasos_builder.tensorrt.parallel.rank import all_ranks, check_divides, check_fused
 
 OPENVINO_FILE = "openvino_model.xml"
 MAX_PREFILL_LENGTH = 512
@@ -33,6 +39,7 @@ class CompiledEngine:
     kv_cache_precision: KVCachePrecision
     versions: Mapping[str, str]
     tensorrt: TensorRTRecord | None = None
+    tensorrt_llm: TensorRTLLMRecord | None = None
 
 
 class Compiler(Protocol):
@@ -102,6 +109,8 @@ class _TensorRT:
             "pipeline_parallel_size": options.pipeline_parallel_size,
         }
         check_divides(spec, **sizes)
+        if COMPUTE_TYPES[options.precision] != "f32":
+            check_fused(spec, tensor_parallel_size=options.tensor_parallel_size)
         network = NetworkOptions(
             precision=options.precision,
             max_batch_size=limits.max_batch_size,

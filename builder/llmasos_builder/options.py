@@ -18,7 +18,9 @@ MAX_CANDIDATES = 3840  # of TensorRT's selection of the largest
 class BuildOptions:
     """What a caller may choose about an engine.
 
-    target: openvino for CPUs, tensorrt for NVIDIA GPUs. precision: of the weights.
+    target: openvino for CPUs, tensorrt for NVIDIA GPUs, tensorrt-llm to have NVIDIA's package
+        of that name load the checkpoint. precision: of the weights; for tensorrt-llm it is the
+        checkpoint's own.
     kv_cache_precision: None is u8 for int8, else the weights'; tensorrt keeps keys and values
         in what it computes in, which is fp16 unless the weights are f32 or bf16.
     deterministic: what a sequence shares its steps with changes nothing: activations are not
@@ -56,7 +58,11 @@ class BuildOptions:
         if self.target == "tensorrt":
             self._check_tensorrt()
         else:
+            self._refuse_tensorrts_own()
+        if self.target == "openvino":
             self._check_openvino()
+        if self.target == "tensorrt-llm":
+            self._check_tensorrt_llm()
         if self.max_seq_len is not None:
             _at_least("max_seq_len", self.max_seq_len, 2)
         _at_least("max_batch_size", self.max_batch_size, 1)
@@ -73,6 +79,8 @@ class BuildOptions:
         if self.kv_cache_precision is not None:
             known = ("f32", "bf16", "u8")
             _one_of("kv_cache_precision", self.kv_cache_precision, known, of=f" for {self.target}")
+
+    def _refuse_tensorrts_own(self) -> None:
         for_tensorrt = {
             "gpu": bool(self.gpus),
             "full_logits": self.full_logits,
@@ -81,7 +89,24 @@ class BuildOptions:
         }
         for field, given in for_tensorrt.items():
             if given:
-                raise InvalidRequestError(f"{field} is for target tensorrt, target is openvino")
+                raise InvalidRequestError(
+                    f"{field} is for target tensorrt, target is {self.target}"
+                )
+
+    def _check_tensorrt_llm(self) -> None:
+        self._refuse_deterministic()
+        if self.kv_cache_precision not in (None, self.precision):
+            raise InvalidRequestError(
+                f"kv_cache_precision of target tensorrt-llm is that of the weights, "
+                f"{self.precision}, got {self.kv_cache_precision!r}"
+            )
+
+    def _refuse_deterministic(self) -> None:
+        if self.deterministic:
+            raise InvalidRequestError(
+                "deterministic is for target openvino: on a GPU it is not known which kernels "
+                "a step takes"
+            )
 
     def _check_tensorrt(self) -> None:
         check_gpus(self.gpus, self.precision)
@@ -93,11 +118,7 @@ class BuildOptions:
             raise InvalidRequestError(
                 f"num_candidates must be at most {MAX_CANDIDATES}, got {self.num_candidates}"
             )
-        if self.deterministic:
-            raise InvalidRequestError(
-                "deterministic is for target openvino: on a GPU it is not known which kernels "
-                "a step takes"
-            )
+        self._refuse_deterministic()
         compute_type = COMPUTE_TYPES[self.precision]
         if self.kv_cache_precision not in (None, compute_type):
             raise InvalidRequestError(

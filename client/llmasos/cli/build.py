@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llmasos.cli.options import (
+    DEFAULT_PRECISION,
     KVCachePrecisionOption,
     Revision,
     TargetOption,
@@ -41,7 +42,7 @@ def build(
             show_default=False,
         ),
     ] = None,
-    precision: TargetPrecisionOption = "int8",
+    precision: TargetPrecisionOption = None,
     kv_cache_precision: KVCachePrecisionOption = None,
     deterministic: Annotated[
         bool,
@@ -62,6 +63,12 @@ def build(
         bool,
         typer.Option("--full-logits", help="For tensorrt: a step returns all logits as well."),
     ] = False,
+    tp: Annotated[
+        int, typer.Option(help="For tensorrt: over how many GPUs each matrix is cut.")
+    ] = 1,
+    pp: Annotated[
+        int, typer.Option(help="For tensorrt: over how many GPUs, or groups of tp, the layers are.")
+    ] = 1,
     name: Annotated[str | None, typer.Option(help="Of the engine.", show_default=False)] = None,
     revision: Revision = None,
 ) -> None:
@@ -74,7 +81,7 @@ def build(
     options = BuildOptions(
         target=target,
         gpus=tuple(gpu or ()),
-        precision=precision,
+        precision=precision or DEFAULT_PRECISION[target],
         kv_cache_precision=kv_cache_precision,
         deterministic=deterministic,
         max_seq_len=max_seq_len,
@@ -82,6 +89,8 @@ def build(
         max_num_tokens=max_num_tokens,
         num_candidates=num_candidates,
         full_logits=full_logits,
+        tensor_parallel_size=tp,
+        pipeline_parallel_size=pp,
         name=name,
         revision=revision,
     )

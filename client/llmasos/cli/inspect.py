@@ -10,7 +10,7 @@ import typer
 from llmasos.errors import PlanError
 
 if TYPE_CHECKING:
-    from llmasos.plan import EnginePlan
+    from llmasos.plan import EnginePlan, TensorRTRecord
 
 _MEGABYTE = 1_000_000
 
@@ -57,6 +57,7 @@ def _rows(plan: EnginePlan) -> dict[str, str]:
         "one step": f"up to {limits.max_batch_size} sequences (max_batch_size), "
         f"{limits.max_num_tokens} tokens (max_num_tokens)",
         **_tensorrt_rows(plan),
+        **_tensorrt_llm_rows(plan),
         "checkpoint": f"{plan.checkpoint.source}, sha256 {plan.checkpoint.sha256[:16]}",
         "built with": ", ".join(f"{name} {v}" for name, v in plan.built_with.items()),
         **{
@@ -76,6 +77,27 @@ def _tensorrt_rows(plan: EnginePlan) -> dict[str, str]:
         "prefill": f"up to {record.prefill_length} tokens of one sequence in one step",
         "a step returns": f"the {record.num_candidates} likeliest tokens of each sequence"
         + (" and all logits" if record.full_logits else ""),
+        **_parallel_rows(record),
+    }
+
+
+def _tensorrt_llm_rows(plan: EnginePlan) -> dict[str, str]:
+    record = plan.tensorrt_llm
+    if record is None:
+        return {}
+    size = sum(file.size for file in record.files.values())
+    return {
+        "loaded from": f"{record.directory}, {len(record.files)} files of {size / _MEGABYTE:.1f} MB"
+    }
+
+
+def _parallel_rows(record: TensorRTRecord) -> dict[str, str]:
+    if record.num_ranks == 1:
+        return {}
+    return {
+        "ranks": f"{record.num_ranks} engines, a GPU for each: "
+        f"{record.tensor_parallel_size} parts of each matrix (tensor_parallel_size), "
+        f"{record.pipeline_parallel_size} stages of layers (pipeline_parallel_size)"
     }
 
 

@@ -19,6 +19,12 @@ DEFAULTS = SamplingParams()
 PRECISIONS_OF_TARGET: Mapping[Target, tuple[Precision, ...]] = {
     "openvino": ("f32", "bf16", "int8"),
     "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
+    "tensorrt-llm": ("f32", "fp16", "bf16"),
+}
+DEFAULT_PRECISION: Mapping[Target, Precision] = {
+    "openvino": "int8",
+    "tensorrt": "int8",
+    "tensorrt-llm": "bf16",
 }
 PRECISIONS = PRECISIONS_OF_TARGET["openvino"]
 """Those that a command which builds for itself can build."""
@@ -29,8 +35,8 @@ def _known_precision(name: str) -> str:
     return _one_of(name, PRECISIONS)
 
 
-def _known_to_a_target(name: str) -> str:
-    return _one_of(name, PRECISIONS_OF_TARGET["tensorrt"])
+def _known_to_a_target(name: str | None) -> str | None:
+    return None if name is None else _one_of(name, PRECISIONS_OF_TARGET["tensorrt"])
 
 
 def _known_target(name: str) -> str:
@@ -67,20 +73,22 @@ PrecisionOption = Annotated[
     ),
 ]
 TargetPrecisionOption = Annotated[
-    Precision,
+    Precision | None,
     typer.Option(
         "--precision",
         "-p",
         help="Of the weights; "
         + "; ".join(f"{target}: {', '.join(p)}" for target, p in PRECISIONS_OF_TARGET.items())
-        + ".",
+        + ". By default int8, for tensorrt-llm bf16; there it must be the checkpoint's own.",
         callback=_known_to_a_target,
+        show_default=False,
     ),
 ]
 TargetOption = Annotated[
     Target,
     typer.Option(
-        help="What compiles it: openvino for CPUs, tensorrt for NVIDIA GPUs.",
+        help="What compiles it: openvino for CPUs, tensorrt for NVIDIA GPUs; tensorrt-llm has "
+        "NVIDIA's package of that name load the checkpoint.",
         callback=_known_target,
     ),
 ]
