@@ -1,8 +1,9 @@
 """Whether a TensorRT engine's network computes what its checkpoint's network computes.
 
 The engine itself runs on a GPU alone. What it was compiled from is made again from the same
-checkpoint, interpreted for a few steps, and compared with the reference, which computes the
-definition of the network in float64 with the same rounded weights.
+checkpoint, for each rank if there are several, interpreted for a few steps, and compared with
+the reference, which computes the definition of the network in float64 with the same rounded
+weights.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from llmasos.errors import PlanError
-from llmasos.plan import EnginePlan, Precision
+from llmasos.plan import EnginePlan, Precision, TensorRTRecord
 from llmasos.progress import Progress
 from numpy.typing import NDArray
 
@@ -22,9 +23,10 @@ from llmasos_builder.architectures.decoder import define_decoder
 from llmasos_builder.architectures.tensors import check_tensors, load_tensor
 from llmasos_builder.checkpoint import Checkpoint, Weights, open_checkpoint
 from llmasos_builder.tensorrt.compile import define_network
-from llmasos_builder.tensorrt.interpreter import InterpretedNetwork, Row
+from llmasos_builder.tensorrt.interpreter import InterpretedNetwork, InterpretedRanks, Row
 from llmasos_builder.tensorrt.library import load_library
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES, ComputeType, NetworkOptions
+from llmasos_builder.tensorrt.parallel.rank import all_ranks
 from llmasos_builder.tensorrt.rounded_reference import RoundedReference, looked_up
 
 Logits = NDArray[np.float64]
@@ -79,7 +81,6 @@ def verify(plan_dir: Path, progress: Progress) -> list[Check]:
     checkpoint = _same_checkpoint(plan, progress)
     spec = decoder_spec(checkpoint.config)
     check_tensors(spec, checkpoint.weights)
-    library = load_library([plan.tensorrt.library])
     options = NetworkOptions(
         precision=plan.precision,
         max_batch_size=len(_PROMPT_LENGTHS),
@@ -88,21 +89,40 @@ def verify(plan_dir: Path, progress: Progress) -> list[Check]:
         num_candidates=plan.tensorrt.num_candidates,
         full_logits=True,
     )
-    progress("define the network", 0, 1)
     weights = checkpoint.weights
-    graph = define_network(
-        spec, lambda name, _: load_tensor(weights, name), library=library, options=options
-    )
-    model = InterpretedNetwork(
-        graph.definition,
-        graph.constants,
-        num_slots=options.max_batch_size,
-        progress=lambda done, total: progress("read the network", done, total),
-    )
+    model = _interpreted(plan.tensorrt, spec, weights, options, progress)
     sequences, of_candidates = _run(model, spec.vocab_size, progress)
     allowed = ALLOWED[options.compute_type]
     expected = _expected(spec, weights, plan.precision, sequences, progress)
     return [*_of_logits(sequences, expected, allowed), *of_candidates]
+
+
+def _interpreted(
+    record: TensorRTRecord,
+    spec: DecoderSpec,
+    weights: Weights,
+    options: NetworkOptions,
+    progress: Progress,
+) -> InterpretedRanks:
+    library = load_library([record.library])
+    stages: list[list[InterpretedNetwork]] = [[] for _ in range(record.pipeline_parallel_size)]
+    for rank in all_ranks(record.tensor_parallel_size, record.pipeline_parallel_size):
+        progress("define the network", 0, 1)
+        graph = define_network(
+            spec,
+            lambda name, _: load_tensor(weights, name),
+            library=library,
+            options=options,
+            rank=rank,
+        )
+        network = InterpretedNetwork(
+            graph.definition,
+            graph.constants,
+            num_slots=options.max_batch_size,
+            progress=lambda done, total: progress("read the network", done, total),
+        )
+        stages[rank.stage].append(network)
+    return InterpretedRanks(stages)
 
 
 def _same_checkpoint(plan: EnginePlan, progress: Progress) -> Checkpoint:
@@ -117,7 +137,7 @@ def _same_checkpoint(plan: EnginePlan, progress: Progress) -> Checkpoint:
 
 
 def _run(
-    model: InterpretedNetwork, vocab_size: int, progress: Progress
+    model: InterpretedRanks, vocab_size: int, progress: Progress
 ) -> tuple[list[_Sequence], list[Check]]:
     """A prefill, another beside a decoding row, and decoding of both."""
     rng = np.random.default_rng(0)

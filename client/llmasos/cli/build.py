@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from llmasos.cli.options import (
-    DEFAULT_PRECISION,
     KVCachePrecisionOption,
     Revision,
     TargetOption,
@@ -42,7 +41,7 @@ def build(
             show_default=False,
         ),
     ] = None,
-    precision: TargetPrecisionOption = None,
+    precision: TargetPrecisionOption = "int8",
     kv_cache_precision: KVCachePrecisionOption = None,
     deterministic: Annotated[
         bool,
@@ -81,7 +80,7 @@ def build(
     options = BuildOptions(
         target=target,
         gpus=tuple(gpu or ()),
-        precision=precision or DEFAULT_PRECISION[target],
+        precision=precision,
         kv_cache_precision=kv_cache_precision,
         deterministic=deterministic,
         max_seq_len=max_seq_len,

@@ -46,6 +46,8 @@ class Rank:
 
 
 WHOLE = Rank()
+MIN_HEADS = 4
+"""Of an engine: TensorRT-RTX 1.7 finds no fused attention for fewer, on no GPU that it knows."""
 
 
 def all_ranks(tensor_parallel_size: int, pipeline_parallel_size: int) -> list[Rank]:
@@ -77,4 +79,15 @@ def check_divides(
         raise InvalidRequestError(
             f"tensor_parallel_size must divide {kv_heads}, the network's key and value heads, "
             f"or be a multiple of it, got {parts}"
+        )
+
+
+def check_fused(spec: DecoderSpec, *, tensor_parallel_size: int) -> None:
+    """Raise InvalidRequestError where a rank has too few heads for TensorRT's fused attention."""
+    heads = spec.num_heads // tensor_parallel_size
+    if tensor_parallel_size > 1 and spec.attention_cap is None and heads < MIN_HEADS:
+        raise InvalidRequestError(
+            f"tensor_parallel_size {tensor_parallel_size} leaves {heads} of {spec.num_heads} "
+            f"attention heads to each GPU, and TensorRT needs at least {MIN_HEADS}",
+            hint="choose a smaller one, or pipeline_parallel_size",
         )
