@@ -125,12 +125,14 @@ def write_gguf(
     architecture: str = "llama",
     kind: Kind = Kind.F32,
     values: Mapping[str, Any] | None = None,
+    splits: int = 0,
 ) -> Path:
-    """values: metadata to add or change by whole key; None removes one.
+    """values: metadata to add or change by whole key; None removes one. splits: how many
+    tensors each shard has at most; 0 writes one file.
 
     Matrices are stored as kind, vectors as F32.
     """
-    writer = GGUFWriter(path, architecture)
+    writer = GGUFWriter(path, architecture, split_max_tensors=splits)
     metadata = {**_metadata(architecture), **_tokenizer_metadata(), **(values or {})}
     for key, value in metadata.items():
         if value is not None:

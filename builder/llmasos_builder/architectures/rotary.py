@@ -13,7 +13,7 @@ from llmasos.errors import CheckpointError
 from numpy.typing import NDArray
 
 from llmasos_builder.architectures.config import Config
-from llmasos_builder.checkpoint.gguf_config import llama3_factors
+from llmasos_builder.checkpoint.gguf_llama import llama3_factors
 
 _PART = "partial_rotary_factor"
 _COMMON = frozenset(

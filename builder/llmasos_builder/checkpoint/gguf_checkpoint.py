@@ -1,4 +1,4 @@
-"""A checkpoint in one GGUF file: weights dequantized, config and tokenizer rebuilt."""
+"""A checkpoint in a GGUF file or its shards: weights dequantized, config and tokenizer rebuilt."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType
-from gguf.quants import dequantize
 from llmasos.errors import CheckpointError
 from numpy.typing import NDArray
 
 from llmasos_builder.checkpoint.checkpoint import Checkpoint
 from llmasos_builder.checkpoint.gguf_config import read_config
+from llmasos_builder.checkpoint.gguf_family_names import (
+    BLOOM_NAMES,
+    FALCON_NAMES,
+    FALCON_TWO_NORMS_NAMES,
+    GEMMA2_NAMES,
+    GEMMA3_NAMES,
+    GEMMA_NAMES,
+    GPTNEOX_NAMES,
+    PHI3_NAMES,
+)
 from llmasos_builder.checkpoint.gguf_file import GGUFFile, TensorEntry
 from llmasos_builder.checkpoint.gguf_names import (
     GPT2_NAMES,
@@ -24,36 +33,62 @@ from llmasos_builder.checkpoint.gguf_names import (
     NameTable,
     transposed,
 )
+from llmasos_builder.checkpoint.gguf_shards import open_gguf_file, without_shard
 from llmasos_builder.checkpoint.gguf_tokenizer import make_tokenizer_files
 
-_READABLE = (
+READABLE = (
     GGMLQuantizationType.F32,
     GGMLQuantizationType.F16,
     GGMLQuantizationType.BF16,
     GGMLQuantizationType.Q8_0,
+    GGMLQuantizationType.Q6_K,
+    GGMLQuantizationType.Q5_K,
+    GGMLQuantizationType.Q5_0,
+    GGMLQuantizationType.Q5_1,
+    GGMLQuantizationType.Q4_K,
     GGMLQuantizationType.Q4_0,
     GGMLQuantizationType.Q4_1,
+    GGMLQuantizationType.IQ4_NL,
+    GGMLQuantizationType.IQ4_XS,
+    GGMLQuantizationType.Q3_K,
+    GGMLQuantizationType.Q2_K,
 )
 _NAMES = {
+    "bloom": BLOOM_NAMES,
+    "falcon": FALCON_NAMES,
+    "gemma": GEMMA_NAMES,
+    "gemma2": GEMMA2_NAMES,
+    "gemma3_text": GEMMA3_NAMES,
     "gpt2": GPT2_NAMES,
+    "gpt_neox": GPTNEOX_NAMES,
     "llama": LLAMA_NAMES,
+    "phi3": PHI3_NAMES,
     "qwen2": QWEN2_NAMES,
     "qwen3": QWEN3_NAMES,
 }
 
 
 def open_gguf(path: Path, *, source: str) -> Checkpoint:
-    """Open a GGUF file; raises CheckpointError if it is damaged or of a form that is not read."""
-    file = GGUFFile(path)
+    """Open a GGUF file, or any shard of one with all others.
+
+    Raises CheckpointError if it is damaged or of a form that is not read.
+    """
+    file = open_gguf_file(path)
     config = read_config(file)
     return Checkpoint(
         source=source,
-        name=path.stem,
+        name=without_shard(path.name),
         config=config,
-        weights=GGUFWeights(file, config=config, names=_NAMES[config["model_type"]]),
+        weights=GGUFWeights(file, config=config, names=_names(config)),
         tokenizer_files=make_tokenizer_files(file),
-        files={path.name: path},
+        files={path.name: path for path in file.paths},
     )
+
+
+def _names(config: Mapping[str, Any]) -> NameTable:
+    if config["model_type"] == "falcon" and config.get("num_ln_in_parallel_attn") == 2:
+        return FALCON_TWO_NORMS_NAMES
+    return _NAMES[config["model_type"]]
 
 
 class GGUFWeights:
@@ -72,10 +107,10 @@ class GGUFWeights:
                     f"{file.path} has the tensor {entry.name}, which {config['model_type']} "
                     "does not have"
                 )
-            if entry.kind not in _READABLE:
+            if entry.kind not in READABLE:
                 raise CheckpointError(
                     f"{file.path}: tensor {entry.name} has the type {entry.kind.name}, which is "
-                    f"not read; {', '.join(kind.name for kind in _READABLE)} are"
+                    f"not read; {', '.join(kind.name for kind in READABLE)} are"
                 )
             self._entries[renamed.name] = (entry, renamed.layout)
 
@@ -88,8 +123,7 @@ class GGUFWeights:
 
     def load(self, name: str) -> NDArray[np.float32]:
         entry, layout = self._entry(name)
-        weight = dequantize(self._file.read(entry), entry.kind).reshape(entry.shape)
-        return layout(np.ascontiguousarray(weight, dtype=np.float32), self._config)
+        return layout(self._file.read(entry), self._config)
 
     def _entry(self, name: str) -> tuple[TensorEntry, Layout]:
         if name not in self._entries:

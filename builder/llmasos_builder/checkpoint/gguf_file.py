@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
+from gguf.quants import dequantize
 from llmasos.errors import CheckpointError
 from numpy.typing import NDArray
 
@@ -24,6 +25,7 @@ _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _DEFAULT_ALIGNMENT = 32
 _MAX_DIMENSIONS = 4
+_CHUNK_BYTES = 1 << 24
 _SCALARS = {
     GGUFValueType.UINT8: "<u1",
     GGUFValueType.INT8: "<i1",
@@ -41,9 +43,10 @@ _SCALARS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorEntry:
-    """One tensor: its shape in numpy's order, its type, and its place in the file."""
+    """One tensor: its shape in numpy's order, its type, and its place in a file."""
 
     name: str
+    path: Path
     shape: tuple[int, ...]
     kind: GGMLQuantizationType
     offset: int
@@ -51,21 +54,36 @@ class TensorEntry:
 
 
 class GGUFFile:
-    """An opened file: `metadata` and `tensors` by name. Raises CheckpointError if damaged."""
+    """An opened file: `metadata` and `tensors` by name. Raises CheckpointError if damaged.
+
+    paths: of the file, and of its other shards where `gguf_shards` added their tensors.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.paths: tuple[Path, ...] = (path,)
         self.metadata: dict[str, Any] = {}
         self.tensors: dict[str, TensorEntry] = {}
         with _map(path) as data:
             self._read_header(_Reader(data, path), size=len(data))
 
-    def read(self, entry: TensorEntry) -> NDArray[np.uint8]:
-        """The bytes of one tensor, rows by bytes of a row."""
-        data = np.fromfile(self.path, dtype=np.uint8, count=entry.size, offset=entry.offset)
-        if data.size != entry.size:
-            raise CheckpointError(f"{self.path} has changed while it was read")
-        return data.reshape(*entry.shape[:-1], -1)
+    def read(self, entry: TensorEntry) -> NDArray[np.float32]:
+        """One tensor's values. Its bytes are read and dequantized some rows at a time, so that
+        memory holds little more than the values.
+        """
+        values = np.empty(entry.shape, np.float32)
+        rows = values.reshape(-1, entry.shape[-1]) if entry.shape else values.reshape(1, 1)
+        row_bytes = entry.size // len(rows)
+        step = max(1, _CHUNK_BYTES // max(1, 4 * rows.shape[1]))
+        for first in range(0, len(rows), step):
+            part = rows[first : first + step]
+            data = np.fromfile(
+                entry.path, np.uint8, len(part) * row_bytes, offset=entry.offset + first * row_bytes
+            )
+            if data.size != len(part) * row_bytes:
+                raise CheckpointError(f"{entry.path} has changed while it was read")
+            part[...] = dequantize(data.reshape(len(part), -1), entry.kind).reshape(part.shape)
+        return values
 
     def _read_header(self, reader: _Reader, *, size: int) -> None:
         num_tensors, num_values = reader.header()
@@ -137,7 +155,9 @@ class _Reader:
         if shape and shape[-1] % block:
             raise self._damaged(f"tensor {name} of {kind.name} with rows of {shape[-1]}")
         size = prod(shape) // block * block_bytes
-        return TensorEntry(name=name, shape=shape, kind=kind, offset=offset, size=size)
+        return TensorEntry(
+            name=name, path=self._path, shape=shape, kind=kind, offset=offset, size=size
+        )
 
     def data_start(self, alignment: Any) -> int:
         if not isinstance(alignment, int) or alignment < 1:

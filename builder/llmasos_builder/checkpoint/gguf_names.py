@@ -80,14 +80,14 @@ class NameTable:
         return Renamed(f"{self.block_prefix}{block[1]}.{inner.name}.{end}", inner.layout)
 
 
-_LLAMA_WHOLE = MappingProxyType(
+LLAMA_WHOLE = MappingProxyType(
     {
         "token_embd.weight": Renamed("model.embed_tokens.weight"),
         "output_norm.weight": Renamed("model.norm.weight"),
         "output.weight": Renamed("lm_head.weight"),
     }
 )
-_QWEN_BLOCK = MappingProxyType(
+QWEN_BLOCK = MappingProxyType(
     {
         "attn_norm": Renamed("input_layernorm"),
         "ffn_norm": Renamed("post_attention_layernorm"),
@@ -101,10 +101,10 @@ _QWEN_BLOCK = MappingProxyType(
     }
 )
 LLAMA_NAMES = NameTable(
-    whole=_LLAMA_WHOLE,
+    whole=LLAMA_WHOLE,
     block_prefix="model.layers.",
     in_block=MappingProxyType(
-        _QWEN_BLOCK
+        QWEN_BLOCK
         | {
             "attn_q": Renamed("self_attn.q_proj", halves_of_query_heads),
             "attn_k": Renamed("self_attn.k_proj", halves_of_key_heads),
@@ -112,12 +112,12 @@ LLAMA_NAMES = NameTable(
     ),
     ignored=frozenset({"rope_freqs.weight"}),  # in the config, as rope_scaling
 )
-QWEN2_NAMES = NameTable(whole=_LLAMA_WHOLE, block_prefix="model.layers.", in_block=_QWEN_BLOCK)
+QWEN2_NAMES = NameTable(whole=LLAMA_WHOLE, block_prefix="model.layers.", in_block=QWEN_BLOCK)
 QWEN3_NAMES = NameTable(
-    whole=_LLAMA_WHOLE,
+    whole=LLAMA_WHOLE,
     block_prefix="model.layers.",
     in_block=MappingProxyType(
-        _QWEN_BLOCK
+        QWEN_BLOCK
         | {
             "attn_q_norm": Renamed("self_attn.q_norm"),
             "attn_k_norm": Renamed("self_attn.k_norm"),

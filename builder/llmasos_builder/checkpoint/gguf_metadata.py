@@ -1,0 +1,60 @@
+"""A GGUF file's metadata of one architecture, read value by value."""
+
+from __future__ import annotations
+
+from reprlib import repr as short
+from typing import Any
+
+import numpy as np
+from llmasos.errors import CheckpointError
+
+from llmasos_builder.checkpoint.gguf_file import GGUFFile
+
+_MISSING = object()
+
+
+class Metadata:
+    """The values of one architecture, with errors that name the file and the key."""
+
+    def __init__(self, file: GGUFFile) -> None:
+        self.file = file
+        self.architecture = self._of("general.architecture", str, _MISSING)
+
+    def integer(self, key: str, default: Any = _MISSING) -> Any:
+        """`key` is without the architecture's name in front."""
+        return self._of(f"{self.architecture}.{key}", int, default)
+
+    def count(self, key: str, default: Any = _MISSING) -> Any:
+        """An integer of at least 1."""
+        value = self.integer(key, default)
+        if value is not None and value < 1:
+            raise CheckpointError(
+                f"{self.file.path}: {self.architecture}.{key} must be at least 1, got {value}"
+            )
+        return value
+
+    def number(self, key: str, default: Any = _MISSING) -> Any:
+        """A float32 as the shortest decimal that means it: 1e-05, not 9.99999974e-06."""
+        value = self._of(f"{self.architecture}.{key}", float, default)
+        return float(str(np.float32(value))) if isinstance(value, float) else value
+
+    def flag(self, key: str, default: Any = _MISSING) -> Any:
+        return self._of(f"{self.architecture}.{key}", bool, default)
+
+    def text(self, key: str, default: Any = _MISSING) -> Any:
+        return self._of(f"{self.architecture}.{key}", str, default)
+
+    def token_id(self, name: str) -> int | None:
+        """bos, eos, eot, unknown, padding: None where the file does not say."""
+        value = self._of(f"tokenizer.ggml.{name}_token_id", int, None)
+        return None if value is None else int(value)
+
+    def _of(self, key: str, kind: type, default: Any) -> Any:
+        value = self.file.metadata.get(key, default)
+        if value is _MISSING:
+            raise CheckpointError(f"{self.file.path} has no {key}")
+        if value is not default and not isinstance(value, kind):
+            raise CheckpointError(
+                f"{self.file.path}: {key} must be {kind.__name__}, got {short(value)}"
+            )
+        return value
