@@ -12,7 +12,7 @@ from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.answer import Answer
 from llmasos_runtime.detokenizer import Detokenizer
 from llmasos_runtime.executor import EngineStats, Executor
-from llmasos_runtime.intake import limits_of, sequence_of
+from llmasos_runtime.intake import check_top_k, limits_of, sequence_of
 from llmasos_runtime.load import load_runner
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.request import Request, Update
@@ -48,6 +48,7 @@ class Engine:
             reuse_prefixes=options.reuse_prefixes,
         )
         self._block_size = runner.block_size
+        self._max_top_k: int | None = getattr(runner, "max_top_k", None)
         self._executor = Executor(scheduler, runner)
         self._hold: PlanHold | None = None
 
@@ -83,6 +84,7 @@ class Engine:
         max_tokens is cut to what max_seq_len leaves.
         Raises InvalidRequestError, QueueFullError, EngineStoppedError.
         """
+        check_top_k(request.params, self._max_top_k)
         sequence = sequence_of(request, self._plan, self._limits)
         self._executor.submit(sequence, Answer(request, self._detokenizer, sink))
 

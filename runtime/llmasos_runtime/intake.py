@@ -8,6 +8,7 @@ import time
 
 from llmasos.errors import InvalidRequestError, PlanError
 from llmasos.plan import EnginePlan, Limits
+from llmasos.sampling import SamplingParams
 
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.request import Request
@@ -34,6 +35,19 @@ def sequence_of(request: Request, plan: EnginePlan, limits: Limits) -> Sequence:
         priority=params.priority,
         deadline=_deadline(params.deadline_ms),
     )
+
+
+def check_top_k(params: SamplingParams, most: int | None) -> None:
+    """Raise InvalidRequestError if more tokens are to choose from than an engine returns.
+
+    most: see ModelRunner.
+    """
+    if most is not None and params.top_k > most:
+        raise InvalidRequestError(
+            f"top_k must be at most {most}, the candidates that this engine returns, got "
+            f"{params.top_k}",
+            hint="build it with more --num-candidates or with --full-logits",
+        )
 
 
 def limits_of(limits: Limits, options: EngineOptions, *, chunk_multiple: int = 1) -> Limits:

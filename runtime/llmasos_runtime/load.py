@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from llmasos.errors import PlanError
 from llmasos.plan import EnginePlan, Target
 
 from llmasos_runtime.options import EngineOptions
@@ -22,9 +21,10 @@ def load_runner(plan: EnginePlan, directory: Path, options: EngineOptions) -> Mo
 
 def check_target(plan: EnginePlan, directory: Path) -> None:
     """Raise PlanError, quickly, for a plan that `load_runner` would refuse on this machine."""
-    del directory
     if plan.target == "tensorrt":
-        raise _no_tensorrt(plan)
+        from llmasos_runtime.tensorrt.preflight import check_machine  # noqa: PLC0415
+
+        check_machine(plan, directory)
 
 
 def _load_openvino(plan: EnginePlan, directory: Path, options: EngineOptions) -> ModelRunner:
@@ -34,16 +34,9 @@ def _load_openvino(plan: EnginePlan, directory: Path, options: EngineOptions) ->
 
 
 def _load_tensorrt(plan: EnginePlan, directory: Path, options: EngineOptions) -> ModelRunner:
-    del directory, options
-    raise _no_tensorrt(plan)
+    from llmasos_runtime.tensorrt.load import load_tensorrt  # noqa: PLC0415
 
-
-def _no_tensorrt(plan: EnginePlan) -> PlanError:
-    return PlanError(
-        f"{plan.name} is compiled for NVIDIA GPUs, whose engines this release compiles and "
-        "checks but does not run yet",
-        hint="build it for openvino to run it here",
-    )
+    return load_tensorrt(plan, directory, options)
 
 
 _LOADERS: Mapping[Target, Callable[[EnginePlan, Path, EngineOptions], ModelRunner]] = {

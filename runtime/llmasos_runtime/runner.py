@@ -13,6 +13,9 @@ class ModelRunner(Protocol):
 
     block_size: tokens of one KV block. num_blocks: how many the cache has.
     chunk_multiple: where chunks of a prompt must end (see `Scheduler`).
+
+    One whose scores know the likeliest tokens alone also says `max_top_k`, the most that top_k
+    can be, or None for any.
     """
 
     @property

@@ -1,0 +1,102 @@
+"""Steps of decode that come again, launched as one CUDA graph instead of kernel by kernel."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llmasos.errors import LLMasOSError
+
+from llmasos_runtime.tensorrt.cuda import Graph, Stream
+from llmasos_runtime.tensorrt.execution import Context
+
+_log = logging.getLogger(__name__)
+Key = tuple[int, int]
+MAX_GRAPHS = 16
+_MAX_SEEN = 256
+
+
+@dataclass(slots=True)
+class _Captured:
+    """graph: None before it is captured, and where that failed."""
+
+    context: Context
+    graph: Graph | None = None
+
+    def close(self) -> None:
+        if self.graph is not None:
+            self.graph.close()
+        self.context.close()
+
+
+class DecodeGraphs:
+    """A graph for each key (rows, first slot) that came twice, those used last kept.
+
+    A graph is good as long as the context in which it was captured is not touched, so each has
+    a context of its own. There the step runs once uncaptured, for TensorRT to take in its
+    shapes, before the very same is captured. Addresses must depend on the key alone.
+    """
+
+    def __init__(self, stream: Stream, new_context: Callable[[], Context]) -> None:
+        self._stream = stream
+        self._new_context = new_context
+        self._plain = new_context()
+        self._captured: OrderedDict[Key, _Captured] = OrderedDict()
+        self._seen: Counter[Key] = Counter()
+        self._is_enabled = True
+
+    @property
+    def num_graphs(self) -> int:
+        return sum(captured.graph is not None for captured in self._captured.values())
+
+    def run(self, key: Key, bind: Callable[[Context], None]) -> None:
+        """Give a step to the stream; bind: sets a context's shapes and addresses for it.
+
+        The steps before it are done.
+        """
+        captured = self._captured.get(key)
+        if captured is not None and captured.graph is not None:
+            self._captured.move_to_end(key)
+            captured.graph.launch(self._stream)
+        elif self._is_enabled and self._seen[key]:
+            self._run_and_capture(key, bind)
+        else:
+            self._count(key)
+            bind(self._plain)
+            self._plain.enqueue()
+
+    def _count(self, key: Key) -> None:
+        if len(self._seen) >= _MAX_SEEN:
+            self._seen.clear()
+        self._seen[key] += 1
+
+    def _run_and_capture(self, key: Key, bind: Callable[[Context], None]) -> None:
+        if len(self._captured) >= MAX_GRAPHS:
+            _, oldest = self._captured.popitem(last=False)
+            oldest.close()
+        captured = self._captured[key] = _Captured(self._new_context())
+        bind(captured.context)
+        captured.context.enqueue()
+        try:
+            captured.graph = self._capture(captured.context)
+        except LLMasOSError as error:
+            self._is_enabled = False
+            _log.warning("decode runs without CUDA graphs: %s", error)
+
+    def _capture(self, context: Context) -> Graph:
+        self._stream.begin_capture()
+        try:
+            context.enqueue()
+        except LLMasOSError:
+            self._stream.abandon_capture()
+            raise
+        return self._stream.end_capture()
+
+    def close(self) -> None:
+        """The stream has nothing left to do."""
+        for captured in self._captured.values():
+            captured.close()
+        self._captured.clear()
+        self._plain.close()

@@ -1,0 +1,123 @@
+"""A deserialized engine, and contexts in which it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llmasos.errors import LLMasOSError, PlanError
+from llmasos.plan import REBUILD
+
+from llmasos_runtime.tensorrt.cuda import Cuda, DeviceMemory, Stream
+from llmasos_runtime.tensorrt.kv_slots import CacheTensor
+from llmasos_runtime.tensorrt.launch import DECODE_PROFILE
+from llmasos_runtime.tensorrt.log import last_error, shared_log
+from llmasos_runtime.tensorrt.runtime_cache import RuntimeCache
+
+_ITEM_BYTES = {"FLOAT": 4, "HALF": 2, "BF16": 2}
+
+
+class TensorRTError(LLMasOSError):
+    """TensorRT refused a step."""
+
+
+class TensorRTEngine:
+    """What all contexts share: the weights, and the memory for what is between the layers.
+
+    The contexts run one after the other on one stream, so that one such memory is enough.
+
+    library: tensorrt_rtx or tensorrt. Raises PlanError if the file is not loaded, CudaError
+    where the GPU's memory does not suffice.
+    """
+
+    def __init__(self, library: Any, cuda: Cuda, file: Path, cache: RuntimeCache) -> None:
+        self.library = library
+        self._cache = cache
+        self._runtime = library.Runtime(shared_log(library))
+        self._engine = self._runtime.deserialize_cuda_engine(file.read_bytes())
+        if self._engine is None:
+            raise PlanError(f"{file} cannot be loaded: {last_error(library)}", hint=REBUILD)
+        size = int(self._engine.device_memory_size_v2)
+        self._scratch = DeviceMemory(cuda, size) if size else None
+        self._config = self._engine.create_runtime_config()
+        strategies = library.ExecutionContextAllocationStrategy
+        self._config.set_execution_context_allocation_strategy(strategies.USER_MANAGED)
+        cache.give_to(self._config)
+
+    def caches(self) -> tuple[CacheTensor, ...]:
+        """The engine's key and value caches. Raises PlanError for an engine without."""
+        engine = self._engine
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        inputs = [name for name in names if name.startswith(("key_cache.", "value_cache."))]
+        if not inputs:
+            raise PlanError("the engine has no KV cache", hint=REBUILD)
+        return tuple(self._cache_tensor(name) for name in inputs)
+
+    def _cache_tensor(self, name: str) -> CacheTensor:
+        _, heads, length, size = self._engine.get_tensor_shape(name)
+        return CacheTensor(
+            input=name,
+            output=name.replace("_cache.", "_cache_out."),
+            slot_shape=(heads, length, size),
+            item_bytes=_ITEM_BYTES[self._engine.get_tensor_dtype(name).name],
+        )
+
+    def context(self, profile: int, stream: Stream) -> Context:
+        """A new context. Decode meets few shapes, each of which is worth its own kernels, and
+        is captured with those that it has then: so they are compiled before the first step.
+        """
+        config, library = self._config, self.library
+        if hasattr(library, "DynamicShapesKernelSpecializationStrategy"):  # TensorRT-RTX
+            kinds = library.DynamicShapesKernelSpecializationStrategy
+            kind = kinds.EAGER if profile == DECODE_PROFILE else kinds.LAZY
+            config.dynamic_shapes_kernel_specialization_strategy = kind
+        context = self._engine.create_execution_context(config)
+        if context is None:
+            raise TensorRTError(f"TensorRT gives no context: {last_error(library)}")
+        if self._scratch is not None:
+            context.set_device_memory(self._scratch.address, self._scratch.num_bytes)
+        return Context(library, context, profile, stream)
+
+    def close(self) -> None:
+        """After every context of it is gone."""
+        if self._engine is not None:
+            self._cache.save()
+            self._config = self._engine = self._runtime = None
+            if self._scratch is not None:
+                self._scratch.close()
+
+
+class Context:
+    """Runs one optimization profile; it remembers what is bound, to bind only what changes."""
+
+    def __init__(self, library: Any, context: Any, profile: int, stream: Stream) -> None:
+        self._library = library
+        self._context = context
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._addresses: dict[str, int] = {}
+        self._stream = stream
+        handle = int(stream.handle)
+        self._check(context.set_optimization_profile_async(profile, handle), "its profile")
+        stream.synchronize()
+
+    def bind(self, shapes: Mapping[str, tuple[int, ...]], addresses: Mapping[str, int]) -> None:
+        """Say where inputs and outputs are, and the shapes of inputs."""
+        for name, shape in shapes.items():
+            if self._shapes.get(name) != shape:
+                self._check(self._context.set_input_shape(name, shape), f"{name} {list(shape)}")
+                self._shapes[name] = shape
+        for name, address in addresses.items():
+            if self._addresses.get(name) != address:
+                self._check(self._context.set_tensor_address(name, address), f"{name}'s address")
+                self._addresses[name] = address
+
+    def enqueue(self) -> None:
+        self._check(self._context.execute_async_v3(int(self._stream.handle)), "a step")
+
+    def close(self) -> None:
+        self._context = None
+
+    def _check(self, accepted: bool, what: str) -> None:
+        if not accepted:
+            raise TensorRTError(f"TensorRT refuses {what}: {last_error(self._library)}")

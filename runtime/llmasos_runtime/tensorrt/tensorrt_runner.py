@@ -1,0 +1,126 @@
+"""Runs steps on an NVIDIA GPU with TensorRT. It has never run on one: see docs/gpu.md."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+
+import numpy as np
+from llmasos.plan import EnginePlan
+from numpy.typing import NDArray
+
+from llmasos_runtime.step import Step
+from llmasos_runtime.tensorrt.candidate_scores import Candidates, CandidateScores
+from llmasos_runtime.tensorrt.cuda import Cuda, Event, Stream
+from llmasos_runtime.tensorrt.decode_graphs import DecodeGraphs
+from llmasos_runtime.tensorrt.execution import Context, TensorRTEngine
+from llmasos_runtime.tensorrt.launch import DECODE_PROFILE, PREFILL_PROFILE
+from llmasos_runtime.tensorrt.packing import Packer
+from llmasos_runtime.tensorrt.step_memory import Prepared, StepMemory
+
+
+class TensorRTRunner:
+    """One engine over one KV cache; a slot is a KV block as long as max_seq_len.
+
+    A step is a copy of all inputs to the GPU, the launches, a copy of all candidates back, and
+    an event to wait for.
+
+    close: frees everything, in order; so does dropping the runner, as the engine's thread does
+    when it ends. num_slots: at most the plan's max_batch_size. resources: what to close after
+    all that is the runner's own. Raises CudaError where the GPU's memory does not suffice.
+    """
+
+    def __init__(
+        self,
+        plan: EnginePlan,
+        engine: TensorRTEngine,
+        cuda: Cuda,
+        *,
+        num_slots: int,
+        resources: ExitStack,
+    ) -> None:
+        assert plan.tensorrt is not None
+        self.close = weakref.finalize(self, resources.close)
+        self.close.atexit = False  # the engine's thread may still run then
+        self._plan, self._num_slots = plan, num_slots
+        self._num_candidates = plan.tensorrt.num_candidates
+        self._stream = stream = Stream(cuda)
+        resources.callback(stream.close)
+        self._memory = StepMemory(
+            plan, cuda, engine.caches(), num_slots=num_slots, stream=stream, resources=resources
+        )
+        self._done = Event(cuda)
+        resources.callback(self._done.close)
+        self._prefill = engine.context(PREFILL_PROFILE, stream)
+        resources.callback(self._prefill.close)
+        self._decode = DecodeGraphs(stream, partial(engine.context, DECODE_PROFILE, stream))
+        resources.callback(self._decode.close)
+        resources.callback(stream.synchronize)
+        self._packer = Packer(
+            num_slots=num_slots,
+            max_seq_len=plan.limits.max_seq_len,
+            prefill_length=plan.tensorrt.prefill_length,
+        )
+        self._prepared: list[Prepared] = []
+        self._rows: list[int] = []
+
+    @property
+    def block_size(self) -> int:
+        return self._plan.limits.max_seq_len
+
+    @property
+    def num_blocks(self) -> int:
+        return self._num_slots
+
+    @property
+    def chunk_multiple(self) -> int:
+        return 1
+
+    @property
+    def max_top_k(self) -> int | None:
+        """See ModelRunner."""
+        is_whole = self._num_candidates >= self._plan.vocab_size
+        return None if is_whole or self._memory.full is not None else self._num_candidates
+
+    def start(self, step: Step) -> None:
+        """See ModelRunner. Raises SlotError rather than let a row leave its slot."""
+        packed = self._packer.pack(step)
+        limits = self._plan.limits
+        for launch in packed.launches:
+            launch.check(num_slots=self._num_slots, max_seq_len=limits.max_seq_len)
+        self._prepared, self._rows = self._memory.prepare(packed.launches), packed.rows
+        for prepared in self._prepared:
+            self._launch(prepared)
+        self._memory.fetch()
+        self._done.record(self._stream)
+
+    def _launch(self, prepared: Prepared) -> None:
+        def bind(context: Context) -> None:
+            context.bind(prepared.shapes, prepared.addresses)
+
+        launch = prepared.launch
+        if launch.profile == DECODE_PROFILE:
+            self._decode.run((launch.num_rows, launch.first_slot), bind)
+        else:
+            bind(self._prefill)
+            self._prefill.enqueue()
+
+    def wait(self) -> CandidateScores:
+        """See ModelRunner."""
+        self._done.synchronize()
+        parts = [prepared.candidates for prepared in self._prepared]
+        candidates = Candidates(
+            np.concatenate([part.logits for part in parts])[self._rows],
+            np.concatenate([part.ids for part in parts])[self._rows],
+            np.concatenate([part.log_sum_exp for part in parts])[self._rows],
+        )
+        return CandidateScores(candidates, self._plan.vocab_size, self._full_logits())
+
+    def _full_logits(self) -> Callable[[list[int]], NDArray[np.float32]] | None:
+        """Of sampled rows, by their numbers among these."""
+        full, rows = self._memory.full, self._rows
+        if full is None:
+            return None
+        return lambda wanted: full.fetch([rows[index] for index in wanted])
