@@ -8,7 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from llmasos.plan import KVCachePrecision, Limits, Precision, TensorRTRecord
+from llmasos.plan import (
+    KVCachePrecision,
+    Limits,
+    Precision,
+    TensorRTLLMRecord,
+    TensorRTRecord,
+)
 
 from llmasos_builder.architectures import DecoderSpec, compile_openvino
 from llmasos_builder.checkpoint import Weights
@@ -33,6 +39,7 @@ class CompiledEngine:
     kv_cache_precision: KVCachePrecision
     versions: Mapping[str, str]
     tensorrt: TensorRTRecord | None = None
+    tensorrt_llm: TensorRTLLMRecord | None = None
 
 
 class Compiler(Protocol):

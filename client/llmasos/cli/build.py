@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llmasos.cli.options import (
+    DEFAULT_PRECISION,
     KVCachePrecisionOption,
     Revision,
     TargetOption,
@@ -41,7 +42,7 @@ def build(
             show_default=False,
         ),
     ] = None,
-    precision: TargetPrecisionOption = "int8",
+    precision: TargetPrecisionOption = None,
     kv_cache_precision: KVCachePrecisionOption = None,
     deterministic: Annotated[
         bool,
@@ -80,7 +81,7 @@ def build(
     options = BuildOptions(
         target=target,
         gpus=tuple(gpu or ()),
-        precision=precision,
+        precision=precision or DEFAULT_PRECISION[target],
         kv_cache_precision=kv_cache_precision,
         deterministic=deterministic,
         max_seq_len=max_seq_len,

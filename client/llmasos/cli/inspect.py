@@ -57,6 +57,7 @@ def _rows(plan: EnginePlan) -> dict[str, str]:
         "one step": f"up to {limits.max_batch_size} sequences (max_batch_size), "
         f"{limits.max_num_tokens} tokens (max_num_tokens)",
         **_tensorrt_rows(plan),
+        **_tensorrt_llm_rows(plan),
         "checkpoint": f"{plan.checkpoint.source}, sha256 {plan.checkpoint.sha256[:16]}",
         "built with": ", ".join(f"{name} {v}" for name, v in plan.built_with.items()),
         **{
@@ -77,6 +78,16 @@ def _tensorrt_rows(plan: EnginePlan) -> dict[str, str]:
         "a step returns": f"the {record.num_candidates} likeliest tokens of each sequence"
         + (" and all logits" if record.full_logits else ""),
         **_parallel_rows(record),
+    }
+
+
+def _tensorrt_llm_rows(plan: EnginePlan) -> dict[str, str]:
+    record = plan.tensorrt_llm
+    if record is None:
+        return {}
+    size = sum(file.size for file in record.files.values())
+    return {
+        "loaded from": f"{record.directory}, {len(record.files)} files of {size / _MEGABYTE:.1f} MB"
     }
 
 
