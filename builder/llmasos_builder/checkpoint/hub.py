@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,16 @@ WANTED_FILES = (
 )
 
 
-def download_repository(repository: str, *, revision: str | None, progress: Progress) -> Path:
+def download_repository(
+    repository: str,
+    *,
+    revision: str | None,
+    progress: Progress,
+    wanted: Sequence[str] = WANTED_FILES,
+) -> Path:
     """The directory of a hub repository's checkpoint; what is in the hub's cache is used.
+
+    wanted: patterns of the files' names.
 
     HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they do everywhere.
     Raises CheckpointError: unknown repository or revision, no permission, no network.
@@ -42,7 +51,7 @@ def download_repository(repository: str, *, revision: str | None, progress: Prog
                 repository,
                 revision=revision,
                 endpoint=os.environ.get("HF_ENDPOINT"),
-                allow_patterns=list(WANTED_FILES),
+                allow_patterns=list(wanted),
                 tqdm_class=_progress_bar(f"download {repository}", progress),
                 library_name="llmasos",
             )

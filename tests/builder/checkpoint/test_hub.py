@@ -11,6 +11,7 @@ import pytest
 from fake_hub import COMMIT, FakeHub, running
 from llmasos.errors import CheckpointError
 from llmasos_builder.checkpoint import open_checkpoint
+from made_gguf import llama_tensors, llama_weights, write_gguf
 from tiny import write_tiny_llama
 
 
@@ -105,3 +106,23 @@ def test_a_directory_of_that_name_comes_first(
     monkeypatch.chdir(tmp_path)
     open_checkpoint("someone/tiny")
     assert not hub.fetched
+
+
+def test_a_gguf_file_there_is_downloaded_with_its_shards(hub: FakeHub) -> None:
+    tensors = llama_tensors(llama_weights())
+    write_gguf(hub.directory / "other.gguf", tensors)
+    write_gguf(hub.directory / "tiny.gguf", tensors, splits=8)
+    shards = sorted(path.name for path in hub.directory.glob("tiny-0*.gguf"))
+    assert len(shards) == 3
+    source = f"someone/tiny/{shards[1]}"
+    checkpoint = open_checkpoint(source)
+    assert sorted(set(hub.fetched)) == shards == sorted(checkpoint.files)
+    assert (checkpoint.source, checkpoint.name) == (source, "tiny")
+    assert checkpoint.weights.names() == llama_weights().keys()
+    whole = open_checkpoint("someone/tiny/other.gguf", revision="v1")
+    assert (whole.name, list(whole.files)) == ("other", ["other.gguf"])
+
+
+def test_a_gguf_file_that_is_not_there_is_named(hub: FakeHub) -> None:
+    assert "someone/tiny has no file no.gguf on the hub" in refusal("someone/tiny/no.gguf")
+    assert "the hub has no repository someone/else" in refusal("someone/else/no.gguf")
