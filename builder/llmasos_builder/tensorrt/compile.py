@@ -68,7 +68,8 @@ def define_network(
     The network must divide (`check_divides`).
     """
     graph = TensorRTGraph(library, options)
-    spread = SpreadGraph(graph, rank, cuts_of(spec, rank))
+    embedding = f"{spec.names.embedding}.weight"
+    spread = SpreadGraph(graph, rank, cuts_of(spec, rank), embedding=embedding)
     layers = rank.layers(spec.num_layers)
     hidden = spread.hidden_input(spec.hidden_size) if layers.start else None
     x = define_stage(spec, spread, load, precision=options.precision, layers=layers, hidden=hidden)

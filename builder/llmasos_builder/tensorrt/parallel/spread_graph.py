@@ -53,13 +53,17 @@ class SpreadWeight:
 class SpreadGraph:
     """Implements `Graph` for one rank on a TensorRT network.
 
-    cuts: of weights, by name (`cuts_of`).
+    cuts: of weights, by name (`cuts_of`). embedding: the name of the weight that is looked up,
+    which is not quantized even where this stage has it only as its output head.
     """
 
-    def __init__(self, graph: TensorRTGraph, rank: Rank, cuts: Mapping[str, Cut]) -> None:
+    def __init__(
+        self, graph: TensorRTGraph, rank: Rank, cuts: Mapping[str, Cut], *, embedding: str
+    ) -> None:
         self._graph = graph
         self._rank = rank
         self._cuts = cuts
+        self._embedding = embedding
 
     def hidden_input(self, width: int) -> Common:
         """Hidden states that the stage before gives."""
@@ -71,6 +75,7 @@ class SpreadGraph:
 
     def weight(self, name: str, values: Array, precision: Precision) -> SpreadWeight:
         cut = self._cuts.get(name)
+        precision = self._graph.options.compute_type if name == self._embedding else precision
         return SpreadWeight(weight=self._graph.weight(name, values, precision, cut), cut=cut)
 
     def embed_tokens(self, table: SpreadWeight) -> Spread:
