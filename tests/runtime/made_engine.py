@@ -12,6 +12,7 @@ from llmasos.sampling import SamplingParams
 from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.request import Request, Update
+from llmasos_runtime.running_engine import RunningEngine
 from made_tokenizers import byte_level, write_tokenizer
 
 EOS = 390
@@ -97,7 +98,7 @@ class Collected:
 
 
 def ask(
-    engine: Engine,
+    engine: RunningEngine,
     prompt: tuple[int, ...] = (50, 51, 52),
     *,
     request_id: str = "a",

@@ -1,0 +1,40 @@
+"""The tokens that an output of TensorRT-LLM adds to a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from llmasos.errors import LLMasOSError
+
+from llmasos_runtime.sequence import Sequence
+
+
+def next_tokens(output: Any, sequence: Sequence) -> Iterator[int]:
+    """What the output has and the sequence has not; the token that ends the text comes last.
+
+    output: a `RequestOutput`, whose first completion has all tokens so far. sequence: grows
+    while they are taken. Raises LLMasOSError when TensorRT-LLM gave up the request.
+    """
+    completion = output.outputs[0]
+    token_ids = list(completion.token_ids)
+    while sequence.finish_reason is None and sequence.num_output_tokens < len(token_ids):
+        yield int(token_ids[sequence.num_output_tokens])
+    reason = completion.finish_reason
+    if reason is None or sequence.finish_reason is not None:
+        return
+    if reason == "stop":
+        yield _end_token(completion, sequence)
+    elif reason != "length":  # it counts a text's length as we do, so that cannot come early
+        raise LLMasOSError(f"TensorRT-LLM ended the answer: {reason}")
+
+
+def _end_token(completion: Any, sequence: Sequence) -> int:
+    """What ended a text and was left out of its tokens."""
+    if completion.stop_reason in sequence.end_token_ids:
+        return int(completion.stop_reason)
+    if len(sequence.end_token_ids) == 1:
+        return min(sequence.end_token_ids)
+    raise LLMasOSError(
+        f"TensorRT-LLM ended the answer by {completion.stop_reason!r}, which ends no text here"
+    )

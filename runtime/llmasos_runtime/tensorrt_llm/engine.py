@@ -1,0 +1,92 @@
+"""An engine whose requests TensorRT-LLM answers. It has never run with that package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from llmasos.plan import EnginePlan, Limits
+from llmasos.plan_lock import PlanHold
+from llmasos.tokenizer import Tokenizer
+
+from llmasos_runtime.answer import Answer
+from llmasos_runtime.detokenizer import Detokenizer
+from llmasos_runtime.executor import EngineStats
+from llmasos_runtime.intake import limits_of, sequence_of
+from llmasos_runtime.options import EngineOptions
+from llmasos_runtime.request import Request, Update
+from llmasos_runtime.step_log import StepRecord
+from llmasos_runtime.tensorrt_llm.executor import TensorRTLLMExecutor
+from llmasos_runtime.tensorrt_llm.load import BLOCK_SIZE, load_executor
+
+
+class TensorRTLLMEngine:
+    """A RunningEngine; its methods may be called from any thread."""
+
+    def __init__(
+        self,
+        plan: EnginePlan,
+        tokenizer: Tokenizer,
+        executor: TensorRTLLMExecutor,
+        limits: Limits,
+        hold: PlanHold,
+    ) -> None:
+        """Most callers want `load`. hold: is released with the engine."""
+        self._plan = plan
+        self._tokenizer = tokenizer
+        self._detokenizer = Detokenizer(tokenizer)
+        self._executor = executor
+        self._limits = limits
+        self._hold = hold
+
+    @classmethod
+    def load(cls, directory: Path | str, options: EngineOptions | None = None) -> TensorRTLLMEngine:
+        """Check the files of a plan and of its checkpoint, and have that loaded.
+
+        Raises PlanError in one line, also where the package is not installed.
+        """
+        options = options or EngineOptions()
+        hold = PlanHold(Path(directory))
+        plan = EnginePlan.load(directory)
+        tokenizer = Tokenizer.load(directory)
+        limits = limits_of(plan.limits, options)
+        return cls(plan, tokenizer, load_executor(plan, limits, options), limits, hold)
+
+    @property
+    def plan(self) -> EnginePlan:
+        return self._plan
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
+    @property
+    def block_size(self) -> int:
+        """Tokens of one block of the KV cache."""
+        return BLOCK_SIZE
+
+    def submit(self, request: Request, sink: Callable[[Update], None]) -> None:
+        """As `Engine.submit`; raises UnsupportedFieldError for what TensorRT-LLM cannot do."""
+        sequence = sequence_of(request, self._plan, self._limits)
+        self._executor.submit(sequence, Answer(request, self._detokenizer, sink))
+
+    def cancel(self, request_id: str) -> bool:
+        """End a request, whose last update says `abort`; False if it has ended already."""
+        return self._executor.cancel(request_id)
+
+    def abandon(self, request_id: str) -> None:
+        """As `cancel`, a little later: without a lock, so that a destructor may call it."""
+        self._executor.abandon(request_id)
+
+    def stats(self) -> EngineStats:
+        """Numbers for gauges."""
+        return self._executor.stats()
+
+    def step_log(self) -> tuple[StepRecord, ...]:
+        """Nothing: what a step is made of is known to TensorRT-LLM alone."""
+        return ()
+
+    def close(self) -> None:
+        """Stop; requests that have not finished get an EngineStoppedError. May be called again."""
+        self._executor.close()
+        self._hold.release()

@@ -1,0 +1,250 @@
+"""Requests answered by TensorRT-LLM, which schedules and runs them by itself.
+
+What ends an answer, its text and its counts are found here, from the tokens alone, as with any
+other target. It has never run with the real package: tests have one that is made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import math
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from weakref import WeakSet
+
+from llmasos.errors import (
+    DeadlineExceededError,
+    EngineStoppedError,
+    InvalidRequestError,
+    LLMasOSError,
+    QueueFullError,
+)
+from llmasos.outputs import FinishReason
+
+from llmasos_runtime.answer import Answer
+from llmasos_runtime.executor import EngineStats
+from llmasos_runtime.request import Update
+from llmasos_runtime.sequence import Sequence
+from llmasos_runtime.step import Progress
+from llmasos_runtime.tensorrt_llm.completion import next_tokens
+from llmasos_runtime.tensorrt_llm.failures import failure_of
+from llmasos_runtime.tensorrt_llm.iteration_stats import LatestStats
+from llmasos_runtime.tensorrt_llm.sampling import sampling_params
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """A request that has no final update yet.
+
+    result: TensorRT-LLM's, once it was asked. failure: why its task is being cancelled, if it
+    is no abort.
+    """
+
+    sequence: Sequence
+    answer: Answer
+    params: Any
+    task: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+    result: Any = None
+    is_cancelled: bool = False
+    failure: LLMasOSError | None = None
+
+
+class TensorRTLLMExecutor:
+    """Over `tensorrt_llm.LLM`, what `Executor` is. Every submitted request gets one final update.
+
+    One thread has an event loop, as the library wants it; each request is a task of that loop,
+    and what ends the task gives the final update. The lock is for the table of requests alone.
+    """
+
+    def __init__(self, library: Any, llm: Any, *, max_batch_size: int, max_queue_size: int) -> None:
+        """llm: a `tensorrt_llm.LLM`, which is shut down when this is closed."""
+        self._library = library
+        self._llm = llm
+        self._max_batch_size = max_batch_size
+        self._capacity = max_batch_size + max_queue_size
+        self._lock = threading.Lock()
+        self._live: dict[str, _Live] = {}
+        self._error: LLMasOSError | None = None
+        self._stats = LatestStats()
+        self._num_tokens = 0
+        self._loop = asyncio.new_event_loop()
+        self._closing = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+        _EXECUTORS.add(self)
+
+    def submit(self, sequence: Sequence, answer: Answer) -> None:
+        """Raises UnsupportedFieldError, EngineStoppedError, QueueFullError, InvalidRequestError."""
+        live = _Live(sequence, answer, sampling_params(self._library, sequence))
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            if sequence.request_id in self._live:
+                raise InvalidRequestError(
+                    f"request_id {sequence.request_id!r} is in use by a running request"
+                )
+            if len(self._live) >= self._capacity:
+                raise QueueFullError(
+                    f"the queue is full: {len(self._live)} requests run or wait, "
+                    f"at most {self._capacity}",
+                    hint="try again later",
+                )
+            self._live[sequence.request_id] = live
+            self._loop.call_soon_threadsafe(self._start, live)
+
+    def cancel(self, request_id: str) -> bool:
+        """End a request; False if it has ended, is ending, or never was."""
+        with self._lock:
+            live = self._live.get(request_id)
+            if live is None or live.is_cancelled:
+                return False
+            live.is_cancelled = True
+            self._loop.call_soon_threadsafe(self._cancel, live)
+            return True
+
+    def abandon(self, request_id: str) -> None:
+        """End a request a little later. Takes no lock, so that a destructor may call it."""
+        with suppress(RuntimeError):  # the loop is closed, and with it every request
+            self._loop.call_soon_threadsafe(self.cancel, request_id)
+
+    def stats(self) -> EngineStats:
+        """Requests are counted here; of the KV cache the library tells twice a second."""
+        with self._lock:
+            num_live, newest = len(self._live), self._stats.newest
+            num_running = min(num_live, self._max_batch_size)
+            return EngineStats(
+                num_running=num_running,
+                num_waiting=num_live - num_running,
+                num_blocks=newest.num_blocks,
+                num_free_blocks=newest.num_free_blocks,
+                num_reused_blocks=newest.num_reused_blocks,
+                num_preemptions=0,
+                # Whoever looks whether it still works sees each token, between two reports too.
+                num_steps=newest.num_steps + self._num_tokens,
+            )
+
+    def close(self) -> None:
+        """Stop; requests that have not finished get an EngineStoppedError. May be called again."""
+        self._stop(EngineStoppedError("the engine is closed"))
+        with suppress(RuntimeError):  # closed already
+            self._loop.call_soon_threadsafe(self._closing.set)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        except Exception:  # noqa: BLE001 - the boundary: nothing is left that could be told
+            _log.exception("TensorRT-LLM could not be shut down")
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        watcher = self._loop.create_task(self._stats.follow(self._llm))
+        await self._closing.wait()
+        watcher.cancel()
+        tasks = [watcher, *(live.task for live in self._live.values() if live.task is not None)]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._loop.run_in_executor(None, self._llm.shutdown)
+
+    def _start(self, live: _Live) -> None:
+        live.task = self._loop.create_task(self._answer(live))
+        live.task.add_done_callback(partial(self._ended, live))
+        if live.sequence.deadline < math.inf:
+            live.timer = self._loop.call_at(live.sequence.deadline, self._too_late, live)
+        if self._error is not None:
+            self._cancel(live, self._error)
+
+    def _cancel(self, live: _Live, failure: LLMasOSError | None = None) -> None:
+        assert live.task is not None, "what cancels comes after what starts"
+        if live.failure is None:
+            live.failure = failure
+        live.task.cancel()
+
+    def _too_late(self, live: _Live) -> None:
+        deadline_ms = live.sequence.params.deadline_ms
+        message = f"deadline_ms of {deadline_ms} passed before the answer was whole"
+        self._cancel(live, DeadlineExceededError(message))
+
+    async def _answer(self, live: _Live) -> None:
+        """Give out the tokens one by one, until one ends the answer or its text does."""
+        sequence = live.sequence
+        live.result = self._llm.generate_async(
+            inputs=list(sequence.token_ids), sampling_params=live.params, streaming=True
+        )
+        async for output in live.result:
+            sequence.num_cached_tokens = getattr(output, "cached_tokens", None) or 0
+            for token_id in next_tokens(output, sequence):
+                sequence.append(token_id)
+                self._num_tokens += 1
+                progress = Progress(sequence, (token_id,), sequence.finish_reason)
+                if self._give(live, partial(live.answer.update, progress)):
+                    return
+        raise LLMasOSError("TensorRT-LLM ended the answer without saying why")
+
+    def _ended(self, live: _Live, task: asyncio.Task[None]) -> None:
+        if live.timer is not None:
+            live.timer.cancel()
+        if live.result is not None and not live.result.finished:
+            with suppress(Exception):  # it is gone with the library that had it
+                live.result.abort()
+        error = None if task.cancelled() else task.exception()
+        failure = live.failure if error is None else failure_of(error, self._library)
+        if isinstance(failure, EngineStoppedError):
+            self._stop(failure)
+        if failure is not None:
+            self._give(live, partial(live.answer.failure, failure))
+        elif task.cancelled():
+            aborted = Progress(live.sequence, finish_reason=FinishReason.ABORT)
+            self._give(live, partial(live.answer.update, aborted))
+
+    def _stop(self, error: LLMasOSError) -> None:
+        """Take no more requests, and end those that there are."""
+        with self._lock:
+            if self._error is None:
+                self._error = error
+            for live in self._live.values():
+                if live.task is not None:  # else it is found out when it starts
+                    self._loop.call_soon_threadsafe(self._cancel, live, error)
+
+    def _give(self, live: _Live, make: Callable[[], Update]) -> bool:
+        """Send an update, unless the request has had its last; whether it has now."""
+        request_id = live.sequence.request_id
+        if self._live.get(request_id) is not live:
+            return True
+        try:
+            update = make()
+        except Exception as error:  # noqa: BLE001 - one request's trouble must not end the others
+            _log.exception("an answer could not be made")
+            message = f"internal error: {type(error).__name__}: {error}"
+            update = live.answer.failure(LLMasOSError(message))
+        if update.is_final:
+            with self._lock:
+                del self._live[request_id]
+        try:
+            live.answer.sink(update)
+        except Exception:  # noqa: BLE001 - as above, and for what the caller's sink does
+            _log.exception("a sink failed; its request is cancelled")
+            self.cancel(request_id)
+        return update.is_final
+
+
+_EXECUTORS: WeakSet[TensorRTLLMExecutor] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End what still runs when the program ends, before what it runs on is taken apart."""
+    for executor in list(_EXECUTORS):
+        executor.close()

@@ -1,0 +1,58 @@
+"""What TensorRT-LLM says of its KV cache while it runs. It has never run with that package."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_log = logging.getLogger(__name__)
+_PERIOD_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IterationStats:
+    """Its newest numbers; 0 is also what it does not say."""
+
+    num_blocks: int = 0
+    num_free_blocks: int = 0
+    num_reused_blocks: int = 0
+    num_steps: int = 0
+
+    @classmethod
+    def of(cls, stats: Mapping[str, Any]) -> IterationStats:
+        """stats: one item of `LLM.get_stats_async`."""
+        cache = stats.get("kvCacheStats") or {}
+        return cls(
+            num_blocks=_count(cache, "maxNumBlocks"),
+            num_free_blocks=_count(cache, "freeNumBlocks"),
+            num_reused_blocks=_count(cache, "reusedBlocks"),
+            num_steps=_count(stats, "iter"),
+        )
+
+
+class LatestStats:
+    """newest: what was reported last."""
+
+    def __init__(self) -> None:
+        self.newest = IterationStats()
+
+    async def follow(self, llm: Any) -> None:
+        """Take each report of a `tensorrt_llm.LLM` until this is cancelled.
+
+        An iteration over its reports ends when none came for a while.
+        """
+        try:
+            while True:
+                async for stats in llm.get_stats_async(timeout=_PERIOD_S):
+                    self.newest = IterationStats.of(stats)
+                await asyncio.sleep(_PERIOD_S)
+        except Exception:  # noqa: BLE001 - gauges must not stop what they show
+            _log.exception("TensorRT-LLM gives no statistics")
+
+
+def _count(numbers: Mapping[str, Any], name: str) -> int:
+    value = numbers.get(name)
+    return value if isinstance(value, int) and value >= 0 else 0
