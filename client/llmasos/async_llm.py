@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.request import Request, Update, piece_of
+from llmasos_runtime.running_engine import RunningEngine, open_engine
 from typing_extensions import Unpack
 
 from llmasos.arguments import (
@@ -37,7 +38,7 @@ class AsyncLLM:
     Cancelling a task that waits for an answer cancels its request.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: RunningEngine) -> None:
         """engine: is closed with this."""
         self._engine = engine
 
@@ -57,9 +58,9 @@ class AsyncLLM:
             num_threads=num_threads, kv_cache_bytes=kv_cache_bytes, reuse_prefixes=reuse_prefixes
         )
 
-        def load() -> Engine:
+        def load() -> RunningEngine:
             plan_dir = find_plan(model, precision=precision, revision=revision)
-            return Engine.load(plan_dir, options)
+            return open_engine(plan_dir, options)
 
         return cls(await asyncio.to_thread(load))
 

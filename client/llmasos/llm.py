@@ -9,8 +9,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 
-from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.request import Request, Update, piece_of
+from llmasos_runtime.running_engine import open_engine
 from typing_extensions import Unpack
 
 from llmasos.arguments import (
@@ -59,7 +60,7 @@ class LLM:
         options = EngineOptions(
             num_threads=num_threads, kv_cache_bytes=kv_cache_bytes, reuse_prefixes=reuse_prefixes
         )
-        self._engine = Engine.load(plan_dir, options)
+        self._engine = open_engine(plan_dir, options)
         self._ids = itertools.count()
 
     @property

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.options import EngineOptions
+from llmasos_runtime.running_engine import RunningEngine, open_engine
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_runtime.triton.options import OVERRIDE
 
@@ -14,7 +15,9 @@ _NAMES = ("num_threads", "kv_cache_bytes", "max_batch_size", "max_num_tokens", "
 _REUSE = "enable_kv_cache_reuse"
 
 
-def load_engine(arguments: ModelArguments, environment: Mapping[str, str] = os.environ) -> Engine:
+def load_engine(
+    arguments: ModelArguments, environment: Mapping[str, str] = os.environ
+) -> RunningEngine:
     """Load the plan that `gpt_model_path` names; raises PlanError in one line."""
     overrides = {
         name: environment[OVERRIDE + name.upper()]
@@ -25,7 +28,7 @@ def load_engine(arguments: ModelArguments, environment: Mapping[str, str] = os.e
     chosen = {name: arguments.integer(name) for name in _NAMES}
     options = {name: value for name, value in chosen.items() if value is not None}
     # The server's own processes share the cores, so no thread is bound to one.
-    return Engine.load(
+    return open_engine(
         arguments.path("gpt_model_path"),
         EngineOptions(
             **options, pin_threads=False, reuse_prefixes=arguments.boolean(_REUSE) is not False
