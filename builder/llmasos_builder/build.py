@@ -80,7 +80,7 @@ def _compile(
     compiler = compiler_for(options)
     checkpoint = open_checkpoint(source, revision=options.revision, progress=progress)
     spec = decoder_spec(checkpoint.config)
-    limits = _limits(options, trained_for=spec.max_position_embeddings)
+    limits = limits_of(options, trained_for=spec.max_position_embeddings)
     tokenizer = _write_tokenizer(checkpoint, directory)
     engine = compiler.compile(
         spec,
@@ -113,7 +113,7 @@ def _refer(
         tokenizer=_write_tokenizer(checkpoint, directory),
         options=options,
         engine=engine,
-        limits=_limits(options, trained_for=sizes.max_position_embeddings),
+        limits=limits_of(options, trained_for=sizes.max_position_embeddings),
         directory=directory,
         progress=progress,
     )
@@ -148,6 +148,7 @@ def _describe(
         target=options.target,
         architecture=_architecture(checkpoint.config),
         precision=options.precision,
+        int8_matrices=engine.int8_matrices,
         kv_cache_precision=engine.kv_cache_precision,
         deterministic=options.deterministic,
         limits=limits,
@@ -164,7 +165,8 @@ def _describe(
     )
 
 
-def _limits(options: BuildOptions, *, trained_for: int) -> Limits:
+def limits_of(options: BuildOptions, *, trained_for: int) -> Limits:
+    """Of an engine; trained_for: tokens of a sequence. Raises InvalidRequestError."""
     max_seq_len = options.max_seq_len or min(trained_for, DEFAULT_MAX_SEQ_LEN)
     if max_seq_len > trained_for:
         raise InvalidRequestError(

@@ -16,7 +16,7 @@ from llmasos.plan import (
     TensorRTRecord,
 )
 
-from llmasos_builder.architectures import DecoderSpec, compile_openvino
+from llmasos_builder.architectures import DecoderSpec, compile_openvino, matrices_in_int8
 from llmasos_builder.checkpoint import Weights
 from llmasos_builder.options import BuildOptions
 from llmasos_builder.tensorrt.capabilities import CURRENT, check_precision, libraries_for
@@ -28,7 +28,12 @@ from llmasos_builder.tensorrt.parallel.rank import all_ranks, check_divides, che
 
 OPENVINO_FILE = "openvino_model.xml"
 MAX_PREFILL_LENGTH = 512
-_KV_CACHE: Mapping[Precision, KVCachePrecision] = {"f32": "f32", "bf16": "bf16", "int8": "u8"}
+_KV_CACHE: Mapping[Precision, KVCachePrecision] = {
+    "f32": "f32",
+    "bf16": "bf16",
+    "int8": "u8",
+    "int4": "u8",
+}
 Report = Callable[[int, int], None]
 
 
@@ -38,6 +43,7 @@ class CompiledEngine:
 
     kv_cache_precision: KVCachePrecision
     versions: Mapping[str, str]
+    int8_matrices: tuple[str, ...] = ()
     tensorrt: TensorRTRecord | None = None
     tensorrt_llm: TensorRTLLMRecord | None = None
 
@@ -77,20 +83,26 @@ class _OpenVINO:
     ) -> CompiledEngine:
         del limits  # an IR has none
         options = self.options
+        in_int8: tuple[str, ...] = ()
+        if options.precision == "int4":
+            in_int8 = matrices_in_int8(spec, options.int4_except)
         compile_openvino(
             spec,
             weights,
             precision=options.precision,
             output=directory / OPENVINO_FILE,
             progress=report,
+            in_int8=in_int8,
         )
         return CompiledEngine(
-            kv_cache_precision=options.kv_cache_precision or _kv_cache_of(options),
+            int8_matrices=in_int8,
+            kv_cache_precision=options.kv_cache_precision or kv_cache_of(options),
             versions={"openvino": version("openvino")},
         )
 
 
-def _kv_cache_of(options: BuildOptions) -> KVCachePrecision:
+def kv_cache_of(options: BuildOptions) -> KVCachePrecision:
+    """Of an engine for CPUs, where it is not said."""
     return "f32" if options.deterministic else _KV_CACHE[options.precision]
 
 

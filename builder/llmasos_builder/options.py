@@ -21,8 +21,10 @@ class BuildOptions:
     target: openvino for CPUs, tensorrt for NVIDIA GPUs, tensorrt-llm to have NVIDIA's package
         of that name load the checkpoint. precision: of the weights; for tensorrt-llm it is the
         checkpoint's own.
-    kv_cache_precision: None is u8 for int8, else the weights'; tensorrt keeps keys and values
-        in what it computes in, which is fp16 unless the weights are f32 or bf16.
+    int4_except: for openvino with int4, patterns of matrices that are kept in int8
+        (`llmasos_builder.architectures.matrices_in_int8`).
+    kv_cache_precision: None is u8 for int8 and int4, else the weights'; tensorrt keeps keys and
+        values in what it computes in, which is fp16 unless the weights are f32 or bf16.
     deterministic: what a sequence shares its steps with changes nothing: activations are not
         quantized, and the KV cache is f32, and so what is computed in; slower; openvino alone
         can promise that.
@@ -39,6 +41,7 @@ class BuildOptions:
 
     target: Target = "openvino"
     precision: Precision = "int8"
+    int4_except: tuple[str, ...] = ()
     kv_cache_precision: KVCachePrecision | None = None
     deterministic: bool = False
     max_seq_len: int | None = None
@@ -55,6 +58,11 @@ class BuildOptions:
     def __post_init__(self) -> None:
         _one_of("target", self.target, get_args(Target))
         _one_of("precision", self.precision, PRECISIONS[self.target], of=f" for {self.target}")
+        if self.int4_except and (self.target, self.precision) != ("openvino", "int4"):
+            raise InvalidRequestError(
+                "int4_except is for target openvino with precision int4, they are "
+                f"{self.target} and {self.precision}"
+            )
         if self.target == "tensorrt":
             self._check_tensorrt()
         else:

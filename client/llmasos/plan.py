@@ -32,7 +32,7 @@ Target = Literal["openvino", "tensorrt", "tensorrt-llm"]
 Precision = Literal["f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"]
 KVCachePrecision = Literal["f32", "fp16", "bf16", "u8"]
 PRECISIONS: Mapping[Target, tuple[Precision, ...]] = {
-    "openvino": ("f32", "bf16", "int8"),
+    "openvino": ("f32", "bf16", "int8", "int4"),
     "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
     "tensorrt-llm": ("f32", "fp16", "bf16"),
 }
@@ -125,6 +125,7 @@ class TensorRTLLMRecord(_Record):
 class EnginePlan(_Record):
     """Everything the runtime must know about an engine before it loads it.
 
+    int8_matrices: of an int4 engine, those of its matrices that are in int8.
     tensorrt, tensorrt_llm: each is there if that is the target.
     """
 
@@ -133,6 +134,7 @@ class EnginePlan(_Record):
     target: Target
     architecture: str
     precision: Precision
+    int8_matrices: tuple[str, ...] = ()
     kv_cache_precision: KVCachePrecision
     deterministic: bool
     limits: Limits

@@ -82,8 +82,10 @@ def test_options_reach_the_plan(tiny_llama: Path, tmp_path: Path) -> None:
     assert (limits.max_seq_len, limits.max_batch_size, limits.max_num_tokens) == (100, 3, 50)
 
 
-@pytest.mark.parametrize(("precision", "expected"), [("int8", "u8"), ("bf16", "bf16")])
-def test_the_cache_is_u8_for_int8_and_else_as_the_weights(
+@pytest.mark.parametrize(
+    ("precision", "expected"), [("int8", "u8"), ("int4", "u8"), ("bf16", "bf16")]
+)
+def test_the_cache_is_u8_for_int8_and_int4_and_else_as_the_weights(
     tiny_llama: Path, tmp_path: Path, precision: Any, expected: str
 ) -> None:
     plan = build_plan(tiny_llama, tmp_path / "plan", BuildOptions(precision=precision))
@@ -99,6 +101,29 @@ def test_a_deterministic_plan_keeps_and_computes_in_f32(
     assert (plan.deterministic, plan.kv_cache_precision) == (True, "f32")
     with pytest.raises(InvalidRequestError, match="deterministic plan must be f32, got 'u8'"):
         BuildOptions(precision=precision, deterministic=True, kv_cache_precision="u8")
+
+
+def test_matrices_that_an_int4_plan_keeps_in_int8_are_in_its_manifest(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    options = BuildOptions(precision="int4", int4_except=("layers.1.mlp",))
+    plan = build_plan(tiny_llama, tmp_path / "plan", options)
+    assert plan == EnginePlan.load(tmp_path / "plan")
+    assert plan.int8_matrices == (
+        "model.embed_tokens",
+        "model.layers.1.mlp.gate_proj",
+        "model.layers.1.mlp.up_proj",
+        "model.layers.1.mlp.down_proj",
+    )
+    for precision in ("int8", "f32"):
+        plan = build_plan(tiny_llama, tmp_path / "plan", BuildOptions(precision=precision))
+        assert plan.int8_matrices == ()
+
+
+def test_a_pattern_without_a_matrix_ends_the_build(tiny_llama: Path, tmp_path: Path) -> None:
+    options = BuildOptions(precision="int4", int4_except=("down_proj", "layers.2"))
+    with pytest.raises(InvalidRequestError, match=r"int4_except 'layers\.2' matches no"):
+        build_plan(tiny_llama, tmp_path / "plan", options)
 
 
 def test_a_very_long_model_gets_sequences_of_8192(tiny_llama: Path, tmp_path: Path) -> None:
@@ -121,9 +146,10 @@ def test_sequences_longer_than_the_model_was_trained_for_are_refused(
     [
         (
             {"precision": "int3"},
-            "precision must be one of f32, bf16, int8 for openvino, got 'int3'",
+            "precision must be one of f32, bf16, int8, int4 for openvino, got 'int3'",
         ),
         ({"kv_cache_precision": "u4"}, "kv_cache_precision must be one of .* got 'u4'"),
+        ({"int4_except": ("head",)}, "int4_except is for .* int4, they are openvino and int8"),
         ({"max_seq_len": 1}, "max_seq_len must be at least 2, got 1"),
         ({"max_batch_size": 0}, "max_batch_size must be at least 1, got 0"),
         ({"max_num_tokens": -5}, "max_num_tokens must be at least 1, got -5"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from llmasos_builder.architectures.compile import compile_openvino as compile_openvino
+from llmasos_builder.architectures.matrices import matrices_in_int8 as matrices_in_int8
 from llmasos_builder.architectures.spec import DecoderSpec as DecoderSpec
 from llmasos_builder.architectures.supported import decoder_spec as decoder_spec
 
-__all__ = ["DecoderSpec", "compile_openvino", "decoder_spec"]
+__all__ = ["DecoderSpec", "compile_openvino", "decoder_spec", "matrices_in_int8"]

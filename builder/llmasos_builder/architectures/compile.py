@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from llmasos.errors import UnsupportedArchitectureError
@@ -23,12 +23,15 @@ def compile_openvino(
     precision: Precision,
     output: Path,
     progress: Callable[[int, int], None],
+    in_int8: Collection[str] = (),
 ) -> None:
     """Write a network as an OpenVINO IR: output (.xml), and its weights beside it (.bin).
 
-    precision: of matrices; norms and biases are f32. progress: told how many of how many
-    steps are done; a step is a tensor that is read, or the file that is written last. Tensors
-    are read one at a time, so that memory holds the engine and one tensor more.
+    precision: of matrices; norms and biases are f32. in_int8: the names, without
+    `.weight`, of those that are in int8 where int4 is asked for (`matrices_in_int8`). progress:
+    told how many of how many steps are done; a step is a tensor that is read, or the file that
+    is written last. Tensors are read one at a time, so that memory holds the engine and one
+    tensor more.
     Raises CheckpointError for tensors that are missing, of another shape or of no use, and
     UnsupportedArchitectureError for attention that paged attention cannot express.
     """
@@ -44,7 +47,7 @@ def compile_openvino(
         return values
 
     progress(0, total)
-    graph = OpenVINOGraph()
+    graph = OpenVINOGraph(in_int8={f"{name}.weight" for name in in_int8})
     define_decoder(spec, graph, load, precision=precision)
     graph.save(output)
     progress(total, total)

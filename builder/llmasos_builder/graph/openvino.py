@@ -7,7 +7,7 @@ into paged attention when it loads it. The tensor that goes into the output head
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -34,16 +34,21 @@ LOGITS = "logits"
 
 
 class OpenVINOGraph:
-    """Implements `Graph`: wide tensors are [B, S, width], heads [B, H, S, D]."""
+    """Implements `Graph`: wide tensors are [B, S, width], heads [B, H, S, D].
 
-    def __init__(self) -> None:
+    in_int8: the weights that are kept in int8 where int4 is asked for.
+    """
+
+    def __init__(self, *, in_int8: Collection[str] = ()) -> None:
+        self._in_int8 = in_int8
         self._inputs = StatefulInputs()
         self._masks = StatefulMasks(self._inputs)
         self._cache = StatefulCache(self._inputs)
         self._results: list[ov.Node] = []
 
     def weight(self, name: str, values: Array, precision: Precision) -> OpenVINOWeight:
-        return make_weight(name, values, precision)
+        kept: Precision = "int8" if precision == "int4" and name in self._in_int8 else precision
+        return make_weight(name, values, kept)
 
     def embed_tokens(self, table: OpenVINOWeight) -> ov.Node:
         return table.rows(self._inputs.input_ids)

@@ -1,28 +1,38 @@
 """Weights as OpenVINO constants that stay as small in memory as in the file.
 
 The CPU plugin keeps Constant(i8) -> Convert -> Multiply(scale) -> MatMul as one compressed
-operation, and Constant(bf16) -> Convert -> MatMul if the Convert is marked as decompression.
+operation, for int4 with groups as an axis of their own that a Reshape ends before the MatMul,
+and Constant(bf16) -> Convert -> MatMul if the Convert is marked as decompression.
 A lookup takes its rows from the constant and converts only those, so that a tied embedding
 and head share one constant.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import openvino as ov
 from llmasos.plan import Precision
+from numpy.typing import NDArray
 from openvino import opset13 as ops
 from openvino._offline_transformations import compress_model_transformation
 
 from llmasos_builder.graph.graph import Array
-from llmasos_builder.graph.rounding import quantize_rows, to_bf16_bits
+from llmasos_builder.graph.rounding import (
+    quantize_groups,
+    quantize_rows,
+    to_bf16_bits,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenVINOWeight:
-    """A constant, and for int8 its scales [out, 1]."""
+    """A constant, and for int8 its scales [out, 1]; for int4 both are in groups.
+
+    int4: a constant [out, groups, group] and its scales [out, groups, 1].
+    """
 
     constant: ov.Node
     scales: ov.Node | None = None
@@ -33,10 +43,15 @@ class OpenVINOWeight:
             return self.constant
         if self.scales is None:
             return _decompressed(self.constant)
-        return ops.multiply(ops.convert(self.constant, "f32"), self.scales)
+        values = ops.multiply(ops.convert(self.constant, "f32"), self.scales)
+        if self.constant.get_element_type() != ov.Type.i4:
+            return values
+        out, groups, group = self.constant.get_output_shape(0)
+        return ops.reshape(values, np.array([out, groups * group]), False)
 
     def rows(self, indices: ov.Node) -> ov.Node:
-        """Rows in f32: [*indices, in]."""
+        """Rows in f32: [*indices, in]; not of int4."""
+        assert self.constant.get_element_type() != ov.Type.i4
         axis = ops.constant(np.int64(0))
         values = ops.gather(self.constant, indices, axis)
         if self.constant.get_element_type() != ov.Type.f32:
@@ -54,11 +69,26 @@ def make_weight(name: str, values: Array, precision: Precision) -> OpenVINOWeigh
         return OpenVINOWeight(
             _named(ops.constant(quantized), name), _named(ops.constant(scales), f"{name}/scale")
         )
+    if precision == "int4":
+        groups, scales = quantize_groups(values)
+        return OpenVINOWeight(
+            _named(_int4_constant(groups), name), _named(ops.constant(scales), f"{name}/scale")
+        )
     if precision == "bf16":
         bits = to_bf16_bits(values)
         tensor = ov.Tensor(bits, ov.Shape(list(bits.shape)), ov.Type.bf16)
         return OpenVINOWeight(_named(ov.op.Constant(tensor, shared_memory=False), name))
     return OpenVINOWeight(_named(ops.constant(values, ov.Type.f32), name))
+
+
+def _int4_constant(values: NDArray[np.int8]) -> ov.Node:
+    """Two values in a byte, the first in its lower half."""
+    assert math.prod(values.shape) % 2 == 0
+    nibbles = values.reshape(-1, 2).view(np.uint8) & 15
+    tensor = ov.Tensor(ov.Type.i4, ov.Shape(list(values.shape)))
+    packed = tensor.data.reshape(-1).view(np.uint8)
+    packed[:] = nibbles[:, 0] | nibbles[:, 1] << 4
+    return ov.op.Constant(tensor, shared_memory=False)
 
 
 def _decompressed(constant: ov.Node) -> ov.Node:

@@ -7,7 +7,7 @@ OpenVINO's models. It is written to be read, not to be fast.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,8 @@ class ReferenceGraph:
     input_ids [B, S]; attention_mask [B, T], 0 where a column is padding, with T the columns
     of earlier steps and of this one; cache: of each layer the keys and values [B, H, T - S, D]
     of earlier steps, empty for the first. logits [B, S, vocabulary] and cache are what the
-    step leaves behind. Computes in float64, with weights rounded to their precision.
+    step leaves behind. in_int8: the weights that are kept in int8 where int4 is asked for.
+    Computes in float64, with weights rounded to their precision.
     """
 
     def __init__(
@@ -36,7 +37,10 @@ class ReferenceGraph:
         input_ids: NDArray[np.int64],
         attention_mask: NDArray[np.int64] | None = None,
         cache: Cache | None = None,
+        *,
+        in_int8: Collection[str] = (),
     ) -> None:
+        self._in_int8 = in_int8
         mask = np.ones_like(input_ids) if attention_mask is None else attention_mask
         self._input_ids = input_ids
         new = input_ids.shape[1]
@@ -49,8 +53,9 @@ class ReferenceGraph:
         self.cache: Cache = []
         self.logits: Wide = np.empty((*input_ids.shape, 0))
 
-    def weight(self, name: str, values: Array, precision: Precision) -> Wide:  # noqa: ARG002
-        exact: Wide = rounded(values, precision).astype(np.float64)
+    def weight(self, name: str, values: Array, precision: Precision) -> Wide:
+        kept: Precision = "int8" if precision == "int4" and name in self._in_int8 else precision
+        exact: Wide = rounded(values, kept).astype(np.float64)
         return exact
 
     def embed_tokens(self, table: Wide) -> Wide:

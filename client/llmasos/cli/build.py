@@ -43,6 +43,14 @@ def build(
         ),
     ] = None,
     precision: TargetPrecisionOption = None,
+    int4_except: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With int4 for openvino: matrices to keep in int8, such as down_proj, layers.0 "
+            "or model.layers.*.self_attn.?_proj; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     kv_cache_precision: KVCachePrecisionOption = None,
     deterministic: Annotated[
         bool,
@@ -82,6 +90,7 @@ def build(
         target=target,
         gpus=tuple(gpu or ()),
         precision=precision or DEFAULT_PRECISION[target],
+        int4_except=tuple(int4_except or ()),
         kv_cache_precision=kv_cache_precision,
         deterministic=deterministic,
         max_seq_len=max_seq_len,

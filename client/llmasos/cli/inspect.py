@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +51,7 @@ def _rows(plan: EnginePlan) -> dict[str, str]:
         "architecture": plan.architecture,
         "target": plan.target,
         "weights": plan.precision,
+        **_int8_rows(plan),
         "KV cache": plan.kv_cache_precision,
         "deterministic": "yes" if plan.deterministic else "no",
         "layers": f"{plan.num_layers}, {plan.num_kv_heads} KV heads of {plan.head_size}",
@@ -65,6 +68,13 @@ def _rows(plan: EnginePlan) -> dict[str, str]:
             for name, record in plan.files.items()
         },
     }
+
+
+def _int8_rows(plan: EnginePlan) -> dict[str, str]:
+    """Matrices of one kind in several layers are counted."""
+    kinds = Counter(re.sub(r"\.\d+\.", ".*.", name) for name in plan.int8_matrices)
+    counted = [f"{kind} ({count})" if "*" in kind else kind for kind, count in kinds.items()]
+    return {"in int8": ", ".join(counted)} if counted else {}
 
 
 def _tensorrt_rows(plan: EnginePlan) -> dict[str, str]:

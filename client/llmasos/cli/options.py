@@ -17,7 +17,7 @@ else:
 
 DEFAULTS = SamplingParams()
 PRECISIONS_OF_TARGET: Mapping[Target, tuple[Precision, ...]] = {
-    "openvino": ("f32", "bf16", "int8"),
+    "openvino": ("f32", "bf16", "int8", "int4"),
     "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
     "tensorrt-llm": ("f32", "fp16", "bf16"),
 }
@@ -97,7 +97,8 @@ KVCachePrecisionOption = Annotated[
     typer.Option(
         "--kv-cache-precision",
         help=f"Of keys and values: {', '.join(KV_CACHE_PRECISIONS)}. "
-        "By default u8 for int8, else that of the weights; tensorrt keeps what it computes in.",
+        "By default u8 for int8 and int4, else that of the weights; tensorrt keeps what it "
+        "computes in.",
         callback=_known_kv_cache_precision,
         show_default=False,
     ),

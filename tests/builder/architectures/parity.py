@@ -10,7 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from llmasos.plan import Precision
-from llmasos_builder.architectures import DecoderSpec, compile_openvino, decoder_spec
+from llmasos_builder.architectures import (
+    DecoderSpec,
+    compile_openvino,
+    decoder_spec,
+    matrices_in_int8,
+)
 from llmasos_builder.architectures.decoder import define_decoder
 from llmasos_builder.checkpoint import Weights, open_checkpoint
 from llmasos_builder.graph.reference import Cache, ReferenceGraph
@@ -95,7 +100,8 @@ class ReferenceModel:
 
     def step(self, rows: Sequence[Sequence[int]]) -> list[Logits]:
         ids, _ = self._rows.add(rows)
-        graph = ReferenceGraph(ids, self._rows.mask, self._cache)
+        in_int8 = [f"{name}.weight" for name in matrices_in_int8(self._spec)]
+        graph = ReferenceGraph(ids, self._rows.mask, self._cache, in_int8=in_int8)
         define_decoder(
             self._spec,
             graph,
@@ -112,7 +118,12 @@ def compiled(
     """The engine file of a network."""
     path = directory / "openvino_model.xml"
     compile_openvino(
-        spec, weights, precision=precision, output=path, progress=lambda done, total: None
+        spec,
+        weights,
+        precision=precision,
+        output=path,
+        progress=lambda done, total: None,
+        in_int8=matrices_in_int8(spec),
     )
     return path
 

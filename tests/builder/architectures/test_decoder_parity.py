@@ -114,7 +114,7 @@ ROUNDED = [
 ]
 
 
-@pytest.mark.parametrize("precision", ["int8", "bf16"])
+@pytest.mark.parametrize("precision", ["int8", "int4", "bf16"])
 @pytest.mark.parametrize("name", ROUNDED)
 def test_rounded_weights_compute_what_transformers_does_with_them(
     name: str, precision: Precision, tmp_path: Path
@@ -134,12 +134,32 @@ def test_rounded_weights_compute_what_transformers_does_with_them(
 def round_weights(oracle: Any, precision: Precision) -> None:
     """Let transformers' network compute with what is left of its matrices."""
     modules = [m for m in oracle.modules() if isinstance(getattr(m, "weight", None), Parameter)]
-    parameters = {id(m.weight): m for m in modules if m.weight.ndim == 2}
+    parameters = {id(m.weight): m for m in reversed(modules) if m.weight.ndim == 2}
     with torch.no_grad():
         for module in parameters.values():
             if precision == "bf16":
                 module.weight.copy_(module.weight.bfloat16().float())
                 continue
             inner = 0 if type(module).__name__ == "Conv1D" else 1
+            divides = module.weight.shape[inner] % 32 == 0
+            if precision == "int4" and divides and not isinstance(module, torch.nn.Embedding):
+                rows = module.weight if inner else module.weight.T
+                left = in_groups_of_int4(rows.clone())
+                rows.copy_(left)
+                continue
             scale = module.weight.abs().amax(dim=inner, keepdim=True) / 127
             module.weight.copy_(torch.round(module.weight / scale) * scale)
+
+
+def in_groups_of_int4(rows: torch.Tensor) -> torch.Tensor:
+    """What is left of a matrix [out, in]."""
+    size = next(size for size in (128, 64, 32) if rows.shape[1] % size == 0)
+    groups = rows.reshape(-1, size)
+    extremes = groups.gather(1, groups.abs().argmax(dim=1, keepdim=True))
+    choices = []
+    for shrink in (1, 0.95, 0.9, 0.85, 0.8):
+        scales = extremes * shrink / -8
+        choices.append(torch.round(groups / scales).clamp(-8, 7) * scales)
+    costs = [((left - groups) ** 2 * groups.abs()).sum(dim=1) for left in choices]
+    best = torch.stack(costs).argmin(dim=0)
+    return torch.stack(choices)[best, torch.arange(len(groups))].reshape(rows.shape)

@@ -16,7 +16,7 @@ from llmasos_builder.graph.openvino import LAST_HIDDEN_STATE
 from openvino_models import EXACT, paged
 from parity import compiled
 
-PRECISIONS = ["f32", "bf16", "int8"]
+PRECISIONS = ["f32", "bf16", "int8", "int4"]
 LAYERS = 2
 
 
@@ -77,6 +77,8 @@ def test_it_becomes_paged_attention_in_every_layer(
         ("bf16", "bf16", "bf16"),
         ("int8", "f32", "i8"),
         ("int8", "bf16", "i8"),
+        ("int4", "f32", "i4"),
+        ("int4", "bf16", "i4"),
     ],
 )
 def test_weights_stay_compressed_in_memory(
@@ -85,10 +87,11 @@ def test_weights_stay_compressed_in_memory(
     model = paged(engine(tiny_llama, tmp_path, precision=precision))
     linear = [o for o in executed(model, hint=hint) if "Fully" in kind_of(o)]
     assert len(linear) == 7 * LAYERS + 1
-    types = {
+    types = Counter(
         o.input_value(1).get_node().get_rt_info()["runtimePrecision"].astype(str) for o in linear
-    }
-    assert types == {kept}
+    )
+    head = "i8" if precision == "int4" else kept
+    assert types == Counter({kept: 7 * LAYERS}) + Counter([head])
 
 
 @pytest.mark.parametrize("hint", ["f32", "bf16"])
@@ -117,6 +120,18 @@ def test_two_compilations_are_the_same_bytes(
     first, second = (engine(tiny_llama, tmp_path / d, precision=precision) for d in "ab")
     assert first.read_bytes() == second.read_bytes()
     assert first.with_suffix(".bin").read_bytes() == second.with_suffix(".bin").read_bytes()
+
+
+def test_int4_layers_take_half_a_byte_and_a_scale_for_each_group(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    """Of 64 columns a row is one group of 64, of 128 one of 128."""
+    path = engine(tiny_llama, tmp_path, precision="int4")
+    layer = (2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 128) // 2
+    scales = 4 * (2 * 64 + 2 * 32 + 2 * 128 + 64)
+    norms_and_small = 4 * 5 * 64 + 1000
+    needed = 259 * (64 + 4) + LAYERS * (layer + scales)
+    assert needed < path.with_suffix(".bin").stat().st_size < needed + norms_and_small
 
 
 def test_operations_are_named_after_their_weights(tiny_llama: Path, tmp_path: Path) -> None:

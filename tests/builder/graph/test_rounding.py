@@ -6,7 +6,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 from llmasos_builder.graph import Array, rounding
-from llmasos_builder.graph.rounding import quantize_rows, rounded, to_bf16_bits
+from llmasos_builder.graph.rounding import (
+    int4_group,
+    quantize_groups,
+    quantize_rows,
+    rounded,
+    to_bf16_bits,
+)
 
 
 def matrix(*, rows: int = 37, columns: int = 64, seed: int = 0) -> Array:
@@ -61,3 +67,55 @@ def test_bf16_rounds_to_nearest_and_ties_to_even() -> None:
 def test_f32_is_what_it_was() -> None:
     values = matrix()
     assert rounded(values, "f32") is values
+
+
+def test_an_int4_group_is_the_largest_that_divides_a_row() -> None:
+    groups = [int4_group(columns) for columns in (576, 1536, 160, 32, 80, 16)]
+    assert groups == [64, 128, 32, 32, None, None]
+
+
+def test_int4_has_sixteen_values_and_a_scale_for_each_group() -> None:
+    values = matrix(columns=192)
+    quantized, scales = quantize_groups(values)
+    assert (str(quantized.dtype), str(scales.dtype)) == ("int8", "float32")
+    assert (quantized.shape, scales.shape) == ((37, 3, 64), (37, 3, 1))
+    assert (quantized.min(), quantized.max()) == (-8, 7)
+    assert np.all(np.abs(quantized.astype(int)).max(axis=2) >= 7)
+    left = (quantized * scales).reshape(values.shape)
+    assert np.array_equal(rounded(values, "int4"), left)
+
+
+def test_int4_is_closer_than_with_the_largest_for_7_where_it_matters() -> None:
+    """That is, with each squared error counted by its value's size; here of a normal row."""
+    values = np.random.default_rng(0).normal(0, 1, (64, 576)).astype(np.float32)
+    groups = values.reshape(64, 9, 64)
+    scale = np.abs(groups).max(axis=2, keepdims=True) / 7
+    plain = (np.rint(groups / scale) * scale).reshape(values.shape)
+
+    def cost(left: Array) -> float:
+        return float((np.square(left - values) * np.abs(values)).sum())
+
+    assert cost(rounded(values, "int4")) < 0.8 * cost(plain)
+
+
+def test_what_int4_can_say_exactly_stays() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(-8, 8, (5, 64)).astype(np.float32)
+    values[:, 0] = -8
+    for scale in (1.0, -0.5, 2.0**-100):
+        assert np.array_equal(rounded(values * np.float32(scale), "int4"), values * scale)
+
+
+def test_int4_of_a_row_depends_on_that_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = matrix()
+    expected = rounded(values, "int4")
+    monkeypatch.setattr(rounding, "_BLOCK_ELEMENTS", 3 * 64)
+    assert np.array_equal(rounded(values, "int4"), expected)
+
+
+@pytest.mark.parametrize("size", [0, 1e-45, 1e-40])
+def test_int4_of_next_to_nothing_is_next_to_nothing(size: float) -> None:
+    values = np.zeros((2, 32), np.float32)
+    values[1, ::2], values[1, 5] = size, -size
+    left = rounded(values, "int4")
+    assert np.isfinite(left).all() and np.abs(left).max() <= 8 * size

@@ -1,0 +1,58 @@
+"""Which matrices of an int4 network are kept in int8 all the same.
+
+Embeddings, and with them a head that is tied to one, since their rows are read one at a time;
+matrices that have no int4 groups, since their inputs do not divide; and those that a caller
+asks for by patterns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatchcase
+
+import numpy as np
+from llmasos.errors import InvalidRequestError
+
+from llmasos_builder.architectures.decoder import define_decoder
+from llmasos_builder.architectures.spec import DecoderSpec
+from llmasos_builder.graph.recording import RecordingGraph
+from llmasos_builder.graph.rounding import int4_group
+
+_SUFFIX = ".weight"
+
+
+def matrices_in_int8(spec: DecoderSpec, patterns: Sequence[str] = ()) -> tuple[str, ...]:
+    """Their names, without the end `.weight`, in the order of the network.
+
+    patterns: of names as in a shell; a pattern may leave out what stands before or after it,
+    so that `down_proj`, `layers.0` and `self_attn.*_proj` match too.
+    Raises InvalidRequestError for a pattern that matches no matrix.
+    """
+    graph = RecordingGraph()
+    define_decoder(
+        spec, graph, lambda _, shape: np.broadcast_to(np.float32(0), shape), precision="int4"
+    )
+    matrices = {n.removesuffix(_SUFFIX): w for n, w in graph.weights.items() if len(w.shape) == 2}
+    chosen = {name for pattern in patterns for name in _matching(pattern, matrices)}
+    tables = {
+        weight.name.removesuffix(_SUFFIX)
+        for operation in graph.operations
+        if operation.kind.startswith("embed_")
+        for weight in operation.weights
+    }
+    return tuple(
+        name
+        for name, weight in matrices.items()
+        if name in chosen | tables or int4_group(weight.shape[1]) is None
+    )
+
+
+def _matching(pattern: str, names: Collection[str]) -> list[str]:
+    forms = (pattern, f"*.{pattern}", f"{pattern}.*", f"*.{pattern}.*")
+    matched = [name for name in names if any(fnmatchcase(name, form) for form in forms)]
+    if not matched:
+        *_, last = names
+        raise InvalidRequestError(
+            f"int4_except {pattern!r} matches no matrix of the network, whose last is {last}"
+        )
+    return matched
