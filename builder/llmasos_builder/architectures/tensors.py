@@ -36,6 +36,15 @@ def check_tensors(spec: DecoderSpec, weights: Weights) -> Shapes:
     Raises CheckpointError for one that is missing or has another shape, and for one that no
     computation would use.
     """
+    required = check_shapes(spec, weights)
+    for name in sorted(weights.names() - required.keys()):
+        if spec.names.ignored.fullmatch(name) is None:
+            _check_unused(name, spec, weights)
+    return required
+
+
+def check_shapes(spec: DecoderSpec, weights: Weights) -> Shapes:
+    """As `check_tensors`, for what is missing or has another shape; no weight is read."""
     required = required_tensors(spec)
     present = weights.names()
     for name, expected in required.items():
@@ -48,9 +57,6 @@ def check_tensors(spec: DecoderSpec, weights: Weights) -> Shapes:
             raise CheckpointError(
                 f"tensor {name} has the shape {_text(found)}, {_text(expected)} expected"
             )
-    for name in sorted(present - required.keys()):
-        if spec.names.ignored.fullmatch(name) is None:
-            _check_unused(name, spec, weights)
     return required
 
 

@@ -15,6 +15,7 @@ from llmasos.cli.doctor import doctor
 from llmasos.cli.evaluate import evaluate
 from llmasos.cli.generate import generate
 from llmasos.cli.inspect import inspect
+from llmasos.cli.plan import plan
 from llmasos.cli.serve import serve
 from llmasos.cli.verify import verify
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (build, serve, generate, chat, inspect, evaluate, verify, doctor, demo):
+for command in (plan, build, serve, generate, chat, inspect, evaluate, verify, doctor, demo):
     app.command()(command)
 app.add_typer(cache, name="cache")
 

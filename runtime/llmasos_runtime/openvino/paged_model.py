@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from llmasos.errors import PlanError
-from llmasos.plan import REBUILD, EnginePlan, KVCachePrecision
+from llmasos.plan import REBUILD, EnginePlan, KVCachePrecision, Precision
 from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
@@ -84,17 +84,20 @@ def load_paged_model(
     return PagedModel(compiled=compiled, caches=caches, block_size=block_size)
 
 
-def compute_precision(plan: EnginePlan, capabilities: list[str]) -> KVCachePrecision:
-    """What the plan's engine computes in on a CPU with these capabilities: bf16 or f32.
+def computed_in(
+    precision: Precision, kv_cache_precision: KVCachePrecision, capabilities: list[str]
+) -> KVCachePrecision:
+    """What such an engine computes in on a CPU with these capabilities: bf16 or f32.
 
     A cache that is not quantized is kept in what is computed in, so it decides.
     """
-    wants_f32 = "f32" in (plan.precision, plan.kv_cache_precision)
+    wants_f32 = "f32" in (precision, kv_cache_precision)
     return "f32" if wants_f32 or "BF16" not in capabilities else "bf16"
 
 
 def _properties(core: ov.Core, plan: EnginePlan) -> dict[str, Any]:
-    compute = compute_precision(plan, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    compute = computed_in(plan.precision, plan.kv_cache_precision, capabilities)
     properties: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": compute,

@@ -1,0 +1,104 @@
+"""What a network will weigh, before a weight is read.
+
+The definition of the network says which weights there are and what is done with them; a
+checkpoint's headers say whether it has them.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from llmasos.errors import CheckpointError
+from llmasos.json_file import read_json_object
+from llmasos.network_sizes import NetworkSizes
+from llmasos.plan import Precision, Target
+from llmasos.progress import Progress
+
+from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures.decoder import define_decoder
+from llmasos_builder.architectures.tensors import check_shapes
+from llmasos_builder.checkpoint import open_checkpoint
+from llmasos_builder.graph import Array
+from llmasos_builder.graph.recording import RecordedWeight, RecordingGraph
+from llmasos_builder.tensorrt.options import COMPUTE_TYPES
+
+_BITS = {"f32": 32, "fp16": 16, "bf16": 16, "int8": 8, "fp8": 8, "int4": 4, "nvfp4": 4}
+_SCALE_BYTES = 4
+_GROUPS = {"int4": (128, 64, 32), "nvfp4": (16,)}
+
+
+def checkpoint_spec(source: str, *, revision: str | None = None, progress: Progress) -> DecoderSpec:
+    """The network of a checkpoint whose headers say that it has all its weights.
+
+    A hub id is downloaded first. Raises CheckpointError, UnsupportedArchitectureError.
+    """
+    checkpoint = open_checkpoint(source, revision=revision, progress=progress)
+    spec = decoder_spec(checkpoint.config)
+    check_shapes(spec, checkpoint.weights)
+    return spec
+
+
+def plan_spec(plan_dir: Path) -> DecoderSpec:
+    """The network of a built plan, from the config.json that it keeps."""
+    path = plan_dir / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist, so that the plan's sizes are not known")
+    return decoder_spec(read_json_object(path))
+
+
+def network_sizes(spec: DecoderSpec, *, precision: Precision, target: Target) -> NetworkSizes:
+    """Sizes of the engine that is built in this precision for this target."""
+    graph = RecordingGraph()
+    define_decoder(spec, graph, _nothing, precision=precision)
+    tables = _used_by(graph, "embed_tokens") | _used_by(graph, "embed_positions")
+    matrices = {n for n in _used_by(graph, "linear") if len(graph.weights[n].shape) == 2}
+    stored = {
+        name: _stored_bytes(weight, target, is_table=name in tables)
+        for name, weight in graph.weights.items()
+    }
+    head = {f"{spec.names.head}.weight"} & matrices - tables
+    outputs = {n for n in matrices if n.endswith(f".{spec.names.mlp_output}.weight")}
+    return NetworkSizes(
+        num_parameters=sum(math.prod(weight.shape) for weight in graph.weights.values()),
+        embedding_bytes=sum(stored[name] for name in tables),
+        layer_bytes=sum(stored[name] for name in stored.keys() - tables - head),
+        head_bytes=sum(stored[name] for name in head),
+        matrix_bytes=sum(stored[name] for name in matrices),
+        mlp_output_bytes=sum(stored[name] for name in outputs),
+        num_layers=spec.num_layers,
+        num_kv_heads=spec.num_kv_heads,
+        head_size=spec.head_size,
+        hidden_size=spec.hidden_size,
+        widest=max(graph.weights[name].shape[0] for name in matrices - tables - head),
+        vocab_size=spec.vocab_size,
+    )
+
+
+def _used_by(graph: RecordingGraph, kind: str) -> set[str]:
+    return {w.name for o in graph.operations if o.kind == kind for w in o.weights}
+
+
+def _stored_bytes(weight: RecordedWeight, target: Target, *, is_table: bool) -> int:
+    """As the compiler of the target keeps it: a table is looked up in, and not in 4 bits."""
+    precision: Precision = weight.precision
+    if is_table and target == "tensorrt":
+        precision = COMPUTE_TYPES[precision]
+    elif is_table and precision == "int4":
+        precision = "int8"
+    count = math.prod(weight.shape)
+    return count * _BITS[precision] // 8 + _num_scales(weight.shape, precision) * _SCALE_BYTES
+
+
+def _num_scales(shape: tuple[int, ...], precision: Precision) -> int:
+    if precision in _GROUPS:
+        rows, columns = shape
+        group = next((g for g in _GROUPS[precision] if columns % g == 0), columns)
+        return rows * columns // group
+    return shape[0] if precision == "int8" else 0
+
+
+def _nothing(_name: str, shape: tuple[int, ...]) -> Array:
+    """Values that take no memory."""
+    return np.broadcast_to(np.float32(0), shape)

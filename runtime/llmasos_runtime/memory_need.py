@@ -1,0 +1,128 @@
+"""What an engine will take of the memory, said before it is loaded.
+
+OpenVINO maps the file of the weights, and reads all of it once; those pages count as resident,
+though the system may drop them when memory is short. Each matrix is packed anew for the
+processor's kernels, most of them in the first step, and that copy is what the kernels read. In
+f32 the last matrix of an MLP may be packed in two ways, for few rows and for many. What
+activations, code and the graph take was measured (`python -m benchmarks.memory`), over models
+of 4 to 30 layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmasos.network_sizes import NetworkSizes
+from llmasos.plan import KVCachePrecision, Limits
+
+from llmasos_runtime.blocks import blocks_for
+
+OPENVINO_BLOCK_SIZE = 32
+"""Tokens of one KV block of OpenVINO's paged attention on the CPU."""
+_BYTES: dict[str, int] = {"f32": 4, "fp16": 2, "bf16": 2, "u8": 1}
+_SCALE_BYTES = 8
+"""Of a u8 block: a scale and a zero point in f32, for each of what shares them."""
+_LIVE_FACTOR = 2.5
+"""Buffers that OpenVINO keeps, over the tensors of one layer that live at once."""
+_FIXED_BYTES = 35 * 10**6
+_BYTES_PER_LAYER = 10**6
+_BYTES_PER_TOKEN_NAME = 350
+"""Of the vocabulary, in the tokenizer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryNeed:
+    """Bytes of an engine. block_size, block_bytes: of its KV cache, all layers together.
+
+    mapped: weights as the file holds them. packed: their copy in the order of the kernels.
+    activations: of a step of max_num_tokens with max_batch_size sequences. overhead: code,
+    graph and tokenizer.
+    """
+
+    mapped: int
+    packed: int
+    activations: int
+    overhead: int
+    block_size: int
+    block_bytes: int
+
+    @property
+    def without_cache(self) -> int:
+        return self.mapped + self.packed + self.activations + self.overhead
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Of the KV cache."""
+        return self.block_bytes / self.block_size
+
+    def num_sequences(self, memory: int, length: int) -> int:
+        """How many of this many tokens fit into the memory beside all else."""
+        blocks = max(memory - self.without_cache, 0) // self.block_bytes
+        return blocks // blocks_for(length, self.block_size)
+
+
+def openvino_need(
+    sizes: NetworkSizes,
+    limits: Limits,
+    *,
+    compute: KVCachePrecision,
+    kv_cache: KVCachePrecision,
+    engine_bytes: int | None = None,
+) -> MemoryNeed:
+    """Of an engine on the CPU.
+
+    compute: what it computes in, f32 or bf16. kv_cache: u8, or anything else for what it
+    computes in. engine_bytes: of the weights' file, if there is one already.
+    """
+    live = 2 * sizes.hidden_size + 3 * sizes.widest
+    per_token = int(_LIVE_FACTOR * live * _BYTES[compute])
+    logits = 2 * 4 * sizes.vocab_size * min(limits.max_batch_size, limits.max_num_tokens)
+    twice = sizes.mlp_output_bytes if sizes.weight_bytes >= 4 * sizes.num_parameters else 0
+    return MemoryNeed(
+        mapped=engine_bytes or sizes.weight_bytes,
+        packed=sizes.matrix_bytes + twice,
+        activations=per_token * limits.max_num_tokens + logits,
+        overhead=_FIXED_BYTES
+        + _BYTES_PER_LAYER * sizes.num_layers
+        + _BYTES_PER_TOKEN_NAME * sizes.vocab_size,
+        block_size=OPENVINO_BLOCK_SIZE,
+        block_bytes=openvino_block_bytes(sizes, compute=compute, kv_cache=kv_cache),
+    )
+
+
+def openvino_block_bytes(
+    sizes: NetworkSizes, *, compute: KVCachePrecision, kv_cache: KVCachePrecision
+) -> int:
+    """One KV block over all layers, [KV heads, tokens, head size] of keys and of values.
+
+    In u8 keys share a scale and a zero point with their column of the block, values with their
+    row of it.
+    """
+    tokens, width = OPENVINO_BLOCK_SIZE, sizes.head_size
+    if kv_cache == "u8":
+        each = 2 * tokens * width + _SCALE_BYTES * (tokens + width)
+    else:
+        each = 2 * tokens * width * _BYTES[compute]
+    return sizes.num_layers * sizes.num_kv_heads * each
+
+
+def tensorrt_need(
+    sizes: NetworkSizes,
+    limits: Limits,
+    *,
+    compute: KVCachePrecision,
+    engine_bytes: int | None = None,
+) -> MemoryNeed:
+    """Of an engine on a GPU: its weights, and slots of max_seq_len, which are its blocks.
+
+    What TensorRT's kernels take besides is known to the engine alone; it has not been measured.
+    """
+    per_token = 2 * sizes.num_layers * sizes.num_kv_heads * sizes.head_size * _BYTES[compute]
+    return MemoryNeed(
+        mapped=engine_bytes or sizes.weight_bytes,
+        packed=0,
+        activations=0,
+        overhead=0,
+        block_size=limits.max_seq_len,
+        block_bytes=per_token * limits.max_seq_len,
+    )

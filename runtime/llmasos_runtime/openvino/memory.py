@@ -1,0 +1,29 @@
+"""What a plan will take of this machine's memory: see `llmasos_runtime.memory_need`."""
+
+from __future__ import annotations
+
+import openvino as ov
+from llmasos.network_sizes import NetworkSizes
+from llmasos.plan import EnginePlan, KVCachePrecision, Precision
+
+from llmasos_runtime.memory_need import MemoryNeed, openvino_need
+from llmasos_runtime.openvino.paged_model import computed_in
+
+WEIGHTS_FILE = "openvino_model.bin"
+
+
+def plan_need(plan: EnginePlan, sizes: NetworkSizes) -> MemoryNeed:
+    """Of a built plan for CPUs; sizes: of its network in its precision."""
+    return openvino_need(
+        sizes,
+        plan.limits,
+        compute=here_computed_in(plan.precision, plan.kv_cache_precision),
+        kv_cache=plan.kv_cache_precision,
+        engine_bytes=plan.files[WEIGHTS_FILE].size,
+    )
+
+
+def here_computed_in(precision: Precision, kv_cache: KVCachePrecision) -> KVCachePrecision:
+    """What an engine computes in on this machine's CPU: bf16 or f32."""
+    capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return computed_in(precision, kv_cache, capabilities)
