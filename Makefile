@@ -59,11 +59,18 @@ test: $(TEST_READY) ## Run every test
 	@.venv-test/bin/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: check
-check: $(TEST_READY) ## Check format, lint and types
+check: $(TEST_READY) ## Check format, lint, types and the page on the commands
 	@.venv-test/bin/ruff format --check --quiet .
 	@.venv-test/bin/ruff check --quiet .
 	@.venv-test/bin/mypy
 	@.venv-test/bin/pyright --pythonpath .venv-test/bin/python
+	@.venv-test/bin/python -m llmasos.cli.reference --check
+
+.PHONY: docs
+docs: $(TEST_READY) ## Make the pages under docs/ into a site, in site/
+	@.venv-test/bin/python -m llmasos.cli.reference
+	@NO_MKDOCS_2_WARNING=1 .venv-test/bin/python -m mkdocs build --strict --quiet
+	@echo "the site is in site/, index.html first"
 
 .PHONY: bench
 bench: $(READY) ## Compare with other engines on this machine (BENCH_ARGS="--quick")
@@ -71,7 +78,7 @@ bench: $(READY) ## Compare with other engines on this machine (BENCH_ARGS="--qui
 
 .PHONY: clean
 clean: ## Remove the environments (what is cached in the home directory stays)
-	@rm -rf .venv .venv-test benchmarks/.envs benchmarks/work
+	@rm -rf .venv .venv-test site benchmarks/.envs benchmarks/work
 
 $(READY): pyproject.toml scripts/make-venv
 	@scripts/make-venv .venv "$(PYTHON)"
@@ -83,5 +90,5 @@ $(TEST_READY): pyproject.toml scripts/make-venv scripts/install-torch
 	@scripts/make-venv .venv-test "$(PYTHON)"
 	@echo "installing LLMasOS, its tests' tools and torch into .venv-test"
 	@scripts/install-torch .venv-test/bin/python "$(TORCH_INDEX)"
-	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[dev,parity,tensorrt-rtx]'
+	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[dev,docs,parity,tensorrt-rtx]'
 	@touch $@
