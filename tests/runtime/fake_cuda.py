@@ -15,9 +15,10 @@ from inspect import isfunction
 from typing import Any
 
 import numpy as np
-from cuda.bindings import runtime as real
+import pytest
 from numpy.typing import NDArray
 
+real: Any = pytest.importorskip("cuda.bindings.runtime")
 _ALIGNMENT = 256
 _GARBAGE = 0xFF  # NaN in any floating-point type, and no token
 _OK = real.cudaError_t.cudaSuccess

@@ -10,11 +10,12 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-import tensorrt_rtx as real
+import pytest
 from fake_cuda import FakeCuda
 from llmasos_builder.tensorrt.interpreter import Interpreter
 from llmasos_builder.tensorrt.network import TensorRTGraph
 
+real: Any = pytest.importorskip("tensorrt_rtx")
 SCRATCH_BYTES = 4096
 ENGINE = b"an engine"
 _NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32}

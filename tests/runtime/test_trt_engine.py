@@ -15,8 +15,6 @@ from llmasos_runtime.tensorrt.packing import Packer
 from made_engine import ask
 from made_trt_engine import MadeGPU
 
-pytest.importorskip("tensorrt_rtx")
-
 
 @pytest.fixture(scope="module")
 def gpu(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> MadeGPU:

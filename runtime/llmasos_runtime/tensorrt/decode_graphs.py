@@ -83,7 +83,7 @@ class DecodeGraphs:
             captured.graph = self._capture(captured.context)
         except LLMasOSError as error:
             self._is_enabled = False
-            _log.warning("decode runs without CUDA graphs: %s", error)
+            _log.warning("decode runs without CUDA graphs: %s", str(error))  # not its frames
 
     def _capture(self, context: Context) -> Graph:
         self._stream.begin_capture()
