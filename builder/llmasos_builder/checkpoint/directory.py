@@ -12,11 +12,17 @@ from llmasos.json_file import read_json_object
 from numpy.typing import NDArray
 
 from llmasos_builder.checkpoint.checkpoint import Checkpoint
-from llmasos_builder.checkpoint.safetensors_weights import SafetensorsWeights, find_weight_files
+from llmasos_builder.checkpoint.fp8_weights import Fp8Weights, StoredWeights, is_fp8
+from llmasos_builder.checkpoint.safetensors_weights import (
+    FP8,
+    SafetensorsWeights,
+    find_weight_files,
+)
 from llmasos_builder.checkpoint.tokenizer_directory import read_tokenizer_files
 from llmasos_builder.checkpoint.weights import Weights
 
 CONFIG_FILE = "config.json"
+QUANTIZATION_FILE = "hf_quant_config.json"  # ModelOpt's
 _PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PICKLED = (
     "pickled weights are not read, since loading them can run code; convert them where you "
@@ -47,18 +53,19 @@ _NEWER_NAMES = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
 def open_directory(directory: Path, *, source: str) -> Checkpoint:
     """Open a checkpoint directory; raises CheckpointError for anything missing or damaged."""
     config = read_json_object(directory / CONFIG_FILE)
-    _refuse_quantized(config, directory / CONFIG_FILE)
+    quantized = _quantized_to_fp8(config, directory)
     weight_files = find_weight_files(directory)
     if not weight_files:
         raise CheckpointError(_no_weights(directory))
     tokenizer_files = read_tokenizer_files(directory)
     others = {CONFIG_FILE: directory / CONFIG_FILE}
-    others |= {n: directory / n for n in tokenizer_files if (directory / n).is_file()}
+    optional = (QUANTIZATION_FILE, *tokenizer_files)
+    others |= {n: directory / n for n in optional if (directory / n).is_file()}
     return Checkpoint(
         source=source,
         name=directory.resolve().name if Path(source).exists() else source.rsplit("/", 1)[-1],
-        config=config,
-        weights=_renamed(SafetensorsWeights(_shards(weight_files)), config),
+        config={n: value for n, value in config.items() if n != "quantization_config"},
+        weights=_weights(weight_files, config, quantized_to_fp8=quantized),
         tokenizer_files=tokenizer_files,
         files=others | weight_files,
     )
@@ -67,7 +74,7 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
 class RenamedWeights:
     """Weights under the names that a network has for them."""
 
-    def __init__(self, weights: Weights, *, stored: Mapping[str, str]) -> None:
+    def __init__(self, weights: StoredWeights, *, stored: Mapping[str, str]) -> None:
         """stored: the name in the file of each."""
         self._weights = weights
         self._stored = stored
@@ -78,6 +85,9 @@ class RenamedWeights:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._weights.shape(self._inner(name))
 
+    def stored_type(self, name: str) -> str:
+        return self._weights.stored_type(self._inner(name))
+
     def load(self, name: str) -> NDArray[np.float32]:
         return self._weights.load(self._inner(name))
 
@@ -87,7 +97,7 @@ class RenamedWeights:
         return self._stored[name]
 
 
-def _renamed(weights: Weights, config: dict[str, Any]) -> Weights:
+def _renamed(weights: StoredWeights, config: dict[str, Any]) -> StoredWeights:
     model_type = str(config.get("model_type"))
     names = weights.names()
     newer = {old: new for old, new in _NEWER_NAMES.get(model_type, {}).items() if old in names}
@@ -102,19 +112,23 @@ def _renamed(weights: Weights, config: dict[str, Any]) -> Weights:
     return RenamedWeights(weights, stored={prefix + newer.get(n, n): n for n in names})
 
 
+def _weights(
+    weight_files: dict[str, Path], config: dict[str, Any], *, quantized_to_fp8: bool
+) -> Weights:
+    types = (FP8,) if quantized_to_fp8 else ()
+    stored = _renamed(SafetensorsWeights(_shards(weight_files), also=types), config)
+    return Fp8Weights(stored) if quantized_to_fp8 else stored
+
+
 def _shards(weight_files: dict[str, Path]) -> dict[str, Path]:
     return {n: path for n, path in weight_files.items() if path.suffix == ".safetensors"}
 
 
-def _refuse_quantized(config: dict[str, Any], path: Path) -> None:
-    quantization = config.get("quantization_config")
-    if quantization:
-        method = quantization.get("quant_method") if isinstance(quantization, dict) else None
-        raise CheckpointError(
-            f"{path}: the checkpoint is quantized already ({method or quantization}), which is "
-            "not read",
-            hint="use the original in float32, float16 or bfloat16",
-        )
+def _quantized_to_fp8(config: dict[str, Any], directory: Path) -> bool:
+    """Raises CheckpointError for any other quantization."""
+    found = is_fp8(config, str(directory / CONFIG_FILE))
+    path = directory / QUANTIZATION_FILE
+    return is_fp8(read_json_object(path), str(path)) or found if path.is_file() else found
 
 
 def _no_weights(directory: Path) -> str:

@@ -14,6 +14,7 @@ from llmasos.progress import Progress
 WANTED_FILES = (
     "config.json",
     "generation_config.json",
+    "hf_quant_config.json",
     "model.safetensors",
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",

@@ -6,11 +6,13 @@ bytes are there); its tensors are then read one at a time from the mapped file.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import math
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from llmasos.errors import CheckpointError
 from llmasos.json_file import parse_json_object, read_json_object
@@ -19,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+FP8 = "F8_E4M3"
 _READABLE = frozenset({"F64", "F32", "F16", "BF16"})
 _MAX_HEADER_BYTES = 100 << 20
 
@@ -26,16 +29,21 @@ _MAX_HEADER_BYTES = 100 << 20
 class SafetensorsWeights:
     """Tensors of one or several safetensors files."""
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        """files: every file to read, by name. Raises CheckpointError if one is damaged."""
+    def __init__(self, files: Mapping[str, Path], *, also: Sequence[str] = ()) -> None:
+        """files: every file to read, by name; also: types to read besides those of all
+        checkpoints. Raises CheckpointError if a file is damaged.
+        """
+        self._readable = _READABLE.union(also)
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._types: dict[str, str] = {}
         self._homes: dict[str, Path] = {}
+        self._starts: dict[str, int] = {}
         for path in files.values():
             for name, entry in _read_header(path).items():
                 self._shapes[name] = tuple(entry["shape"])
                 self._types[name] = entry["dtype"]
                 self._homes[name] = path
+                self._starts[name] = entry["start"]
 
     def names(self) -> frozenset[str]:
         return frozenset(self._shapes)
@@ -44,13 +52,23 @@ class SafetensorsWeights:
         self._home(name)
         return self._shapes[name]
 
+    def stored_type(self, name: str) -> str:
+        """As the file calls it."""
+        self._home(name)
+        return self._types[name]
+
     def load(self, name: str) -> NDArray[np.float32]:
         path = self._home(name)
-        if self._types[name] not in _READABLE:
+        if self._types[name] not in self._readable:
             raise CheckpointError(
                 f"{path}: tensor {name} has the type {self._types[name]}, which is not read",
                 hint=f"use a checkpoint in one of {', '.join(sorted(_READABLE))}",
             )
+        if self._types[name] == FP8:  # which the library hands to torch alone
+            count = math.prod(self._shapes[name])
+            raw = np.fromfile(path, np.uint8, count, offset=self._starts[name])
+            values = raw.view(ml_dtypes.float8_e4m3fn).astype(np.float32)
+            return np.asarray(values.reshape(self._shapes[name]), np.float32)
         with _opened(path) as file:
             return np.asarray(file.get_tensor(name), dtype=np.float32)
 
@@ -85,7 +103,7 @@ def find_weight_files(directory: Path) -> dict[str, Path]:
 
 
 def _read_header(path: Path) -> dict[str, Any]:
-    """Name, type and shape of every tensor, after checking that the file is whole."""
+    """Name, type, shape and start of every tensor, after checking that the file is whole."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -98,6 +116,8 @@ def _read_header(path: Path) -> dict[str, Any]:
     expected = 8 + length + max((e["data_offsets"][1] for e in header.values()), default=0)
     if size != expected:
         raise CheckpointError(f"{path} has {size} bytes, its header promises {expected}")
+    for entry in header.values():
+        entry["start"] = 8 + length + entry["data_offsets"][0]
     with _opened(path):  # safetensors' own checks: overlaps, gaps, sizes
         return header
 

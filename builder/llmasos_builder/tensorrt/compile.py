@@ -12,7 +12,7 @@ from llmasos.errors import PlanError
 from llmasos_builder.architectures.decoder import Load, define_stage
 from llmasos_builder.architectures.spec import DecoderSpec
 from llmasos_builder.architectures.tensors import check_tensors, load_tensor
-from llmasos_builder.checkpoint import Weights
+from llmasos_builder.checkpoint import Fp8Scales, Weights, fp8_scales_of
 from llmasos_builder.graph import Array
 from llmasos_builder.graph.recording import RecordedTensor, RecordingGraph
 from llmasos_builder.tensorrt.log import shared_log
@@ -53,21 +53,31 @@ def compile_tensorrt(
         return values
 
     progress(0, total)
+    scales = fp8_scales_of(weights)
     for rank, output in outputs.items():
-        graph = define_network(spec, load, library=library, options=options, rank=rank)
+        graph = define_network(
+            spec, load, library=library, options=options, rank=rank, fp8_scales=scales
+        )
         output.write_bytes(serialize(graph, gpus))
         done += 1
         progress(done, total)
 
 
 def define_network(
-    spec: DecoderSpec, load: Load, *, library: Any, options: NetworkOptions, rank: Rank = WHOLE
+    spec: DecoderSpec,
+    load: Load,
+    *,
+    library: Any,
+    options: NetworkOptions,
+    rank: Rank = WHOLE,
+    fp8_scales: Mapping[str, Fp8Scales] | None = None,
 ) -> TensorRTGraph:
-    """The network of a rank, not compiled; load: as for `define_decoder`.
+    """The network of a rank, not compiled; load: as for `define_decoder`; fp8_scales: as for
+    `TensorRTGraph`.
 
     The network must divide (`check_divides`).
     """
-    graph = TensorRTGraph(library, options)
+    graph = TensorRTGraph(library, options, fp8_scales=fp8_scales)
     embedding = f"{spec.names.embedding}.weight"
     spread = SpreadGraph(graph, rank, cuts_of(spec, rank), embedding=embedding)
     layers = rank.layers(spec.num_layers)

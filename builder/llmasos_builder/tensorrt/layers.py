@@ -138,6 +138,12 @@ class Layers:
             layer.block_shape = block
         return self._output(layer)
 
+    def rounded_to_fp8(self, x: Any, scale: float) -> Any:
+        """x, divided by a scale, rounded to e4m3 within its range, and multiplied again."""
+        factor = self.constants.scalar(scale, rank=0, exact=True)
+        layer = self.definition.add_quantize(x, factor, self.library.fp8)
+        return self.dequantize(self._output(layer), factor, x.dtype)
+
     def layer_norm(self, x: Any, scale: Any, bias: Any, *, eps: float) -> Any:
         layer = self.definition.add_normalization_v2(x, scale, bias, last_axis(x))
         layer.epsilon = eps

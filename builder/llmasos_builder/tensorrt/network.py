@@ -13,6 +13,7 @@ import numpy as np
 from llmasos.errors import PlanError
 from llmasos.plan import Precision
 
+from llmasos_builder.checkpoint import Fp8Scales
 from llmasos_builder.graph import Activation, Array, Scores
 from llmasos_builder.tensorrt.cached_attention import CachedAttention
 from llmasos_builder.tensorrt.candidates import output_candidates
@@ -22,7 +23,7 @@ from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.log import shared_log
 from llmasos_builder.tensorrt.options import NetworkOptions
 from llmasos_builder.tensorrt.parallel.cut import Cut
-from llmasos_builder.tensorrt.weights import TensorRTWeight
+from llmasos_builder.tensorrt.weights import TensorRTWeight, kept_as
 
 
 class TensorRTGraph:
@@ -34,8 +35,18 @@ class TensorRTGraph:
     profiles: the optimization profiles, prefill first.
     """
 
-    def __init__(self, library: Any, options: NetworkOptions) -> None:
+    def __init__(
+        self,
+        library: Any,
+        options: NetworkOptions,
+        *,
+        fp8_scales: Mapping[str, Fp8Scales] | None = None,
+    ) -> None:
+        """fp8_scales: of each matrix that was fp8 already, by its name; for precision fp8 they
+        alone are that again.
+        """
         self.library = library
+        self._fp8_scales = {} if fp8_scales is None else fp8_scales
         self.options = options
         self.builder = _builder(library)
         flag = library.NetworkDefinitionCreationFlag.STRONGLY_TYPED
@@ -67,7 +78,11 @@ class TensorRTGraph:
     ) -> TensorRTWeight:
         """cut: what is kept of it; None is all."""
         compute_type = self.options.compute_type
-        return TensorRTWeight(self._layers, name, values, precision, compute_type, cut=cut)
+        scales = self._fp8_scales.get(name) if precision == "fp8" else None
+        kept = kept_as(name, precision, compute_type, self._fp8_scales)
+        return TensorRTWeight(
+            self._layers, name, values, kept, compute_type, cut=cut, scales=scales
+        )
 
     def hidden_input(self, width: int) -> Any:
         """Hidden states of the stage before, where this is not the first of a pipeline."""
@@ -87,6 +102,8 @@ class TensorRTGraph:
         return self._layers.gather(table.table(), self._inputs.flat_positions)
 
     def linear(self, x: Any, weight: TensorRTWeight, bias: TensorRTWeight | None = None) -> Any:
+        if weight.activation_scale is not None:
+            x = self._layers.rounded_to_fp8(x, weight.activation_scale)
         product = self._layers.matmul_transposed(x, weight.matrix())
         return product if bias is None else self._layers.add(product, bias.vector(2))
 

@@ -31,8 +31,9 @@ class QuantizedMatrix:
     """A matrix [out, in] as values and scales: a value stands for itself times its scale.
 
     values: int8 and fp8 [out, in]; int4 and nvfp4 bytes [out, in / 2], first value low.
-    scales: in the compute type, for int8 [out], int4 [out, in / group], fp8 []; for nvfp4 fp8
-        [out, in / 16], which are themselves to be multiplied with global_scale, in f32.
+    scales: in the compute type, for int8 [out], int4 [out, in / group], fp8 [], which is f32
+        where it was given; for nvfp4 fp8 [out, in / 16], which are themselves to be multiplied
+        with global_scale, in f32.
     """
 
     precision: QuantizedPrecision
@@ -59,6 +60,23 @@ def quantize(
             return _quantize_fp8(values, dtype)
         case "nvfp4":
             return _quantize_nvfp4(name, values)
+
+
+def quantize_by(values: Array, scale: float) -> QuantizedMatrix:
+    """To fp8, by a scale that is given and kept in f32: of what has been fp8 by it, exactly that.
+
+    values: rounded, if at all, from e4m3 times the scale.
+    """
+    quantized = np.empty(values.shape, ml_dtypes.float8_e4m3fn)
+    for rows in _blocks(values.shape):
+        quotient = values[rows] / np.float32(scale)
+        quantized[rows] = quotient.clip(-_LARGEST["fp8"], _LARGEST["fp8"]).astype(quantized.dtype)
+    return QuantizedMatrix(
+        precision="fp8",
+        shape=_matrix(values),
+        values=quantized,
+        scales=np.array(scale, np.float32),
+    )
 
 
 def dequantize(matrix: QuantizedMatrix, compute_type: ComputeType) -> Array:

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from llmasos_builder.architectures import DecoderSpec, decoder_spec
 from llmasos_builder.architectures.decoder import define_decoder
 from llmasos_builder.architectures.tensors import check_tensors, load_tensor
-from llmasos_builder.checkpoint import Checkpoint, Weights, open_checkpoint
+from llmasos_builder.checkpoint import Checkpoint, Weights, fp8_scales_of, open_checkpoint
 from llmasos_builder.tensorrt.compile import define_network
 from llmasos_builder.tensorrt.interpreter import InterpretedNetwork, InterpretedRanks, Row
 from llmasos_builder.tensorrt.library import load_library
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES, ComputeType, NetworkOptions
 from llmasos_builder.tensorrt.parallel.rank import all_ranks
-from llmasos_builder.tensorrt.rounded_reference import RoundedReference, looked_up
+from llmasos_builder.tensorrt.rounded_reference import RoundedReference, uses_of
 
 Logits = NDArray[np.float64]
 # How far logits may be from the reference's, as a part of the largest of them.
@@ -114,6 +114,7 @@ def _interpreted(
             library=library,
             options=options,
             rank=rank,
+            fp8_scales=fp8_scales_of(weights),
         )
         network = InterpretedNetwork(
             graph.definition,
@@ -181,11 +182,13 @@ def _expected(
     progress: Progress,
 ) -> list[Logits]:
     """The reference's logits after each token of each sequence."""
-    tables, expected = looked_up(spec), list[Logits]()
+    uses, expected = uses_of(spec), list[Logits]()
     for done, sequence in enumerate(sequences):
         progress("compute the reference", done, len(sequences))
         ids = np.array([sequence.token_ids], np.int64)
-        graph = RoundedReference(ids, tables, COMPUTE_TYPES[precision])
+        graph = RoundedReference(
+            ids, uses, COMPUTE_TYPES[precision], fp8_scales=fp8_scales_of(weights)
+        )
         define_decoder(spec, graph, lambda name, _: load_tensor(weights, name), precision=precision)
         expected.append(graph.logits[0])
     return expected

@@ -7,22 +7,32 @@ output head shares it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from llmasos.errors import CheckpointError
 from llmasos.plan import Precision
 
+from llmasos_builder.checkpoint import Fp8Scales
 from llmasos_builder.graph import Array
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import ComputeType
 from llmasos_builder.tensorrt.parallel.cut import Cut
-from llmasos_builder.tensorrt.quantization import QuantizedMatrix, QuantizedPrecision, quantize
+from llmasos_builder.tensorrt.quantization import (
+    QuantizedMatrix,
+    QuantizedPrecision,
+    quantize,
+    quantize_by,
+)
 
 _LARGEST: dict[ComputeType, float] = {"f32": 3.4e38, "fp16": 65504.0, "bf16": 3.38e38}
 
 
 class TensorRTWeight:
-    """A constant [out, in] or [n] that its first use makes; cut: what is kept of it."""
+    """A constant [out, in] or [n] that its first use makes; cut: what is kept of it.
+
+    scales: where it has been fp8 by them, which it then becomes again.
+    """
 
     def __init__(
         self,
@@ -33,6 +43,7 @@ class TensorRTWeight:
         compute: ComputeType,
         *,
         cut: Cut | None = None,
+        scales: Fp8Scales | None = None,
     ) -> None:
         self._layers = layers
         self._name = name
@@ -40,6 +51,7 @@ class TensorRTWeight:
         self._precision: Precision = precision
         self._compute: ComputeType = compute
         self._cut = cut
+        self._scales = scales
         self._tensor: Any = None
 
     def matrix(self) -> Any:
@@ -51,6 +63,11 @@ class TensorRTWeight:
                 case "int8" | "int4" | "fp8" | "nvfp4":
                     self._tensor = self._quantized(self._take(), self._precision)
         return self._tensor
+
+    @property
+    def activation_scale(self) -> float | None:
+        """Of what the matrix is multiplied with, if that is to be rounded to fp8."""
+        return None if self._scales is None else self._scales.activation
 
     def table(self) -> Any:
         """[rows, width], in the compute type, from a constant that is not quantized."""
@@ -92,7 +109,10 @@ class TensorRTWeight:
         return self._layers.constants.of_compute_type(values, name=self._name)
 
     def _quantized(self, values: Array, precision: QuantizedPrecision) -> Any:
-        matrix = quantize(self._name, values, precision, self._compute)
+        if self._scales is None:
+            matrix = quantize(self._name, values, precision, self._compute)
+        else:
+            matrix = quantize_by(values, self._scales.weight)
         if self._cut is not None:
             matrix = self._cut.of_quantized(self._name, matrix)
         library, constants = self._layers.library, self._layers.constants
@@ -105,18 +125,27 @@ class TensorRTWeight:
         stored = constants.add(matrix.values, types[precision], shape=matrix.shape, name=self._name)
         return self._layers.dequantize(
             stored,
-            self._scales(matrix),
+            self._factors(matrix),
             constants.dtype,
             axis=0 if precision == "int8" else None,
             # TensorRT takes int4 only if it finds the groups from the shapes itself.
             block=(1, 16) if precision == "nvfp4" else None,
         )
 
-    def _scales(self, matrix: QuantizedMatrix) -> Any:
+    def _factors(self, matrix: QuantizedMatrix) -> Any:
         layers, name = self._layers, f"{self._name}.scale"
+        if self._scales is not None:
+            return layers.constants.float32(matrix.scales, name=name)
         if matrix.global_scale is None:
             return layers.constants.of_compute_type(matrix.scales, name=name)
         scales = layers.constants.add(matrix.scales, layers.library.fp8, name=name)
         whole = layers.constants.float32(matrix.global_scale)
         exact = layers.dequantize(scales, whole, layers.library.float32)
         return layers.cast(exact, layers.constants.dtype)
+
+
+def kept_as(
+    name: str, precision: Precision, compute: ComputeType, scales: Mapping[str, Fp8Scales]
+) -> Precision:
+    """Of a checkpoint that is fp8 already, what it has left in another type is not quantized."""
+    return compute if precision == "fp8" and scales and name not in scales else precision
