@@ -156,7 +156,12 @@ def _plan(
         compute = here_computed_in(precision, kv_cache)
         kv_cache = kv_cache if kv_cache == "u8" else compute
         need = openvino_need(
-            sizes, limits, compute=compute, kv_cache=kv_cache, engine_bytes=engine_bytes
+            sizes,
+            limits,
+            precision=precision,
+            compute=compute,
+            kv_cache=kv_cache,
+            engine_bytes=engine_bytes,
         )
     return MemoryPlan(
         name=name,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmasos.network_sizes import NetworkSizes
-from llmasos.plan import KVCachePrecision, Limits
+from llmasos.plan import KVCachePrecision, Limits, Precision
 
 from llmasos_runtime.blocks import blocks_for
 
@@ -22,8 +22,9 @@ OPENVINO_BLOCK_SIZE = 32
 _BYTES: dict[str, int] = {"f32": 4, "fp16": 2, "bf16": 2, "u8": 1}
 _SCALE_BYTES = 8
 """Of a u8 block: a scale and a zero point in f32, for each of what shares them."""
-_LIVE_FACTOR = 2.5
+_LIVE_FACTOR = 2.1
 """Buffers that OpenVINO keeps, over the tensors of one layer that live at once."""
+_UNQUANTIZED = frozenset({"f32", "bf16"})
 _FIXED_BYTES = 35 * 10**6
 _BYTES_PER_LAYER = 10**6
 _BYTES_PER_TOKEN_NAME = 350
@@ -65,19 +66,22 @@ def openvino_need(
     sizes: NetworkSizes,
     limits: Limits,
     *,
+    precision: Precision,
     compute: KVCachePrecision,
     kv_cache: KVCachePrecision,
     engine_bytes: int | None = None,
 ) -> MemoryNeed:
     """Of an engine on the CPU.
 
-    compute: what it computes in, f32 or bf16. kv_cache: u8, or anything else for what it
-    computes in. engine_bytes: of the weights' file, if there is one already.
+    precision: of the weights. compute: what it computes in, f32 or bf16. kv_cache: u8, or
+    anything else for what it computes in. engine_bytes: of the weights' file, if it is there.
     """
     live = 2 * sizes.hidden_size + 3 * sizes.widest
-    per_token = int(_LIVE_FACTOR * live * _BYTES[compute])
+    # With quantized weights the buffers were measured to be as wide as those of f32.
+    width = _BYTES[compute] if precision in _UNQUANTIZED else _BYTES["f32"]
+    per_token = int(_LIVE_FACTOR * live * width)
     logits = 2 * 4 * sizes.vocab_size * min(limits.max_batch_size, limits.max_num_tokens)
-    twice = sizes.mlp_output_bytes if sizes.weight_bytes >= 4 * sizes.num_parameters else 0
+    twice = sizes.mlp_output_bytes if precision == "f32" else 0
     return MemoryNeed(
         mapped=engine_bytes or sizes.weight_bytes,
         packed=sizes.matrix_bytes + twice,

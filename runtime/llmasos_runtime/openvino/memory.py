@@ -17,6 +17,7 @@ def plan_need(plan: EnginePlan, sizes: NetworkSizes) -> MemoryNeed:
     return openvino_need(
         sizes,
         plan.limits,
+        precision=plan.precision,
         compute=here_computed_in(plan.precision, plan.kv_cache_precision),
         kv_cache=plan.kv_cache_precision,
         engine_bytes=plan.files[WEIGHTS_FILE].size,
