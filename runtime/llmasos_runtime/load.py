@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from llmasos.errors import PlanError
 from llmasos.plan import EnginePlan, Target
 
 from llmasos_runtime.options import EngineOptions
@@ -16,15 +17,21 @@ def load_runner(plan: EnginePlan, directory: Path, options: EngineOptions) -> Mo
 
     directory: holds the plan's files, which have been checked.
     """
+    if plan.target not in _LOADERS:
+        raise PlanError(f"{plan.name} is run by TensorRT-LLM as a whole, not step by step")
     return _LOADERS[plan.target](plan, directory, options)
 
 
 def check_target(plan: EnginePlan, directory: Path) -> None:
-    """Raise PlanError, quickly, for a plan that `load_runner` would refuse on this machine."""
+    """Raise PlanError, quickly, for a plan that could not be run on this machine."""
     if plan.target == "tensorrt":
         from llmasos_runtime.tensorrt.preflight import check_machine  # noqa: PLC0415
 
         check_machine(plan, directory)
+    if plan.target == "tensorrt-llm":
+        from llmasos_runtime.tensorrt_llm.library import check_installed  # noqa: PLC0415
+
+        check_installed()
 
 
 def _load_openvino(plan: EnginePlan, directory: Path, options: EngineOptions) -> ModelRunner:

@@ -26,7 +26,7 @@ from llmasos.errors import (
 )
 from llmasos.outputs import FinishReason, Usage
 from llmasos_builder.build import BuildOptions, build
-from llmasos_runtime.engine import EngineOptions
+from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.request import Request, Update
 from llmasos_runtime.running_engine import RunningEngine, open_engine
 from llmasos_runtime.sequence import Sequence
@@ -313,18 +313,44 @@ def test_closing_ends_what_runs_and_shuts_the_library_down(open_fake: Open) -> N
     engine.abandon("a")
 
 
+def test_closing_ends_what_was_accepted_and_has_not_begun(open_fake: Open) -> None:
+    engine, llm = open_fake()
+    is_held, may_go_on = threading.Event(), threading.Event()
+
+    def hold(update: Update) -> None:
+        is_held.set()
+        assert may_go_on.wait(10)
+
+    params = SamplingParams(max_tokens=1)
+    engine.submit(Request(request_id="a", prompt_token_ids=(5,), params=params), hold)
+    assert is_held.wait(10)
+    llm.hold.clear()
+    answer = ask(engine, request_id="b")
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    wait_until(lambda: engine._executor._error)  # type: ignore[attr-defined]
+    may_go_on.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert isinstance(answer.error, EngineStoppedError)
+
+
 def test_a_sink_that_raises_ends_its_own_request_alone(
     open_fake: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine, _ = open_fake()
+    engine, llm = open_fake()
+    seen: list[Update] = []
 
     def broken(update: Update) -> None:
+        seen.append(update)
         raise RuntimeError("the sink is broken")
 
-    params = SamplingParams(max_tokens=LONG, ignore_eos=True)
+    params = SamplingParams(max_tokens=400, ignore_eos=True)
     engine.submit(Request(request_id="bad", prompt_token_ids=(5,), params=params), broken)
     assert len(ask(engine, max_tokens=9).token_ids) == 9
-    wait_until(lambda: is_idle(engine))
+    wait_until(lambda: is_idle(engine) and not llm.results)
+    assert len(seen) < 20
+    assert seen[-1].finish_reason is FinishReason.ABORT
     assert "a sink failed" in caplog.text
 
 
@@ -382,6 +408,11 @@ def test_an_absent_package_names_the_extra(
     assert "needs the package tensorrt_llm, which is not installed" in str(caught.value)
     assert "pip install 'llmasos[tensorrt-llm]'" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_it_cannot_be_run_step_by_step(repository: Path) -> None:
+    with pytest.raises(PlanError, match="run by TensorRT-LLM as a whole"):
+        Engine.load(repository / "engine" / "1" / "plan")
 
 
 def test_a_package_that_cannot_load_says_why_in_one_line(

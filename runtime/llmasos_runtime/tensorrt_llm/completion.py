@@ -13,19 +13,18 @@ from llmasos_runtime.sequence import Sequence
 def next_tokens(output: Any, sequence: Sequence) -> Iterator[int]:
     """What the output has and the sequence has not; the token that ends the text comes last.
 
-    output: a `RequestOutput`, whose first completion has all tokens so far. sequence: grows
-    while they are taken. Raises LLMasOSError when TensorRT-LLM gave up the request.
+    output: a `RequestOutput`, whose first completion has all tokens so far. sequence: whoever
+    takes a token adds it there, and stops when that finishes the sequence.
+    Raises LLMasOSError when TensorRT-LLM gave up the request.
     """
     completion = output.outputs[0]
     token_ids = list(completion.token_ids)
-    while sequence.finish_reason is None and sequence.num_output_tokens < len(token_ids):
+    while sequence.num_output_tokens < len(token_ids):
         yield int(token_ids[sequence.num_output_tokens])
     reason = completion.finish_reason
-    if reason is None or sequence.finish_reason is not None:
-        return
     if reason == "stop":
         yield _end_token(completion, sequence)
-    elif reason != "length":  # it counts a text's length as we do, so that cannot come early
+    elif reason not in (None, "length"):  # the length that it counts to is ours
         raise LLMasOSError(f"TensorRT-LLM ended the answer: {reason}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from importlib.util import find_spec
 from typing import Any
 
 from llmasos.errors import PlanError
@@ -22,13 +23,20 @@ def load_library() -> Any:
         return importlib.import_module(_NAME)
     except ModuleNotFoundError as error:
         if error.name == _NAME:
-            raise PlanError(
-                f"a plan for tensorrt-llm needs the package {_NAME}, which is not installed",
-                hint=f"pip install '{EXTRA}'",
-            ) from error
+            raise _absent() from error
         raise _broken(error) from error
     except (ImportError, OSError, RuntimeError) as error:
         raise _broken(error) from error
+
+
+def check_installed() -> None:
+    """Raise PlanError if it is not there; nothing is loaded."""
+    try:
+        found = find_spec(_NAME)
+    except ValueError:  # a module that is loaded already, and was not found as usual
+        return
+    if found is None:
+        raise _absent()
 
 
 def release_of(library: Any) -> tuple[int, int]:
@@ -37,6 +45,13 @@ def release_of(library: Any) -> tuple[int, int]:
     major, minor = (int(number) for number in re.findall(r"\d+", version)[:2])
     is_before = re.match(r"\d+\.\d+\.0\.?(a|b|rc|dev)", version) is not None
     return major, minor - is_before
+
+
+def _absent() -> PlanError:
+    return PlanError(
+        f"a plan for tensorrt-llm needs the package {_NAME}, which is not installed",
+        hint=f"pip install '{EXTRA}'",
+    )
 
 
 def _broken(error: Exception) -> PlanError:
