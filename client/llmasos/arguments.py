@@ -30,6 +30,7 @@ class SamplingFields(TypedDict, total=False):
     ignore_eos: bool
     priority: int
     deadline_ms: int | None
+    speculate: bool | None
 
 
 def sampling_params(

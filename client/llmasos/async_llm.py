@@ -52,10 +52,14 @@ class AsyncLLM:
         num_threads: int | None = None,
         kv_cache_bytes: int | None = None,
         reuse_prefixes: bool = True,
+        speculate: bool = True,
     ) -> AsyncLLM:
         """As LLM's constructor, in a thread; a checkpoint is built on first use."""
         options = EngineOptions(
-            num_threads=num_threads, kv_cache_bytes=kv_cache_bytes, reuse_prefixes=reuse_prefixes
+            num_threads=num_threads,
+            kv_cache_bytes=kv_cache_bytes,
+            reuse_prefixes=reuse_prefixes,
+            speculate=speculate,
         )
 
         def load() -> RunningEngine:

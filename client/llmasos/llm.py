@@ -42,6 +42,7 @@ class LLM:
     num_threads: that the engine computes with; None is one for each physical core.
     kv_cache_bytes: memory for keys and values; None lets the engine choose.
     reuse_prefixes: a prompt that begins like an earlier one takes its keys and values.
+    speculate: guess tokens that an answer repeats, where that is faster.
 
     Raises CheckpointError, PlanError. Close it, or use it as a context manager.
     """
@@ -55,10 +56,14 @@ class LLM:
         num_threads: int | None = None,
         kv_cache_bytes: int | None = None,
         reuse_prefixes: bool = True,
+        speculate: bool = True,
     ) -> None:
         plan_dir = find_plan(model, precision=precision, revision=revision)
         options = EngineOptions(
-            num_threads=num_threads, kv_cache_bytes=kv_cache_bytes, reuse_prefixes=reuse_prefixes
+            num_threads=num_threads,
+            kv_cache_bytes=kv_cache_bytes,
+            reuse_prefixes=reuse_prefixes,
+            speculate=speculate,
         )
         self._engine = open_engine(plan_dir, options)
         self._ids = itertools.count()

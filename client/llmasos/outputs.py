@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -16,11 +16,17 @@ class FinishReason(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Token counts of one request. num_cached_tokens of the prompt were not recomputed."""
+    """Token counts of one request. num_cached_tokens of the prompt were not recomputed.
+
+    num_draft_tokens of the output were guessed, and num_accepted_tokens of them were right:
+    how that went does not count when two are compared.
+    """
 
     num_prompt_tokens: int
     num_output_tokens: int
     num_cached_tokens: int = 0
+    num_draft_tokens: int = field(default=0, compare=False)
+    num_accepted_tokens: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,8 @@ class SamplingParams:
         the KV cache is full a lower one gives way first.
     deadline_ms: milliseconds from its arrival in the engine, at least 1, after which a
         request that is not answered ends with a DeadlineExceededError; None is none.
+    speculate: whether tokens may be guessed and verified, several in one step; None leaves
+        it to the engine. It changes the speed, not how tokens are chosen.
 
     Raises InvalidRequestError, naming the field, its value and its limit.
     """
@@ -53,6 +55,7 @@ class SamplingParams:
     ignore_eos: bool = False
     priority: int = 0
     deadline_ms: int | None = None
+    speculate: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "min_tokens", "top_k", "priority"):
@@ -65,6 +68,8 @@ class SamplingParams:
         if self.deadline_ms is not None:
             self._set("deadline_ms", _integer("deadline_ms", self.deadline_ms))
             _in_range("deadline_ms", self.deadline_ms, 1, _INT32_MAX)
+        if self.speculate not in (None, True, False):
+            raise InvalidRequestError(f"speculate must be true or false, got {self.speculate!r}")
         _in_range("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY)
         self._set("stop", _strings("stop", self.stop))
         ids = tuple(_integer("stop_token_ids", i) for i in _items("stop_token_ids", self))

@@ -29,7 +29,7 @@ class Answer:
         params = request.params
         self.sink = sink
         self._request = request
-        self._num_output_tokens = 0
+        self._num_output_tokens = -len(request.prompt_token_ids) if request.echo else 0
         self._text = TextStream(
             detokenizer,
             stop=params.stop,
@@ -41,8 +41,8 @@ class Answer:
         """The next update; it is final when the sequence ended, failed, or said a stop string."""
         if progress.error is not None:
             return self.failure(progress.error)
-        self._num_output_tokens += len(progress.token_ids)
         piece = self._piece(progress)
+        self._num_output_tokens += len(piece.token_ids)
         reason, stop_reason = progress.finish_reason, self._stop_token(progress)
         if piece.stop_string is not None:
             reason, stop_reason = FinishReason.STOP, piece.stop_string
@@ -81,4 +81,6 @@ class Answer:
             num_prompt_tokens=len(self._request.prompt_token_ids),
             num_output_tokens=self._num_output_tokens,
             num_cached_tokens=sequence.num_cached_tokens,
+            num_draft_tokens=sequence.num_draft_tokens,
+            num_accepted_tokens=sequence.num_accepted_tokens,
         )

@@ -46,7 +46,9 @@ class Engine:
             max_queue_size=options.max_queue_size,
             chunk_multiple=runner.chunk_multiple,
             reuse_prefixes=options.reuse_prefixes,
+            max_drafts=getattr(runner, "max_drafts", 0),
         )
+        self._speculate = options.speculate
         self._block_size = runner.block_size
         self._max_top_k: int | None = getattr(runner, "max_top_k", None)
         self._executor = Executor(scheduler, runner)
@@ -85,7 +87,7 @@ class Engine:
         Raises InvalidRequestError, QueueFullError, EngineStoppedError.
         """
         check_top_k(request.params, self._max_top_k)
-        sequence = sequence_of(request, self._plan, self._limits)
+        sequence = sequence_of(request, self._plan, self._limits, speculate=self._speculate)
         self._executor.submit(sequence, Answer(request, self._detokenizer, sink))
 
     def cancel(self, request_id: str) -> bool:

@@ -10,30 +10,37 @@ from llmasos.errors import InvalidRequestError, PlanError
 from llmasos.plan import EnginePlan, Limits
 from llmasos.sampling import SamplingParams
 
+from llmasos_runtime.drafter import Drafter
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.request import Request
 from llmasos_runtime.sequence import Sequence
 
 
-def sequence_of(request: Request, plan: EnginePlan, limits: Limits) -> Sequence:
+def sequence_of(
+    request: Request, plan: EnginePlan, limits: Limits, *, speculate: bool = False
+) -> Sequence:
     """The sequence that answers a request; max_tokens is cut to what max_seq_len leaves.
 
-    limits: the engine's, which may be smaller than the plan's.
+    limits: the engine's, which may be smaller than the plan's. speculate: whether its tokens
+    may be guessed, unless it says so itself.
     Raises InvalidRequestError for a prompt that is empty, too long, or holds what is no token.
     """
     prompt = request.prompt_token_ids
     _check_prompt(prompt, vocab_size=plan.vocab_size, max_seq_len=limits.max_seq_len)
     params = request.params
     eos = () if params.ignore_eos else plan.eos_token_ids
+    token_ids = list(prompt)
+    speculate = speculate if params.speculate is None else params.speculate
     return Sequence(
         request_id=request.request_id,
-        token_ids=list(prompt),
+        token_ids=token_ids,
         params=params,
         max_len=min(len(prompt) + params.max_tokens, limits.max_seq_len),
         end_token_ids=frozenset((*eos, *params.stop_token_ids)),
         seed=secrets.randbits(64) if params.seed is None else params.seed,
         priority=params.priority,
         deadline=_deadline(params.deadline_ms),
+        drafter=Drafter(token_ids) if speculate else None,
     )
 
 

@@ -14,8 +14,9 @@ class ModelRunner(Protocol):
     block_size: tokens of one KV block. num_blocks: how many the cache has.
     chunk_multiple: where chunks of a prompt must end (see `Scheduler`).
 
-    One whose scores know the likeliest tokens alone also says `max_top_k`, the most that top_k
-    can be, or None for any.
+    One that can score the positions of drafts also says `max_drafts`, the most that one
+    sequence may have in a step; without it none has any. One whose scores know the likeliest
+    tokens alone also says `max_top_k`, the most that top_k can be, or None for any.
     """
 
     @property

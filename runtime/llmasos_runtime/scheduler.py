@@ -21,6 +21,7 @@ from llmasos.plan import Limits
 from llmasos_runtime.blocks import blocks_for
 from llmasos_runtime.kv_memory import KVMemory
 from llmasos_runtime.sequence import Sequence
+from llmasos_runtime.speculation import Speculation
 from llmasos_runtime.step import Progress, Share, Step
 from llmasos_runtime.waiting import WaitingQueue
 
@@ -45,6 +46,7 @@ class Scheduler:
     num_blocks: KV blocks of block_size tokens. chunk_multiple: a chunk that is not its
     prompt's last one ends where the number of computed tokens is a multiple of this.
     reuse_prefixes: a prompt that begins like an earlier sequence shares its full blocks.
+    max_drafts: guesses that a step may compute for one sequence which has a drafter.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Scheduler:
         max_queue_size: int,
         chunk_multiple: int = 1,
         reuse_prefixes: bool = True,
+        max_drafts: int = 0,
     ) -> None:
         assert limits.max_num_tokens >= limits.max_batch_size + chunk_multiple - 1
         self._limits = limits
         self._memory = KVMemory(
             num_blocks=num_blocks, block_size=block_size, reuse_prefixes=reuse_prefixes
         )
+        self._speculation = Speculation(self._memory, max_drafts=max_drafts)
         self._max_queue_size = max_queue_size
         self._chunk_multiple = chunk_multiple
         self._waiting = WaitingQueue()
@@ -120,9 +124,12 @@ class Scheduler:
             self._admit()
         running = self._running
         decoding = [s for s in running if s.num_computed_tokens >= s.num_prefill_tokens]
-        shares = [Share(sequence, 1) for sequence in decoding]
-        if len(decoding) < len(running):
-            shares += self._chunks(self._limits.max_num_tokens - len(shares))
+        budget = self._limits.max_num_tokens
+        if len(decoding) == len(running):
+            shares = self._speculation.shares(decoding, budget=budget)
+        else:
+            shares = [Share(sequence, 1) for sequence in decoding]
+            shares += self._chunks(budget - len(shares))
         return Step(tuple(shares), num_preempted)
 
     def commit(self, step: Step, sampled: SequenceOf[int | None]) -> list[Progress]:
@@ -223,12 +230,16 @@ class Scheduler:
 def _take(sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int | None]) -> Progress:
     """Give a sequence what was sampled, as far as it is what the drafts say."""
     taken: list[int] = []
+    sequence.num_draft_tokens += len(drafts)
     for token_id, draft in zip_longest(sampled, drafts):
         if token_id is None:
             sequence.finish_reason = FinishReason.ABORT
             return Progress(sequence, error=LLMasOSError(_NOT_FINITE))
         sequence.append(token_id)
         taken.append(token_id)
-        if token_id != draft or sequence.finish_reason is not None:
+        if token_id != draft:
+            break
+        sequence.num_accepted_tokens += 1
+        if sequence.finish_reason is not None:
             break
     return Progress(sequence, tuple(taken), sequence.finish_reason)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
 
+from llmasos_runtime.drafter import Drafter
 from llmasos_runtime.prefix_cache import ROOT
 
 
@@ -26,7 +27,7 @@ class Sequence:
     max_len: prompt and output tokens that it may reach. end_token_ids: any of them ends it.
     seed: in [0, 2^64), what its draws depend on. priority: higher is sooner.
     deadline: the time by `time.monotonic()` at which it ends without an answer.
-    rank: is given when it is queued.
+    rank: is given when it is queued. drafter: guesses its next tokens, if any may be guessed.
 
     num_cached_tokens: of the prompt, found in the KV cache when it was admitted.
     num_prefill_tokens: how many tokens it had when it was last admitted: the prompt, or that
@@ -34,6 +35,7 @@ class Sequence:
     capacity: tokens that its blocks hold.
     num_known_blocks, prefix_number: how many of its blocks the prefix cache was told of, and
         the number of the last one there.
+    num_draft_tokens, num_accepted_tokens: guesses that were computed, and those that were right.
 
     num_computed_tokens <= len(token_ids) <= max_len; the difference between the first two is
     the work left. block_table covers every computed token, and is empty if it does not run.
@@ -47,12 +49,15 @@ class Sequence:
     seed: int
     priority: int = 0
     deadline: float = math.inf
+    drafter: Drafter | None = None
     rank: Rank = field(default=Rank(0, 0), init=False)
     num_prompt_tokens: int = field(init=False)
     num_prefill_tokens: int = field(init=False)
     num_preemptions: int = field(default=0, init=False)
     num_computed_tokens: int = field(default=0, init=False)
     num_cached_tokens: int = field(default=0, init=False)
+    num_draft_tokens: int = field(default=0, init=False)
+    num_accepted_tokens: int = field(default=0, init=False)
     num_known_blocks: int = field(default=0, init=False)
     prefix_number: int = field(default=ROOT, init=False)
     block_table: list[int] = field(default_factory=list[int], init=False)

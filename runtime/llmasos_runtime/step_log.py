@@ -16,6 +16,7 @@ _LENGTH = 1024
 class StepRecord:
     """index: counts from 0. duration_s: of the forward, with the wait for it.
 
+    num_decode_tokens: num_draft_tokens among them.
     num_preempted: sequences that had to give their KV blocks to those of the step.
     """
 
@@ -23,6 +24,7 @@ class StepRecord:
     num_sequences: int
     num_prefill_tokens: int
     num_decode_tokens: int
+    num_draft_tokens: int
     num_preempted: int
     duration_s: float
 
@@ -41,6 +43,7 @@ class StepLog:
             num_sequences=len(step.shares),
             num_prefill_tokens=step.num_tokens - step.num_decode_tokens,
             num_decode_tokens=step.num_decode_tokens,
+            num_draft_tokens=step.num_draft_tokens,
             num_preempted=step.num_preempted,
             duration_s=duration_s,
         )

@@ -46,6 +46,7 @@ def test_one_stop_string_stands_for_itself_and_a_list_is_kept_as_a_tuple() -> No
         ({"seed": -1}, "seed must be between 0"),
         ({"priority": 101}, "priority must be between -100 and 100, got 101"),
         ({"priority": 0.5}, "priority must be an integer, got 0.5"),
+        ({"speculate": "yes"}, "speculate must be true or false, got 'yes'"),
         ({"deadline_ms": 0}, "deadline_ms must be between 1 and"),
         ({"deadline_ms": "soon"}, "deadline_ms must be an integer, got 'soon'"),
         ({"temperature": None}, "temperature must be a number, got None"),

@@ -84,11 +84,11 @@ def test_sampling_is_sent_by_the_contracts_names(client: TritonClient, triton: F
 def test_priority_and_deadline_are_sent_where_they_are_said(
     client: TritonClient, triton: FakeTriton
 ) -> None:
-    client.generate_text("hello", priority=-2, deadline_ms=1500)
+    client.generate_text("hello", priority=-2, deadline_ms=1500, speculate=False)
     client.generate_text("hello")
     said, unsaid = triton.asked()
-    assert (said["priority"], said["deadline_ms"]) == (-2, 1500)
-    assert not {"priority", "deadline_ms"} & unsaid.keys()
+    assert (said["priority"], said["deadline_ms"], said["speculate"]) == (-2, 1500, False)
+    assert not {"priority", "deadline_ms", "speculate"} & unsaid.keys()
 
 
 def test_an_answer_that_passed_its_deadline_is_an_error_of_its_own() -> None:

@@ -96,7 +96,7 @@ def test_every_classic_tensor_is_declared() -> None:
 
 def test_what_is_not_classic_is_extra_internal_or_refused() -> None:
     added = set(by_name(ENSEMBLE_INPUTS)) - CLASSIC_ENSEMBLE_INPUTS
-    assert added == {"min_p", "priority", "deadline_ms", "messages"}
+    assert added == {"min_p", "priority", "deadline_ms", "speculate", "messages"}
     engine = by_name(ENGINE_INPUTS)
     for name in set(engine) - CLASSIC_ENGINE_INPUTS:
         assert engine[name].support is not Support.CORE

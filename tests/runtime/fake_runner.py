@@ -15,15 +15,22 @@ class CountingRunner:
     """After token n it is sure of token n + 1, or indifferent between all.
 
     hold: each step waits until it is set. fails_at: the step that raises. bad_token: after it
-    no logit is a number.
+    no logit is a number. restarts_at: after this token comes 0 again. max_drafts: see ModelRunner.
     """
 
     def __init__(
-        self, *, num_blocks: int = 256, is_sure: bool = True, bad_token: int | None = None
+        self,
+        *,
+        num_blocks: int = 256,
+        is_sure: bool = True,
+        bad_token: int | None = None,
+        restarts_at: int = VOCAB_SIZE - 1,
+        max_drafts: int = 0,
     ) -> None:
         self.block_size = 4
         self.num_blocks = num_blocks
         self.chunk_multiple = 1
+        self.max_drafts = max_drafts
         self.hold = threading.Event()
         self.hold.set()
         self.started = threading.Event()
@@ -31,6 +38,7 @@ class CountingRunner:
         self.num_steps = 0
         self._is_sure = is_sure
         self._bad_token = bad_token
+        self._restarts_at = restarts_at
         self._last: list[int] = []
 
     def start(self, step: Step) -> None:
@@ -49,7 +57,8 @@ class CountingRunner:
         assert self.hold.wait(10)
         logits = np.zeros((len(self._last), VOCAB_SIZE), np.float32)
         for row, token in enumerate(self._last):
-            logits[row, (token + 1) % VOCAB_SIZE] = 20.0 if self._is_sure else 0.0
+            following = 0 if token == self._restarts_at else token + 1
+            logits[row, following] = 20.0 if self._is_sure else 0.0
             if token == self._bad_token:
                 logits[row] = np.nan
         return Logits(logits)

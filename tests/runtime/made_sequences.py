@@ -45,6 +45,7 @@ def scheduler(
     max_queue_size: int = 8,
     chunk_multiple: int = 1,
     reuse_prefixes: bool = False,
+    max_drafts: int = 0,
 ) -> Scheduler:
     return Scheduler(
         limits=Limits(
@@ -55,4 +56,5 @@ def scheduler(
         max_queue_size=max_queue_size,
         chunk_multiple=chunk_multiple,
         reuse_prefixes=reuse_prefixes,
+        max_drafts=max_drafts,
     )

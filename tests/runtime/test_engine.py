@@ -253,6 +253,59 @@ def test_who_is_preempted_gets_each_token_once(tmp_path: Path) -> None:
     counter.close()
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"max_tokens": 37},
+        {"max_tokens": 2**20},
+        {"max_tokens": 90, "stop_token_ids": (17,), "min_tokens": 30},
+        {"max_tokens": 90, "stop_token_ids": (33,)},
+        {"max_tokens": 90, "stop": ("45",), "min_tokens": 50},
+        {"max_tokens": 90, "stop": ("45", "9:")},
+        {"max_tokens": 90, "stop": ("xyz",), "echo": True},
+        {"max_tokens": 90, "stop": (";<",), "echo": True},
+        {"max_tokens": 60, "temperature": 0.8, "top_k": 5, "seed": 7},
+    ],
+)
+def test_answers_are_the_same_with_and_without_guesses(
+    tmp_path: Path, params: dict[str, Any]
+) -> None:
+    """The network counts to 40 again and again."""
+    runner = CountingRunner(restarts_at=40, max_drafts=12)
+    counting = engine(tmp_path, runner, options=EngineOptions(reuse_prefixes=False))
+    plain, guessed = (
+        ask(counting, tuple(range(41)), request_id=name, speculate=speculate, **params)
+        for name, speculate in (("plain", False), ("guessed", None))
+    )
+    assert guessed.token_ids == plain.token_ids
+    assert guessed.text == plain.text
+    for name in ("finish_reason", "stop_reason", "usage"):
+        assert getattr(guessed.last, name) == getattr(plain.last, name)
+    assert plain.last.usage is not None
+    assert guessed.last.usage is not None
+    assert plain.last.usage.num_draft_tokens == 0
+    assert guessed.last.usage.num_accepted_tokens > 0
+    counting.close()
+
+
+def test_guessing_can_be_off_unless_a_request_wants_it(tmp_path: Path) -> None:
+    off = engine(
+        tmp_path,
+        CountingRunner(restarts_at=9, max_drafts=12),
+        options=EngineOptions(speculate=False),
+    )
+    usages = [
+        ask(
+            off, tuple(range(10)), max_tokens=40, request_id=str(speculate), speculate=speculate
+        ).last.usage
+        for speculate in (None, True)
+    ]
+    assert usages[0] is not None
+    assert usages[1] is not None
+    assert (usages[0].num_draft_tokens, usages[1].num_accepted_tokens > 20) == (0, True)
+    off.close()
+
+
 def test_logits_that_are_not_finite_end_that_request_alone(tmp_path: Path) -> None:
     runner = CountingRunner(bad_token=70)
     counter = engine(tmp_path, runner)

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from llmasos.errors import PlanError
@@ -46,7 +46,10 @@ numbers = itertools.count()
 
 
 def answers(
-    engine: Engine, prompts: Sequence[tuple[int, ...]], max_tokens: int = NEW_TOKENS
+    engine: Engine,
+    prompts: Sequence[tuple[int, ...]],
+    max_tokens: int = NEW_TOKENS,
+    **params: Any,
 ) -> list[list[int]]:
     """The tokens of these prompts when all are submitted at once."""
     sinks = [
@@ -56,6 +59,7 @@ def answers(
             request_id=f"{next(numbers)}",
             max_tokens=max_tokens,
             ignore_eos=True,
+            **params,
         )
         for prompt in prompts
     ]
@@ -117,6 +121,43 @@ def test_f32_tokens_are_the_same_when_some_were_preempted(load: Load, reuse_pref
     assert roomy.stats().num_preemptions == 0
     assert narrow.stats().num_preemptions > 1
     assert narrow.stats().num_free_blocks == narrow.stats().num_blocks
+
+
+class Foreseeing:
+    """A drafter that knows the answers, and is wrong now and then."""
+
+    known: ClassVar[list[tuple[int, ...]]] = []
+
+    def __init__(self, token_ids: list[int]) -> None:
+        self._token_ids = token_ids
+
+    def propose(self, *, most: int, least_chance: float) -> tuple[int, ...]:
+        del least_chance
+        past = tuple(self._token_ids)
+        (whole,) = {one for one in self.known if one[: len(past)] == past}
+        drafts = whole[len(past) : len(past) + min(most, len(past) % 7)]
+        return tuple(1 if place % 5 == 4 else token for place, token in enumerate(drafts))
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"temperature": 0.7, "seed": 5}, {"temperature": 1.5, "top_k": 9, "seed": 6}]
+)
+def test_f32_tokens_are_the_same_when_some_were_guessed(
+    load: Load, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any]
+) -> None:
+    build = BuildOptions(precision="f32")
+    plain, guessing = load(build, speculate=False), load(build)
+    prompts = PROMPTS[:5]
+    expected = [answers(plain, [prompt], 70, **params)[0] for prompt in prompts]
+    monkeypatch.setattr(
+        Foreseeing, "known", [(*p, *a) for p, a in zip(prompts, expected, strict=True)]
+    )
+    monkeypatch.setattr("llmasos_runtime.intake.Drafter", Foreseeing)
+    assert [answers(guessing, [prompt], 70, **params)[0] for prompt in prompts] == expected
+    assert len(guessing.step_log()) < len(plain.step_log()) / 2
+    assert answers(guessing, prompts, 70, **params) == expected
+    narrow = load(build, kv_cache_bytes=2**25 // plain.stats().num_blocks * 16)
+    assert answers(narrow, prompts, 70, **params) == expected
 
 
 def test_a_shared_prefix_halves_the_time_to_the_first_token(smollm2_plan: Path) -> None:

@@ -13,6 +13,7 @@ from llmasos_runtime.scheduler import Scheduler
 from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.step import Progress, Step
 from made_sequences import BLOCK_SIZE, END, scheduler, sequence
+from simulated_cache import SimulatedCache
 
 
 def run(s: Scheduler, token_id: int = 9) -> tuple[Step, list[Progress]]:
@@ -237,28 +238,3 @@ def check(
         assert 1 <= share.num_tokens <= one.num_pending_tokens
         assert ends_at <= len(one.block_table) * BLOCK_SIZE
         assert share.is_sampled or ends_at % chunk_multiple == 0
-
-
-class SimulatedCache:
-    """What each place of the cache holds: all tokens up to the one that was written there."""
-
-    def __init__(self) -> None:
-        self._content: dict[tuple[int, int], tuple[int, ...]] = {}
-
-    def run(self, step: Step) -> None:
-        """Every sequence writes its share and then reads what is its own, and nothing else."""
-        written: set[tuple[int, int]] = set()
-        for share in step.shares:
-            past = share.sequence.num_computed_tokens
-            for position in range(past, past + share.num_tokens):
-                place = self._place(share.sequence, position)
-                assert place not in written, "two sequences write to one place"
-                written.add(place)
-                self._content[place] = tuple(share.sequence.token_ids[: position + 1])
-        for share in step.shares:
-            for position in range(share.sequence.num_computed_tokens + share.num_tokens):
-                expected = tuple(share.sequence.token_ids[: position + 1])
-                assert self._content[self._place(share.sequence, position)] == expected
-
-    def _place(self, sequence: Sequence, position: int) -> tuple[int, int]:
-        return sequence.block_table[position // BLOCK_SIZE], position % BLOCK_SIZE

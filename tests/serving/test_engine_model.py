@@ -151,6 +151,17 @@ def test_without_streaming_there_is_exactly_one_response_with_all_of_the_text(
     assert response.values["text_piece"].tolist() == [[0, 4, 8, 9, 1, 4]]
 
 
+def test_the_last_response_says_how_guessing_went(model: EngineModel, engine: HeldEngine) -> None:
+    outputs = ("acceptance_rate", "total_accepted_draft_tokens", "total_draft_tokens")
+    for drafts in ({}, {"num_draft_tokens": 8, "num_accepted_tokens": 6}):
+        sender = ask(model, outputs=outputs, speculate=bool(drafts))
+        used = Usage(num_prompt_tokens=3, num_output_tokens=9, **drafts)
+        engine.emit(-1, finish_reason=FinishReason.LENGTH, usage=used)
+        values = [first(sender.responses[-1].values[name]) for name in outputs]
+        assert values == ([0.75, 6, 8] if drafts else [0.0, 0, 0])
+    assert [request.params.speculate for request in engine.requests] == [False, True]
+
+
 def test_only_the_outputs_that_the_client_lists_are_sent(
     model: EngineModel, engine: HeldEngine
 ) -> None:

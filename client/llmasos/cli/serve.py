@@ -24,6 +24,9 @@ def serve(
     prefix_reuse: Annotated[
         bool, typer.Option(help="Share the KV blocks of prompts that begin alike.")
     ] = True,
+    speculate: Annotated[
+        bool, typer.Option(help="Guess tokens that an answer repeats, where that is faster.")
+    ] = True,
     threads: Threads = None,
     precision: PrecisionOption = "int8",
     revision: Revision = None,
@@ -43,5 +46,6 @@ def serve(
         restart=restart,
         num_threads=threads,
         enable_kv_cache_reuse=None if prefix_reuse else False,
+        speculate=None if speculate else False,
     )
     raise typer.Exit(serve_repository(repository, options))

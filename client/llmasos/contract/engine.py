@@ -121,6 +121,7 @@ ENGINE_INPUTS = (
     _scalar("min_p", _FP32, Support.EXTRA),
     _scalar("priority", _INT32, Support.EXTRA),
     _scalar("deadline_ms", _INT32, Support.EXTRA),
+    _scalar("speculate", _BOOL, Support.EXTRA),
     Tensor(
         name="stop_text",
         type=_STRING,
@@ -136,6 +137,9 @@ USAGE_OUTPUTS = (
     _output("num_input_tokens", _INT32),
     _output("num_output_tokens", _INT32),
     _output("kv_cache_reused_blocks", _INT32),
+    _output("acceptance_rate", _FP32),
+    _output("total_accepted_draft_tokens", _INT32),
+    _output("total_draft_tokens", _INT32),
 )
 
 FINISH_OUTPUTS = (
@@ -156,9 +160,6 @@ UNMADE_OUTPUTS = (
     _unmade("first_scheduled_time_ns", _INT64),
     _unmade("first_token_time_ns", _INT64),
     _unmade("last_token_time_ns", _INT64),
-    _unmade("acceptance_rate", _FP32),
-    _unmade("total_accepted_draft_tokens", _INT32),
-    _unmade("total_draft_tokens", _INT32),
 )
 """Declared by the classic contract; they hold zeros, or nothing where any length may be."""
 

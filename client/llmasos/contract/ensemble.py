@@ -116,6 +116,7 @@ ENSEMBLE_INPUTS = (
     _to_engine("min_p", _FP32, support=Support.EXTRA),
     _to_engine("priority", _INT32, support=Support.EXTRA),
     _to_engine("deadline_ms", _INT32, support=Support.EXTRA),
+    _to_engine("speculate", _BOOL, support=Support.EXTRA),
     _text("messages", support=Support.EXTRA),
 )
 

@@ -87,6 +87,8 @@ def request_fields(
         fields["priority"] = params.priority
     if params.deadline_ms is not None:
         fields["deadline_ms"] = params.deadline_ms
+    if params.speculate is not None:
+        fields["speculate"] = params.speculate
     if params.stop:
         fields["stop_words"] = [check_text("stop", text) for text in params.stop]
     end_id = _end_id(params)

@@ -45,6 +45,11 @@ class OpenVINORunner:
         is_quantized = any(cache.type == ov.Type.u8 for cache in self._model.caches)
         return self.block_size if is_quantized else 1
 
+    @property
+    def max_drafts(self) -> int:
+        """The packed form takes any; more than these seldom pay."""
+        return 12
+
     def start(self, step: Step) -> None:
         """See ModelRunner."""
         sequences = [share.sequence for share in step.shares]

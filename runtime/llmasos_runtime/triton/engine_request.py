@@ -95,6 +95,7 @@ def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -
             ignore_eos=replaces_end,
             priority=fields.integer("priority") or 0,
             deadline_ms=fields.integer("deadline_ms"),
+            speculate=fields.boolean("speculate"),
         )
     except InvalidRequestError as error:
         raise InvalidRequestError(_in_clients_words(str(error), fields)) from error

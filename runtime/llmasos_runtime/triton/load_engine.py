@@ -13,6 +13,7 @@ from llmasos_runtime.triton.options import OVERRIDE
 
 _NAMES = ("num_threads", "kv_cache_bytes", "max_batch_size", "max_num_tokens", "max_queue_size")
 _REUSE = "enable_kv_cache_reuse"
+_SPECULATE = "speculate"
 
 
 def load_engine(
@@ -21,7 +22,7 @@ def load_engine(
     """Load the plan that `gpt_model_path` names; raises PlanError in one line."""
     overrides = {
         name: environment[OVERRIDE + name.upper()]
-        for name in (*_NAMES, _REUSE)
+        for name in (*_NAMES, _REUSE, _SPECULATE)
         if environment.get(OVERRIDE + name.upper())
     }
     arguments = replace(arguments, parameters={**arguments.parameters, **overrides})
@@ -31,6 +32,9 @@ def load_engine(
     return open_engine(
         arguments.path("gpt_model_path"),
         EngineOptions(
-            **options, pin_threads=False, reuse_prefixes=arguments.boolean(_REUSE) is not False
+            **options,
+            pin_threads=False,
+            reuse_prefixes=arguments.boolean(_REUSE) is not False,
+            speculate=arguments.boolean(_SPECULATE) is not False,
         ),
     )

@@ -21,7 +21,7 @@ class ServerOptions:
     start_timeout_s: longest wait until the first answer. drain_s: how long running requests
     may take to end when the server is stopped. canary_period_s: how often a running server
     is asked for a token. num_threads, kv_cache_bytes, max_queue_size,
-    enable_kv_cache_reuse: replace what the repository says for the engine.
+    enable_kv_cache_reuse, speculate: replace what the repository says for the engine.
     """
 
     grpc_port: int = 8001
@@ -37,6 +37,7 @@ class ServerOptions:
     kv_cache_bytes: int | None = None
     max_queue_size: int | None = None
     enable_kv_cache_reuse: bool | None = None
+    speculate: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("grpc_port", "http_port", "metrics_port"):
@@ -58,6 +59,7 @@ class ServerOptions:
             "kv_cache_bytes": self.kv_cache_bytes,
             "max_queue_size": self.max_queue_size,
             "enable_kv_cache_reuse": self.enable_kv_cache_reuse,
+            "speculate": self.speculate,
         }
         return {
             OVERRIDE + name.upper(): str(value)

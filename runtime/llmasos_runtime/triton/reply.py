@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from llmasos.contract.engine import ENGINE_OUTPUTS
 from llmasos.contract.tensor import DataType, Tensor
+from llmasos.outputs import Usage
 from numpy.typing import NDArray
 
 from llmasos_runtime.request import Update
@@ -63,12 +64,22 @@ def _values(update: Update, block_size: int) -> dict[str, NDArray[Any]]:
     if update.usage is not None:
         values["num_input_tokens"] = _ints(update.usage.num_prompt_tokens)
         values["num_output_tokens"] = _ints(update.usage.num_output_tokens)
+        values.update(_drafts(update.usage))
         values["kv_cache_reused_blocks"] = _ints(update.usage.num_cached_tokens // block_size)
     if update.finish_reason is not None:
         values["finish_reason"] = np.array([[update.finish_reason.value.encode()]], np.object_)
     if update.stop_reason is not None:
         values["stop_reason"] = np.array([[update.stop_reason.encode()]], np.object_)
     return values
+
+
+def _drafts(usage: Usage) -> dict[str, NDArray[Any]]:
+    rate = usage.num_accepted_tokens / max(1, usage.num_draft_tokens)
+    return {
+        "total_draft_tokens": _ints(usage.num_draft_tokens),
+        "total_accepted_draft_tokens": _ints(usage.num_accepted_tokens),
+        "acceptance_rate": np.array([[rate]], np.float32),
+    }
 
 
 def _ints(values: int | Sequence[int] | Sequence[Sequence[int]]) -> NDArray[np.int32]:
