@@ -77,6 +77,10 @@ docs: $(TEST_READY) ## Make the pages under docs/ into a site, in site/
 bench: $(READY) ## Compare with other engines on this machine (BENCH_ARGS="--quick")
 	@TORCH_INDEX="$(TORCH_INDEX)" .venv/bin/python -m benchmarks $(BENCH_ARGS)
 
+.PHONY: check-gpu
+check-gpu: $(READY) ## Build for this machine's NVIDIA GPU, run, compare, measure
+	@.venv/bin/python -m benchmarks.check_gpu $(BENCH_ARGS)
+
 .PHONY: clean
 clean: ## Remove the environments (what is cached in the home directory stays)
 	@rm -rf .venv .venv-test site benchmarks/.envs benchmarks/work
