@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+import ml_dtypes
+import numpy as np
+
+from llmasos_builder.architectures.bloom import alibi_slopes
 from llmasos_builder.architectures.config import MAX_HEAD_SIZE, MAX_HEADS, MAX_LAYERS, Config
 from llmasos_builder.architectures.rotary import rotary_frequencies
 from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec, Residual
@@ -46,7 +50,7 @@ def falcon_spec(config: Config) -> DecoderSpec:
     if hidden_size % num_heads or head_size > MAX_HEAD_SIZE:
         raise config.wrong("hidden_size", f"does not make {num_heads} heads")
     num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
-    config.must_be("alibi", False)
+    alibi = config.flag("alibi", False)
     bias = config.flag("bias", False)
     layer = _layer(config, num_heads)
     return DecoderSpec(
@@ -63,7 +67,8 @@ def falcon_spec(config: Config) -> DecoderSpec:
         residual=layer.residual,
         activation=config.activation("activation", "gelu"),
         gated=False,
-        rotary_frequencies=rotary_frequencies(config, head_size=head_size),
+        rotary_frequencies=None if alibi else rotary_frequencies(config, head_size=head_size),
+        attention_slopes=_slopes(num_heads, head_size) if alibi else None,
         attention_scales=(head_size**-0.5,) * num_layers,
         attention_input_bias=bias,
         attention_output_bias=bias,
@@ -71,6 +76,12 @@ def falcon_spec(config: Config) -> DecoderSpec:
         tied=config.flag("tie_word_embeddings", True),
         names=layer.names,
     )
+
+
+def _slopes(num_heads: int, head_size: int) -> tuple[float, ...]:
+    """Rounded to bf16, as Falcon is trained, and scaled like the scores that they change."""
+    rounded = np.array(alibi_slopes(num_heads), ml_dtypes.bfloat16)
+    return tuple(float(slope) * head_size**-0.5 for slope in rounded)
 
 
 def _layer(config: Config, num_heads: int) -> _Layer:

@@ -49,7 +49,7 @@ SUPPORTED: Mapping[str, Architecture] = {
         "falcon",
         falcon_spec,
         "Falcon 7B, 40B, 180B",
-        f"{_ROTARY}; alibi (Falcon-RW) is refused. Both generations of its layers.",
+        f"{_ROTARY}; or ALiBi (Falcon-RW). Both generations of its layers.",
     ),
     "GPT2LMHeadModel": Architecture(
         "gpt2",

@@ -322,6 +322,16 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
         FalconForCausalLM,
         falcon(multi_query=False, parallel_attn=False, rope_parameters=rope()),
     ),
+    "falcon-16-mha-slopes": (
+        FalconForCausalLM,
+        falcon(
+            multi_query=False,
+            parallel_attn=False,
+            alibi=True,
+            bias=True,
+            tie_word_embeddings=False,
+        ),
+    ),
     "gemma-32-gqa-tied": (
         GemmaForCausalLM,
         like_llama(GemmaConfig, head_dim=32, tie_word_embeddings=True),

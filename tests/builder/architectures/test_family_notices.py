@@ -168,6 +168,10 @@ FALCON_CHANGES: dict[str, tuple[str, Changed]] = {
         ),
     ),
     "gelu's approximation": ("falcon-16-mqa", lambda n: with_spec(n, activation="gelu_tanh")),
+    "slopes not scaled": (
+        "falcon-16-mha-slopes",
+        lambda n: with_spec(n, attention_slopes=alibi_slopes(4)),
+    ),
     **no(
         FALCON_NEW,
         *(f"transformer.h.1.self_attention.{part}.bias" for part in ("query_key_value", "dense")),

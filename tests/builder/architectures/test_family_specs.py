@@ -163,6 +163,14 @@ def test_a_gemma2_bounds_scores_and_logits() -> None:
     assert "attn_logit_softcapping must be" in refusal(GEMMA2, attn_logit_softcapping=0)
 
 
+def test_a_falcon_may_have_slopes_in_place_of_rotary_positions() -> None:
+    spec = spec_of(FALCON, alibi=True, num_attention_heads=8, hidden_size=128)
+    assert spec.rotary_frequencies is None
+    assert spec.attention_slopes == tuple(2.0**-head / 4 for head in range(1, 9))
+    many = spec_of(FALCON, alibi=True, num_attention_heads=32, hidden_size=512)
+    assert (many.attention_slopes or ())[0] == 0.83984375 / 4  # 2^-1/4 in bf16
+
+
 def test_a_bloom_has_transformers_defaults() -> None:
     spec = spec_of(BLOOM)
     assert (spec.norm, spec.norm_eps, spec.activation) == ("layer", 1e-5, "gelu_tanh")
@@ -315,7 +323,6 @@ def test_attention_types_that_are_none_are_named(types: object) -> None:
             {"attention_layers": ["global", "global"]},
             "attention_layers is .* which differs from attention_types",
         ),
-        (FALCON, {"alibi": True}, "alibi is True, only False is supported"),
         (FALCON, {"num_ln_in_parallel_attn": 2}, "num_ln_in_parallel_attn is 2, only 1"),
         (
             FALCON,
