@@ -44,18 +44,24 @@ class _Cut:
     """How a byte-level tokenizer cuts text into words before it merges within them.
 
     patterns: applied one after the other, each to the pieces of the one before; none: GPT-2's
-    own. whole_words: a word that is a token is not merged from its parts.
+    own. byte_patterns: applied then, to words whose bytes are letters, as Falcon's are at
+    Hugging Face, and so cut bytes too. whole_words: a word that is a token is not merged from
+    its parts.
     """
 
     patterns: tuple[str, ...] = ()
+    byte_patterns: tuple[str, ...] = ()
     whole_words: bool = False
     composes: bool = False
     adds_bos: bool = False
 
     def pre_tokenizer(self) -> pre_tokenizers.PreTokenizer:
-        splits = [pre_tokenizers.Split(Regex(p), "isolated") for p in self.patterns]
-        last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not splits)
-        return pre_tokenizers.Sequence([*splits, last]) if splits else last
+        first, then = (
+            [pre_tokenizers.Split(Regex(p), "isolated") for p in patterns]
+            for patterns in (self.patterns, self.byte_patterns)
+        )
+        letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not first)
+        return pre_tokenizers.Sequence([*first, letters, *then]) if first else letters
 
 
 _GPT2 = _Cut()
@@ -63,14 +69,24 @@ _DIGITS_ALONE = _Cut(patterns=(r"\p{N}", _GPT2_WORDS + r"|\s+"))
 _LLAMA3 = _Cut(patterns=(_words(r"\p{N}{1,3}"),), whole_words=True, adds_bos=True)
 _QWEN2 = _Cut(patterns=(_words(r"\p{N}"),), composes=True)
 _DEFAULT = _Cut(patterns=(r"[\p{P}\$\+<=>\^~\|]+", _GPT2_WORDS, r"\p{N}+", r"[0-9][0-9][0-9]"))
+_FALCON = _Cut(
+    patterns=(r"[\p{P}\$\+<=>\^~\|`]+", _GPT2_WORDS + r"|\s+"),
+    byte_patterns=(r"\p{N}+", r"[0-9][0-9][0-9]"),
+)
+_BLOOM = _Cut(patterns=(r" ?[^(\s|.,!?…。，、।۔،)]+",))  # noqa: RUF001
+_NEOX = _Cut(composes=True)  # of GPT-NeoX, by the names of those that took it over
 CUTS: Mapping[str, _Cut] = {
+    "bloom": _BLOOM,
     "codeshell": _DIGITS_ALONE,
     "deepseek-r1-qwen": _QWEN2,
     "default": _DEFAULT,
+    "falcon": _FALCON,
     "gpt-2": _GPT2,
     "llama-bpe": _LLAMA3,
     "llama-v3": _LLAMA3,
     "llama3": _LLAMA3,
+    "mpt": _NEOX,
+    "olmo": _NEOX,
     "qwen2": _QWEN2,
     "refact": _DIGITS_ALONE,
     "smollm": _DIGITS_ALONE,

@@ -15,7 +15,7 @@ from llmasos_builder.checkpoint.gguf_file import GGUFFile
 from llmasos_builder.checkpoint.gguf_tokenizer import CUTS, make_tokenizer_files
 from made_gguf import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, write_gguf
 from made_tokenizers import TEXTS, byte_level
-from tokenizers import pre_tokenizers
+from tokenizers import Regex, pre_tokenizers
 
 SPACE = "▁"
 
@@ -85,6 +85,35 @@ def test_smollm_is_cut_as_its_own_tokenizer_json_cuts_it() -> None:
     for text in TEXTS:
         expected = published.pre_tokenize_str(text)
         assert CUTS["smollm"].pre_tokenizer().pre_tokenize_str(text) == expected
+
+
+BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"  # noqa: RUF001
+PUBLISHED = {
+    "falcon": pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Punctuation("contiguous"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+            pre_tokenizers.Digits(individual_digits=False),
+            pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated"),
+        ]
+    ),
+    "bloom": pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(BLOOM), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    ),
+    "olmo": pre_tokenizers.ByteLevel(add_prefix_space=False),
+}
+
+
+@pytest.mark.parametrize("pre", PUBLISHED)
+def test_others_are_cut_as_their_own_tokenizer_json_cuts_them(pre: str) -> None:
+    own = CUTS[pre].pre_tokenizer()
+    texts = [*TEXTS, "f(x) = `a_b` + 12345.6!", "don't (ok), you'll", "x  y\n\n z…"]
+    for text in texts:
+        expected = [word for word, _ in PUBLISHED[pre].pre_tokenize_str(text)]
+        assert [word for word, _ in own.pre_tokenize_str(text)] == expected
 
 
 def test_every_text_survives_every_cut(tmp_path: Path) -> None:
