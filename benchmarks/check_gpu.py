@@ -71,7 +71,9 @@ def _check(options: argparse.Namespace) -> int:
     engine = Engine.load(plan_dir, EngineOptions())
     try:
         parities = compare_all(engine, plan, cpu_dir)
-        speeds = measure_all(engine, num_tokens=options.new_tokens)
+        speeds = measure_all(
+            engine, num_tokens=options.new_tokens, batches=BATCHES, prefill=_PREFILL
+        )
     finally:
         engine.close()
     for parity in parities:
@@ -115,7 +117,7 @@ def compare_all(
 
 
 def measure_all(
-    engine: Engine, *, num_tokens: int, batches: Sequence[int] = BATCHES, prefill: int = _PREFILL
+    engine: Engine, *, num_tokens: int, batches: Sequence[int], prefill: int
 ) -> list[Speed]:
     prompts = prompts_of(engine.tokenizer, max(batches), 40)
     speeds = [decode_speed(engine, prompts[:count], num_tokens) for count in batches]

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llmasos.plan import EnginePlan
 from llmasos_builder.build import BuildOptions, build_plan
-from llmasos_runtime.engine import Engine
+from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda
 from llmasos_runtime.tensorrt.driver import GPU, find_driver
 from made_trt_engine import MadeGPU
@@ -135,6 +136,42 @@ def test_the_report_names_the_gpu_the_plan_and_the_bandwidth(
     printed = capsys.readouterr().out
     assert "tiny in f32 on a GPU" in printed and "200 GB/s" in printed
     assert "decode, 1 at once" in printed
+
+
+def test_the_whole_check_builds_verifies_compares_and_measures(
+    tiny_llama: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """TensorRT compiles for a GPU that is not here; what then runs is that network, made up."""
+
+    def load(plan_dir: Path, _: EngineOptions) -> Engine:
+        plan = EnginePlan.load(plan_dir)
+        assert plan.tensorrt is not None and plan.tensorrt.gpus == ("sm89",)
+        sizes = {
+            "max_batch_size": plan.limits.max_batch_size,
+            "max_seq_len": plan.limits.max_seq_len,
+            "prefill_length": plan.tensorrt.prefill_length,
+            "num_candidates": plan.tensorrt.num_candidates,
+        }
+        made = MadeGPU(tiny_llama, tmp_path / "made", **sizes)
+        monkeypatch.setattr(check_gpu, "load_cuda", lambda: Cuda(made.cuda))
+        return made.engine()
+
+    monkeypatch.setattr(check_gpu, "find_gpu", lambda: ("made up", "sm89"))
+    monkeypatch.setattr(Engine, "load", load)
+    monkeypatch.setattr(check_gpu, "memory_bandwidth", lambda _: 1e11)
+    monkeypatch.setattr(check_gpu, "BATCHES", (1, 2))
+    monkeypatch.setattr(check_gpu, "_MAX_SEQ_LEN", 128)
+    monkeypatch.setattr(check_gpu, "_PREFILL", 40)
+    monkeypatch.setattr(check_gpu, "_COMPARED", 8)
+    arguments = ["--checkpoint", str(tiny_llama), "--precision", "f32", "--new-tokens", "4"]
+    monkeypatch.setattr("sys.argv", ["check_gpu", *arguments, "--work", str(tmp_path)])
+    assert check_gpu.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("ok ") for line in lines) >= 10
+    assert any(line.startswith("| decode, 2 at once |") for line in lines)
 
 
 @pytest.mark.skipif(find_driver() is not None, reason="this machine may have a GPU")

@@ -11,7 +11,7 @@ from llmasos.errors import PlanError
 from llmasos.plan import record_file
 from llmasos_runtime.engine import Engine
 from llmasos_runtime.load import check_target
-from llmasos_runtime.tensorrt import load, preflight
+from llmasos_runtime.tensorrt import execution, load, preflight
 from llmasos_runtime.tensorrt.cuda import Cuda
 from made_engine import ask
 from made_trt_engine import MadeGPU
@@ -79,6 +79,16 @@ def test_a_plan_of_several_ranks_is_refused(with_gpu: MadeGPU) -> None:
     with_gpu.plan = with_gpu.plan.model_copy(update={"tensorrt": parallel})
     with pytest.raises(PlanError, match="tiny has engines for 2 GPUs, one can be used"):
         with_gpu.engine()
+
+
+def test_an_engine_that_wants_something_else_is_refused(
+    with_gpu: MadeGPU, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = tuple(name for name in execution.STEP_TENSORS if name != "kv_write_index")
+    monkeypatch.setattr(execution, "STEP_TENSORS", known)
+    with pytest.raises(PlanError, match="the engine has a tensor kv_write_index, which this"):
+        with_gpu.engine()
+    assert with_gpu.cuda.live() == []
 
 
 def test_a_library_that_is_absent_is_named() -> None:

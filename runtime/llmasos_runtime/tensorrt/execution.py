@@ -15,6 +15,12 @@ from llmasos_runtime.tensorrt.launch import DECODE_PROFILE
 from llmasos_runtime.tensorrt.log import last_error, shared_log
 from llmasos_runtime.tensorrt.runtime_cache import RuntimeCache
 
+STEP_TENSORS = (
+    *("input_ids", "position_ids", "kv_write_index", "last_token_index"),
+    *("candidate_logits", "candidate_ids", "log_sum_exp", "logits"),
+)
+"""Inputs and outputs of an engine beside its caches; see docs/gpu.md."""
+_CACHES = ("key_cache.", "value_cache.")
 _ITEM_BYTES = {"FLOAT": 4, "HALF": 2, "BF16": 2}
 
 
@@ -34,25 +40,28 @@ class TensorRTEngine:
     def __init__(self, library: Any, cuda: Cuda, file: Path, cache: RuntimeCache) -> None:
         self.library = library
         self._cache = cache
-        self._runtime = library.Runtime(shared_log(library))
-        self._engine = self._runtime.deserialize_cuda_engine(file.read_bytes())
+        self._runtime: Any = library.Runtime(shared_log(library))
+        self._engine: Any = self._runtime.deserialize_cuda_engine(file.read_bytes())
         if self._engine is None:
             raise PlanError(f"{file} cannot be loaded: {last_error(library)}", hint=REBUILD)
         size = int(self._engine.device_memory_size_v2)
         self._scratch = DeviceMemory(cuda, size) if size else None
-        self._config = self._engine.create_runtime_config()
+        self._config: Any = self._engine.create_runtime_config()
         strategies = library.ExecutionContextAllocationStrategy
         self._config.set_execution_context_allocation_strategy(strategies.USER_MANAGED)
         cache.give_to(self._config)
 
     def caches(self) -> tuple[CacheTensor, ...]:
-        """The engine's key and value caches. Raises PlanError for an engine without."""
+        """Its key and value caches. Raises PlanError for tensors that no step here brings."""
         engine = self._engine
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        inputs = [name for name in names if name.startswith(("key_cache.", "value_cache."))]
-        if not inputs:
-            raise PlanError("the engine has no KV cache", hint=REBUILD)
-        return tuple(self._cache_tensor(name) for name in inputs)
+        names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
+        inputs = [name for name in names if name.startswith(_CACHES)]
+        outputs = {name.replace("_cache.", "_cache_out.") for name in inputs}
+        strange = sorted(names.difference(inputs, outputs, STEP_TENSORS))
+        if strange or not inputs:
+            what = f"a tensor {strange[0]}" if strange else "no KV cache"
+            raise PlanError(f"the engine has {what}, which this release cannot run", hint=REBUILD)
+        return tuple(self._cache_tensor(name) for name in sorted(inputs))
 
     def _cache_tensor(self, name: str) -> CacheTensor:
         _, heads, length, size = self._engine.get_tensor_shape(name)
@@ -93,7 +102,7 @@ class Context:
 
     def __init__(self, library: Any, context: Any, profile: int, stream: Stream) -> None:
         self._library = library
-        self._context = context
+        self._context: Any = context
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
         self._stream = stream
