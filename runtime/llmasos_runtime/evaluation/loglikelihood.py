@@ -1,0 +1,65 @@
+"""How likely an engine finds given continuations: what benchmarks of language models ask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmasos.plan import EnginePlan
+from llmasos.progress import Progress
+
+from llmasos_runtime.evaluation.forward import load_forward
+from llmasos_runtime.evaluation.measures import target_scores
+from llmasos_runtime.evaluation.teacher import predict
+from llmasos_runtime.evaluation.window import Window
+
+Pair = tuple[Sequence[int], Sequence[int]]
+"""Tokens of a context, at least one, and of what continues it."""
+
+
+class Scorer:
+    """A loaded engine that scores continuations; many share a forward."""
+
+    def __init__(self, plan_dir: Path, *, num_threads: int | None = None) -> None:
+        """Raises PlanError."""
+        self._max_seq_len = EnginePlan.read(plan_dir).limits.max_seq_len
+        self._forward = load_forward(
+            plan_dir, slot_tokens=self._max_seq_len, num_threads=num_threads
+        )
+
+    def score(self, pairs: Sequence[Pair], progress: Progress) -> list[tuple[float, bool]]:
+        """For each pair the continuation's log-probability, in nats, and whether greedy
+        decoding would give it. A context that is too long loses its beginning.
+        """
+        windows = [self._window(context, continuation) for context, continuation in pairs]
+        index_of = {id(window): index for index, window in enumerate(windows)}
+        sums, greedy = [0.0] * len(pairs), [True] * len(pairs)
+        scored = [window for window in windows if window is not None]
+        for found in predict([self._forward], scored, token_by_token=False, progress=progress):
+            index = index_of[id(found.window)]
+            scores, likeliest = target_scores(found.logits[0], found.targets)
+            sums[index] += math.fsum(scores)
+            greedy[index] &= bool(likeliest.all())
+        return list(zip(sums, greedy, strict=True))
+
+    def score_whole(self, token_ids: Sequence[int], prefix: int, progress: Progress) -> float:
+        """The log-probability of all tokens of a text, the first of them after the prefix.
+
+        A text that is longer than max_seq_len is cut into windows; each token is predicted
+        once, and the last window is as long as any.
+        """
+        tokens, length = [prefix, *token_ids], self._max_seq_len
+        pairs: list[Pair] = []
+        for begin in range(0, len(tokens) - 1, length - 1):
+            end = min(begin + length, len(tokens))
+            start = max(0, min(begin, end - length))
+            pairs.append((tokens[start : begin + 1], tokens[begin + 1 : end]))
+        return math.fsum(score for score, _ in self.score(pairs, progress))
+
+    def _window(self, context: Sequence[int], continuation: Sequence[int]) -> Window | None:
+        """None where there is nothing to predict."""
+        if not continuation:
+            return None
+        tokens = (*context, *continuation)[-self._max_seq_len :]
+        return Window(token_ids=tokens, first_target=max(1, len(tokens) - len(continuation)))

@@ -1,0 +1,134 @@
+"""Continuations are scored token by token of a text, and the harness gets them as it asks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from llmasos import LLM
+from llmasos.tokenizer import Tokenizer
+from llmasos_builder.build import BuildOptions, build_plan
+from llmasos_runtime.evaluation.forward import Part, load_forward
+from llmasos_runtime.evaluation.loglikelihood import Scorer
+from llmasos_runtime.evaluation.measures import log_softmax
+
+TEXT = [(7 * i * i + 3 * i) % 250 for i in range(200)]
+LIMIT = 48
+
+
+def ignore(stage: str, done: int, total: int) -> None:
+    """Reports to nobody."""
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plan") / "plan"
+    build_plan(tiny_llama, path, BuildOptions(precision="f32", max_seq_len=LIMIT))
+    return path
+
+
+@pytest.fixture(scope="module")
+def scorer(plan: Path) -> Scorer:
+    return Scorer(plan, num_threads=1)
+
+
+def alone(plan: Path, tokens: list[int], first: int) -> float:
+    """The log-probability of the tokens from the first on, by one forward."""
+    forward = load_forward(plan, slot_tokens=LIMIT, num_threads=1)
+    part = Part(slot=0, past=0, token_ids=tuple(tokens[:-1]), wanted=0)
+    rows = log_softmax(forward.run([part])[0])
+    return float(sum(rows[i - 1, tokens[i]] for i in range(first, len(tokens))))
+
+
+def test_each_pair_gets_the_score_of_its_continuation(plan: Path, scorer: Scorer) -> None:
+    pairs = [(TEXT[a : a + 5 + a], TEXT[150 : 151 + a]) for a in range(9)]
+    found = scorer.score(pairs, ignore)
+    for (context, continuation), (score, _) in zip(pairs, found, strict=True):
+        expected = alone(plan, [*context, *continuation], len(context))
+        assert score == pytest.approx(expected, rel=1e-5)
+
+
+def test_greedy_is_said_of_what_the_engine_itself_would_answer(plan: Path, scorer: Scorer) -> None:
+    context = TEXT[:10]
+    forward = load_forward(plan, slot_tokens=LIMIT, num_threads=1)
+    answer: list[int] = []
+    for _ in range(4):
+        tokens = tuple(context + answer)
+        rows = forward.run([Part(slot=0, past=0, token_ids=tokens, wanted=len(tokens) - 1)])[0]
+        answer.append(int(rows[0].argmax()))
+    other = [*answer[:3], (answer[3] + 1) % 250]
+    found = scorer.score([(context, answer), (context, other), (context, [])], ignore)
+    assert [is_greedy for _, is_greedy in found] == [True, False, True]
+    assert found[2] == (0.0, True)
+
+
+def test_a_context_that_is_too_long_loses_its_beginning(plan: Path, scorer: Scorer) -> None:
+    [(score, _)] = scorer.score([(TEXT[:100], TEXT[100:104])], ignore)
+    assert score == pytest.approx(alone(plan, TEXT[104 - LIMIT : 104], LIMIT - 4), rel=1e-5)
+
+
+def test_a_whole_text_is_predicted_once_in_windows_of_which_the_last_is_full(
+    plan: Path, scorer: Scorer
+) -> None:
+    tokens = [256, *TEXT[:110]]
+    expected = alone(plan, tokens[:48], 1)
+    expected += alone(plan, tokens[47:95], 1)
+    expected += alone(plan, tokens[111 - 48 : 111], 48 - 16)
+    assert scorer.score_whole(TEXT[:110], 256, ignore) == pytest.approx(expected, rel=1e-5)
+    assert scorer.score_whole(TEXT[:7], 256, ignore) == pytest.approx(
+        alone(plan, [256, *TEXT[:7]], 1), rel=1e-5
+    )
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Stands for lm_eval: what the model takes from it, and what was registered."""
+    registered: dict[str, Any] = {}
+    model, registry = ModuleType("lm_eval.api.model"), ModuleType("lm_eval.api.registry")
+
+    def register(name: str) -> Any:
+        return lambda cls: registered.setdefault(name, cls)
+
+    model.TemplateLM = type("TemplateLM", (), {})  # type: ignore[attr-defined]
+    registry.register_model = register  # type: ignore[attr-defined]
+    for module in (ModuleType("lm_eval"), ModuleType("lm_eval.api"), model, registry):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.delitem(sys.modules, "llmasos.lm_eval", raising=False)
+    __import__("llmasos.lm_eval")
+    yield registered
+    sys.modules.pop("llmasos.lm_eval", None)
+
+
+def request(*arguments: object) -> SimpleNamespace:
+    return SimpleNamespace(args=arguments)
+
+
+def test_the_harness_gets_scores_and_texts(
+    plan: Path, scorer: Scorer, harness: dict[str, Any]
+) -> None:
+    model = harness["llmasos"](str(plan), threads="1", batch_size=1, device=None)
+    tokenizer = Tokenizer.load(plan)
+    context, continuation = tokenizer.encode("a b c"), tokenizer.encode(" d")
+    assert model.tok_encode("a b c") == context
+    assert model.prefix_token_id == 256
+    scores = model._loglikelihood_tokens([(("a b c", " d"), context, continuation)])
+    assert scores == scorer.score([(context, continuation)], ignore)
+    [whole] = model.loglikelihood_rolling([request("a b c")])
+    assert whole == pytest.approx(scorer.score_whole(context, 256, ignore))
+    asked = {"until": ["\n"], "max_gen_toks": 5, "temperature": 0.9}  # greedy: no do_sample
+    with LLM(plan, num_threads=1) as llm:
+        expected = llm.generate_text("a b c", max_tokens=5, stop=("\n",))
+        assert model.generate_until([request("a b c", asked)]) == [expected]
+    long = "x y z " * 40
+    assert len(model.generate_until([request(long, asked)])) == 1
+
+
+def test_scores_are_sums_of_float64(scorer: Scorer) -> None:
+    [(score, _)] = scorer.score([(TEXT[:4], TEXT[4:40])], ignore)
+    parts = [scorer.score([(TEXT[:i], TEXT[i : i + 1])], ignore)[0][0] for i in range(4, 40)]
+    assert score == pytest.approx(float(np.sum(parts)), rel=1e-6)
