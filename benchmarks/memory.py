@@ -26,7 +26,7 @@ from llmasos_runtime.memory_need import MemoryNeed
 from llmasos_runtime.openvino.memory import plan_need
 from llmasos_runtime.request import Request, Update
 
-PROMPT_TOKENS = 1000
+PROMPT_TOKENS = 248
 NEW_TOKENS = 8
 HEADER = ("plan", "predicted MB", "measured MB", "predicted / measured")
 

@@ -3,7 +3,7 @@
 OpenVINO maps the file of the weights, and reads all of it once; those pages count as resident,
 though the system may drop them when memory is short. Each matrix is packed anew for the
 processor's kernels, most of them in the first step, and that copy is what the kernels read. In
-f32 the last matrix of an MLP may be packed in two ways, for few rows and for many. What
+f32 the last matrix of a narrow MLP is packed in two ways, for few rows and for many. What
 activations, code and the graph take was measured (`python -m benchmarks.memory`), over models
 of 4 to 30 layers.
 """
@@ -24,6 +24,8 @@ _SCALE_BYTES = 8
 """Of a u8 block: a scale and a zero point in f32, for each of what shares them."""
 _LIVE_FACTOR = 2.1
 """Buffers that OpenVINO keeps, over the tensors of one layer that live at once."""
+_NARROW = 1024
+"""Hidden sizes up to this one were seen to pack the MLP's last f32 matrix in two ways."""
 _UNQUANTIZED = frozenset({"f32", "bf16"})
 _FIXED_BYTES = 35 * 10**6
 _BYTES_PER_LAYER = 10**6
@@ -81,7 +83,8 @@ def openvino_need(
     width = _BYTES[compute] if precision in _UNQUANTIZED else _BYTES["f32"]
     per_token = int(_LIVE_FACTOR * live * width)
     logits = 2 * 4 * sizes.vocab_size * min(limits.max_batch_size, limits.max_num_tokens)
-    twice = sizes.mlp_output_bytes if precision == "f32" else 0
+    is_twice = precision == "f32" and sizes.hidden_size <= _NARROW
+    twice = sizes.mlp_output_bytes if is_twice else 0
     return MemoryNeed(
         mapped=engine_bytes or sizes.weight_bytes,
         packed=sizes.matrix_bytes + twice,
