@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]
 from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]
@@ -21,6 +21,9 @@ from llmasos.progress import show_progress
 from llmasos.sampling import SamplingParams
 from llmasos.tokenizer import Tokenizer
 from llmasos.triton_client import TritonClient
+
+if TYPE_CHECKING:
+    from llmasos_runtime.evaluation.loglikelihood import Scorer
 
 _MAX_TOKENS = 256
 _MAX_TOKENS_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -117,7 +120,7 @@ class LLMasOSModel(TemplateLM):  # type: ignore[misc]
         return prompt if len(token_ids) <= room else self._tokens.decode(token_ids[-room:])
 
     @cached_property
-    def _scorer(self) -> Any:
+    def _scorer(self) -> Scorer:
         from llmasos_runtime.evaluation.loglikelihood import Scorer  # noqa: PLC0415
 
         return Scorer(self._plan_dir, num_threads=self._threads)
