@@ -26,6 +26,7 @@ class InterpretedRanks:
         Raises InterpretationError too where the parts of a stage differ in what they give.
         """
         handed: list[dict[str, Array]] = [{} for _ in self._stages[0]]
+        outputs: list[dict[str, Array]] = []
         for parts in self._stages:
             running = [part.running(rows, given) for part, given in zip(parts, handed, strict=True)]
             outputs = run_together(running)
