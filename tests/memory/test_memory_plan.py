@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from benchmarks.memory import measure, need_of, predict
 
-PRECISIONS = ("f32", "bf16", "int8")
+PRECISIONS = ("f32", "bf16", "int8", "int4")
 CACHES = [("f32", "f32"), ("f32", "u8"), ("bf16", "bf16"), ("bf16", "u8"), ("int8", "f32")]
 
 
@@ -77,9 +77,9 @@ def test_weights_weigh_what_the_engine_file_then_does(
     # The file holds some constants besides, and what is equal twice only once.
     assert found.weight_bytes == pytest.approx(size, abs=2500)
     assert found.head_bytes == 0  # it is the embedding
-    assert found.embedding_bytes == {"f32": 4, "bf16": 2, "int8": 1}[precision] * 259 * 64 + (
-        259 * 4 if precision == "int8" else 0
-    )
+    assert found.embedding_bytes == {"f32": 4, "bf16": 2, "int8": 1, "int4": 1}[
+        precision
+    ] * 259 * 64 + (259 * 4 if precision.startswith("int") else 0)
 
 
 def test_a_tied_head_is_counted_once_and_packed(plans: Callable[..., Path]) -> None:
