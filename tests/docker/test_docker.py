@@ -15,61 +15,128 @@ import yaml  # type: ignore[import-untyped]  # has no stubs
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
 
 ROOT = Path(__file__).parents[2]
-DOCKERFILE = ROOT / "docker" / "Dockerfile.cpu"
+CPU, GPU = (ROOT / "docker" / name for name in ("Dockerfile.cpu", "Dockerfile.gpu"))
+both = pytest.mark.parametrize("dockerfile", [CPU, GPU], ids=lambda path: path.suffix[1:])
 
 
-def instructions() -> list[tuple[str, str]]:
+def instructions(dockerfile: Path) -> list[tuple[str, str]]:
     """Each instruction and its text, with continued lines joined and comments left out."""
-    lines = (line for line in DOCKERFILE.read_text().splitlines() if not line.startswith("#"))
+    lines = (line for line in dockerfile.read_text().splitlines() if not line.startswith("#"))
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     pairs = (line.split(maxsplit=1) for line in joined.splitlines() if line.strip())
     return [(name, text) for name, text in pairs]
 
 
-def texts(name: str) -> list[str]:
-    return [text for instruction, text in instructions() if instruction == name]
+def texts(name: str, dockerfile: Path = CPU) -> list[str]:
+    return [text for instruction, text in instructions(dockerfile) if instruction == name]
 
 
-def copied() -> list[str]:
+def arguments(dockerfile: Path) -> dict[str, str]:
+    """What can be said when the image is built, and what it is otherwise."""
+    return dict(text.split("=", 1) for text in texts("ARG", dockerfile))
+
+
+def copied(dockerfile: Path = CPU) -> list[str]:
     """What comes from the repository, relative to its root."""
     return [
         source
-        for text in texts("COPY")
+        for text in texts("COPY", dockerfile)
         if not text.startswith("--from")
         for source in text.split()[:-1]
     ]
 
 
-def test_what_is_copied_exists_and_is_not_ignored() -> None:
+def extras() -> dict[str, list[str]]:
+    """What each extra installs; Python 3.10 has no reader of TOML."""
+    project = (ROOT / "pyproject.toml").read_text()
+    section = project.partition("[project.optional-dependencies]")[2].partition("\n[project.")[0]
+    found = re.findall(r"^([\w-]+) = \[(.*?)\]$", section, re.MULTILINE | re.DOTALL)
+    return {name: re.findall(r'"([^"]+)"', items) for name, items in found}
+
+
+@both
+def test_what_is_copied_exists_and_is_not_ignored(dockerfile: Path) -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line[0] == "!"}
-    assert set(copied()) == kept
-    assert all((ROOT / source).exists() for source in copied())
+    assert set(copied(dockerfile)) == kept
+    assert all((ROOT / source).exists() for source in copied(dockerfile))
 
 
-def test_it_does_not_run_as_root() -> None:
-    (user,) = texts("USER")
+@both
+def test_it_does_not_run_as_root_and_its_volumes_are_the_users(dockerfile: Path) -> None:
+    (user,) = texts("USER", dockerfile)
     assert int(user) > 0
-    names = [name for name, _ in instructions()]
+    names = [name for name, _ in instructions(dockerfile)]
     assert names.index("USER") < names.index("ENTRYPOINT")
+    (made,) = (text for text in texts("RUN", dockerfile) if "useradd" in text)
+    assert f"--uid {user} " in made
+    (volumes,) = texts("VOLUME", dockerfile)
+    assert made.endswith(f"install -d -o llmasos {volumes}")
 
 
 def test_its_python_is_one_that_the_product_supports() -> None:
-    (version,) = texts("ARG")
     project = (ROOT / "pyproject.toml").read_text()
-    assert f"Python :: {version.removeprefix('PYTHON_VERSION=')}" in project
+    assert f"Python :: {arguments(CPU)['PYTHON_VERSION']}" in project
 
 
-def test_the_compose_file_agrees_with_the_image() -> None:
+def test_the_gpu_image_is_nvidias_server_in_both_stages() -> None:
+    base = "nvcr.io/nvidia/tritonserver:${TRITON_TAG}"
+    assert texts("FROM", GPU) == [f"{base} AS install", base]
+    # A venv finds its python3 where it was made, so that the stages must be of one image.
+    assert re.fullmatch(r"\d\d\.\d\d-py3", arguments(GPU)["TRITON_TAG"])
+    names = [name for name, _ in instructions(GPU)]
+    assert names.index("ARG") < names.index("FROM"), "both stages must see the tag"
+    assert texts("ENV", GPU)[0].startswith("PATH=/opt/llmasos/bin:/opt/tritonserver/bin:$PATH ")
+
+
+def test_every_extra_that_the_gpu_image_names_is_declared_for_the_same_cuda() -> None:
+    assert arguments(GPU)["EXTRA"] == "tensorrt-rtx"
+    comment = " ".join(line[2:] for line in GPU.read_text().splitlines() if line.startswith("# "))
+    named = re.findall(r"(tensorrt[\w-]*) (?:for|to) ", comment[comment.index("EXTRA:") :])
+    assert named == ["tensorrt-rtx", "tensorrt", "tensorrt-llm"]
+    assert set(named) <= extras().keys()
+    assert "tensorrt-rtx-cu13" in extras()["tensorrt-rtx"][0]
+    for_cuda_13 = "cuda-bindings>=13,<14"
+    assert for_cuda_13 in extras()["tensorrt-rtx"] and for_cuda_13 in extras()["tensorrt"]
+
+
+def test_the_gpu_image_installs_and_serves_as_the_cpu_image_does() -> None:
+    """Its install lines, but for the extra, are those that run below; so is its health check."""
+    mine = [line for line in texts("RUN", GPU) if "apt-get" not in line and "useradd" not in line]
+    theirs = texts("RUN", CPU)[:2]
+    assert mine == [
+        theirs[0].replace("python ", "python3 ", 1),
+        theirs[1].removesuffix(" .") + ' ".[${EXTRA}]"',
+    ]
+    for name in ("HEALTHCHECK", "ENTRYPOINT", "EXPOSE", "USER"):
+        assert texts(name, GPU) == texts(name, CPU)
+
+
+@pytest.mark.parametrize(
+    ("service", "dockerfile"), [("llmasos", CPU), ("llmasos-gpu", GPU)], ids=["cpu", "gpu"]
+)
+def test_the_compose_file_agrees_with_the_image(service: str, dockerfile: Path) -> None:
     compose: Any = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
-    service = compose["services"]["llmasos"]
-    assert (
-        ROOT / "docker" / service["build"]["context"] / service["build"]["dockerfile"]
-    ).is_file()
-    published = [port.split(":")[-1] for port in service["ports"]]
-    assert sorted(published) == texts("EXPOSE")[0].split()
-    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
-    assert service["read_only"] is True
-    assert [volume.split(":")[1] for volume in service["volumes"]] == texts("VOLUME")
+    said = compose["services"][service]
+    built = ROOT / "docker" / said["build"]["context"] / said["build"]["dockerfile"]
+    assert built.resolve() == dockerfile
+    published = [port.split(":")[-1] for port in said["ports"]]
+    assert sorted(published) == texts("EXPOSE", dockerfile)[0].split()
+    assert all(port.startswith("127.0.0.1:") for port in said["ports"])
+    assert (said["read_only"], said["tmpfs"], said["cap_drop"]) == (True, ["/tmp"], ["ALL"])
+    named = [volume.split(":") for volume in said["volumes"]]
+    assert [path for _, path in named] == texts("VOLUME", dockerfile)[0].split()
+    assert {name for name, _ in named} <= compose["volumes"].keys()
+
+
+def test_the_gpu_service_is_asked_for_and_gets_a_gpu() -> None:
+    compose: Any = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
+    cpu, gpu = (compose["services"][name] for name in ("llmasos", "llmasos-gpu"))
+    assert gpu["profiles"] == ["gpu"] and "profiles" not in cpu and "deploy" not in cpu
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    for name, value in arguments(GPU).items():
+        assert gpu["build"]["args"][name] == f"${{{name}:-{value}}}"
+    assert gpu["command"] == [f"${{MODEL:-{json.loads(texts('CMD', GPU)[0])[0]}}}"]
 
 
 @pytest.mark.timeout(600)
