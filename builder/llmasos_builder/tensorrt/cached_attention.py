@@ -39,6 +39,7 @@ class CachedAttention:
         )
         assert layer is not None, "TensorRT refuses rotary positions"
         layer.set_input(3, self._inputs.position_ids)
+        assert layer.get_input(3) is not None, "TensorRT refuses positions"
         return layer.get_output(0)
 
     def attend(self, query: Any, key: Any, value: Any, *, scores: Scores) -> Any:
@@ -59,6 +60,8 @@ class CachedAttention:
         assert layer is not None, "TensorRT refuses an attention"
         layer.name = f"attention.{self._num_layers}"
         layer.mask = mask
+        # Of one that it cannot take TensorRT says so in its log alone, and drops it.
+        assert layer.mask is not None, "TensorRT refuses a mask"
         # Only in f32 is there no fused kernel; elsewhere a fallback would be slow unnoticed.
         layer.decomposable = self._options.compute_type == "f32"
         self._num_layers += 1

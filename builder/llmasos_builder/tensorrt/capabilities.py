@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llmasos.errors import InvalidRequestError
+from llmasos.errors import InvalidRequestError, UnsupportedArchitectureError
 from llmasos.plan import PRECISIONS, Precision
 
 from llmasos_builder.tensorrt.library import LibraryName
@@ -34,6 +34,8 @@ _SINCE: Mapping[Precision, int] = {
     "nvfp4": 120,
 }
 _COLLECTIVES_SINCE = 80
+HEAD_SIZES = range(16, 257, 8)
+"""Of heads, the sizes that fused kernels of attention take, on every GPU of the table."""
 
 
 def precisions_of(gpu: str) -> tuple[Precision, ...]:
@@ -74,6 +76,15 @@ def check_precision(gpu: str, precision: Precision) -> None:
         raise InvalidRequestError(
             f"precision {precision} needs at least sm{_SINCE[precision]}, and gpu is {gpu}",
             hint=f"{gpu} can have {', '.join(precisions_of(gpu))}",
+        )
+
+
+def check_head_size(size: int) -> None:
+    """Raise UnsupportedArchitectureError for heads that no fused kernel takes."""
+    if size not in HEAD_SIZES:
+        raise UnsupportedArchitectureError(
+            f"TensorRT has attention for heads of {HEAD_SIZES[0]} to {HEAD_SIZES[-1]} elements, "
+            f"in steps of {HEAD_SIZES.step}, and these have {size}"
         )
 
 

@@ -15,6 +15,7 @@ from llmasos_builder.architectures.tensors import check_tensors, load_tensor
 from llmasos_builder.checkpoint import Fp8Scales, Weights, fp8_scales_of
 from llmasos_builder.graph import Array
 from llmasos_builder.graph.recording import RecordedTensor, RecordingGraph
+from llmasos_builder.tensorrt.capabilities import check_head_size
 from llmasos_builder.tensorrt.log import shared_log
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.options import NetworkOptions
@@ -39,8 +40,10 @@ def compile_tensorrt(
     step is a tensor that is read, or the compilation, which comes last for each rank.
     Raises CheckpointError for tensors that are missing, of another shape or of no use,
     InvalidRequestError for one that the precision cannot hold, and PlanError if TensorRT
-    cannot compile the network.
+    cannot compile the network, UnsupportedArchitectureError if it has no attention for its heads.
     """
+    if options.compute_type != "f32" and spec.attention_cap is None:
+        check_head_size(spec.head_size)
     check_tensors(spec, weights)
     total = sum(_num_tensors(spec, rank) + 1 for rank in outputs)
     done = 0

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from llmasos.plan import Precision
 from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures.supported import SUPPORTED
 from llmasos_builder.graph import Array
 from llmasos_builder.tensorrt.compile import define_network
 from llmasos_builder.tensorrt.library import load_library
@@ -74,20 +75,66 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "scale_attn_weights": False,
         "activation_function": "relu",
     },
-    "mistral, a window": {
-        **LLAMA,
-        "architectures": ["MistralForCausalLM"],
-        "model_type": "mistral",
-        "sliding_window": 20,
+}
+
+
+def like_llama(architecture: str, **changes: Any) -> dict[str, Any]:
+    """The config.json of an architecture whose fields are Llama's."""
+    model_type = SUPPORTED[architecture].model_type
+    return {**LLAMA, "architectures": [architecture], "model_type": model_type, **changes}
+
+
+SIZES = {"vocab_size": 100, "hidden_size": 64, "max_position_embeddings": 128}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "BloomForCausalLM": BLOOM,
+    "FalconForCausalLM": {
+        **SIZES,
+        "architectures": ["FalconForCausalLM"],
+        "model_type": "falcon",
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "multi_query": True,
+        "parallel_attn": True,
+        "bias": False,
+        "alibi": False,
+        "new_decoder_architecture": False,
     },
-    "bloom, slopes": BLOOM,
-    "gemma2, a window in every other layer, caps": {
-        **LLAMA,
-        "architectures": ["Gemma2ForCausalLM"],
-        "model_type": "gemma2",
-        "head_dim": 16,
-        "sliding_window": 20,
+    "GPT2LMHeadModel": GPT2,
+    "GPTNeoForCausalLM": {
+        **SIZES,
+        "architectures": ["GPTNeoForCausalLM"],
+        "model_type": "gpt_neo",
+        "num_layers": 2,
+        "num_heads": 4,
+        "attention_types": [[["global", "local"], 1]],
+        "window_size": 20,
     },
+    "GPTNeoXForCausalLM": {
+        **SIZES,
+        "architectures": ["GPTNeoXForCausalLM"],
+        "model_type": "gpt_neox",
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "rotary_pct": 0.5,
+    },
+    "GemmaForCausalLM": like_llama("GemmaForCausalLM", head_dim=16),
+    "Gemma2ForCausalLM": like_llama("Gemma2ForCausalLM", head_dim=16, sliding_window=20),
+    "Gemma3ForCausalLM": like_llama("Gemma3ForCausalLM", head_dim=16, sliding_window=20),
+    "LlamaForCausalLM": LLAMA,
+    "MistralForCausalLM": like_llama("MistralForCausalLM", sliding_window=20),
+    "OPTForCausalLM": {
+        **SIZES,
+        "architectures": ["OPTForCausalLM"],
+        "model_type": "opt",
+        "ffn_dim": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "word_embed_proj_dim": 32,
+    },
+    "Phi3ForCausalLM": like_llama("Phi3ForCausalLM", pad_token_id=0),
+    "Qwen2ForCausalLM": like_llama("Qwen2ForCausalLM"),
+    "Qwen3ForCausalLM": like_llama("Qwen3ForCausalLM", head_dim=16),
 }
 
 

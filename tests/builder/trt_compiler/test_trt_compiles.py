@@ -6,17 +6,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmasos.errors import PlanError
+from llmasos.errors import PlanError, UnsupportedArchitectureError
 from llmasos.plan import PRECISIONS
-from llmasos_builder.tensorrt.capabilities import GPUS, precisions_of
-from llmasos_builder.tensorrt.compile import serialize
-from made_trt import VARIANTS, defined
+from llmasos_builder.architectures import decoder_spec
+from llmasos_builder.architectures.supported import SUPPORTED
+from llmasos_builder.tensorrt.capabilities import GPUS, HEAD_SIZES, precisions_of
+from llmasos_builder.tensorrt.compile import compile_tensorrt, serialize
+from llmasos_builder.tensorrt.library import load_library
+from llmasos_builder.tensorrt.parallel.rank import WHOLE
+from made_trt import ARCHITECTURES, LLAMA, VARIANTS, defined
 
 PAGE = Path(__file__).parents[3] / "docs" / "gpu.md"
 OLDEST = {
     precision: next(gpu for gpu in GPUS if precision in precisions_of(gpu))
     for precision in PRECISIONS["tensorrt"]
 }
+
+
+class Unread:
+    """Weights that must not be asked for."""
+
+    def names(self) -> frozenset[str]:
+        raise AssertionError
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        raise AssertionError(name)
+
+    def load(self, name: str) -> Any:
+        raise AssertionError(name)
 
 
 def compiles(graph: Any, *gpus: str) -> bool:
@@ -45,6 +62,43 @@ def test_one_engine_serves_several_gpus() -> None:
 @pytest.mark.parametrize("precision", ["fp16", "int4"])
 def test_every_variant_compiles(config: dict[str, Any], precision: Any) -> None:
     assert compiles(defined(config, precision=precision), "sm89")
+
+
+@pytest.mark.parametrize("architecture", SUPPORTED)
+def test_every_architecture_compiles_for_several_gpus(architecture: str) -> None:
+    assert compiles(defined(ARCHITECTURES[architecture]), "sm80", "sm89", "sm120")
+
+
+@pytest.mark.parametrize("architecture", ["BloomForCausalLM", "Gemma2ForCausalLM"])
+@pytest.mark.parametrize("precision", ["bf16", "int8", "fp8"])
+def test_attention_with_slopes_and_caps_compiles_in_other_precisions(
+    architecture: str, precision: Any
+) -> None:
+    assert compiles(defined(ARCHITECTURES[architecture], precision=precision), "sm89")
+
+
+@pytest.mark.parametrize("size", HEAD_SIZES[:: len(HEAD_SIZES) - 1])
+def test_the_smallest_and_the_largest_heads_compile(size: int) -> None:
+    assert compiles(defined({**LLAMA, "head_dim": size}), "sm75", "sm121")
+
+
+@pytest.mark.parametrize("size", [8, 20, 264])
+def test_heads_that_no_kernel_takes_are_refused_before_a_weight_is_read(
+    size: int, tmp_path: Path
+) -> None:
+    spec = decoder_spec({**LLAMA, "head_dim": size})
+    with pytest.raises(PlanError, match="Attention operation was not supported"):
+        serialize(defined(spec), ["sm89"])
+    with pytest.raises(UnsupportedArchitectureError, match=f"heads of 16 to 256 .* have {size}"):
+        compile_tensorrt(
+            spec,
+            Unread(),
+            library=load_library(),
+            options=defined().options,
+            gpus=["sm89"],
+            outputs={WHOLE: tmp_path / "engine.trt"},
+            progress=lambda done, total: None,
+        )
 
 
 def test_a_single_row_of_a_single_token_compiles() -> None:
