@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from llmasos.engine_store import (
 from llmasos.errors import InvalidRequestError, PlanError
 from llmasos.plan import PLAN_FILE
 from llmasos.plan_lock import PlanHold
+from llmasos_runtime.engine import Engine, EngineOptions
 from typer.testing import CliRunner
 
 HOLD = """
@@ -162,6 +164,18 @@ def test_loading_notes_the_use_and_letting_go_frees() -> None:
     assert time.time() - engine.last_used < 60
     hold.release()
     assert not cached_engines()[0].in_use
+
+
+def test_an_engine_holds_its_plan_until_it_is_closed(tiny_plan: Path) -> None:
+    plan_dir = engines_dir() / "tiny" / PLAN_IN_REPOSITORY
+    shutil.copytree(tiny_plan, plan_dir)
+    engine = Engine.load(plan_dir, EngineOptions(num_threads=1, kv_cache_bytes=2**23))
+    (cached,) = cached_engines()
+    with pytest.raises(PlanError, match="tiny is in use"):
+        remove_engine(cached)
+    engine.close()
+    remove_engine(cached)
+    assert names() == []
 
 
 def test_a_plan_elsewhere_keeps_its_time(tmp_path: Path) -> None:
