@@ -29,7 +29,7 @@ _MAX_TOKENS = 256
 _MAX_TOKENS_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
-@register_model("llmasos")
+@register_model("llmasos")  # pyright: ignore[reportUntypedClassDecorator]
 class LLMasOSModel(TemplateLM):  # type: ignore[misc]
     """The harness' model of one plan.
 
