@@ -14,7 +14,8 @@ class EngineOptions:
     """How to run a plan; None is the plan's own value, or the engine's choice.
 
     num_threads: None is one for each physical core. kv_cache_bytes: None is room for
-    max_batch_size sequences of max_seq_len, but at most a quarter of the available memory.
+    max_batch_size sequences of max_seq_len, but at most a quarter of the available memory, or
+    nine tenths of what is free of a GPU's.
     max_batch_size, max_num_tokens: at most the plan's. max_queue_size: requests that may
     wait before others are refused. pin_threads: each thread stays on a core of its own, which
     is faster unless other processes want the cores too. reuse_prefixes: a prompt that begins
