@@ -115,7 +115,7 @@ def _target_openvino() -> Finding:
     computes = "bf16 and f32" if "BF16" in capabilities else "f32 alone"
     return Finding(
         subject="target openvino",
-        text=f"OpenVINO {version('openvino')} runs f32, bf16 and int8 plans here, computing "
+        text=f"OpenVINO {version('openvino')} runs f32, bf16, int8 and int4 plans here, computing "
         f"in {computes}",
     )
 

@@ -20,11 +20,13 @@ from llmasos.plan import REBUILD, EnginePlan, KVCachePrecision, Precision
 from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
+from llmasos_runtime.openvino.activation_groups import activation_group
 from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS
 
 IR_FILE = "openvino_model.xml"
 LAST_HIDDEN_STATE = "last_hidden_state"
 """The tensor in the IR from which the logits are computed."""
+_ACTIVATION_GROUP = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,8 @@ def load_paged_model(
     }
     try:
         model = core.read_model(directory / IR_FILE)
+        quantized = not plan.deterministic and plan.precision in {"int8", "int4"}
+        properties[_ACTIVATION_GROUP] = activation_group(model) if quantized else 0
         paged_attention_transformation(model)
         _select_sampled(model)
         compiled = core.compile_model(model, "CPU", properties)
@@ -98,14 +102,11 @@ def computed_in(
 def _properties(core: ov.Core, plan: EnginePlan) -> dict[str, Any]:
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     compute = computed_in(plan.precision, plan.kv_cache_precision, capabilities)
-    properties: dict[str, Any] = {
+    return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": compute,
         "KV_CACHE_PRECISION": "u8" if plan.kv_cache_precision == "u8" else compute,
     }
-    if plan.deterministic:
-        properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
-    return properties
 
 
 def _select_sampled(model: ov.Model) -> None:
