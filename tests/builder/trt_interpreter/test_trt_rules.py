@@ -57,6 +57,27 @@ def test_float32_without_leave_to_decompose() -> None:
     refused(made, layer.get_output(0), "compiler: no kernel takes float32")
 
 
+def test_keys_of_another_type_than_the_queries() -> None:
+    made = HandMade()
+    query, key, value = QKV
+    layer = made.definition.add_attention_v2(
+        made.input(query),
+        made.input(key, trt.float16),
+        made.input(value, trt.float16),
+        trt.AttentionNormalizationOp.SOFTMAX,
+        trt.CausalMaskKind.NONE,
+    )
+    layer.decomposable = True
+    refused(made, layer.get_output(0), "documented: query, key and value are of one type")
+
+
+def test_shares_that_are_quantized() -> None:
+    made = HandMade()
+    layer = attention(made)
+    layer.normalization_quantize_scale = made.constants.float32(0.01)
+    refused(made, layer.get_output(0), "quantized shares, .* are not interpreted")
+
+
 def test_packed_queries() -> None:
     made = HandMade()
     query = made.input(drawn(6, 4, 8), trt.float16)
@@ -110,6 +131,44 @@ def test_a_scale_that_only_a_step_knows() -> None:
     layer = made.definition.add_dequantize(values, made.input(float32([0.5, 1])), trt.float32)
     layer.axis = 1
     refused(made, layer.get_output(0), "documented: scales must be known")
+
+
+def test_blocks_of_int4_that_are_named() -> None:
+    made = HandMade()
+    packed = np.full((2, 16), 0x11, np.uint8)
+    values = made.constants.add(packed, trt.int4, shape=(2, 32))
+    scales = made.constants.float32([[0.5], [2.0]])
+    layer = made.definition.add_dequantize(values, scales, trt.float32)
+    layer.block_shape = (1, 32)
+    refused(made, layer.get_output(0), "compiler: it finds the blocks of int4 itself")
+
+
+def test_quantized_rows_that_are_looked_up() -> None:
+    made = HandMade()
+    table = made.constants.add(int8([[1, 2], [3, 4]]), trt.int8)
+    rows = made.definition.add_gather(table, made.input(int32([1])), 0).get_output(0)
+    cast = made.definition.add_cast(rows, trt.float32)
+    refused(made, cast.get_output(0), "GATHER .* is quantized and constant, so it may only be deq")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "fp8"])
+def test_activations_may_be_quantized_and_dequantized(dtype: str) -> None:
+    made = HandMade()
+    scale = made.constants.float32(0.5)
+    x = made.input(float32([0.3, -0.55, 3.1]))
+    layer = made.definition.add_quantize(x, scale, getattr(trt, dtype))
+    back = made.definition.add_dequantize(layer.get_output(0), scale, trt.float32)
+    (result,) = made.run(back.get_output(0))
+    expected = {"int8": [0.5, -0.5, 3.0], "fp8": [0.3125, -0.5625, 3.0]}[dtype]
+    assert result.tolist() == expected
+
+
+def test_activations_whose_scale_only_a_step_knows() -> None:
+    made = HandMade()
+    x, scale = made.input(drawn(2, 3)), made.input(float32(0.5))
+    layer = made.definition.add_quantize(x, scale, trt.fp8)
+    back = made.definition.add_dequantize(layer.get_output(0), scale, trt.float32)
+    refused(made, back.get_output(0), "QUANTIZE .*documented: scales must be known")
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0])

@@ -12,6 +12,7 @@ from llmasos_builder.tensorrt.interpreter.layer import Layer, Tensor
 
 Known = Collection[str]
 Rule = Callable[[Layer, Known], None]
+_QUANTIZED = ("INT8", "INT4", "FP8", "FP4")
 _CACHE_TYPES = ("FLOAT", "HALF", "BF16")
 
 
@@ -20,6 +21,13 @@ def check_documented(layer: Layer, constant: Known) -> None:
 
     constant: the names of tensors that are known when an engine is built.
     """
+    if layer.kind != "DEQUANTIZE":
+        for tensor in layer.inputs:
+            if tensor is not None and tensor.dtype in _QUANTIZED and tensor.name in constant:
+                raise layer.error(
+                    f"compiler: {tensor.name!r} is quantized and constant, so it may only be "
+                    "dequantized"
+                )
     if layer.kind in _RULES:
         _RULES[layer.kind](layer, constant)
 
@@ -29,6 +37,11 @@ def _attention(layer: Layer, constant: Known) -> None:  # noqa: ARG001
     query, key = _input(layer, 0), _input(layer, 1)
     if attention.mask is not None and attention.mask.dtype.name not in ("BOOL", query.dtype):
         raise layer.error("documented: a mask is of bools, or of the type of the query")
+    types = {_input(layer, index).dtype for index in range(3)}
+    if len(types) > 1:
+        raise layer.error(f"documented: query, key and value are of one type, not {sorted(types)}")
+    if attention.normalization_quantize_scale is not None or attention.num_ranks != 1:
+        raise layer.error("quantized shares, and attention over several GPUs, are not interpreted")
     if {attention.query_form.name, attention.key_value_form.name} != {"PADDED_BHND"}:
         raise layer.error("compiler: no kernel takes packed queries or keys")
     if query.dtype == "FLOAT" and not attention.decomposable:
@@ -62,9 +75,18 @@ def _scaled(layer: Layer, constant: Known) -> None:
         raise layer.error("documented: scales must be known when the engine is built")
     if len(scale.shape) < 2:
         return
+    if values.dtype == "INT4" and _has_block_shape(layer):
+        raise layer.error("compiler: it finds the blocks of int4 itself, block_shape must be unset")
     blocked = [axis for axis in range(len(scale.shape)) if scale.shape[axis] != values.shape[axis]]
     if len(blocked) > 1 or any(axis < len(scale.shape) - 2 for axis in blocked):
         raise layer.error("documented: blocks lie along one of the last two axes")
+
+
+def _has_block_shape(layer: Layer) -> bool:
+    try:
+        return bool(tuple(layer.settings.block_shape))
+    except RuntimeError:  # what the bindings make of none
+        return False
 
 
 def _input(layer: Layer, index: int) -> Tensor:
