@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
-_LENGTHS = (3, 2, 1)
-"""How many last tokens are looked for, the longest first."""
-_FIRST_CHANCES = (0.1, 0.3, 0.5, 0.6, 0.8, 0.9)
+_LENGTHS = (3, 2)
+"""How many last tokens are looked for, the longest first. One alone is seldom followed again."""
+_FIRST_CHANCES = (0.3, 0.5, 0.6, 0.8, 0.9)
 """Of a guess after as many matching tokens as `_LEVELS` says, before any was seen."""
-_LEVELS = (0, 0, 1, 2, 3, 3, 4, 4, 4, 4, 5)
+_LEVELS = (0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4)
 _RATE = 0.1
 """How much the newest guess counts in the chance."""
+
+
+class Price(NamedTuple):
+    """What drafts cost, in tokens that they must be expected to bring: first, and each."""
+
+    first: float
+    each: float
+
+    def of(self, count: int) -> float:
+        return self.first + count * self.each
 
 
 class Drafter:
@@ -24,7 +35,7 @@ class Drafter:
 
     It keeps a place in the text from which the next token is guessed. While the guesses are
     right the place moves on with the sequence; after a wrong one it is the latest place that
-    the last three tokens, or two, or one, led to before. Every token of the answer says
+    the last three tokens, or else two, led to before. Every token of the answer says
     whether its guess was right, also when no draft was made of it: so the chances, one for
     each length of what matches, are known at no cost. Each token takes the same time, however
     long the sequence is.
@@ -41,21 +52,19 @@ class Drafter:
         self._num_matching = 0
         self._chances = list(_FIRST_CHANCES)
 
-    def propose(self, *, most: int, least_chance: float) -> tuple[int, ...]:
-        """The next tokens, as many as have at least this chance that all up to them are right.
-
-        least_chance: above 0.
-        """
+    def propose(self, *, most: int, price: Price) -> tuple[int, ...]:
+        """The next tokens, at most so many, if they are likely to be worth their price."""
         self._read()
-        place = self._place
-        if place is None:
+        if self._place is None:
             return ()
         chance = self._chances[self._level]
-        if chance < least_chance:
+        if chance <= price.each:
             return ()
-        count = min(most, int(math.log(least_chance) / math.log(chance)))
+        count = min(most, int(math.log(price.each) / math.log(chance)))
+        if sum(chance**n for n in range(1, count + 1)) < price.of(count):
+            return ()
         # Behind the sequence's end the guess goes on with the guess itself, in a circle.
-        period = len(self._token_ids) - place
+        place, period = self._place, len(self._token_ids) - self._place
         return tuple(self._token_ids[place + index % period] for index in range(count))
 
     @property

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
 
+from llmasos_runtime.drafter import Price
 from llmasos_runtime.kv_memory import KVMemory
 from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.step import Share
 
-_ROW_COST = 0.08
-"""What a further token adds to a step, as a part of a step of one token. Measured on two cores
-with SmolLM2-135M in int8: 8 tokens take 1.5 times as long as one, 32 take 2.8 times. A constant,
-and not what this machine's clock says: so that the same requests make the same steps."""
-_MARGIN = 1.25
-"""How much more a draft must be likely to bring than it costs."""
+_FIRST_COST = 0.1
+_ROW_COST = 0.06
+"""What a step of several tokens costs beyond one of one token, as parts of that: at all, and for
+each further token. By the processor's time on two cores with SmolLM2-135M in int8, 2 tokens take
+1.15 times as long as one, 9 tokens 1.44 times, 16 tokens of as many sequences twice as long.
+Constants, and not what this machine's clock says: the same requests make the same steps."""
+_MARGIN = 1.5
+"""How much more drafts must be expected to bring than they cost."""
+_MOST = 0.9
+"""Where each must be likelier to be right than this, none is looked for."""
 
 
 class Speculation:
@@ -34,36 +39,35 @@ class Speculation:
 
     def shares(self, decoding: SequenceOf[Sequence], *, budget: int) -> list[Share]:
         """A share for each; all together compute at most `budget` tokens."""
-        least_chance = _least_chance(len(decoding))
-        if least_chance >= 1:
+        price = _price(len(decoding))
+        if price.each > _MOST:
             return [Share(sequence, 1) for sequence in decoding]
         shares: list[Share] = []
         num_left = budget - len(decoding)
         for sequence in decoding:
             most = min(num_left, self._max_drafts)
-            drafts = self._drafts(sequence, most, least_chance, num_spared=len(decoding))
+            drafts = self._drafts(sequence, most, price, num_spared=len(decoding))
             num_left -= len(drafts)
             shares.append(Share(sequence, 1 + len(drafts), drafts))
         return shares
 
     def _drafts(
-        self, sequence: Sequence, most: int, least_chance: float, *, num_spared: int
+        self, sequence: Sequence, most: int, price: Price, *, num_spared: int
     ) -> tuple[int, ...]:
         """Its drafts, as far as there is room in its blocks, or in one that can be spared."""
         most = min(most, sequence.max_len - len(sequence.token_ids) - 1)
         if sequence.drafter is None or most < 1:
             return ()
-        drafts = sequence.drafter.propose(most=most, least_chance=least_chance)
+        drafts = sequence.drafter.propose(most=most, price=price)
         past = sequence.num_computed_tokens + 1
         if past + len(drafts) > sequence.capacity and self._memory.num_free > num_spared:
             self._memory.grow(sequence)
         return drafts[: sequence.capacity - past]
 
 
-def _least_chance(num_sequences: int) -> float:
-    """How likely a draft must be right to be worth its cost, in a step of so many sequences.
-
-    A right one saves its sequence's part of a later step.
-    """
-    step_cost = 1 + _ROW_COST * (num_sequences - 1)
-    return _MARGIN * _ROW_COST * num_sequences / step_cost
+def _price(num_sequences: int) -> Price:
+    """What drafts cost in a step of so many sequences; a right one saves a part of a later step."""
+    first = _FIRST_COST if num_sequences == 1 else 0.0
+    step = 1 + _FIRST_COST - first + _ROW_COST * (num_sequences - 1)
+    tokens = _MARGIN * num_sequences / step
+    return Price(first=tokens * first, each=tokens * _ROW_COST)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from llmasos.errors import PlanError
 from llmasos_builder.build import BuildOptions, build_plan
+from llmasos_runtime.drafter import Price
 from llmasos_runtime.engine import Engine, EngineOptions
 from made_engine import ask
 
@@ -131,8 +132,8 @@ class Foreseeing:
     def __init__(self, token_ids: list[int]) -> None:
         self._token_ids = token_ids
 
-    def propose(self, *, most: int, least_chance: float) -> tuple[int, ...]:
-        del least_chance
+    def propose(self, *, most: int, price: Price) -> tuple[int, ...]:
+        del price
         past = tuple(self._token_ids)
         (whole,) = {one for one in self.known if one[: len(past)] == past}
         drafts = whole[len(past) : len(past) + min(most, len(past) % 7)]
