@@ -140,7 +140,9 @@ def _describe(
 ) -> EnginePlan:
     progress("check", 0, 1)
     files = {p.name: record_file(p) for p in sorted(directory.iterdir()) if p.name != PLAN_FILE}
-    record = CheckpointRecord(source=checkpoint.source, sha256=checkpoint.sha256())
+    record = CheckpointRecord(
+        source=checkpoint.source, revision=options.revision, sha256=checkpoint.sha256()
+    )
     progress("check", 1, 1)
     return EnginePlan(
         version=PLAN_VERSION,

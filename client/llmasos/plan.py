@@ -73,9 +73,13 @@ class FileRecord(_Record):
 
 
 class CheckpointRecord(_Record):
-    """Where the weights came from; sha256 is over the checkpoint's files."""
+    """Where the weights came from; sha256 is over the checkpoint's files.
+
+    revision: of a hub id, as the build was given it.
+    """
 
     source: str
+    revision: str | None = None
     sha256: str
 
 

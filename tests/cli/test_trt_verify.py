@@ -65,6 +65,25 @@ def test_a_wrong_network_fails(plan: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "differs logits of decode 1:" in result.output
 
 
+def test_a_checkpoint_on_the_hub_is_opened_at_its_revision(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    def download(_repository: str, *, revision: str | None, **_: object) -> Path:
+        asked.append(revision)
+        return tiny_llama
+
+    monkeypatch.setattr("llmasos_builder.checkpoint.source.download_repository", download)
+    options = BuildOptions(
+        target="tensorrt", gpus=("sm120",), precision="fp16", max_seq_len=64, revision="v2"
+    )
+    build_plan("org/tiny", tmp_path / "plan", options)
+    result = verify(tmp_path / "plan")
+    assert result.exit_code == 0, result.output
+    assert asked == ["v2", "v2"]
+
+
 def test_an_engine_for_cpus_is_refused(tiny_plan: Path) -> None:
     result = verify(tiny_plan)
     assert isinstance(result.exception, PlanError)

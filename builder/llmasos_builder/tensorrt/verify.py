@@ -132,11 +132,12 @@ def _interpreted(
 
 
 def _same_checkpoint(plan: EnginePlan, progress: Progress) -> Checkpoint:
-    checkpoint = open_checkpoint(plan.checkpoint.source, progress=progress)
+    recorded = plan.checkpoint
+    checkpoint = open_checkpoint(recorded.source, revision=recorded.revision, progress=progress)
     progress("check", 0, 1)
-    if checkpoint.sha256() != plan.checkpoint.sha256:
+    if checkpoint.sha256() != recorded.sha256:
         raise PlanError(
-            f"the checkpoint {plan.checkpoint.source} is not the one that {plan.name} was built "
+            f"the checkpoint {recorded.source} is not the one that {plan.name} was built "
             "from, its hash is another"
         )
     return checkpoint
