@@ -74,7 +74,7 @@ def continuations(engine: Engine, prompts: Sequence[tuple[int, ...]], num_tokens
     tokens: Tokens = [[] for _ in prompts]
     done = [threading.Event() for _ in prompts]
     errors: list[LLMasOSError] = []
-    params = SamplingParams(max_tokens=num_tokens, ignore_eos=True)
+    params = SamplingParams(max_tokens=num_tokens, ignore_eos=True, speculate=False)
 
     def sink(update: Update) -> None:
         if update.error is not None:

@@ -31,7 +31,7 @@ class LlmasosEngine:
         self._num_requests = 0
 
     def run(self, prompts: Sequence[Prompt], num_new_tokens: int) -> Recording:
-        params = SamplingParams(max_tokens=num_new_tokens, ignore_eos=True)
+        params = SamplingParams(max_tokens=num_new_tokens, ignore_eos=True, speculate=False)
         burst = _Burst(Recording(len(prompts)))
         for stream, prompt in enumerate(prompts):
             self._num_requests += 1

@@ -41,7 +41,7 @@ class LlmasosTriton:
         self._pool = ThreadPoolExecutor(settings.max_streams)
 
     def run(self, prompts: Sequence[Prompt], num_new_tokens: int) -> Recording:
-        params = SamplingParams(max_tokens=num_new_tokens, ignore_eos=True)
+        params = SamplingParams(max_tokens=num_new_tokens, ignore_eos=True, speculate=False)
         recording = Recording(len(prompts))
 
         def read(stream: int, text: str) -> None:
