@@ -62,6 +62,7 @@ def compile_tensorrt(
             spec, load, library=library, options=options, rank=rank, fp8_scales=scales
         )
         output.write_bytes(serialize(graph, gpus))
+        del graph  # and its weights, before those of the next rank are read
         done += 1
         progress(done, total)
 

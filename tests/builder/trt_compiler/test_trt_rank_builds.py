@@ -58,6 +58,21 @@ def plan_dir(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return directory
 
 
+def test_progress_counts_what_each_rank_reads_and_its_compilation(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    """A tied embedding is read by the first stage and by the last."""
+    told: list[tuple[int, int]] = []
+
+    def note(stage: str, done: int, total: int) -> None:
+        if stage == "compile":
+            told.append((done, total))
+
+    build_plan(tiny_llama, tmp_path / "plan", options(tensor_parallel_size=1), note)
+    (total,) = {total for _, total in told}
+    assert [done for done, _ in told] == list(range(total + 1))
+
+
 @pytest.mark.parametrize("rank", all_ranks(2, 2), ids=str)
 def test_engines_of_all_ranks_compile_with_fused_attention(rank: Rank) -> None:
     assert serialized(EIGHT_HEADS, rank) > 100_000

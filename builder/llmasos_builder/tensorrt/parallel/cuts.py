@@ -14,6 +14,8 @@ from llmasos_builder.architectures.spec import DecoderSpec
 from llmasos_builder.tensorrt.parallel.cut import Cut
 from llmasos_builder.tensorrt.parallel.rank import Rank
 
+_EXACT_IDS = 1 << 24  # ranks exchange token ids in f32
+
 
 def cuts_of(spec: DecoderSpec, rank: Rank) -> Mapping[str, Cut]:
     """By the name of a weight or bias; what is not there is whole on every rank.
@@ -23,7 +25,7 @@ def cuts_of(spec: DecoderSpec, rank: Rank) -> Mapping[str, Cut]:
     if rank.parts == 1:
         return {}
     cuts: dict[str, Cut] = {}
-    if spec.vocab_size % rank.parts == 0:
+    if spec.vocab_size % rank.parts == 0 and spec.vocab_size <= _EXACT_IDS:
         vocabulary = Cut(rows=(rank.share(spec.vocab_size),))
         cuts |= {f"{name}.weight": vocabulary for name in (spec.names.embedding, spec.names.head)}
     for layer in rank.layers(spec.num_layers):
