@@ -49,8 +49,8 @@ def diagnose(machine: Machine | None = None) -> list[Finding]:
         _triton(),
         *_nvidia(driver),
         *(_library(name, machine.library(name)) for name in DISTRIBUTIONS),
-        _package("cuda-bindings", "cuda_bindings", "llmasos[tensorrt-rtx]"),
-        _package("TensorRT-LLM", "tensorrt_llm", "llmasos[tensorrt-llm]"),
+        _package("cuda-bindings", machine.cuda_bindings(), "llmasos[tensorrt-rtx]"),
+        _package("TensorRT-LLM", installed_version("tensorrt_llm"), "llmasos[tensorrt-llm]"),
         _target_openvino(),
         *_target_tensorrt(machine, driver),
     ]
@@ -102,8 +102,8 @@ def _library(name: str, library: Library | None) -> Finding:
     return Finding(subject=name, text=f"{library.version}{cuda}")
 
 
-def _package(subject: str, distribution: str, extra: str) -> Finding:
-    return Finding(subject=subject, text=installed_version(distribution) or _not_installed(extra))
+def _package(subject: str, version: str | None, extra: str) -> Finding:
+    return Finding(subject=subject, text=version or _not_installed(extra))
 
 
 def _not_installed(extra: str) -> str:
@@ -128,7 +128,7 @@ def _target_tensorrt(machine: Machine, driver: DriverReport | None) -> list[Find
     return [
         Finding(
             subject="target tensorrt",
-            text=f"{name} {_compiles(name)} and {_runs(name, library, driver)}",
+            text=f"{name} {_compiles(name)} and {_runs(name, library, machine, driver)}",
         )
         for name, library in installed.items()
     ]
@@ -140,7 +140,9 @@ def _compiles(name: str) -> str:
     return "compiles for this machine's GPU"
 
 
-def _runs(name: str, library: Library, driver: DriverReport | None) -> str:
+def _runs(name: str, library: Library, machine: Machine, driver: DriverReport | None) -> str:
+    if machine.cuda_bindings() is None:
+        return "runs no plan here: cuda-bindings is not installed"
     try:
         gpus = check_driver(name, library, driver).gpus
     except PlanError as error:

@@ -20,13 +20,17 @@ def driver(
 
 @dataclass(kw_only=True)
 class MadeMachine:
-    """libraries: what is installed. report: what the driver says, None without one."""
+    """libraries, bindings: what is installed. report: what the driver says, None without one."""
 
     libraries: dict[str, Library] = field(default_factory=dict[str, Library])
+    bindings: str | None = "13.5.0"
     report: DriverReport | None = field(default_factory=lambda: driver(L4))
 
     def library(self, name: str) -> Library | None:
         return self.libraries.get(name)
+
+    def cuda_bindings(self) -> str | None:
+        return self.bindings
 
     def driver(self) -> DriverReport | None:
         return self.report

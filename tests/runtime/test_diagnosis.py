@@ -49,6 +49,8 @@ def test_each_library_is_named_or_its_extra() -> None:
     assert of("tensorrt_rtx", findings) == ["1.7.1.116 for CUDA 13"]
     assert of("tensorrt", findings) == ["not installed; pip install 'llmasos[tensorrt]'"]
     assert of("tensorrt", on(libraries=BOTH)) == ["11.4.0.106"]
+    assert of("cuda-bindings", on()) == ["13.5.0"]
+    assert "pip install" in of("cuda-bindings", on(bindings=None))[0]
 
 
 def test_the_target_says_what_each_library_can_do_here() -> None:
@@ -62,6 +64,8 @@ def test_the_target_says_what_each_library_can_do_here() -> None:
     rtx, full = target(libraries=BOTH, report=driver(H100))
     assert rtx.endswith("runs no plan here: it does not serve sm90")
     assert full == "tensorrt compiles for this machine's GPU and runs plans for sm90 here"
+    (unbound,) = target(libraries=RTX, bindings=None)
+    assert unbound.endswith("runs no plan here: cuda-bindings is not installed")
     (idle,) = target(libraries=RTX, report=driver())
     assert idle.endswith("runs no plan here: there is no GPU")
     (old,) = target(libraries=RTX, report=driver(L4, cuda=(12, 8)))

@@ -100,6 +100,12 @@ def test_another_version_of_the_library_is_named_beside_the_plans(
     assert "build it again" in message
 
 
+def test_cudas_interface_for_python_is_needed_too(tmp_path: Path) -> None:
+    message = refusal(plan(tmp_path), tmp_path, machine(bindings=None))
+    assert "needs cuda-bindings beside tensorrt_rtx, which is not installed" in message
+    assert "pip install 'llmasos[tensorrt-rtx]'" in message
+
+
 def test_without_a_driver_a_container_or_openvino_is_named(tmp_path: Path) -> None:
     message = refusal(plan(tmp_path), tmp_path, machine(report=None))
     assert "no NVIDIA driver" in message

@@ -49,6 +49,10 @@ class Machine(Protocol):
         """A TensorRT by its name in Python, None where it is not installed."""
         ...
 
+    def cuda_bindings(self) -> str | None:
+        """The version of CUDA's interface for Python, None where it is not installed."""
+        ...
+
     def driver(self) -> DriverReport | None:
         """None where there is no driver."""
         ...
@@ -64,6 +68,9 @@ class ThisMachine:
                 cuda = re.search(r"_cu(\d+)$", distribution)
                 return Library(version=found, cuda_major=int(cuda[1]) if cuda else None)
         return None
+
+    def cuda_bindings(self) -> str | None:
+        return installed_version("cuda_bindings")
 
     def driver(self) -> DriverReport | None:
         driver = find_driver()

@@ -71,6 +71,11 @@ def _check_library(plan: EnginePlan, record: TensorRTRecord, machine: Machine) -
             "installed: an engine loads in the version that compiled it alone",
             hint="build it again, or install that version",
         )
+    if machine.cuda_bindings() is None:
+        raise PlanError(
+            f"{plan.name} needs cuda-bindings beside {name}, which is not installed",
+            hint=f"pip install 'llmasos[{EXTRAS[name]}]'",
+        )
     return library
 
 
