@@ -57,15 +57,6 @@ def sample(logits: _Floats, draws: Sequence[Draw]) -> list[int | None]:
     ]
 
 
-def draw_among(logits: _Floats, draw: Draw, *, rest: float = 0.0) -> int:
-    """The place of a draw in a row's largest logits, which lie in the order of their ids.
-
-    None of them is forbidden; draw's temperature is above 0. rest: what all the others would
-    weigh after the temperature, as a multiple of the largest one's weight.
-    """
-    return _draw(logits, float(logits.max()), draw, rest)
-
-
 def _choose(row: _Floats, best: int, draw: Draw) -> int:
     is_greedy = draw.params.temperature == 0
     if is_greedy and best not in draw.forbidden:
@@ -82,14 +73,14 @@ def _allowed(row: _Floats, forbidden: tuple[int, ...]) -> _Floats:
     return allowed if allowed.max() > -np.inf else row
 
 
-def _draw(row: _Floats, peak: float, draw: Draw, rest: float = 0.0) -> int:
+def _draw(row: _Floats, peak: float, draw: Draw) -> int:
     params, ids = draw.params, None
     if 0 < params.top_k < row.size:
         ids = _top_k(row, params.top_k)
-        row, rest = row[ids], 0.0
-    weights = scaled_weights(row, peak, params.temperature)
+        row = row[ids]
+    weights = _weights(row, peak, params.temperature)
     if params.top_p < 1:
-        ids, weights = _narrow(ids, weights, _top_p(weights, params.top_p, rest))
+        ids, weights = _narrow(ids, weights, _top_p(weights, params.top_p))
     if params.min_p > 0:
         ids, weights = _narrow(ids, weights, np.flatnonzero(weights >= params.min_p))
     place = _pick(weights, uniform(draw.seed, draw.output_index))
@@ -100,7 +91,7 @@ def _narrow(ids: _Ids | None, weights: _Floats, kept: _Ids) -> tuple[_Ids, _Floa
     return kept if ids is None else ids[kept], weights[kept]
 
 
-def scaled_weights(logits: _Floats, peak: float, temperature: float) -> _Floats:
+def _weights(logits: _Floats, peak: float, temperature: float) -> _Floats:
     """Probabilities as multiples of the largest, which becomes exactly 1."""
     with np.errstate(over="ignore"):  # what is too far below the peak becomes -inf
         weights = logits - np.float32(peak)
@@ -116,14 +107,13 @@ def _top_k(logits: _Floats, k: int) -> _Ids:
     return _down_to(logits, bound, int(np.count_nonzero(largest == bound)))
 
 
-def _top_p(weights: _Floats, top_p: float, rest: float) -> _Ids:
+def _top_p(weights: _Floats, top_p: float) -> _Ids:
     """Places of the nucleus, ascending: Holtzman et al., arXiv:1904.09751.
 
-    rest: what those weigh that are not here, none of which is above these. The weight where
-    the nucleus ends is found as quickselect finds a median: split, and go on in the part where
-    it must be. Mostly that is a few hundred tokens from the beginning.
+    The weight where it ends is found as quickselect finds a median: split, and go on in the
+    part where it must be. Mostly that is a few hundred tokens from the beginning.
     """
-    goal, above = top_p * (float(weights.sum(dtype=np.float64)) + rest), 0.0
+    goal, above = top_p * float(weights.sum(dtype=np.float64)), 0.0
     part = _largest(weights, _NUM_LIKELY)
     if part.sum(dtype=np.float64) < goal:
         part = weights

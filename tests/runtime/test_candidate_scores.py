@@ -65,7 +65,7 @@ def test_a_nucleus_is_certain_where_nothing_in_the_bounds_moves_it(
             logits = np.round(logits / np.float32(step)) * np.float32(step)
         for top_p in (0.6, 0.8, 0.95):
             one = draw(seed, temperature=temperature, top_p=top_p)
-            token, is_certain = scores(logits, 24)._choose(0, one)
+            (token,), (is_certain,) = scores(logits, 48).choose([one])
             if is_certain:
                 num_certain += 1
                 assert token == sample(logits, [one])[0]
@@ -87,7 +87,7 @@ def test_what_is_certain_is_what_all_logits_give(
     likely = np.argsort(-logits[0])[: 2 * num_forbidden : 2]
     one = draw(seed, forbidden=tuple(likely.tolist()), **params)
     given_scores = scores(logits, count)
-    token, is_certain = given_scores._choose(0, one)
+    (token,), (is_certain,) = given_scores.choose([one])
     if is_certain:
         assert token == sample(logits, [one])[0]
     assert scores(logits, count, full=True).sample([one]) == sample(logits, [one])
@@ -109,10 +109,10 @@ def test_usual_choices_are_certain_without_full_logits(params: dict[str, Any]) -
     logits = logits_of(3, rows=200, spread=5.0)
     given_scores = scores(logits, 32)
     draws = [draw(seed, **params) for seed in range(200)]
-    certain = [given_scores._choose(row, draws[row])[1] for row in range(200)]
+    found, certain = given_scores.choose(draws)
     assert np.mean(certain) > 0.9
     expected = sample(logits, draws)
-    found = given_scores.sample(draws)
+    assert given_scores.sample(draws) == found
     assert all(a == b for a, b, sure in zip(found, expected, certain, strict=True) if sure)
 
 
@@ -124,8 +124,8 @@ def test_the_mass_of_top_p_is_over_the_whole_vocabulary() -> None:
         for seed in range(20):
             one = draw(seed, top_p=top_p)
             assert scores(logits, 3).sample([one]) == sample(logits, [one])
-    assert scores(logits, 3)._choose(0, draw(top_p=0.3))[1]
-    assert not scores(logits, 3)._choose(0, draw(top_p=0.9))[1]
+    assert scores(logits, 3).choose([draw(top_p=0.3)])[1] == [True]
+    assert scores(logits, 3).choose([draw(top_p=0.9)])[1] == [False]
 
 
 def test_only_uncertain_rows_fetch_their_logits() -> None:
@@ -181,9 +181,12 @@ def test_a_tail_weighs_no_less_and_no_more_than_its_bounds(
 ) -> None:
     logits = logits_of(seed, spread=spread)[0]
     descending = -np.sort(-logits.astype(np.float64))
-    total = float(np.log(np.exp(descending).sum()))
-    tail = Tail.of(descending[:20].astype(np.float32), total, VOCAB_SIZE)
+    total = np.log(np.exp(descending).sum(keepdims=True))
+    tail = Tail.of(descending[None, :20].astype(np.float32), total.astype(np.float32), VOCAB_SIZE)
     counted = descending[20 + num_excluded :]
     weight = float(np.exp((counted - descending[1]) / temperature).sum())
-    low, high = tail.bounds(temperature, peak=float(descending[1]), num_excluded=num_excluded)
-    assert low <= weight * 1.0001 and weight <= high * 1.0001
+    low, high = tail.bounds(
+        np.array([1 / temperature]), peak=descending[1:2], num_excluded=np.array([num_excluded])
+    )
+    assert low[0] <= weight * 1.0001 and weight <= high[0] * 1.0001
+    assert high[0] < 300 * np.exp((descending[19] - descending[1]) / temperature)

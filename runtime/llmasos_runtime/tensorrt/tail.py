@@ -8,70 +8,82 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+Doubles = NDArray[np.float64]
 _SLACK = 1e-5
 """How far f32 sums over a vocabulary may be off, as a part of the sum."""
 _MAX_EXPONENT = 700.0
-_MAX_SCALE = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tail:
-    """Weights are exp(logit - peak), peak being the largest logit of all.
+    """The tail of each row. Weights are exp(logit - peak), peak being the row's largest logit.
 
-    mass: of all tokens in the tail, known but for slack. floor: the least candidate's logit,
-    which none of the tail is above.
+    num_tokens: 0 if every token is a candidate. mass: of all tokens in the tail, known but for
+    slack. depth: the logarithm of the least candidate's weight, which none of the tail is above.
     """
 
-    num_candidates: int
     num_tokens: int
-    mass: float
-    slack: float
-    peak: float
-    floor: float
+    mass: Doubles
+    slack: Doubles
+    peak: Doubles
+    depth: Doubles
 
     @classmethod
-    def of(cls, logits: NDArray[np.float32], log_sum_exp: float, vocab_size: int) -> Tail:
-        """Beside these candidates' logits, the largest first."""
-        peak = float(logits[0])
-        total = math.exp(log_sum_exp - peak)
-        known = float(np.exp(logits.astype(np.float64) - peak).sum())
+    def of(
+        cls, logits: NDArray[np.float32], log_sum_exp: NDArray[np.float32], vocab_size: int
+    ) -> Tail:
+        """Beside these candidates' logits [rows, K], the largest first; log_sum_exp [rows]."""
+        exact = logits.astype(np.float64)
+        peak = exact[:, 0]
+        total = np.exp(log_sum_exp.astype(np.float64) - peak)
+        known = np.exp(exact - peak[:, None]).sum(axis=1)
         return cls(
-            num_candidates=logits.size,
-            num_tokens=max(0, vocab_size - logits.size),
-            mass=max(0.0, total - known),
+            num_tokens=max(0, vocab_size - logits.shape[1]),
+            mass=np.maximum(0.0, total - known),
             slack=total * _SLACK,
             peak=peak,
-            floor=float(logits[-1]),
+            depth=exact[:, -1] - peak,
         )
 
-    def bounds(self, temperature: float, *, peak: float, num_excluded: int) -> tuple[float, float]:
-        """The least and the most that the tail weighs at a temperature, where peak weighs 1.
+    def bounds(
+        self, scale: Doubles, *, peak: Doubles, num_excluded: NDArray[np.intp]
+    ) -> tuple[Doubles, Doubles]:
+        """The least and the most that each tail weighs if logits are scaled and peak weighs 1.
 
-        num_excluded: tokens of it that do not count. With a = 1 / temperature a tail of n
-        weights x, none above c, of mass m, weighs between n (m/n)^a and m c^(a-1), which is
-        Jensen's inequality and x^(a-1) <= c^(a-1); for a < 1 it is the other way round.
+        num_excluded: tokens of it that do not count. With a = scale, a tail of n weights x,
+        none above c, of mass m, weighs between n (m/n)^a and m c^(a-1), which is Jensen's
+        inequality and x^(a-1) <= c^(a-1); for a < 1 it is the other way round.
         """
-        if self.num_tokens == 0 or self.floor == -math.inf:
-            return 0.0, 0.0
-        scale = min(1 / temperature, _MAX_SCALE)
-        highest = (self.floor - self.peak) * scale
+        if self.num_tokens == 0:
+            return np.zeros_like(scale), np.zeros_like(scale)
+        size = math.log(self.num_tokens)
+        depth = np.where(np.isfinite(self.depth), self.depth, 0.0)
+        least, most = _log(self.mass - self.slack), _log(self.mass + self.slack)
         shift = (self.peak - peak) * scale
 
-        def even(mass: float) -> float:
-            return _log(self.num_tokens) + scale * (_log(mass) - _log(self.num_tokens))
+        def even(mass: Doubles) -> Doubles:
+            found: Doubles = size + scale * (mass - size)
+            return found
 
-        def uneven(mass: float) -> float:
-            return _log(mass) + (scale - 1) * (self.floor - self.peak)
+        def uneven(mass: Doubles) -> Doubles:
+            found: Doubles = mass + (scale - 1) * depth
+            return found
 
-        least, most = (even, uneven) if scale >= 1 else (uneven, even)
-        low = _exp(least(self.mass - self.slack) + shift)
-        high = _exp(min(most(self.mass + self.slack), _log(self.num_tokens) + highest) + shift)
-        return max(0.0, min(low, high) - num_excluded * _exp(highest + shift)), high
+        low = _exp(np.where(scale >= 1, even(least), uneven(least)) + shift)
+        high = np.where(scale >= 1, uneven(most), even(most))
+        high = _exp(np.minimum(high, size + depth * scale) + shift)
+        low = np.minimum(low, high) - num_excluded * _exp(depth * scale + shift)
+        is_nothing = ~np.isfinite(self.depth)
+        low, high = np.maximum(low, 0.0), np.maximum(high, 0.0)
+        return np.where(is_nothing, 0.0, low), np.where(is_nothing, 0.0, high)
 
 
-def _log(value: float) -> float:
-    return math.log(value) if value > 0 else -math.inf
+def _log(values: Doubles) -> Doubles:
+    """Of what is not above 0, so little that it counts for nothing."""
+    result: Doubles = np.log(np.maximum(values, np.finfo(np.float64).tiny))
+    return result
 
 
-def _exp(value: float) -> float:
-    return math.exp(min(value, _MAX_EXPONENT))
+def _exp(values: Doubles) -> Doubles:
+    result: Doubles = np.exp(np.minimum(values, _MAX_EXPONENT))
+    return result
