@@ -85,7 +85,7 @@ class RequestOutput:
 class LLM:
     """Says after token n the token n + 1, all requests together, `tokens_per_step` at a time.
 
-    hold: its thread waits until it is set. fails_with: what every request is answered with.
+    pause: its thread waits until hold is set. fails_with: what every request is answered with.
     """
 
     def __init__(
@@ -109,6 +109,7 @@ class LLM:
         self.results: list[RequestOutput] = []
         self.hold = threading.Event()
         self.hold.set()
+        self.is_held = threading.Event()
         self.fails_with: Exception | None = None
         self.fails_at: int | None = None
         self.refuses: Exception | None = None
@@ -147,9 +148,17 @@ class LLM:
         self.hold.set()
         self._thread.join()
 
+    def pause(self) -> None:
+        """No step begins from now on until `hold` is set, and none is under way."""
+        self.hold.clear()
+        assert self.is_held.wait(10)
+
     def _work(self) -> None:
         while not self.is_shut_down:
-            self.hold.wait()
+            if not self.hold.is_set():
+                self.is_held.set()
+                self.hold.wait()
+                self.is_held.clear()
             threading.Event().wait(0.001)
             self.num_steps += 1
             for result in list(self.results):

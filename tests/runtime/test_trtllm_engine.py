@@ -141,7 +141,7 @@ def test_a_stop_string_ends_the_text_before_it_and_the_request_in_the_library(
     open_fake: Open,
 ) -> None:
     engine, llm = open_fake()
-    llm.hold.clear()
+    llm.pause()
     text = engine.tokenizer.decode([53, 54, 55, 56])
     answer = ask(engine, (52,), stop=(text[2:4],), max_tokens=LONG)
     wait_until(lambda: llm.results)
@@ -183,7 +183,7 @@ def test_cancelling_ends_a_request_that_the_library_never_answers_again(open_fak
     engine, llm = open_fake()
     answer = ask(engine, (50,), max_tokens=LONG, ignore_eos=True)
     answer.wait_for_first()
-    llm.hold.clear()
+    llm.pause()
     assert engine.cancel("a")
     assert not engine.cancel("a")
     assert answer.last.finish_reason is FinishReason.ABORT
@@ -196,7 +196,7 @@ def test_cancelling_ends_a_request_that_the_library_never_answers_again(open_fak
 
 def test_a_request_that_was_just_submitted_can_be_cancelled(open_fake: Open) -> None:
     engine, llm = open_fake()
-    llm.hold.clear()
+    llm.pause()
     for number in range(50):
         answer = ask(engine, request_id=str(number), max_tokens=LONG)
         assert engine.cancel(str(number))
@@ -239,14 +239,14 @@ def test_many_threads_are_all_answered(open_fake: Open) -> None:
 
 def test_a_full_queue_refuses_at_once_and_an_id_is_used_once(open_fake: Open) -> None:
     engine, llm = open_fake(max_batch_size=1, max_queue_size=2)
-    llm.hold.clear()
+    llm.pause()
     answers = [ask(engine, request_id=str(number)) for number in range(3)]
     assert (engine.stats().num_running, engine.stats().num_waiting) == (1, 2)
     with pytest.raises(QueueFullError, match="3 requests run or wait, at most 3"):
         ask(engine, request_id="one too many")
     llm.hold.set()
     assert all(answer.last.finish_reason for answer in answers)
-    llm.hold.clear()
+    llm.pause()
     again = ask(engine, request_id="0")
     with pytest.raises(InvalidRequestError, match="request_id '0' is in use"):
         ask(engine, request_id="0")
@@ -256,7 +256,7 @@ def test_a_full_queue_refuses_at_once_and_an_id_is_used_once(open_fake: Open) ->
 
 def test_a_deadline_that_passes_is_an_error(open_fake: Open) -> None:
     engine, llm = open_fake()
-    llm.hold.clear()
+    llm.pause()
     late = ask(engine, deadline_ms=30)
     assert isinstance(late.error, DeadlineExceededError)
     assert "deadline_ms of 30 passed" in str(late.error)
@@ -268,7 +268,7 @@ def test_a_deadline_that_passes_is_an_error(open_fake: Open) -> None:
 def test_a_request_that_fails_alone_leaves_the_others(open_fake: Open) -> None:
     engine, llm = open_fake()
     llm.fails_at, llm.fails_with = llm.num_steps + 3, fake_tensorrt_llm.RequestError("too\nlong")
-    llm.hold.clear()
+    llm.pause()
     failed = ask(engine, max_tokens=LONG)
     llm.hold.set()
     assert str(failed.error) == "TensorRT-LLM fails the request: too long"
@@ -286,7 +286,7 @@ def test_a_library_that_stops_ends_every_request_with_an_error(
     open_fake: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine, llm = open_fake(max_batch_size=1)
-    llm.hold.clear()
+    llm.pause()
     answers = [ask(engine, request_id=str(number), max_tokens=LONG) for number in range(3)]
     wait_until(lambda: len(llm.results) == 3)
     llm.refuses = RuntimeError("a worker died")
@@ -324,7 +324,7 @@ def test_closing_ends_what_was_accepted_and_has_not_begun(open_fake: Open) -> No
     params = SamplingParams(max_tokens=1)
     engine.submit(Request(request_id="a", prompt_token_ids=(5,), params=params), hold)
     assert is_held.wait(10)
-    llm.hold.clear()
+    llm.pause()
     answer = ask(engine, request_id="b")
     closing = threading.Thread(target=engine.close)
     closing.start()

@@ -93,7 +93,7 @@ def test_reused_blocks_are_counted_in_the_librarys_own(model: EngineModel) -> No
 
 def test_a_client_that_has_gone_ends_its_request_in_the_library(model: EngineModel) -> None:
     llm = fake_tensorrt_llm.LLMS[-1]
-    llm.hold.clear()
+    llm.pause()
     sender = ask(model, streaming=True, request_output_len=400, end_id=-1).sender
     wait_until(lambda: llm.results)
     (result,) = llm.results
