@@ -25,7 +25,9 @@ def open_gguf_file(path: Path) -> GGUFFile:
     """
     file = GGUFFile(path)
     count = file.metadata.get(COUNT, 0)
-    if count in (0, 1):
+    if not isinstance(count, int):
+        raise CheckpointError(f"{path}: {COUNT} must be a number, got {count!r}")
+    if count <= 1:
         return file
     shards = [GGUFFile(shard) for shard in _paths(path, count)]
     for number, shard in enumerate(shards):
@@ -50,14 +52,14 @@ def shard_pattern(name: str) -> str:
     return name if match is None else f"{match['stem']}-?????-of-{match['count']}.gguf"
 
 
-def _paths(path: Path, count: object) -> list[Path]:
+def _paths(path: Path, count: int) -> list[Path]:
     match = _SHARD_NAME.fullmatch(path.name)
     if match is None or int(match["count"]) != count:
         raise CheckpointError(
             f"{path} is one of {count} shards, and not called NAME-00001-of-{count:0>5}.gguf or "
             "alike, so the others cannot be found"
         )
-    names = [f"{match['stem']}-{i:05}-of-{match['count']}.gguf" for i in range(1, int(count) + 1)]
+    names = [f"{match['stem']}-{i:05}-of-{match['count']}.gguf" for i in range(1, count + 1)]
     missing = [name for name in names if not path.with_name(name).is_file()]
     if missing:
         raise CheckpointError(

@@ -91,6 +91,12 @@ def test_a_damaged_shard_is_named(shards: list[Path]) -> None:
     assert "tiny-00002-of-00003.gguf is truncated" in refusal(shards[0])
 
 
+def test_a_count_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    write_gguf(path, llama_tensors(llama_weights()), values={"split.count": "many"})
+    assert "split.count must be a number, got 'many'" in refusal(path)
+
+
 def test_names_of_shards() -> None:
     assert without_shard("a-Q4_K_M-00002-of-00010.gguf") == "a-Q4_K_M"
     assert without_shard("a-00002.gguf") == "a-00002"
