@@ -52,6 +52,7 @@ class Packer:
         slots = [share.sequence.block_table[0] for share in step.shares]
         assert len(set(slots)) == len(slots), f"two sequences of a step share a slot: {slots}"
         shares = dict(zip(slots, step.shares, strict=True))
+        assert not step.num_draft_tokens, "a launch returns one position of each row"
         self._owners.update({slot: share.sequence for slot, share in shares.items()})
         launches: list[Launch] = []
         rows: dict[int, int] = {}
