@@ -71,7 +71,9 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
-    engine = Engine.load(find_plan(options.model, precision="int8"), EngineOptions(reuse_prefixes=False))
+    engine = Engine.load(
+        find_plan(options.model, precision="int8"), EngineOptions(reuse_prefixes=False)
+    )
     try:
         ask = asker(engine)
         ask(OTHERS[0], SamplingParams(max_tokens=32))  # a first answer is slower
