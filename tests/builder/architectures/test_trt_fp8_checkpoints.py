@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from llmasos_builder.checkpoint import (
     fp8_scales_of,
     open_checkpoint,
 )
-from llmasos_builder.tensorrt.compile import define_network, serialize
+from llmasos_builder.tensorrt.compile import compile_tensorrt, define_network, serialize
 from llmasos_builder.tensorrt.network import TensorRTGraph
+from llmasos_builder.tensorrt.parallel.rank import WHOLE
 from llmasos_builder.tensorrt.rounded_reference import RoundedReference, uses_of
 from networks import NETWORKS
 from parity import Network, make_network
@@ -187,8 +188,8 @@ def test_what_is_fp8_is_taken_as_it_is_and_what_is_not_stays_so(
     original, checkpoint = made
     scales = fp8_scales_of(checkpoint.weights)
     graph = graph_of(original, checkpoint.weights, "fp8", fp8_scales=scales)
-    kinds = {name: constant.values.dtype for name, constant in graph.constants.items()}
-    assert {name for name, kind in kinds.items() if kind == np.dtype(E4M3)} == scales.keys()
+    types = {name: constant.values.dtype for name, constant in graph.constants.items()}
+    assert {name for name, kind in types.items() if kind == np.dtype(E4M3)} == scales.keys()
     for name, scale in scales.items():
         values = graph.constants[name].values.astype(np.float32) * np.float32(scale.weight)
         stored = checkpoint.weights.load(name)
@@ -196,7 +197,7 @@ def test_what_is_fp8_is_taken_as_it_is_and_what_is_not_stays_so(
         assert np.array_equal(values, stored.T if turned else stored)
         assert graph.constants[f"{name}.scale"].values == np.float32(scale.weight)
     if not original.spec.tied:
-        assert kinds["lm_head.weight"] == np.dtype(np.float16)
+        assert types["lm_head.weight"] == np.dtype(np.float16)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
@@ -216,6 +217,34 @@ def test_it_compiles(made: tuple[Network, Checkpoint], gpu: str) -> None:
     original, checkpoint = made
     scales = fp8_scales_of(checkpoint.weights)
     graph = graph_of(original, checkpoint.weights, "fp8", fp8_scales=scales)
-    kinds = [graph.definition.get_layer(i).type.name for i in range(graph.definition.num_layers)]
-    assert kinds.count("QUANTIZE") == len(scales)
+    assert kinds(graph).count("QUANTIZE") == len(scales)
     assert len(serialize(graph, [gpu])) > 100_000
+
+
+def test_a_build_passes_the_scales_on(
+    made: tuple[Network, Checkpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, checkpoint = made
+    graphs: list[TensorRTGraph] = []
+
+    def kept(graph: TensorRTGraph, _gpus: Sequence[str]) -> bytes:
+        graphs.append(graph)
+        return b"engine"
+
+    monkeypatch.setattr("llmasos_builder.tensorrt.compile.serialize", kept)
+    compile_tensorrt(
+        original.spec,
+        checkpoint.weights,
+        library=trt,
+        options=options("fp8"),
+        gpus=["sm89"],
+        outputs={WHOLE: tmp_path / "engine.trt"},
+        progress=lambda done, total: None,
+    )
+    scales = fp8_scales_of(checkpoint.weights)
+    assert kinds(graphs[0]).count("QUANTIZE") == len(scales) > 0
+
+
+def kinds(graph: TensorRTGraph) -> list[str]:
+    layers = map(graph.definition.get_layer, range(graph.definition.num_layers))
+    return [layer.type.name for layer in layers]
