@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+import ml_dtypes
+import numpy as np
 import pytest
 from llmasos.cli.app import app
 from llmasos.errors import PlanError
 from llmasos.plan import Precision
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_builder.tensorrt.network import TensorRTGraph
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner, Result
 
 pytest.importorskip("tensorrt_rtx")
@@ -56,6 +60,30 @@ def test_every_precision_is_compared_with_what_is_left_of_the_weights(
 ) -> None:
     result = verify(built(tiny_llama, tmp_path / "plan", precision))
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("precision", ["fp8", "int8"])
+def test_an_engine_of_a_checkpoint_in_fp8_is_compared_by_its_scales(
+    tiny_llama: Path, tmp_path: Path, precision: Precision
+) -> None:
+    result = verify(built(in_fp8(tiny_llama, tmp_path / "fp8"), tmp_path / "plan", precision))
+    assert result.exit_code == 0, result.output
+    assert ("10.00% allowed" in result.output) == (precision == "fp8")
+
+
+def in_fp8(checkpoint: Path, directory: Path) -> Path:
+    """A copy whose projections are fp8, activations included."""
+    shutil.copytree(checkpoint, directory)
+    tensors = load_file(directory / "model.safetensors")
+    for name in [name for name in tensors if name.endswith("proj.weight")]:
+        scale = np.abs(tensors[name]).max() / np.float32(448)
+        tensors[name] = (tensors[name] / scale).astype(ml_dtypes.float8_e4m3fn)
+        tensors[f"{name}_scale"] = np.array([scale], np.float32)
+        tensors[name.replace("weight", "input_scale")] = np.array([0.01], np.float32)
+    save_file(tensors, directory / "model.safetensors")
+    of_modelopt = {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
+    (directory / "hf_quant_config.json").write_text(json.dumps(of_modelopt))
+    return directory
 
 
 def test_a_wrong_network_fails(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:

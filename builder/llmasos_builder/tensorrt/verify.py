@@ -32,8 +32,9 @@ from llmasos_builder.tensorrt.rounded_reference import RoundedReference, uses_of
 Logits = NDArray[np.float64]
 # How far logits may be from the reference's, as a part of the largest of them.
 ALLOWED: dict[ComputeType, float] = {"f32": 1e-3, "fp16": 3e-2, "bf16": 0.15}
-# An activation that rounding puts on the other side of a step of e4m3 moves by a whole one.
-ALLOWED_IN_FP8 = 0.15
+# An activation that falls on the other side of a step of e4m3 moves by a whole one. In fp16 that
+# happens everywhere, so that such networks are interpreted in f32, and now and then even so.
+ALLOWED_IN_FP8 = 0.1
 _EXACT = 1e-4
 _SLOT_LENGTH = 32
 _PROMPT_LENGTHS = (7, 5)
@@ -92,12 +93,11 @@ def verify(plan_dir: Path, progress: Progress) -> list[Check]:
         full_logits=True,
     )
     weights = checkpoint.weights
-    model = _interpreted(plan.tensorrt, spec, weights, options, progress)
-    sequences, of_candidates = _run(model, spec.vocab_size, progress)
-    allowed = ALLOWED[options.compute_type]
     scales = fp8_scales_of(weights) if plan.precision == "fp8" else {}
-    if any(scale.activation is not None for scale in scales.values()):
-        allowed = ALLOWED_IN_FP8
+    in_fp8 = any(scale.activation is not None for scale in scales.values())
+    model = _interpreted(plan.tensorrt, spec, weights, options, progress, rounding=not in_fp8)
+    sequences, of_candidates = _run(model, spec.vocab_size, progress)
+    allowed = ALLOWED_IN_FP8 if in_fp8 else ALLOWED[options.compute_type]
     expected = _expected(spec, weights, plan.precision, sequences, progress)
     return [*_of_logits(sequences, expected, allowed), *of_candidates]
 
@@ -108,6 +108,8 @@ def _interpreted(
     weights: Weights,
     options: NetworkOptions,
     progress: Progress,
+    *,
+    rounding: bool,
 ) -> InterpretedRanks:
     library = load_library([record.library])
     stages: list[list[InterpretedNetwork]] = [[] for _ in range(record.pipeline_parallel_size)]
@@ -125,6 +127,7 @@ def _interpreted(
             graph.definition,
             graph.constants,
             num_slots=options.max_batch_size,
+            rounding=rounding,
             progress=lambda done, total: progress("read the network", done, total),
         )
         stages[rank.stage].append(network)
