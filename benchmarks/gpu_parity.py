@@ -108,6 +108,9 @@ class _Recorder:
             self.rows.append(scores.rows[0].copy())
         return scores
 
+    def close(self) -> None:
+        self._runner.close()
+
 
 def continued_on_cpu(plan_dir: Path, prompts: Prompts, num_tokens: int) -> list[Continuation]:
     """What the CPU engine of a plan in f32 says."""

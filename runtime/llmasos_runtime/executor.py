@@ -75,7 +75,6 @@ class Executor:
         self._error: LLMasOSError | None = None
         self._closing = False
         self._abandoned: deque[str] = deque()
-        # The runner belongs to the thread alone: its memory is freed when that ends.
         self._thread = threading.Thread(
             target=self._run, args=(runner,), name="engine", daemon=True
         )
@@ -142,6 +141,8 @@ class Executor:
             _log.critical("the engine has stopped", exc_info=True)
             message = f"the engine has stopped: {type(error).__name__}: {error}"
             self._end_all(EngineStoppedError(message))
+        finally:
+            runner.close()
 
     def _loop(self, runner: ModelRunner) -> None:
         progress: deque[Progress] = deque()

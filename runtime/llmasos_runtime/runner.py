@@ -36,3 +36,7 @@ class ModelRunner(Protocol):
         They are the runner's own memory, and are valid until the next step is started.
         """
         ...
+
+    def close(self) -> None:
+        """Free its memory. No step runs then, and none is started later."""
+        ...

@@ -36,6 +36,7 @@ class CountingRunner:
         self.started = threading.Event()
         self.fails_at: int | None = None
         self.num_steps = 0
+        self.is_closed = False
         self._is_sure = is_sure
         self._bad_token = bad_token
         self._restarts_at = restarts_at
@@ -62,3 +63,6 @@ class CountingRunner:
             if token == self._bad_token:
                 logits[row] = np.nan
         return Logits(logits)
+
+    def close(self) -> None:
+        self.is_closed = True

@@ -7,7 +7,14 @@ from typing import Any
 
 from fake_cuda import FakeCuda
 from fake_tensorrt import ENGINE, FakeLibrary
-from llmasos.plan import PLAN_VERSION, CheckpointRecord, EnginePlan, Limits, TensorRTRecord
+from llmasos.plan import (
+    PLAN_VERSION,
+    CheckpointRecord,
+    EnginePlan,
+    Limits,
+    Precision,
+    TensorRTRecord,
+)
 from llmasos.tokenizer import Tokenizer
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.architectures.tensors import load_tensor
@@ -15,7 +22,7 @@ from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.tensorrt.compile import define_network
 from llmasos_builder.tensorrt.library import load_library
 from llmasos_builder.tensorrt.network import TensorRTGraph
-from llmasos_builder.tensorrt.options import NetworkOptions
+from llmasos_builder.tensorrt.options import COMPUTE_TYPES, NetworkOptions
 from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda
 from llmasos_runtime.tensorrt.load import make_runner
@@ -32,9 +39,12 @@ MAX_NUM_TOKENS = 40
 
 
 class MadeGPU:
-    """A checkpoint's network in f32 and what runs it; changes: of SIZES."""
+    """A checkpoint's network and what runs it; changes: of SIZES."""
 
-    def __init__(self, checkpoint: Path, directory: Path, **changes: Any) -> None:
+    def __init__(
+        self, checkpoint: Path, directory: Path, *, precision: Precision = "f32", **changes: Any
+    ) -> None:
+        self.precision: Precision = precision
         self.sizes = SIZES | changes
         opened = open_checkpoint(str(checkpoint))
         self.spec = decoder_spec(opened.config)
@@ -42,7 +52,7 @@ class MadeGPU:
             self.spec,
             lambda name, _: load_tensor(opened.weights, name),
             library=load_library(),
-            options=NetworkOptions(precision="f32", **self.sizes),
+            options=NetworkOptions(precision=precision, **self.sizes),
         )
         self.cuda = FakeCuda()
         self.library = FakeLibrary(self.cuda, self.graph)
@@ -59,8 +69,8 @@ class MadeGPU:
             name="tiny",
             target="tensorrt",
             architecture="LlamaForCausalLM",
-            precision="f32",
-            kv_cache_precision="f32",
+            precision=self.precision,
+            kv_cache_precision=COMPUTE_TYPES[self.precision],
             deterministic=False,
             limits=Limits(
                 max_batch_size=sizes["max_batch_size"],

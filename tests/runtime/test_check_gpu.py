@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llmasos.plan import EnginePlan
+from llmasos.plan import EnginePlan, Precision
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda
@@ -74,6 +74,20 @@ def test_a_right_engine_passes_every_comparison(
     assert len(parities) == 3
     for parity in parities:
         assert parity.passed and parity.same == parity.total > 10, str(parity)
+
+
+@pytest.mark.parametrize(("precision", "num_comparisons"), [("fp16", 3), ("int8", 1)])
+def test_smaller_precisions_part_no_more_than_is_allowed(
+    tiny_llama: Path, tmp_path: Path, cpu_dir: Path, precision: Precision, num_comparisons: int
+) -> None:
+    """int8 is compared with its own network alone: it loses more than fp16 does."""
+    gpu = MadeGPU(tiny_llama, tmp_path, precision=precision, max_seq_len=128)
+    engine = gpu.engine()
+    parities = check_gpu.compare_all(engine, gpu.plan, cpu_dir, num_prompts=4)
+    engine.close()
+    assert gpu.cuda.live() == []
+    assert len(parities) == num_comparisons and all(parity.passed for parity in parities)
+    assert parities[0].same == parities[0].total > 0
 
 
 def test_a_wrong_engine_fails(gpu: MadeGPU, cpu_dir: Path) -> None:
@@ -149,7 +163,7 @@ def test_the_whole_check_builds_verifies_compares_and_measures(
     def load(plan_dir: Path, _: EngineOptions) -> Engine:
         plan = EnginePlan.load(plan_dir)
         assert plan.tensorrt is not None and plan.tensorrt.gpus == ("sm89",)
-        sizes = {
+        sizes: dict[str, Any] = {
             "max_batch_size": plan.limits.max_batch_size,
             "max_seq_len": plan.limits.max_seq_len,
             "prefill_length": plan.tensorrt.prefill_length,

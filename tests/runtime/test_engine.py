@@ -393,6 +393,15 @@ def test_a_failing_engine_ends_every_request_with_an_error(
         ask(broken)
     assert "the engine has stopped" in caplog.text
     broken.close()
+    assert runner.is_closed
+
+
+def test_the_runner_is_closed_with_the_engine(tmp_path: Path, runner: CountingRunner) -> None:
+    counting = engine(tmp_path, runner)
+    ask(counting).wait_for_first()
+    assert not runner.is_closed
+    counting.close()
+    assert runner.is_closed
 
 
 def test_closing_ends_what_runs_and_refuses_what_comes(counter: Engine) -> None:

@@ -217,3 +217,16 @@ def test_a_row_that_would_leave_its_slot_stops_the_engine(
     assert "end at" in str(failed.error) and "of a slot of 64" in str(failed.error)
     engine.close()
     assert len(first) == LENGTHS["0"]
+
+
+def test_a_failure_of_the_gpu_ends_every_request_in_cudas_words(gpu: MadeGPU) -> None:
+    engine = gpu.engine()
+    gpu.cuda.fails["cudaEventSynchronize"] = gpu.cuda.cudaError_t.cudaErrorIllegalAddress
+    try:
+        sinks = [ask(engine, PROMPTS[name], request_id=name, max_tokens=5) for name in ("0", "1")]
+        for sink in sinks:
+            assert "cudaEventSynchronize fails: cudaErrorIllegalAddress" in str(sink.error)
+    finally:
+        del gpu.cuda.fails["cudaEventSynchronize"]
+    engine.close()
+    assert gpu.cuda.live() == []

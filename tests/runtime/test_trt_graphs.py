@@ -56,9 +56,11 @@ def test_a_graph_that_cannot_be_made_is_done_without(
     gpu: MadeGPU, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = run(gpu)
+    assert "cudaGetLastError" not in gpu.cuda.calls
     gpu.cuda.fails["cudaGraphInstantiate"] = gpu.cuda.cudaError_t.cudaErrorNotSupported
     with caplog.at_level(logging.WARNING):
         assert run(gpu) == expected
+    assert "cudaGetLastError" in gpu.cuda.calls, "the error was left for TensorRT to find"
     assert "cudaGraphInstantiate fails: cudaErrorNotSupported" in caplog.text
 
 

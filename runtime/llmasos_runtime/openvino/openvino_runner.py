@@ -76,3 +76,6 @@ class OpenVINORunner:
         self._request.wait()
         logits: NDArray[np.float32] = self._request.get_output_tensor(0).data
         return Logits(logits.reshape(-1, logits.shape[-1]))
+
+    def close(self) -> None:
+        """See ModelRunner: OpenVINO's objects free their memory when nobody knows them."""

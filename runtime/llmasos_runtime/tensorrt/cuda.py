@@ -122,11 +122,16 @@ class Stream:
         self._cuda.call("cudaStreamBeginCapture", self._stream, mode)
 
     def end_capture(self) -> Graph:
-        graph = self._cuda.call("cudaStreamEndCapture", self._stream)
+        """What was kept. Raises CudaError if that is no graph; the stream is as before then."""
         try:
-            return Graph(self._cuda, self._cuda.call("cudaGraphInstantiate", graph, 0))
-        finally:
-            self._cuda.call("cudaGraphDestroy", graph)
+            graph = self._cuda.call("cudaStreamEndCapture", self._stream)
+            try:
+                return Graph(self._cuda, self._cuda.call("cudaGraphInstantiate", graph, 0))
+            finally:
+                self._cuda.call("cudaGraphDestroy", graph)
+        except CudaError:
+            self._cuda.library.cudaGetLastError()  # TensorRT would take it for its own
+            raise
 
     def abandon_capture(self) -> None:
         """End a capture that failed, and forget its error."""

@@ -27,8 +27,7 @@ class TensorRTRunner:
     A step is a copy of all inputs to the GPU, the launches, a copy of all candidates back, and
     an event to wait for.
 
-    close: frees everything, in order; so does dropping the runner, as the engine's thread does
-    when it ends. num_slots: at most the plan's max_batch_size. resources: what to close after
+    num_slots: at most the plan's max_batch_size. resources: what to close after
     all that is the runner's own. Raises CudaError where the GPU's memory does not suffice.
     """
 
@@ -42,8 +41,8 @@ class TensorRTRunner:
         resources: ExitStack,
     ) -> None:
         assert plan.tensorrt is not None
-        self.close = weakref.finalize(self, resources.close)
-        self.close.atexit = False  # the engine's thread may still run then
+        self._freed = weakref.finalize(self, resources.close)
+        self._freed.atexit = False  # the engine's thread may still run then
         self._plan, self._num_slots = plan, num_slots
         self._num_candidates = plan.tensorrt.num_candidates
         self._stream = stream = Stream(cuda)
@@ -124,3 +123,7 @@ class TensorRTRunner:
         if full is None:
             return None
         return lambda wanted: full.fetch([rows[index] for index in wanted])
+
+    def close(self) -> None:
+        """See ModelRunner. So does dropping the runner before any engine has it."""
+        self._freed()
