@@ -27,6 +27,8 @@ _LIVE_FACTOR = 2.1
 _NARROW = 1024
 """Hidden sizes up to this one were seen to pack the MLP's last f32 matrix in two ways."""
 _UNQUANTIZED = frozenset({"f32", "bf16"})
+_QUANTIZED_WIDTH = 3
+"""Bytes of a number in them with quantized weights: 2 with short prompts, 4 with long ones."""
 _FIXED_BYTES = 35 * 10**6
 _BYTES_PER_LAYER = 10**6
 _BYTES_PER_TOKEN_NAME = 350
@@ -79,8 +81,7 @@ def openvino_need(
     anything else for what it computes in. engine_bytes: of the weights' file, if it is there.
     """
     live = 2 * sizes.hidden_size + 3 * sizes.widest
-    # With quantized weights the buffers were measured to be as wide as those of f32.
-    width = _BYTES[compute] if precision in _UNQUANTIZED else _BYTES["f32"]
+    width = _BYTES[compute] if precision in _UNQUANTIZED else _QUANTIZED_WIDTH
     per_token = int(_LIVE_FACTOR * live * width)
     logits = 2 * 4 * sizes.vocab_size * min(limits.max_batch_size, limits.max_num_tokens)
     is_twice = precision == "f32" and sizes.hidden_size <= _NARROW
