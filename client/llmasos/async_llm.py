@@ -52,7 +52,7 @@ class AsyncLLM:
         num_threads: int | None = None,
         kv_cache_bytes: int | None = None,
         reuse_prefixes: bool = True,
-        speculate: bool = True,
+        speculate: bool | None = None,
     ) -> AsyncLLM:
         """As LLM's constructor, in a thread; a checkpoint is built on first use."""
         options = EngineOptions(

@@ -42,7 +42,8 @@ class LLM:
     num_threads: that the engine computes with; None is one for each physical core.
     kv_cache_bytes: memory for keys and values; None lets the engine choose.
     reuse_prefixes: a prompt that begins like an earlier one takes its keys and values.
-    speculate: guess tokens that an answer repeats, where that is faster.
+    speculate: guess tokens that an answer repeats, where that is faster; None does so where it
+        cannot change a token, in f32.
 
     Raises CheckpointError, PlanError. Close it, or use it as a context manager.
     """
@@ -56,7 +57,7 @@ class LLM:
         num_threads: int | None = None,
         kv_cache_bytes: int | None = None,
         reuse_prefixes: bool = True,
-        speculate: bool = True,
+        speculate: bool | None = None,
     ) -> None:
         plan_dir = find_plan(model, precision=precision, revision=revision)
         options = EngineOptions(

@@ -12,7 +12,7 @@ from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.answer import Answer
 from llmasos_runtime.detokenizer import Detokenizer
 from llmasos_runtime.executor import EngineStats, Executor
-from llmasos_runtime.intake import check_top_k, limits_of, sequence_of
+from llmasos_runtime.intake import check_top_k, limits_of, may_speculate, sequence_of
 from llmasos_runtime.load import load_runner
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.request import Request, Update
@@ -48,7 +48,7 @@ class Engine:
             reuse_prefixes=options.reuse_prefixes,
             max_drafts=getattr(runner, "max_drafts", 0),
         )
-        self._speculate = options.speculate
+        self._speculate = may_speculate(plan, options)
         self._block_size = runner.block_size
         self._max_top_k: int | None = getattr(runner, "max_top_k", None)
         self._executor = Executor(scheduler, runner)

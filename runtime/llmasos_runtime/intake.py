@@ -96,5 +96,16 @@ def _check_prompt(prompt: tuple[int, ...], *, vocab_size: int, max_seq_len: int)
         )
 
 
+def may_speculate(plan: EnginePlan, options: EngineOptions) -> bool:
+    """Whether tokens are guessed unless a request says so itself.
+
+    By default where a step's size changes no token: its kernels and its cache are in f32.
+    """
+    if options.speculate is not None:
+        return options.speculate
+    is_exact = plan.deterministic or plan.precision == "f32"
+    return is_exact and plan.kv_cache_precision == "f32"
+
+
 def _deadline(deadline_ms: int | None) -> float:
     return math.inf if deadline_ms is None else time.monotonic() + deadline_ms / 1e3

@@ -21,7 +21,8 @@ class EngineOptions:
     is faster unless other processes want the cores too. reuse_prefixes: a prompt that begins
     like an earlier one takes its keys and values from the KV cache, a whole block at a time.
     speculate: guess tokens that an answer repeats, and compute them beside the next one, while
-    that is likely to pay (prompt lookup); a request may say otherwise.
+    that is likely to pay (prompt lookup); None is where that cannot change a token, in f32. A
+    request may say otherwise.
 
     Raises InvalidRequestError, naming the field, its value and its limit.
     """
@@ -33,7 +34,7 @@ class EngineOptions:
     max_queue_size: int = DEFAULT_MAX_QUEUE_SIZE
     pin_threads: bool = True
     reuse_prefixes: bool = True
-    speculate: bool = True
+    speculate: bool | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):

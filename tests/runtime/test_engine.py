@@ -24,9 +24,10 @@ from llmasos.outputs import FinishReason, Usage
 from llmasos.sampling import SamplingParams
 from llmasos.transport.base import error_of_text
 from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.intake import may_speculate
 from llmasos_runtime.request import Request, Update
 from llmasos_runtime.scores import Logits
-from made_engine import EOS, Collected, ask, engine
+from made_engine import EOS, Collected, ask, engine, plan
 
 LONG = 100
 
@@ -286,6 +287,25 @@ def test_answers_are_the_same_with_and_without_guesses(
     assert plain.last.usage.num_draft_tokens == 0
     assert guessed.last.usage.num_accepted_tokens > 0
     counting.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "chosen", "expected"),
+    [
+        ({"precision": "f32", "kv_cache_precision": "f32"}, None, True),
+        ({"precision": "int8", "kv_cache_precision": "f32", "deterministic": True}, None, True),
+        ({"precision": "int8", "kv_cache_precision": "u8"}, None, False),
+        ({"precision": "int8", "kv_cache_precision": "f32"}, None, False),
+        ({"precision": "f32", "kv_cache_precision": "u8"}, None, False),
+        ({"precision": "int8", "kv_cache_precision": "u8"}, True, True),
+        ({"precision": "f32", "kv_cache_precision": "f32"}, False, False),
+    ],
+)
+def test_tokens_are_guessed_where_that_cannot_change_them_unless_it_is_said(
+    fields: dict[str, Any], chosen: bool | None, expected: bool
+) -> None:
+    one = plan().model_copy(update=fields)
+    assert may_speculate(one, EngineOptions(speculate=chosen)) == expected
 
 
 def test_guessing_can_be_off_unless_a_request_wants_it(tmp_path: Path) -> None:

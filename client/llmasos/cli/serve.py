@@ -25,8 +25,13 @@ def serve(
         bool, typer.Option(help="Share the KV blocks of prompts that begin alike.")
     ] = True,
     speculate: Annotated[
-        bool, typer.Option(help="Guess tokens that an answer repeats, where that is faster.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            help="Guess tokens that an answer repeats, where that is faster. "
+            "By default where it cannot change a token, in f32.",
+            show_default=False,
+        ),
+    ] = None,
     threads: Threads = None,
     precision: PrecisionOption = "int8",
     revision: Revision = None,
@@ -46,6 +51,6 @@ def serve(
         restart=restart,
         num_threads=threads,
         enable_kv_cache_reuse=None if prefix_reuse else False,
-        speculate=None if speculate else False,
+        speculate=speculate,
     )
     raise typer.Exit(serve_repository(repository, options))

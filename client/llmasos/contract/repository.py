@@ -38,7 +38,8 @@ class RepositorySettings:
         choice to it.
     max_queue_size: requests that may wait before others are refused.
     enable_kv_cache_reuse: a prompt that begins like an earlier one shares its KV blocks.
-    speculate: guess tokens that an answer repeats, for requests that do not say.
+    speculate: guess tokens that an answer repeats, for requests that do not say; None leaves
+        the choice to the engine.
     cancellation_check_period_ms: how often the engine looks for clients that have gone.
     default_deadline_ms: the longest that a request without `deadline_ms` may take.
     detokenizer_batch_size: pieces of text of different requests decoded in one call.
@@ -53,7 +54,7 @@ class RepositorySettings:
     max_num_tokens: int | None = None
     max_queue_size: int = 1024
     enable_kv_cache_reuse: bool = True
-    speculate: bool = True
+    speculate: bool | None = None
     cancellation_check_period_ms: int = 200
     default_deadline_ms: int = 600_000
     detokenizer_batch_size: int = 64
@@ -129,7 +130,7 @@ def _engine(settings: RepositorySettings) -> ModelConfig:
             "max_num_tokens": _text(settings.max_num_tokens),
             "max_queue_size": _text(settings.max_queue_size),
             "enable_kv_cache_reuse": str(settings.enable_kv_cache_reuse).lower(),
-            "speculate": str(settings.speculate).lower(),
+            "speculate": "" if settings.speculate is None else str(settings.speculate).lower(),
             "cancellation_check_period_ms": _text(settings.cancellation_check_period_ms),
             "default_deadline_ms": _text(settings.default_deadline_ms),
         },

@@ -35,6 +35,6 @@ def load_engine(
             **options,
             pin_threads=False,
             reuse_prefixes=arguments.boolean(_REUSE) is not False,
-            speculate=arguments.boolean(_SPECULATE) is not False,
+            speculate=arguments.boolean(_SPECULATE),
         ),
     )
