@@ -45,6 +45,7 @@ class FakeLibrary:
         self.graph = graph
         self.interpreter = Interpreter(graph.definition, graph.constants)
         self.refuses_capture = False
+        self.most_contexts = 1000
         self.contexts: list[FakeContext] = []
         self.cache_blobs: list[bytes] = []
 
@@ -121,7 +122,9 @@ class FakeEngine:
     def create_runtime_config(self) -> FakeConfig:
         return FakeConfig(self._library)
 
-    def create_execution_context(self, runtime_config: FakeConfig) -> FakeContext:
+    def create_execution_context(self, runtime_config: FakeConfig) -> FakeContext | None:
+        if len(self._library.contexts) >= self._library.most_contexts:
+            return None
         strategies = real.ExecutionContextAllocationStrategy
         owned = runtime_config.get_execution_context_allocation_strategy()
         assert owned == strategies.USER_MANAGED, "each context would allocate for itself"

@@ -64,6 +64,16 @@ def test_a_graph_that_cannot_be_made_is_done_without(
     assert "cudaGraphInstantiate fails: cudaErrorNotSupported" in caplog.text
 
 
+def test_without_memory_for_another_context_decode_goes_on(
+    gpu: MadeGPU, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = run(gpu)
+    gpu.library.most_contexts = len(gpu.library.contexts) + 3  # prefill, decode and one graph
+    with caplog.at_level(logging.WARNING):
+        assert run(gpu) == expected
+    assert "without CUDA graphs: TensorRT gives no context" in caplog.text
+
+
 def test_few_graphs_are_kept_and_each_is_captured_after_a_run(
     gpu: MadeGPU, monkeypatch: pytest.MonkeyPatch
 ) -> None:

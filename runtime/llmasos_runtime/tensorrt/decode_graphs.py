@@ -64,26 +64,38 @@ class DecodeGraphs:
             self._run_and_capture(key, bind)
         else:
             self._count(key)
-            bind(self._plain)
-            self._plain.enqueue()
+            self._run_plain(bind)
 
     def _count(self, key: Key) -> None:
         if len(self._seen) >= _MAX_SEEN:
             self._seen.clear()
         self._seen[key] += 1
 
+    def _run_plain(self, bind: Callable[[Context], None]) -> None:
+        bind(self._plain)
+        self._plain.enqueue()
+
     def _run_and_capture(self, key: Key, bind: Callable[[Context], None]) -> None:
         if len(self._captured) >= MAX_GRAPHS:
             _, oldest = self._captured.popitem(last=False)
             oldest.close()
-        captured = self._captured[key] = _Captured(self._new_context())
+        try:
+            captured = _Captured(self._new_context())
+        except LLMasOSError as error:
+            self._disable(error)
+            self._run_plain(bind)
+            return
+        self._captured[key] = captured
         bind(captured.context)
         captured.context.enqueue()
         try:
             captured.graph = self._capture(captured.context)
         except LLMasOSError as error:
-            self._is_enabled = False
-            _log.warning("decode runs without CUDA graphs: %s", str(error))  # not its frames
+            self._disable(error)
+
+    def _disable(self, error: LLMasOSError) -> None:
+        self._is_enabled = False
+        _log.warning("decode runs without CUDA graphs: %s", str(error))  # not its frames
 
     def _capture(self, context: Context) -> Graph:
         self._stream.begin_capture()
