@@ -30,7 +30,7 @@ TEST_READY := .venv-test/ready
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: PROMPT, MODEL, PRECISION (f32, bf16, int8; more with TARGET=tensorrt),"
+	@echo "  Variables: PROMPT, MODEL, PRECISION (f32, bf16, int8, int4; more with TARGET=tensorrt),"
 	@echo "  TARGET (openvino, tensorrt, tensorrt-llm), GPU (sm89, ..., current), CHECKPOINT, OUTPUT,"
 	@echo "  GRPC_PORT, HTTP_PORT, METRICS_PORT, PYTHON, TORCH_INDEX, PYTEST_ARGS, BENCH_ARGS"
 
