@@ -60,6 +60,18 @@ def test_inspect_prints_the_manifest_as_json(tiny_repository: Path) -> None:
     assert printed == json.loads((tiny_repository / PLAN / PLAN_FILE).read_text())
 
 
+def test_inspect_counts_the_matrices_that_an_int4_build_keeps_in_int8(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    output = str(tmp_path / "out")
+    options = ("--precision", "int4", "--int4-except", "down_proj", "--output", output)
+    built = llmasos("build", str(tiny_llama), *options)
+    assert built.returncode == 0, built.stderr
+    shown = llmasos("inspect", output).stdout
+    assert "model.embed_tokens, model.layers.*.mlp.down_proj (2)" in shown
+    assert "gate_proj" not in shown
+
+
 def test_inspect_refuses_a_file_that_changed(tiny_repository: Path, tmp_path: Path) -> None:
     plan_dir = tmp_path / "plan"
     plan_dir.mkdir()
