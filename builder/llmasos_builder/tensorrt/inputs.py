@@ -3,7 +3,7 @@
 Rows are padded to one length S. Each row is a sequence and has a KV slot of its own, which
 the network writes to from kv_write_index on; key j is visible to a token at position p if
 j <= p, so that a row sees neither its padding nor what an earlier owner left in its slot.
-Two optimization profiles: 0 is prefill, of one row, so that what lies between its layers takes
+Two optimization profiles: 0 is prefill, of few rows, so that what lies between its layers takes
 little memory; 1 is decode, with S = 1.
 """
 
@@ -24,6 +24,8 @@ KV_WRITE_INDEX = "kv_write_index"
 LAST_TOKEN_INDEX = "last_token_index"
 HIDDEN_STATES, HIDDEN_STATES_OUT = "hidden_states", "hidden_states_out"
 PREFILL_PROFILE, DECODE_PROFILE = 0, 1
+_PREFILL_ROWS = 2
+"""The most. A prefill has one, but TensorRT-RTX 1.7 does not compile masks of one row alone."""
 
 
 class Inputs:
@@ -57,7 +59,7 @@ class Inputs:
             tensor.set_dimension_name(axis, size)  # what has one name is one size
         most, longest = self._options.max_batch_size, self._options.prefill_length
         prefill, decode = self.profiles
-        prefill.set_shape(name, at(1, 1), at(1, longest), at(1, longest))
+        prefill.set_shape(name, at(1, 1), at(1, longest), at(_PREFILL_ROWS, longest))
         decode.set_shape(name, at(1, 1), at(most, 1), at(most, 1))
         return tensor
 

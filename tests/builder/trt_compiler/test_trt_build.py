@@ -121,7 +121,7 @@ def test_a_plan_and_its_target_go_together(tiny_llama: Path, tmp_path: Path) -> 
 
 def test_an_engine_that_cannot_run_here_is_one_line(tiny_llama: Path, tmp_path: Path) -> None:
     build_plan(tiny_llama, tmp_path / "plan", options())
-    with pytest.raises(PlanError, match="compiled for NVIDIA GPUs"):
+    with pytest.raises(PlanError, match="NVIDIA"):
         Engine.load(tmp_path / "plan")
 
 
@@ -153,7 +153,7 @@ def test_the_command_line_builds_and_shows_an_engine(tiny_llama: Path, tmp_path:
         assert expected in shown
     refused = llmasos("serve", output)
     assert refused.returncode == 1
-    assert "compiled for NVIDIA GPUs" in refused.stderr
+    assert "NVIDIA" in refused.stderr
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int4"])

@@ -105,6 +105,10 @@ def test_a_single_row_of_a_single_token_compiles() -> None:
     assert compiles(defined(max_batch_size=1, prefill_length=1, full_logits=True), "sm89")
 
 
+def test_one_sequence_at_a_time_compiles() -> None:
+    assert compiles(defined(max_batch_size=1, prefill_length=16), "sm89")
+
+
 def test_the_page_shows_the_table() -> None:
     page = PAGE.read_text()
     for gpu, name in GPUS.items():

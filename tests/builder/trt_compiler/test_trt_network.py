@@ -48,9 +48,9 @@ def test_there_are_no_more_candidates_than_tokens() -> None:
 
 def test_prefill_and_decode_have_a_profile_each() -> None:
     prefill, decode = defined().profiles
-    assert list(map(tuple, prefill.get_shape("input_ids"))) == [(1, 1), (1, 16), (1, 16)]
+    assert list(map(tuple, prefill.get_shape("input_ids"))) == [(1, 1), (1, 16), (2, 16)]
     assert list(map(tuple, decode.get_shape("input_ids"))) == [(1, 1), (8, 1), (8, 1)]
-    assert tuple(prefill.get_shape("key_cache.1")[2]) == (1, 2, 64, 16)
+    assert tuple(prefill.get_shape("key_cache.1")[2]) == (2, 2, 64, 16)
     assert tuple(decode.get_shape("key_cache.1")[2]) == (8, 2, 64, 16)
 
 
