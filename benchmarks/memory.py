@@ -78,7 +78,12 @@ def predict(plan_dir: Path, num_blocks: int) -> int:
 
 def need_of(plan_dir: Path) -> MemoryNeed:
     plan = EnginePlan.read(plan_dir)
-    sizes = network_sizes(plan_spec(plan_dir), precision=plan.precision, target=plan.target)
+    sizes = network_sizes(
+        plan_spec(plan_dir),
+        precision=plan.precision,
+        target=plan.target,
+        int4_except=plan.int8_matrices,
+    )
     return plan_need(plan, sizes)
 
 

@@ -7,6 +7,7 @@ checkpoint's headers say whether it has them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from llmasos.network_sizes import NetworkSizes
 from llmasos.plan import Precision, Target
 from llmasos.progress import Progress
 
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures import DecoderSpec, decoder_spec, matrices_in_int8
 from llmasos_builder.architectures.decoder import define_decoder
 from llmasos_builder.architectures.tensors import check_shapes
 from llmasos_builder.checkpoint import open_checkpoint
@@ -48,14 +49,22 @@ def plan_spec(plan_dir: Path) -> DecoderSpec:
     return decoder_spec(read_json_object(path))
 
 
-def network_sizes(spec: DecoderSpec, *, precision: Precision, target: Target) -> NetworkSizes:
-    """Sizes of the engine that is built in this precision for this target."""
+def network_sizes(
+    spec: DecoderSpec, *, precision: Precision, target: Target, int4_except: Sequence[str] = ()
+) -> NetworkSizes:
+    """Sizes of the engine that is built in this precision for this target.
+
+    int4_except: see BuildOptions. Raises InvalidRequestError for a pattern that matches nothing.
+    """
     graph = RecordingGraph()
     define_decoder(spec, graph, _nothing, precision=precision)
     tables = _used_by(graph, "embed_tokens") | _used_by(graph, "embed_positions")
     matrices = {n for n in _used_by(graph, "linear") if len(graph.weights[n].shape) == 2}
+    in_int8: set[str] = set()
+    if (target, precision) == ("openvino", "int4"):
+        in_int8 = {f"{name}.weight" for name in matrices_in_int8(spec, int4_except)}
     stored = {
-        name: _stored_bytes(weight, target, is_table=name in tables)
+        name: _stored_bytes(weight, target, is_table=name in tables, in_int8=name in in_int8)
         for name, weight in graph.weights.items()
     }
     head = {f"{spec.names.head}.weight"} & matrices - tables
@@ -80,13 +89,11 @@ def _used_by(graph: RecordingGraph, kind: str) -> set[str]:
     return {w.name for o in graph.operations if o.kind == kind for w in o.weights}
 
 
-def _stored_bytes(weight: RecordedWeight, target: Target, *, is_table: bool) -> int:
-    """As the compiler of the target keeps it: a table is looked up in, and not in 4 bits."""
-    precision: Precision = weight.precision
+def _stored_bytes(weight: RecordedWeight, target: Target, *, is_table: bool, in_int8: bool) -> int:
+    """As the compiler of the target keeps it."""
+    precision: Precision = "int8" if in_int8 else weight.precision
     if is_table and target == "tensorrt":
         precision = COMPUTE_TYPES[precision]
-    elif is_table and precision == "int4":
-        precision = "int8"
     count = math.prod(weight.shape)
     return count * _BITS[precision] // 8 + _num_scales(weight.shape, precision) * _SCALE_BYTES
 

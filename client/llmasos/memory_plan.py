@@ -72,6 +72,7 @@ def plan_memory(
     target: Target,
     precision: Precision,
     kv_cache_precision: KVCachePrecision | None,
+    int4_except: tuple[str, ...],
     memory: int | None,
     max_seq_len: int | None,
     max_batch_size: int,
@@ -98,6 +99,7 @@ def plan_memory(
         target=target,
         gpus=("current",) if target == "tensorrt" else (),
         precision=precision,
+        int4_except=int4_except,
         kv_cache_precision=kv_cache_precision,
         max_seq_len=max_seq_len,
         max_batch_size=max_batch_size,
@@ -105,7 +107,7 @@ def plan_memory(
     )
     spec = checkpoint_spec(checkpoint, revision=revision, progress=progress)
     return _plan(
-        network_sizes(spec, precision=precision, target=target),
+        network_sizes(spec, precision=precision, target=target, int4_except=int4_except),
         name=Path(checkpoint).name,
         target=target,
         precision=precision,
@@ -122,7 +124,12 @@ def _of_plan(plan_dir: Path, memory: int | None) -> MemoryPlan:
     if plan.target == "tensorrt-llm":
         raise PlanError(f"{plan.name} is loaded by TensorRT-LLM, which alone knows its memory")
     return _plan(
-        network_sizes(plan_spec(plan_dir), precision=plan.precision, target=plan.target),
+        network_sizes(
+            plan_spec(plan_dir),
+            precision=plan.precision,
+            target=plan.target,
+            int4_except=plan.int8_matrices,
+        ),
         name=plan.name,
         target=plan.target,
         precision=plan.precision,

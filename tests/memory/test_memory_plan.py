@@ -14,6 +14,7 @@ from llmasos.cli.app import app
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.network_sizes import NetworkSizes
 from llmasos.plan import EnginePlan, Limits
+from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_builder.checkpoint.safetensors_weights import SafetensorsWeights
 from llmasos_builder.sizes import network_sizes, plan_spec
@@ -59,9 +60,12 @@ def sizes(**changed: int) -> NetworkSizes:
 def plans(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Plans of the tiny Llama in a precision, with a KV cache in another."""
 
-    def plan(precision: Any, kv_cache: Any = None) -> Path:
+    def plan(precision: Any, kv_cache: Any = None, int4_except: tuple[str, ...] = ()) -> Path:
         path = tmp_path_factory.mktemp("plan") / "plan"
-        build_plan(tiny_llama, path, BuildOptions(precision=precision, kv_cache_precision=kv_cache))
+        options = BuildOptions(
+            precision=precision, kv_cache_precision=kv_cache, int4_except=int4_except
+        )
+        build_plan(tiny_llama, path, options)
         return path
 
     return plan
@@ -88,6 +92,32 @@ def test_a_tied_head_is_counted_once_and_packed(plans: Callable[..., Path]) -> N
     assert found.num_parameters == 259 * 64 + 64 + 2 * (layer + 2 * 64)
     assert found.matrix_bytes == 4 * (259 * 64 + 2 * layer)
     assert found.mlp_output_bytes == 4 * 2 * 64 * 128
+
+
+def test_matrices_that_an_int4_engine_keeps_in_int8_weigh_twice_as_much(
+    plans: Callable[..., Path], tiny_llama: Path
+) -> None:
+    plan_dir = plans("int4", int4_except=("down_proj", "q_proj"))
+    size = EnginePlan.read(plan_dir).files[WEIGHTS_FILE].size
+    assert need_of(plan_dir).mapped == size
+    command = (str(tiny_llama), "--precision", "int4", "--memory", "1GB")
+    kept = ("--int4-except", "down_proj", "--int4-except", "q_proj")
+    before = run(*command, *kept)
+    assert before["mapped_bytes"] == pytest.approx(size, abs=2500)
+    assert run(str(plan_dir), "--memory", "1GB")["network"] == before["network"]
+    assert run(*command)["mapped_bytes"] < before["mapped_bytes"] - 10_000
+    with pytest.raises(InvalidRequestError, match="int4_except 'up' matches no matrix"):
+        run(*command, "--int4-except", "up")
+
+
+@pytest.mark.parametrize(("width", "bits", "scales"), [(96, 4, 3), (80, 8, 1)])
+def test_matrices_without_int4_groups_are_counted_in_int8(
+    tiny_llama: Path, width: int, bits: int, scales: int
+) -> None:
+    config = json.loads((tiny_llama / "config.json").read_text())
+    spec = decoder_spec(config | {"intermediate_size": width})
+    found = network_sizes(spec, precision="int4", target="openvino")
+    assert found.mlp_output_bytes == 2 * 64 * (width * bits // 8 + scales * 4)
 
 
 @pytest.mark.parametrize(("precision", "kv_cache"), CACHES)

@@ -9,6 +9,7 @@ import typer
 
 from llmasos.cli.options import (
     DEFAULT_PRECISION,
+    Int4ExceptOption,
     KVCachePrecisionOption,
     Revision,
     TargetOption,
@@ -43,14 +44,7 @@ def build(
         ),
     ] = None,
     precision: TargetPrecisionOption = None,
-    int4_except: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With int4 for openvino: matrices to keep in int8, such as down_proj, layers.0 "
-            "or model.layers.*.self_attn.?_proj; may be given again.",
-            show_default=False,
-        ),
-    ] = None,
+    int4_except: Int4ExceptOption = None,
     kv_cache_precision: KVCachePrecisionOption = None,
     deterministic: Annotated[
         bool,

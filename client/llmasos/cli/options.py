@@ -103,6 +103,15 @@ KVCachePrecisionOption = Annotated[
         show_default=False,
     ),
 ]
+Int4ExceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--int4-except",
+        help="With int4 for openvino: matrices to keep in int8, such as down_proj, layers.0 "
+        "or model.layers.*.self_attn.?_proj; may be given again.",
+        show_default=False,
+    ),
+]
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)
 ]

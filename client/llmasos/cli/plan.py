@@ -9,6 +9,7 @@ import typer
 
 from llmasos.cli.options import (
     MODEL_HELP,
+    Int4ExceptOption,
     KVCachePrecisionOption,
     Revision,
     TargetOption,
@@ -24,6 +25,7 @@ def plan(
     *,
     target: TargetOption = "openvino",
     precision: TargetPrecisionOption = None,
+    int4_except: Int4ExceptOption = None,
     kv_cache_precision: KVCachePrecisionOption = None,
     memory: Annotated[
         str | None,
@@ -56,6 +58,7 @@ def plan(
             checkpoint,
             target=target,
             precision=precision or "int8",
+            int4_except=tuple(int4_except or ()),
             kv_cache_precision=kv_cache_precision,
             memory=None if memory is None else parse_bytes(memory, name="memory"),
             max_seq_len=max_seq_len,
