@@ -7,12 +7,13 @@ import json
 import logging
 import os
 import re
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from llmasos import __version__
 from llmasos.cache import engines_dir
-from llmasos.engine_store import PLAN_IN_REPOSITORY, locked, make_room
+from llmasos.engine_store import PLAN_IN_REPOSITORY, locked, make_room, size_limit
 from llmasos.errors import CheckpointError, PlanError
 from llmasos.plan import PLAN_FILE, PLAN_VERSION, Precision
 from llmasos.progress import show_progress
@@ -50,18 +51,22 @@ def find_repository(
     A checkpoint on disk is known by its files' sizes and times, any other by its name and
     revision; the versions of what would build it count too. A new one may push those unused for
     longest out of the cache (`llmasos.engine_store`). The plan inside a repository stands for
-    it. Raises CheckpointError, and PlanError for a plan alone.
+    it. Raises CheckpointError, and PlanError for a plan alone or a cache that cannot be written.
     """
     plan_dir = find_built(model)
     if plan_dir is not None:
         return _repository_of(plan_dir)
     repository = engines_dir() / _name(str(model), precision=precision, revision=revision)
-    repository.parent.mkdir(parents=True, exist_ok=True)
+    manifest = repository / PLAN_IN_REPOSITORY / PLAN_FILE
+    if manifest.is_file() and not os.access(repository.parent, os.W_OK):
+        return repository  # nothing can be noted there, nor removed
     with locked(repository, wait=True):  # others that want the same engine wait for it
-        is_new = not (repository / PLAN_IN_REPOSITORY / PLAN_FILE).is_file()
+        is_new = not manifest.is_file()
         if is_new:
+            size_limit()  # is read before the work, and not only behind it
             _build(model, repository, precision=precision, revision=revision)
-        os.utime(repository / PLAN_IN_REPOSITORY)  # used now
+        with suppress(OSError):  # another's, in a cache that is shared
+            os.utime(manifest.parent)  # used now
     if is_new:
         _make_room(repository)
     return repository

@@ -15,6 +15,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from llmasos.byte_size import parse_bytes
 from llmasos.cache import engines_dir
@@ -112,16 +113,40 @@ def remove_leftovers() -> None:
 def locked(path: Path, *, wait: bool) -> Generator[None]:
     """The lock of an engine's place: who builds there, or removes, has it alone.
 
-    Raises BlockingIOError if another has it and wait is false.
+    Raises BlockingIOError if another has it and wait is false, PlanError if there can be none.
     """
     file = path.parent / f".{path.name}.lock"
     while True:
-        with file.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with _open_to_lock(file) as lock:
+            _lock(lock, file, wait=wait)
             if is_open(lock.fileno(), file):
                 yield
                 return
         # The one who had it removed the file: the lock that counts is another now.
+
+
+def _open_to_lock(file: Path) -> IO[str]:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file.open("w")
+    except OSError as error:
+        raise _no_lock(file, error) from error
+
+
+def _lock(lock: IO[str], file: Path, *, wait: bool) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:  # a file system without locks
+        raise _no_lock(file, error) from error
+
+
+def _no_lock(file: Path, error: OSError) -> PlanError:
+    return PlanError(
+        f"the cache cannot be used, {file} cannot be locked: {error.strerror}",
+        hint="let LLMASOS_CACHE name another directory",
+    )
 
 
 @contextmanager
@@ -139,13 +164,13 @@ def _is_engine(path: Path) -> bool:
 
 
 def _engine(path: Path) -> CachedEngine | None:
-    """None if it is gone meanwhile."""
+    """None if it is gone meanwhile, or cannot be looked at."""
     plan_dir = path / PLAN_IN_REPOSITORY
     try:
         used_dir = plan_dir if plan_dir.is_dir() else path
         last_used = used_dir.stat().st_mtime
         size = sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
-    except FileNotFoundError:
+    except OSError:
         return None
     return CachedEngine(
         name=path.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -11,7 +12,7 @@ import pytest
 from llmasos import engine_cache
 from llmasos.cache import cache_dir
 from llmasos.engine_cache import PLAN_IN_REPOSITORY, find_built, find_plan, find_repository
-from llmasos.errors import CheckpointError, PlanError
+from llmasos.errors import CheckpointError, InvalidRequestError, PlanError
 from llmasos.plan import PLAN_FILE, Precision
 
 
@@ -160,3 +161,59 @@ def test_a_new_engine_pushes_out_the_one_unused_for_longest(
     third = find_repository(checkpoint, precision="int8")
     assert [path.exists() for path in (first, second, third)] == [False, True, True]
     assert builder.num_builds == 3
+
+
+def test_a_cache_that_cannot_be_made_or_locked_is_an_error_in_one_line(
+    builder: Builder, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = find_repository(checkpoint, precision="int8")
+    lock = repository.parent / f".{repository.name}.lock"
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(PlanError, match=r"cannot be locked: Is a directory; let LLMASOS_CACHE"):
+        find_repository(checkpoint, precision="int8")
+    monkeypatch.setenv("LLMASOS_CACHE", str(checkpoint / "model.safetensors"))
+    with pytest.raises(PlanError, match=r"cannot be locked: (Not a directory|File exists)"):
+        find_repository(checkpoint, precision="int8")
+
+
+def test_a_file_system_without_locks_is_an_error_in_one_line(
+    builder: Builder, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("llmasos.engine_store.fcntl.flock", flock)
+    with pytest.raises(PlanError, match="cannot be locked: No locks available"):
+        find_repository(checkpoint, precision="int8")
+
+
+def test_an_engine_in_a_read_only_cache_is_used_as_it_is(
+    builder: Builder, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = find_repository(checkpoint, precision="int8")
+    (repository.parent / f".{repository.name}.lock").unlink()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert find_repository(checkpoint, precision="int8") == repository
+    assert list(repository.parent.iterdir()) == [repository]
+
+
+def test_an_engine_whose_time_is_anothers_is_used(
+    builder: Builder, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = find_repository(checkpoint, precision="int8")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.utime", refuse)
+    assert find_repository(checkpoint, precision="int8") == repository
+
+
+def test_a_wrong_limit_is_said_before_the_build(
+    builder: Builder, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMASOS_CACHE_BYTES", "much")
+    with pytest.raises(InvalidRequestError, match="LLMASOS_CACHE_BYTES"):
+        find_repository(checkpoint, precision="int8")
+    assert builder.num_builds == 0
