@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -333,6 +335,32 @@ def test_closing_ends_what_was_accepted_and_has_not_begun(open_fake: Open) -> No
     closing.join(10)
     assert not closing.is_alive()
     assert isinstance(answer.error, EngineStoppedError)
+
+
+_LEFT_OPEN = """
+import fake_tensorrt_llm
+from llmasos_runtime.tensorrt_llm.executor import TensorRTLLMExecutor
+
+class LLM(fake_tensorrt_llm.LLM):
+    def shutdown(self):
+        super().shutdown()
+        print("shut down", flush=True)
+
+TensorRTLLMExecutor(fake_tensorrt_llm, LLM("a"), max_batch_size=2, max_queue_size=2).stats()
+"""
+
+
+def test_a_program_that_ends_without_closing_shuts_the_library_down() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(fake_tensorrt_llm.__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", _LEFT_OPEN],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("shut down\n", "")
 
 
 def test_a_sink_that_raises_ends_its_own_request_alone(

@@ -144,6 +144,7 @@ class TensorRTLLMExecutor:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._serve())
+            self._llm.shutdown()  # here, as a program that ends gives no thread for it any more
         except Exception:  # noqa: BLE001 - the boundary: nothing is left that could be told
             _log.exception("TensorRT-LLM could not be shut down")
         finally:
@@ -156,7 +157,6 @@ class TensorRTLLMExecutor:
         watcher.cancel()
         tasks = [watcher, *(live.task for live in self._live.values() if live.task is not None)]
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._loop.run_in_executor(None, self._llm.shutdown)
 
     def _start(self, live: _Live) -> None:
         live.task = self._loop.create_task(self._answer(live))
