@@ -68,8 +68,8 @@ class SamplingParams:
         if self.deadline_ms is not None:
             self._set("deadline_ms", _integer("deadline_ms", self.deadline_ms))
             _in_range("deadline_ms", self.deadline_ms, 1, _INT32_MAX)
-        if self.speculate not in (None, True, False):
-            raise InvalidRequestError(f"speculate must be true or false, got {self.speculate!r}")
+        if self.speculate is not None:
+            self._set("speculate", _truth("speculate", self.speculate))
         _in_range("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY)
         self._set("stop", _strings("stop", self.stop))
         ids = tuple(_integer("stop_token_ids", i) for i in _items("stop_token_ids", self))
@@ -98,6 +98,14 @@ def _integer(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise InvalidRequestError(f"{name} must be an integer, got {value!r}") from None
+
+
+def _truth(name: str, value: Any) -> bool:
+    """numpy's truth is one too; it has no dimension."""
+    is_truth = isinstance(value, bool) or getattr(value, "dtype", None) == bool
+    if not is_truth or getattr(value, "shape", ()) != ():
+        raise InvalidRequestError(f"{name} must be true or false, got {value!r}")
+    return bool(value)
 
 
 def _number(name: str, value: Any) -> float:

@@ -21,10 +21,18 @@ def test_numpys_numbers_become_plain_ones() -> None:
         temperature=np.float32(0.5),
         seed=np.uint64(2**64 - 1),
         stop_token_ids=np.array([1, 2]),
+        speculate=np.bool_(False),
     )
-    plain = made(max_tokens=5, top_k=3, temperature=0.5, seed=2**64 - 1, stop_token_ids=(1, 2))
+    plain = made(
+        max_tokens=5,
+        top_k=3,
+        temperature=0.5,
+        seed=2**64 - 1,
+        stop_token_ids=(1, 2),
+        speculate=False,
+    )
     assert params == plain
-    for name in ("max_tokens", "top_k", "temperature", "seed"):
+    for name in ("max_tokens", "top_k", "temperature", "seed", "speculate"):
         assert type(getattr(params, name)) is type(getattr(plain, name))
     assert {type(token_id) for token_id in params.stop_token_ids} == {int}
 
@@ -47,6 +55,8 @@ def test_one_stop_string_stands_for_itself_and_a_list_is_kept_as_a_tuple() -> No
         ({"priority": 101}, "priority must be between -100 and 100, got 101"),
         ({"priority": 0.5}, "priority must be an integer, got 0.5"),
         ({"speculate": "yes"}, "speculate must be true or false, got 'yes'"),
+        ({"speculate": 1}, "speculate must be true or false, got 1"),
+        ({"speculate": np.array([True, True])}, "speculate must be true or false, got array"),
         ({"deadline_ms": 0}, "deadline_ms must be between 1 and"),
         ({"deadline_ms": "soon"}, "deadline_ms must be an integer, got 'soon'"),
         ({"temperature": None}, "temperature must be a number, got None"),
