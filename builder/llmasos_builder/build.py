@@ -105,15 +105,16 @@ def _refer(
     source: str | Path, directory: Path, options: BuildOptions, progress: Progress
 ) -> EnginePlan:
     checkpoint = open_checkpoint(source, revision=options.revision, progress=progress)
-    engine = refer(checkpoint, options, lambda done, total: progress("hash", done, total))
     sizes = network_sizes(checkpoint.config)
+    limits = limits_of(options, trained_for=sizes.max_position_embeddings)
+    engine = refer(checkpoint, options, lambda done, total: progress("hash", done, total))
     return _describe(
         checkpoint=checkpoint,
         spec=sizes,
         tokenizer=_write_tokenizer(checkpoint, directory),
         options=options,
         engine=engine,
-        limits=limits_of(options, trained_for=sizes.max_position_embeddings),
+        limits=limits,
         directory=directory,
         progress=progress,
     )
@@ -140,8 +141,11 @@ def _describe(
 ) -> EnginePlan:
     progress("check", 0, 1)
     files = {p.name: record_file(p) for p in sorted(directory.iterdir()) if p.name != PLAN_FILE}
+    hashed = {} if engine.tensorrt_llm is None else engine.tensorrt_llm.files
     record = CheckpointRecord(
-        source=checkpoint.source, revision=options.revision, sha256=checkpoint.sha256()
+        source=checkpoint.source,
+        revision=options.revision,
+        sha256=checkpoint.sha256({name: file.sha256 for name, file in hashed.items()}),
     )
     progress("check", 1, 1)
     return EnginePlan(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from llmasos.contract import MODELS
 from llmasos.errors import CheckpointError, InvalidRequestError, PlanError
-from llmasos.plan import PLAN_FILE, EnginePlan, check_files, record_file
+from llmasos.plan import PLAN_FILE, EnginePlan, FileRecord, check_files, record_file
 from llmasos.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build, build_plan
 from llmasos_builder.checkpoint import open_checkpoint
@@ -61,6 +61,27 @@ def test_the_repository_is_the_same_and_the_plan_refers_to_the_checkpoint(
     assert Tokenizer.load(repository / PLAN_IN_REPOSITORY).encode(text) == Tokenizer.load(
         tiny_llama
     ).encode(text)
+
+
+def test_each_file_of_the_checkpoint_is_hashed_once_and_after_what_can_be_refused(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests: list[str] = []
+
+    def counted(path: Path) -> str:
+        digests.append(path.name)
+        return record_file(path).sha256
+
+    monkeypatch.setattr("llmasos_builder.checkpoint.checkpoint._sha256", counted)
+    monkeypatch.setattr(
+        "llmasos_builder.tensorrt_llm.record_file",
+        lambda path: FileRecord(size=path.stat().st_size, sha256=counted(path)),
+    )
+    with pytest.raises(InvalidRequestError, match="max_seq_len must be at most"):
+        build_plan(tiny_llama, tmp_path / "plan", options(max_seq_len=10**6))
+    assert digests == []
+    build_plan(tiny_llama, tmp_path / "plan", options())
+    assert sorted(digests) == sorted(open_checkpoint(tiny_llama).files)
 
 
 def test_any_file_of_the_checkpoint_that_changes_is_found(tiny_llama: Path, tmp_path: Path) -> None:

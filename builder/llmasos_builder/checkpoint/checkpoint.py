@@ -27,13 +27,14 @@ class Checkpoint:
     tokenizer_files: Mapping[str, bytes]
     files: Mapping[str, Path]
 
-    def sha256(self) -> str:
-        """One hash for all its files.
+    def sha256(self, known: Mapping[str, str] | None = None) -> str:
+        """One hash for all its files. known: of files that were hashed already, by name.
 
         Of a single file it is that file's own; of several, that of what `sha256sum` prints
         for them in order of their names.
         """
-        digests = {name: _sha256(path) for name, path in sorted(self.files.items())}
+        known = known or {}
+        digests = {n: known.get(n) or _sha256(path) for n, path in sorted(self.files.items())}
         if len(digests) == 1:
             return next(iter(digests.values()))
         lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
