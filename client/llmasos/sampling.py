@@ -102,7 +102,7 @@ def _integer(name: str, value: Any) -> int:
 
 def _truth(name: str, value: Any) -> bool:
     """numpy's truth is one too; it has no dimension."""
-    is_truth = isinstance(value, bool) or getattr(value, "dtype", None) == bool
+    is_truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
     if not is_truth or getattr(value, "shape", ()) != ():
         raise InvalidRequestError(f"{name} must be true or false, got {value!r}")
     return bool(value)
