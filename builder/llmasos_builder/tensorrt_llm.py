@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from llmasos.errors import CheckpointError, InvalidRequestError
-from llmasos.plan import KVCachePrecision, Precision, TensorRTLLMRecord, record_file
+from llmasos.plan import Precision, TensorRTLLMRecord, record_file
 
 from llmasos_builder.architectures.config import Config
-from llmasos_builder.checkpoint import Checkpoint
+from llmasos_builder.checkpoint import Checkpoint, is_in_fp8
 from llmasos_builder.compilers import CompiledEngine, Report
 from llmasos_builder.options import BuildOptions
 
 _CONFIG_FILE = "config.json"
-_TYPES: Mapping[str, Precision] = {"float32": "f32", "float16": "fp16", "bfloat16": "bf16"}
-_KV_CACHE: Mapping[Precision, KVCachePrecision] = {"f32": "f32", "fp16": "fp16", "bf16": "bf16"}
+_TYPES: Mapping[str, Literal["f32", "fp16", "bf16"]] = {
+    "float32": "f32",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,8 @@ def refer(checkpoint: Checkpoint, options: BuildOptions, report: Report) -> Comp
         raise CheckpointError(
             f"target tensorrt-llm loads Hugging Face directories, and {checkpoint.source} is none"
         )
-    _check_precision(checkpoint.config, options.precision)
+    computed_in = _compute_type(checkpoint.config)
+    _check_precision("fp8" if is_in_fp8(checkpoint.weights) else computed_in, options.precision)
     directory = checkpoint.files[_CONFIG_FILE].parent.absolute()
     records = {}
     for done, (name, path) in enumerate(checkpoint.files.items()):
@@ -68,14 +72,14 @@ def refer(checkpoint: Checkpoint, options: BuildOptions, report: Report) -> Comp
         records[name] = record_file(path)
     report(len(records), len(records))
     return CompiledEngine(
-        kv_cache_precision=_KV_CACHE[options.precision],
+        kv_cache_precision=computed_in,
         versions={},
         tensorrt_llm=TensorRTLLMRecord(directory=str(directory), files=records),
     )
 
 
-def _check_precision(fields: Mapping[str, Any], precision: Precision) -> None:
-    """TensorRT-LLM computes in the type that config.json names; none is float32 there."""
+def _compute_type(fields: Mapping[str, Any]) -> Literal["f32", "fp16", "bf16"]:
+    """What config.json names, for TensorRT-LLM computes in that; none is float32 there."""
     named = fields.get("dtype") or fields.get("torch_dtype") or "float32"
     own = _TYPES.get(named) if isinstance(named, str) else None
     if own is None:
@@ -83,6 +87,10 @@ def _check_precision(fields: Mapping[str, Any], precision: Precision) -> None:
             f"config.json: torch_dtype must be one of {', '.join(_TYPES)} for target "
             f"tensorrt-llm, got {named!r}"
         )
+    return own
+
+
+def _check_precision(own: Precision, precision: Precision) -> None:
     if own != precision:
         raise InvalidRequestError(
             f"precision of target tensorrt-llm is the checkpoint's own {own}, got {precision!r}",

@@ -34,7 +34,7 @@ KVCachePrecision = Literal["f32", "fp16", "bf16", "u8"]
 PRECISIONS: Mapping[Target, tuple[Precision, ...]] = {
     "openvino": ("f32", "bf16", "int8", "int4"),
     "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
-    "tensorrt-llm": ("f32", "fp16", "bf16"),
+    "tensorrt-llm": ("f32", "fp16", "bf16", "fp8"),
 }
 """What the weights of an engine can be in, by its target."""
 

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
+import numpy as np
 import pytest
 from llmasos.contract import MODELS
 from llmasos.errors import CheckpointError, InvalidRequestError, PlanError
@@ -16,6 +18,7 @@ from llmasos_builder.build import BuildOptions, build, build_plan
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.repository import PLAN_IN_REPOSITORY
 from llmasos_builder.tensorrt_llm import NetworkSizes, network_sizes
+from safetensors.numpy import load_file, save_file
 
 CONFIG = {
     "vocab_size": 1000,
@@ -136,6 +139,23 @@ def test_the_precision_is_the_checkpoints_own(
         build_plan(made, tmp_path / "other", options(precision=other))
 
 
+def test_of_weights_in_fp8_the_plan_says_so_and_keys_are_in_what_is_computed_in(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    quantization = {"quant_method": "compressed-tensors", "format": "float-quantized"}
+    made = changed(
+        tiny_llama, tmp_path / "fp8", torch_dtype="bfloat16", quantization_config=quantization
+    )
+    weights = load_file(made / "model.safetensors")
+    name = "model.layers.0.mlp.down_proj.weight"
+    weights[name] = weights[name].astype(ml_dtypes.float8_e4m3fn)
+    save_file({**weights, f"{name}_scale": np.ones(1, np.float32)}, made / "model.safetensors")
+    plan = build_plan(made, tmp_path / "plan", options(precision="fp8"))
+    assert (plan.precision, plan.kv_cache_precision) == ("fp8", "bf16")
+    with pytest.raises(InvalidRequestError, match=r"own fp8, got 'bf16'.*--precision fp8"):
+        build_plan(made, tmp_path / "other", options(precision="bf16"))
+
+
 def test_a_type_that_has_no_precision_is_named(tiny_llama: Path, tmp_path: Path) -> None:
     made = changed(tiny_llama, tmp_path / "checkpoint", torch_dtype="float64")
     with pytest.raises(CheckpointError, match=r"torch_dtype must be one of .*, got 'float64'"):
@@ -151,7 +171,7 @@ def test_a_file_cannot_be_loaded_by_tensorrt_llm(smollm2_checkpoint: str, tmp_pa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"precision": "int8"}, "precision must be one of f32, fp16, bf16 for tensorrt-llm"),
+        ({"precision": "int8"}, "precision must be one of f32, fp16, bf16, fp8 for tensorrt-llm"),
         ({"gpus": ("sm89",)}, "gpu is for target tensorrt, target is tensorrt-llm"),
         ({"full_logits": True}, "full_logits is for target tensorrt, target is tensorrt-llm"),
         ({"deterministic": True}, "deterministic is for target openvino"),

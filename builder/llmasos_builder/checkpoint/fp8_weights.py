@@ -66,6 +66,10 @@ class Fp8Weights:
             if np.prod(stored.shape(f"{name}_scale"), dtype=int) == 1
         }
 
+    @property
+    def has_matrices(self) -> bool:
+        return bool(self._matrices)
+
     def names(self) -> frozenset[str]:
         return self._names
 
@@ -113,6 +117,11 @@ class Fp8Weights:
 def fp8_scales_of(weights: Weights) -> Mapping[str, Fp8Scales]:
     """Of each matrix that a checkpoint has in fp8 with one scale, by its name."""
     return weights.scales if isinstance(weights, Fp8Weights) else {}
+
+
+def is_in_fp8(weights: Weights) -> bool:
+    """Whether a checkpoint has matrices in fp8."""
+    return isinstance(weights, Fp8Weights) and weights.has_matrices
 
 
 def _input_scale(name: str) -> str:

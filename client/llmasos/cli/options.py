@@ -19,7 +19,7 @@ DEFAULTS = SamplingParams()
 PRECISIONS_OF_TARGET: Mapping[Target, tuple[Precision, ...]] = {
     "openvino": ("f32", "bf16", "int8", "int4"),
     "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
-    "tensorrt-llm": ("f32", "fp16", "bf16"),
+    "tensorrt-llm": ("f32", "fp16", "bf16", "fp8"),
 }
 DEFAULT_PRECISION: Mapping[Target, Precision] = {
     "openvino": "int8",
