@@ -11,7 +11,7 @@ from llmasos.plan import EnginePlan
 from llmasos.tokenizer import Tokenizer
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.architectures.tensors import load_tensor
-from llmasos_builder.checkpoint import open_checkpoint
+from llmasos_builder.checkpoint import fp8_scales_of, open_checkpoint
 from llmasos_builder.tensorrt.compile import define_network
 from llmasos_builder.tensorrt.interpreter import InterpretedNetwork, Row
 from llmasos_builder.tensorrt.library import load_library
@@ -148,6 +148,7 @@ def continued_by_interpreter(
         lambda name, _: load_tensor(checkpoint.weights, name),
         library=load_library([plan.tensorrt.library]),
         options=options,
+        fp8_scales=fp8_scales_of(checkpoint.weights),
     )
     model = InterpretedNetwork(graph.definition, graph.constants, num_slots=1)
     return [_interpreted(model, prompt, num_tokens) for prompt in prompts]

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
-from llmasos.plan import EnginePlan, Precision
+from llmasos.plan import CheckpointRecord, EnginePlan, Precision
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda
 from llmasos_runtime.tensorrt.driver import GPU, find_driver
 from made_trt_engine import MadeGPU
+from safetensors.numpy import load_file, save_file
 
 from benchmarks import check_gpu
-from benchmarks.gpu_parity import Continuation, allowed_for, compare
+from benchmarks.gpu_parity import (
+    Continuation,
+    allowed_for,
+    compare,
+    continued_by_interpreter,
+)
 from benchmarks.gpu_speed import Speed, memory_bandwidth, speed_table
 
 
@@ -88,6 +97,30 @@ def test_smaller_precisions_part_no_more_than_is_allowed(
     assert gpu.cuda.live() == []
     assert len(parities) == num_comparisons and all(parity.passed for parity in parities)
     assert parities[0].same == parities[0].total > 0
+
+
+def test_an_engine_of_a_checkpoint_in_fp8_is_compared_with_that_network(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    """Scales of what matrices are multiplied with are the checkpoint's, and far too large here."""
+    checkpoint = tmp_path / "fp8"
+    shutil.copytree(tiny_llama, checkpoint)
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8", "activation_scheme": "static"}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    stored = load_file(checkpoint / "model.safetensors")
+    for name in [name for name in stored if name.endswith("_proj.weight")]:
+        stored[name] = stored[name].astype(ml_dtypes.float8_e4m3fn)
+        stored[f"{name}_scale"] = np.ones(1, np.float32)
+        stored[name.replace("weight", "input_scale")] = np.full(1, 1e6, np.float32)
+    save_file(stored, checkpoint / "model.safetensors")
+    gpu = MadeGPU(tiny_llama, tmp_path / "gpu", precision="fp8")
+    source = CheckpointRecord(source=str(checkpoint), sha256="0" * 64)
+    plan = gpu.plan.model_copy(update={"checkpoint": source})
+    (same, other) = (
+        continued_by_interpreter(plan, [prompt], 1)[0].logits for prompt in ((1, 2, 9), (3, 4, 9))
+    )
+    assert np.array_equal(same, other), "what other tokens say is not rounded to nothing"
 
 
 def test_a_wrong_engine_fails(gpu: MadeGPU, cpu_dir: Path) -> None:
