@@ -213,8 +213,8 @@ def test_the_kernel_says_which_driver_it_has(
 class FakeLibcuda:
     """libcuda's functions for two GPUs; each writes through its pointers and returns a status."""
 
-    def __init__(self, *, init: int = 0, memory: int = 0) -> None:
-        self.init, self.memory = init, memory
+    def __init__(self, *, init: int = 0, memory: int = 0, context: int = 0) -> None:
+        self.init, self.memory, self.context = init, memory, context
         self.open_contexts = 0
 
     def cuInit(self, flags: int) -> int:  # noqa: N802
@@ -240,7 +240,17 @@ class FakeLibcuda:
         value._obj.value = {75: 12, 76: 1}[attribute] if device.value == 10 else 8
         return 0
 
+    def cuDeviceTotalMem_v2(self, total: Any, device: Any) -> int:  # noqa: N802
+        total._obj.value = 8 * GIB
+        return 0
+
+    def cuGetErrorName(self, status: int, name: Any) -> int:  # noqa: N802
+        name._obj.value = {2: b"CUDA_ERROR_OUT_OF_MEMORY"}.get(status)
+        return 0
+
     def cuDevicePrimaryCtxRetain(self, context: Any, device: Any) -> int:  # noqa: N802
+        if self.context and device.value == 10:
+            return self.context
         self.open_contexts += 1
         context._obj.value = 77
         return 0
@@ -276,9 +286,22 @@ def test_a_driver_without_gpus_is_no_error_and_a_failing_one_is() -> None:
     with pytest.raises(DriverError, match="cuInit with error 999"):
         Driver(FakeLibcuda(init=999)).gpus()
     failing = FakeLibcuda(memory=2)
-    with pytest.raises(DriverError, match="cuMemGetInfo_v2 with error 2"):
+    named = r"cuMemGetInfo_v2 with error 2 \(CUDA_ERROR_OUT_OF_MEMORY\)"
+    with pytest.raises(DriverError, match=named):
         Driver(failing).gpus()
     assert failing.open_contexts == 0
+
+
+def test_a_gpu_without_room_for_a_context_has_none_free_and_hides_no_other() -> None:
+    library = FakeLibcuda(context=2)
+    gpus = Driver(library).gpus()
+    assert [(gpu.free_bytes, gpu.total_bytes) for gpu in gpus] == [
+        (0, 8 * GIB),
+        (6 * GIB, 8 * GIB),
+    ]
+    assert library.open_contexts == 0
+    with pytest.raises(DriverError, match=r"cuDevicePrimaryCtxRetain with error 46$"):
+        Driver(FakeLibcuda(context=46)).gpus()
 
 
 def test_there_is_no_driver_where_its_library_is_missing() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _LIBRARY = "libcuda.so.1"
-_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+_OUT_OF_MEMORY, _NO_DEVICE = 2, 100  # CUDA_ERROR_...
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
 _MAX_NAME = 256
 
@@ -74,9 +74,15 @@ class Driver:
         return value.value
 
     def _memory(self, device: ctypes.c_int) -> tuple[int, int]:
-        """Free and total bytes; the driver tells them in a context alone."""
+        """Free and total bytes; the driver tells the first in a context alone, which needs some
+        hundred MB: where even that is not free, nothing is.
+        """
         context, free, total = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
-        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+        self._call("cuDeviceTotalMem_v2", ctypes.byref(total), device)
+        status = self._library.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
+        if status == _OUT_OF_MEMORY:
+            return 0, total.value
+        self._check("cuDevicePrimaryCtxRetain", status)
         try:
             self._call("cuCtxPushCurrent_v2", context)
             try:
@@ -88,9 +94,14 @@ class Driver:
         return free.value, total.value
 
     def _call(self, function: str, *arguments: Any) -> None:
-        status = getattr(self._library, function)(*arguments)
+        self._check(function, getattr(self._library, function)(*arguments))
+
+    def _check(self, function: str, status: int) -> None:
         if status != 0:
-            raise DriverError(f"NVIDIA's driver answers {function} with error {status}")
+            name = ctypes.c_char_p()
+            self._library.cuGetErrorName(status, ctypes.byref(name))
+            known = f" ({name.value.decode()})" if name.value else ""
+            raise DriverError(f"NVIDIA's driver answers {function} with error {status}{known}")
 
 
 def find_driver(load: Callable[[str], Any] = ctypes.CDLL) -> Driver | None:
