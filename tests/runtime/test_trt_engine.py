@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,3 +231,32 @@ def test_a_failure_of_the_gpu_ends_every_request_in_cudas_words(gpu: MadeGPU) ->
         del gpu.cuda.fails["cudaEventSynchronize"]
     engine.close()
     assert gpu.cuda.live() == []
+
+
+@pytest.mark.parametrize("function", ["cudaMalloc", "cudaMallocHost"])
+def test_whatever_does_not_fit_what_was_there_before_is_freed(
+    tiny_llama: Path, tmp_path: Path, function: str
+) -> None:
+    gpu = MadeGPU(tiny_llama, tmp_path, full_logits=True)
+    allocate = getattr(gpu.cuda, function)
+    num_left = 0
+
+    def allocate_some(size: int) -> Any:
+        nonlocal num_left
+        num_left -= 1
+        if num_left < 0:
+            return gpu.cuda.cudaError_t.cudaErrorMemoryAllocation, None
+        return allocate(size)
+
+    setattr(gpu.cuda, function, allocate_some)
+    for num_given in itertools.count():
+        num_left = num_given
+        try:
+            runner = gpu.runner()
+        except PlanError as error:
+            assert f"{function} fails" in str(error)
+            assert gpu.cuda.live() == [], f"after {num_given} allocations"
+        else:
+            runner.close()
+            break
+    assert num_given > 2

@@ -44,12 +44,12 @@ class TensorRTEngine:
         self._engine: Any = self._runtime.deserialize_cuda_engine(file.read_bytes())
         if self._engine is None:
             raise PlanError(f"{file} cannot be loaded: {last_error(library)}", hint=REBUILD)
-        size = int(self._engine.device_memory_size_v2)
-        self._scratch = DeviceMemory(cuda, size) if size else None
         self._config: Any = self._engine.create_runtime_config()
         strategies = library.ExecutionContextAllocationStrategy
         self._config.set_execution_context_allocation_strategy(strategies.USER_MANAGED)
         cache.give_to(self._config)
+        size = int(self._engine.device_memory_size_v2)
+        self._scratch = DeviceMemory(cuda, size) if size else None  # last: nothing frees it yet
 
     def caches(self) -> tuple[CacheTensor, ...]:
         """Its key and value caches. Raises PlanError for tensors that no step here brings."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llmasos_runtime.tensorrt.cuda import Cuda, DeviceMemory, PinnedMemory, Stream
-from llmasos_runtime.tensorrt.staging import ALIGNMENT, aligned
+from llmasos_runtime.tensorrt.cuda import Cuda, Stream
+from llmasos_runtime.tensorrt.staging import ALIGNMENT, aligned, twins
 
 
 class FullLogits:
@@ -22,8 +22,8 @@ class FullLogits:
         self._row_bytes = vocab_size * np.dtype(np.float32).itemsize
         self._used = 0
         self._rows: list[int] = []
-        self._device = DeviceMemory(cuda, num_rows * (self._row_bytes + ALIGNMENT))
-        self._host = PinnedMemory(cuda, num_fetched * self._row_bytes)
+        device_bytes = num_rows * (self._row_bytes + ALIGNMENT)
+        self._device, self._host = twins(cuda, device_bytes, num_fetched * self._row_bytes)
 
     def clear(self) -> None:
         self._used = 0

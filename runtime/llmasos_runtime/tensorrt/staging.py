@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from llmasos_runtime.tensorrt.cuda import Cuda, DeviceMemory, PinnedMemory, Stream
+from llmasos_runtime.tensorrt.cuda import Cuda, CudaError, DeviceMemory, PinnedMemory, Stream
 
 ALIGNMENT = 256
 
@@ -20,12 +20,21 @@ def aligned(num_bytes: int) -> int:
     return -(-num_bytes // ALIGNMENT) * ALIGNMENT
 
 
+def twins(cuda: Cuda, device_bytes: int, host_bytes: int) -> tuple[DeviceMemory, PinnedMemory]:
+    """Memory of the GPU and of the host: both or, where that raises CudaError, none."""
+    device = DeviceMemory(cuda, device_bytes)
+    try:
+        return device, PinnedMemory(cuda, host_bytes)
+    except CudaError:
+        device.close()
+        raise
+
+
 class _Twin:
     """Memory of the host and of the GPU, of one size, filled from its beginning on."""
 
     def __init__(self, cuda: Cuda, num_bytes: int) -> None:
-        self.host = PinnedMemory(cuda, num_bytes)
-        self.device = DeviceMemory(cuda, num_bytes)
+        self.device, self.host = twins(cuda, num_bytes, num_bytes)
         self.used = 0
 
     def take(self, num_bytes: int) -> int:
