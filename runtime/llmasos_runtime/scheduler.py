@@ -137,7 +137,8 @@ class Scheduler:
 
         sampled: a token for each of `step.sampled`; None, where none can be chosen, ends its
         sequence. One that finished while the step ran gets nothing. What follows a draft that
-        was not sampled is dropped; its place in the KV cache is written again.
+        was not sampled is dropped; its place in the KV cache is written again. What led to no
+        token is not shared.
         """
         progress: list[Progress] = []
         begin = 0
@@ -152,6 +153,8 @@ class Scheduler:
             if first < begin:
                 progress.append(_take(sequence, drafts, sampled[first:begin]))
                 sequence.num_computed_tokens = len(sequence.token_ids) - 1
+                if progress[-1].error is not None:
+                    continue
             else:
                 sequence.num_computed_tokens += num_tokens
             self._memory.remember(sequence)

@@ -112,6 +112,15 @@ def test_a_cancelled_prompt_leaves_only_what_was_computed() -> None:
     assert finish(s, prompted(PROMPT)).num_cached_tokens == 8
 
 
+def test_a_prompt_that_led_to_no_token_is_computed_again() -> None:
+    s = reusing()
+    s.add(prompted(PROMPT))
+    assert s.commit(s.schedule(), [None])[0].error is not None
+    assert s.num_free_blocks == s.num_blocks
+    assert finish(s, prompted(PROMPT)).num_cached_tokens == 0
+    assert finish(s, prompted(PROMPT)).num_cached_tokens == 8
+
+
 def test_without_reuse_everything_is_computed() -> None:
     s = scheduler()
     finish(s, prompted(PROMPT))
