@@ -218,6 +218,12 @@ def test_rm_removes_what_is_named_and_says_what_it_frees() -> None:
     assert names() == ["b"]
 
 
+def test_ls_shows_whole_names_for_rm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    write_engine("smollm2-135m-instruct-int8-24bf6fe673470208")
+    assert "smollm2-135m-instruct-int8-24bf6fe673470208" in run("ls")[1]
+
+
 def test_rm_of_one_in_use_fails_and_removes_the_others() -> None:
     used = write_engine("used")
     write_engine("unused")
@@ -260,7 +266,15 @@ def test_rm_of_an_unknown_name_removes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("8GB", 8 * 10**9), ("1.5 GiB", 3 * 2**29), ("12", 12), ("7 kb", 7000), ("0", 0)],
+    [
+        ("8GB", 8 * 10**9),
+        ("1.5 GiB", 3 * 2**29),
+        ("12", 12),
+        ("7 kb", 7000),
+        ("0", 0),
+        (str(2**53 + 1), 2**53 + 1),
+        ("1" + "0" * 400, 10**400),
+    ],
 )
 def test_bytes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert parse_bytes(text, name="memory") == size

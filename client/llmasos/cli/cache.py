@@ -104,13 +104,16 @@ def _print_table(engines: list[CachedEngine]) -> None:
     from llmasos.engine_store import size_limit
 
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "checkpoint", "weights", "target", "size", "last used"):
-        table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
+    for column in ("size", "last used", "weights", "target", "name", "checkpoint"):
+        table.add_column(column, no_wrap=True, justify="right" if column == "size" else "left")
     for engine in engines:
-        table.add_row(engine.name, *_origin(engine), format_bytes(engine.size), _when(engine))
+        checkpoint, precision, target = _origin(engine)
+        size, when = format_bytes(engine.size), _when(engine)
+        table.add_row(size, when, precision, target, engine.name, checkpoint)
     total = format_bytes(sum(engine.size for engine in engines))
     console = Console()
-    console.print(table)
+    # Whole names, for `cache rm`: a terminal wraps a line that is longer than it is wide.
+    Console(width=max(console.width, 200)).print(table)
     console.print(
         f"{len(engines)} in {engines_dir()}: {total} of at most {format_bytes(size_limit())}",
         soft_wrap=True,
