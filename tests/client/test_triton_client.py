@@ -318,6 +318,25 @@ def test_a_connection_that_breaks_in_mid_answer_raises(client: TritonClient) -> 
         next(stream)
 
 
+def test_what_does_not_speak_http_is_named_and_not_shown() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            connection.sendall(b"\x00\x00\x18\x04\x00\n")
+            connection.recv(1 << 16)
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with (
+            TritonClient(f"http://127.0.0.1:{server.getsockname()[1]}") as client,
+            pytest.raises(InvalidRequestError, match=r"does not speak HTTP; .* wants grpc://"),
+        ):
+            client.generate_text("a", max_tokens=1)
+        thread.join()
+
+
 def test_an_answer_that_does_not_come_in_time_raises(triton: FakeTriton) -> None:
     with TritonClient(triton.url, timeout_s=0.3) as client:
         started = time.monotonic()

@@ -8,11 +8,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse
 from socket import SHUT_RDWR
 from typing import Any, cast
 
-from llmasos.errors import EngineStoppedError, LLMasOSError
+from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
 from llmasos.outputs import StreamPiece
 from llmasos.stream import PieceStream
 from llmasos.transport.base import (
@@ -170,6 +170,10 @@ class _Answer:
             return EngineStoppedError(_CLOSED)
         if isinstance(error, TimeoutError):
             return self._deadline.error()
+        if isinstance(error, BadStatusLine) and not isinstance(error, ConnectionError):
+            return InvalidRequestError(
+                "what answers does not speak HTTP", hint="a server's gRPC port wants grpc://"
+            )
         return EngineStoppedError(f"the connection to the server broke: {error}")
 
 
