@@ -25,8 +25,9 @@ def load_runner(plan: EnginePlan, directory: Path, options: EngineOptions) -> Mo
 def check_target(plan: EnginePlan, directory: Path) -> None:
     """Raise PlanError, quickly, for a plan that could not be run on this machine."""
     if plan.target == "tensorrt":
-        from llmasos_runtime.tensorrt.preflight import check_machine  # noqa: PLC0415
+        from llmasos_runtime.tensorrt.preflight import check_machine, check_ranks  # noqa: PLC0415
 
+        check_ranks(plan)  # first: it is vain to ask for more GPUs
         check_machine(plan, directory)
     if plan.target == "tensorrt-llm":
         from llmasos_runtime.tensorrt_llm.library import check_installed  # noqa: PLC0415

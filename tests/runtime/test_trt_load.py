@@ -79,6 +79,8 @@ def test_a_plan_of_several_ranks_is_refused(with_gpu: MadeGPU) -> None:
     with_gpu.plan = with_gpu.plan.model_copy(update={"tensorrt": parallel})
     with pytest.raises(PlanError, match="tiny has engines for 2 GPUs, one can be used"):
         with_gpu.engine()
+    with pytest.raises(PlanError, match="tiny has engines for 2 GPUs"):  # not: no NVIDIA driver
+        check_target(with_gpu.plan, with_gpu.directory)
 
 
 def test_an_engine_that_wants_something_else_is_refused(

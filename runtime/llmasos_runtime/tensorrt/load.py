@@ -15,7 +15,7 @@ from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda, CudaError, load_cuda
 from llmasos_runtime.tensorrt.execution import TensorRTEngine
 from llmasos_runtime.tensorrt.kv_slots import CacheTensor
-from llmasos_runtime.tensorrt.preflight import check_machine
+from llmasos_runtime.tensorrt.preflight import check_machine, check_ranks
 from llmasos_runtime.tensorrt.runtime_cache import RuntimeCache
 from llmasos_runtime.tensorrt.staging import ALIGNMENT
 from llmasos_runtime.tensorrt.tensorrt_runner import TensorRTRunner
@@ -40,10 +40,9 @@ def make_runner(
     plan: EnginePlan, directory: Path, options: EngineOptions, *, library: Any, cuda: Cuda
 ) -> TensorRTRunner:
     """As `load_tensorrt`, with this TensorRT and CUDA."""
+    check_ranks(plan)
     record = plan.tensorrt
     assert record is not None
-    if record.num_ranks > 1:
-        raise PlanError(f"{plan.name} has engines for {record.num_ranks} GPUs, one can be used")
     resources = ExitStack()
     try:
         cuda.call("cudaSetDevice", 0)

@@ -43,6 +43,16 @@ def check_machine(
     return gpus
 
 
+def check_ranks(plan: EnginePlan) -> None:
+    """Raise PlanError for a plan of several ranks, which nothing here can run yet."""
+    assert plan.tensorrt is not None
+    if plan.tensorrt.num_ranks > 1:
+        raise PlanError(
+            f"{plan.name} has engines for {plan.tensorrt.num_ranks} GPUs, one can be used",
+            hint="build it without --tp and --pp",
+        )
+
+
 def slot_bytes(plan: EnginePlan) -> int:
     """Keys and values of one sequence of max_seq_len, on the GPU that has most of them."""
     assert plan.tensorrt is not None
