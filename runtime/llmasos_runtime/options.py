@@ -39,5 +39,7 @@ class EngineOptions:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if value is not None and not isinstance(value, int):
+                raise InvalidRequestError(f"{field.name} must be an integer, got {value!r}")
             if value is not None and value is not False and value < 1:
                 raise InvalidRequestError(f"{field.name} must be at least 1, got {value}")

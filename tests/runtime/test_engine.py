@@ -504,6 +504,7 @@ def test_an_idle_engine_takes_no_steps(counter: Engine) -> None:
     [
         ({"num_threads": 0}, InvalidRequestError, "num_threads must be at least 1, got 0"),
         ({"max_queue_size": -1}, InvalidRequestError, "max_queue_size must be at least 1"),
+        ({"kv_cache_bytes": "1GB"}, InvalidRequestError, "kv_cache_bytes must be an integer, got"),
         ({"max_batch_size": 9}, PlanError, "max_batch_size must be at most the plan's 8, got 9"),
         ({"max_num_tokens": 65}, PlanError, "max_num_tokens must be at most the plan's 64"),
     ],
