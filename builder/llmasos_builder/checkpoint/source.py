@@ -33,7 +33,7 @@ def open_checkpoint(
     """
     report = progress or _ignore
     path = Path(source).expanduser()
-    if path.is_dir():
+    if source and path.is_dir():  # an empty name is not the working directory
         return open_directory(path, source=str(source))
     if path.is_file():
         return _open_file(path, source=str(source))
@@ -48,7 +48,7 @@ def open_checkpoint(
     if hub_file is not None:
         return _open_hub_file(hub_file, revision=revision, progress=report)
     raise CheckpointError(
-        f"there is no checkpoint {source}",
+        f"there is no checkpoint {source or repr(source)}",
         hint="it must be a directory, a .gguf file, a hub id such as org/name, or one of "
         f"{', '.join(sorted(KNOWN_NAMES))}",
     )
