@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from llmasos.errors import InvalidRequestError
 
@@ -30,7 +31,7 @@ def parse_bytes(text: str, *, name: str) -> int:
         raise InvalidRequestError(
             f"{name} must be a number of bytes such as 8GB, 512MiB or 1000000, got {text!r}"
         )
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    return int(Decimal(match[1]) * _UNITS[match[2].lower()])  # a float would round, or overflow
 
 
 def format_bytes(size: float) -> str:
