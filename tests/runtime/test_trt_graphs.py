@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from fake_tensorrt import FakeCache
 from llmasos.errors import PlanError
 from llmasos_runtime.tensorrt import decode_graphs, runtime_cache
 from llmasos_runtime.tensorrt.runtime_cache import FILE, place
@@ -131,6 +132,15 @@ def test_a_disk_that_cannot_be_written_is_a_warning(
     monkeypatch.setattr(runtime_cache, "place", lambda _: nowhere)
     run(gpu, num_requests=1)
     assert "cannot be written" in caplog.text
+
+
+def test_kernels_that_tensorrt_does_not_give_are_a_warning(
+    gpu: MadeGPU, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(FakeCache, "serialize", lambda _: None)
+    run(gpu, num_requests=1)
+    assert "TensorRT does not give its compiled kernels" in caplog.text
+    assert not (gpu.directory / FILE).exists()
 
 
 def test_a_slot_that_tensorrt_cannot_address_is_refused(tiny_llama: Path, tmp_path: Path) -> None:

@@ -44,8 +44,11 @@ class RuntimeCache:
         """Write what is new. A disk that is full is no reason to fail."""
         if self._cache is None:
             return
-        content = bytes(memoryview(self._cache.serialize()))
-        self._cache = None
+        blob, self._cache = self._cache.serialize(), None
+        if blob is None:  # as after a GPU has failed
+            _log.warning("TensorRT does not give its compiled kernels: %s is not written", FILE)
+            return
+        content = bytes(memoryview(blob))
         if content == self._known:
             return
         part = self._path.with_name(f".{FILE}.{os.getpid()}")
