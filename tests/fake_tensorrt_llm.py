@@ -117,8 +117,10 @@ class LLM:
         self.cuts_end = False
         self.gives_up: str | None = None
         self.cached_tokens = 0
+        self.num_vain_reports = 0
         self.num_steps = 0
         self.is_shut_down = False
+        self.has_been_asked = False
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
         LLMS.append(self)
@@ -137,10 +139,12 @@ class LLM:
         assert sampling_params is not None and sampling_params.end_id is not None
         assert streaming and self.skip_tokenizer_init and not sampling_params.stop
         result = RequestOutput(self, inputs, sampling_params)
+        self.has_been_asked = True
         self.results.append(result)
         return result
 
     def get_stats_async(self, timeout: float | None = 2) -> Stats:
+        self.num_vain_reports += not self.has_been_asked  # the real one prints a line
         return Stats(self)
 
     def shutdown(self) -> None:

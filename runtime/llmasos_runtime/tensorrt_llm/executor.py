@@ -152,7 +152,7 @@ class TensorRTLLMExecutor:
             self._loop.close()
 
     async def _serve(self) -> None:
-        watcher = self._loop.create_task(self._stats.follow(self._llm))
+        watcher = self._loop.create_task(self._stats.follow(self._llm, lambda: self._num_tokens))
         await self._closing.wait()
         watcher.cancel()
         tasks = [watcher, *(live.task for live in self._live.values() if live.task is not None)]

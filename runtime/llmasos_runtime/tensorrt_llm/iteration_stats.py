@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,16 +39,19 @@ class LatestStats:
     def __init__(self) -> None:
         self.newest = IterationStats()
 
-    async def follow(self, llm: Any) -> None:
+    async def follow(self, llm: Any, has_begun: Callable[[], object]) -> None:
         """Take each report of a `tensorrt_llm.LLM` until this is cancelled.
 
-        An iteration over its reports ends when none came for a while.
+        An iteration over its reports ends when none came for a while. has_begun: whether it was
+        asked for anything: until then it has none, and prints that each time.
         """
         try:
             while True:
+                await asyncio.sleep(_PERIOD_S)
+                if not has_begun():
+                    continue
                 async for stats in llm.get_stats_async(timeout=_PERIOD_S):
                     self.newest = IterationStats.of(stats)
-                await asyncio.sleep(_PERIOD_S)
         except Exception:  # noqa: BLE001 - gauges must not stop what they show
             _log.exception("TensorRT-LLM gives no statistics")
 
