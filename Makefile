@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 MODEL ?= smollm2-135m-instruct
-PRECISION ?= int8
+PRECISION ?=
 TARGET ?= openvino
 GPU ?=
 PROMPT ?= What is the capital of France?
@@ -36,11 +36,11 @@ help: ## List what can be made
 
 .PHONY: demo
 demo: $(READY) ## Compile a model, serve it with Triton, stream an answer (PROMPT="...")
-	@.venv/bin/llmasos demo --model "$$MODEL" --precision $(PRECISION) -- "$$PROMPT"
+	@.venv/bin/llmasos demo --model "$$MODEL" $(addprefix --precision ,$(PRECISION)) -- "$$PROMPT"
 
 .PHONY: serve
 serve: $(READY) ## Serve MODEL with Triton until Ctrl-C
-	@.venv/bin/llmasos serve --precision $(PRECISION) --grpc-port $(GRPC_PORT) \
+	@.venv/bin/llmasos serve $(addprefix --precision ,$(PRECISION)) --grpc-port $(GRPC_PORT) \
 	  --http-port $(HTTP_PORT) --metrics-port $(METRICS_PORT) -- "$$MODEL"
 
 .PHONY: build-engine
@@ -52,7 +52,7 @@ build-engine: $(READY) ## Compile CHECKPOINT into a Triton model repository at O
 	  echo "error: TensorRT is not installed; it is NVIDIA's, under its own licence:" \
 	    ".venv/bin/python -m pip install --editable '.[tensorrt-rtx]'" >&2; exit 1; fi
 	@.venv/bin/llmasos build --target $(TARGET) $(addprefix --gpu ,$(GPU)) \
-	  --precision $(PRECISION) --output "$$OUTPUT" -- "$$CHECKPOINT"
+	  $(addprefix --precision ,$(PRECISION)) --output "$$OUTPUT" -- "$$CHECKPOINT"
 
 .PHONY: test
 test: $(TEST_READY) ## Run every test

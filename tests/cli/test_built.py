@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from llmasos.plan import PLAN_FILE, EnginePlan
 
 LLMASOS = str(Path(sys.executable).with_name("llmasos"))
@@ -47,6 +48,18 @@ def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
     assert result.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["generate --model", "serve", "evaluate --text {0}"])
+def test_another_precision_than_that_of_a_built_model_is_refused(
+    tiny_repository: Path, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "text").write_text("some text")
+    arguments = command.format(tmp_path / "text").split()
+    result = llmasos(*arguments, str(tiny_repository), "--precision", "int8")
+    assert result.returncode == 1
+    said = f"precision is int8, and {tiny_repository} is built in f32; name its checkpoint"
+    assert result.stderr == f"error: {said}\n"
 
 
 def test_inspect_shows_what_is_in_a_plan(tiny_repository: Path) -> None:

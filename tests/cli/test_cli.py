@@ -99,6 +99,13 @@ def test_generate_asks_a_running_server(start: type) -> None:
     assert [r["text_input"] for r in triton.asked()] == ["hello", "hello"]
 
 
+def test_what_a_server_decides_is_refused_with_a_url() -> None:
+    for option, value in (("--precision", "f32"), ("--threads", "2"), ("--revision", "main")):
+        result = llmasos("generate", "--url", "grpc://localhost:1", option, value, "hello")
+        assert result.returncode == 1
+        assert result.stderr == f"error: {option} is for --model, a server has its own\n"
+
+
 def test_generate_prints_json_when_asked() -> None:
     with fake_grpc() as triton:
         result = llmasos("generate", "--url", triton.url, "--json", "hello")

@@ -32,7 +32,7 @@ def chat(
     *,
     model: ModelOption = None,
     url: Url = None,
-    precision: PrecisionOption = "int8",
+    precision: PrecisionOption = None,
     revision: Revision = None,
     threads: Threads = None,
     system: Annotated[

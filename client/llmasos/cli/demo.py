@@ -6,16 +6,19 @@ from typing import Annotated
 
 import typer
 
+from llmasos.cli.model import chosen_precision
 from llmasos.cli.options import MODEL_HELP, PrecisionOption
 
 
 def demo(
     prompt: Annotated[str, typer.Argument(help="The question.")] = "What is the capital of France?",
     model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)] = "smollm2-135m-instruct",
-    precision: PrecisionOption = "int8",
+    precision: PrecisionOption = None,
     max_tokens: Annotated[int, typer.Option(help="Most tokens to generate.")] = 256,
 ) -> None:
     """Compile a model, serve it with Triton, stream one answer through gRPC, and stop."""
     from llmasos.demo import run_demo
 
-    run_demo(prompt, model=model, precision=precision, max_tokens=max_tokens)
+    run_demo(
+        prompt, model=model, precision=chosen_precision(model, precision), max_tokens=max_tokens
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmasos.cli.model import chosen_precision
 from llmasos.cli.options import MODEL_HELP, PrecisionOption, Revision, Threads
 from llmasos.errors import InvalidRequestError
 
@@ -52,7 +53,7 @@ def evaluate(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    precision: PrecisionOption = "int8",
+    precision: PrecisionOption = None,
     threads: Threads = None,
     revision: Revision = None,
 ) -> None:
@@ -74,7 +75,8 @@ def evaluate(
         num_tokens=tokens,
         num_threads=threads,
     )
-    plan_dir = find_plan(plan, precision=precision, revision=revision)
+    chosen = chosen_precision(plan, precision)
+    plan_dir = find_plan(plan, precision=chosen, revision=revision)
     other = None if against is None else find_plan(against, precision="f32", revision=revision)
     with show_progress() as progress:
         found = evaluate_plan(plan_dir, content, options, against=other, progress=progress)

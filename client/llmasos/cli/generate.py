@@ -39,7 +39,7 @@ def generate(
     *,
     model: ModelOption = None,
     url: Url = None,
-    precision: PrecisionOption = "int8",
+    precision: PrecisionOption = None,
     revision: Revision = None,
     threads: Threads = None,
     max_tokens: MaxTokens = DEFAULTS.max_tokens,

@@ -16,7 +16,7 @@ def open_model(
     *,
     model: str | None,
     url: str | None,
-    precision: Precision,
+    precision: Precision | None,
     revision: str | None,
     threads: int | None,
 ) -> LLM | TritonClient:
@@ -26,8 +26,28 @@ def open_model(
     if url is not None:
         from llmasos.triton_client import TritonClient
 
+        for name, value in (("precision", precision), ("revision", revision), ("threads", threads)):
+            if value is not None:
+                raise InvalidRequestError(f"--{name} is for --model, a server has its own")
         return TritonClient(url)
     from llmasos.llm import LLM
 
     assert model is not None
-    return LLM(model, precision=precision, revision=revision, num_threads=threads)
+    chosen = chosen_precision(model, precision)
+    return LLM(model, precision=chosen, revision=revision, num_threads=threads)
+
+
+def chosen_precision(model: str, precision: Precision | None) -> Precision:
+    """The precision to build a model in; raises InvalidRequestError if it is built in another."""
+    from llmasos.engine_cache import find_built
+    from llmasos.plan import EnginePlan
+
+    if precision is None:
+        return "int8"
+    plan_dir = find_built(model)
+    built = None if plan_dir is None else EnginePlan.read(plan_dir).precision
+    if built not in (None, precision):
+        raise InvalidRequestError(
+            f"precision is {precision}, and {model} is built in {built}; name its checkpoint"
+        )
+    return precision

@@ -31,8 +31,8 @@ PRECISIONS = PRECISIONS_OF_TARGET["openvino"]
 KV_CACHE_PRECISIONS: tuple[KVCachePrecision, ...] = ("f32", "fp16", "bf16", "u8")
 
 
-def _known_precision(name: str) -> str:
-    return _one_of(name, PRECISIONS)
+def _known_precision(name: str | None) -> str | None:
+    return None if name is None else _one_of(name, PRECISIONS)
 
 
 def _known_to_a_target(name: str | None) -> str | None:
@@ -64,12 +64,13 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help=MODEL_HELP, show_default=False)
 ]
 PrecisionOption = Annotated[
-    Precision,
+    Precision | None,
     typer.Option(
         "--precision",
         "-p",
-        help=f"Of the weights: {', '.join(PRECISIONS)}.",
+        help=f"Of a checkpoint's weights: {', '.join(PRECISIONS)}; by default int8.",
         callback=_known_precision,
+        show_default=False,
     ),
 ]
 TargetPrecisionOption = Annotated[

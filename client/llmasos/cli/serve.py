@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from llmasos.cli.model import chosen_precision
 from llmasos.cli.options import Model, PrecisionOption, Revision, Threads
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")]
@@ -33,7 +34,7 @@ def serve(
         ),
     ] = None,
     threads: Threads = None,
-    precision: PrecisionOption = "int8",
+    precision: PrecisionOption = None,
     revision: Revision = None,
 ) -> None:
     """Serve a model with Triton until interrupted; a checkpoint is built first."""
@@ -42,7 +43,9 @@ def serve(
 
     from llmasos.engine_cache import find_repository
 
-    repository = find_repository(model, precision=precision, revision=revision)
+    repository = find_repository(
+        model, precision=chosen_precision(model, precision), revision=revision
+    )
     options = ServerOptions(
         host=host,
         grpc_port=grpc_port,
