@@ -12,7 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from llmasos.errors import EngineStoppedError, LLMasOSError, RequestTimeoutError, ServerError
+from llmasos.errors import (
+    DeadlineExceededError,
+    EngineStoppedError,
+    LLMasOSError,
+    RequestTimeoutError,
+    ServerError,
+)
 from llmasos.triton_client import TritonClient
 from llmasos_runtime.triton import server as server_module
 from llmasos_runtime.triton.keeper import SHARED_MEMORY
@@ -125,7 +131,12 @@ def test_a_canary_that_waits_behind_others_does_not_kill_the_server(
     def time_out(client: TritonClient) -> None:
         raise RequestTimeoutError("no whole answer within 60 s")
 
+    def be_too_late(client: TritonClient) -> None:
+        raise DeadlineExceededError("deadline_ms of 5000 passed before the answer was whole")
+
     with TritonServer(tiny_repository, OPTIONS) as server:
+        monkeypatch.setattr(server_module, "ask_for_a_token", be_too_late)
+        assert server._unanswered() is None
         monkeypatch.setattr(server_module, "ask_for_a_token", time_out)
         monkeypatch.setattr(server_module, "num_steps", lambda url: time.monotonic())
         assert server._unanswered() is None

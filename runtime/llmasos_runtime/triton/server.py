@@ -10,7 +10,13 @@ from pathlib import Path
 from types import TracebackType
 
 from llmasos.contract import MODELS
-from llmasos.errors import LLMasOSError, QueueFullError, RequestTimeoutError, ServerError
+from llmasos.errors import (
+    DeadlineExceededError,
+    LLMasOSError,
+    QueueFullError,
+    RequestTimeoutError,
+    ServerError,
+)
 from llmasos.plan import EnginePlan
 from llmasos.progress import Progress
 from llmasos.triton_client import TritonClient
@@ -165,7 +171,7 @@ class TritonServer:
         try:
             with TritonClient(self.grpc_url, timeout_s=_CANARY_TIMEOUT_S) as client:
                 ask_for_a_token(client)
-        except QueueFullError:
+        except (QueueFullError, DeadlineExceededError):
             return None  # busy is alive
         except LLMasOSError as error:
             if isinstance(error, RequestTimeoutError) and num_steps(self.metrics_url) != before:
