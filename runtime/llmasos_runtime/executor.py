@@ -21,11 +21,10 @@ from llmasos.outputs import FinishReason
 from llmasos_runtime.answer import Answer
 from llmasos_runtime.request import Update
 from llmasos_runtime.runner import ModelRunner
-from llmasos_runtime.sampler import Draw
 from llmasos_runtime.scheduler import Scheduler
 from llmasos_runtime.scores import Scores
 from llmasos_runtime.sequence import Sequence
-from llmasos_runtime.step import Progress, Share, Step
+from llmasos_runtime.step import Progress, Step
 from llmasos_runtime.step_log import StepLog
 
 _log = logging.getLogger(__name__)
@@ -86,6 +85,7 @@ class Executor:
         with self._changed:
             if self._error is not None or self._closing:
                 raise self._error or EngineStoppedError("the engine is closed")
+            self._end_abandoned()  # one of this id that has ended must not end the new one
             if sequence.request_id in self._live:
                 raise InvalidRequestError(
                     f"request_id {sequence.request_id!r} is in use by a running request"
@@ -161,8 +161,7 @@ class Executor:
             if not self._has_something(progress):
                 self._changed.wait_for(lambda: self._has_something(progress))
                 self._changed.wait_for(lambda: self._closing, _GATHER_S)
-            while self._abandoned:
-                self.cancel(self._abandoned.popleft())
+            self._end_abandoned()
             progress.extend(self._cancelled)
             self._cancelled.clear()
             progress.extend(map(_too_late, self._scheduler.expire(time.monotonic())))
@@ -172,11 +171,15 @@ class Executor:
             assert step.shares or progress or not self._scheduler.has_work, "nothing can run"
             return step
 
+    def _end_abandoned(self) -> None:
+        while self._abandoned:
+            self.cancel(self._abandoned.popleft())
+
     def _has_something(self, progress: deque[Progress]) -> bool:
         return bool(self._closing or self._scheduler.has_work or self._cancelled or progress)
 
     def _finish(self, step: Step, scores: Scores, started: float) -> list[Progress]:
-        sampled = scores.sample([draw for share in step.shares for draw in _draws(share)])
+        sampled = scores.sample([draw for share in step.shares for draw in share.draws])
         with self._changed:
             self._steps.add(step, time.perf_counter() - started)
             return self._scheduler.commit(step, sampled)
@@ -223,21 +226,6 @@ class Executor:
 def _too_late(sequence: Sequence) -> Progress:
     message = f"deadline_ms of {sequence.params.deadline_ms} passed before the answer was whole"
     return Progress(sequence, error=DeadlineExceededError(message))
-
-
-def _draws(share: Share) -> list[Draw]:
-    """How each of its positions is sampled: as it would be without the drafts before it."""
-    sequence = share.sequence
-    first = sequence.num_output_tokens
-    return [
-        Draw(
-            params=sequence.params,
-            seed=sequence.seed,
-            output_index=index,
-            forbidden=sequence.forbidden_token_ids(index),
-        )
-        for index in range(first, first + share.num_sampled)
-    ]
 
 
 _EXECUTORS: WeakSet[Executor] = WeakSet()

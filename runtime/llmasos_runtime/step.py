@@ -8,6 +8,7 @@ from typing import NamedTuple
 from llmasos.errors import LLMasOSError
 from llmasos.outputs import FinishReason
 
+from llmasos_runtime.sampler import Draw
 from llmasos_runtime.sequence import Sequence
 
 
@@ -39,6 +40,21 @@ class Share(NamedTuple):
         begin = self.sequence.num_computed_tokens
         end = begin + self.num_tokens - len(self.draft_token_ids)
         return [*self.sequence.token_ids[begin:end], *self.draft_token_ids]
+
+    @property
+    def draws(self) -> list[Draw]:
+        """How each of its positions is sampled: as it would be without the drafts before it."""
+        sequence = self.sequence
+        first = sequence.num_output_tokens
+        return [
+            Draw(
+                params=sequence.params,
+                seed=sequence.seed,
+                output_index=index,
+                forbidden=sequence.forbidden_token_ids(index),
+            )
+            for index in range(first, first + self.num_sampled)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -479,6 +479,11 @@ def test_an_abandoned_request_ends_without_a_lock(counter: Engine, runner: Count
     assert answer.last.finish_reason is FinishReason.ABORT or len(answer.updates) == LONG
 
 
+def test_who_takes_an_abandoned_id_is_answered(counter: Engine) -> None:
+    counter.abandon("a")
+    assert ask(counter, (50,), request_id="a", max_tokens=2).token_ids == [51, 52]
+
+
 def test_closing_frees_the_runner(tmp_path: Path) -> None:
     runner = CountingRunner()
     alive = weakref.ref(runner)
