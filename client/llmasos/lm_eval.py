@@ -15,6 +15,7 @@ from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports
 from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]
 
 from llmasos.engine_cache import find_plan
+from llmasos.errors import InvalidRequestError
 from llmasos.llm import LLM
 from llmasos.plan import EnginePlan, Precision
 from llmasos.progress import show_progress
@@ -115,9 +116,18 @@ class LLMasOSModel(TemplateLM):  # type: ignore[misc]
 
     def _cut(self, prompt: str, params: SamplingParams) -> str:
         """The prompt's end, if all of it would leave no room for the answer."""
-        room = max(1, self._plan.limits.max_seq_len - params.max_tokens)
+        longest = self._plan.limits.max_seq_len
+        room = longest - params.max_tokens
+        if room < 1:
+            raise InvalidRequestError(
+                f"max_gen_toks must be below the plan's max_seq_len of {longest}, got "
+                f"{params.max_tokens}",
+                hint="build with a greater --max-seq-len, or give --gen_kwargs max_gen_toks",
+            )
         token_ids = self._tokens.encode(prompt)
-        return prompt if len(token_ids) <= room else self._tokens.decode(token_ids[-room:])
+        if len(token_ids) <= room:
+            return prompt
+        return self._tokens.decode(token_ids[-room:], skip_special_tokens=False)
 
     @cached_property
     def _scorer(self) -> Scorer:

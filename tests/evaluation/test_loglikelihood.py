@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from llmasos import LLM
+from llmasos.errors import InvalidRequestError
+from llmasos.sampling import SamplingParams
 from llmasos.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.evaluation.forward import Part, load_forward
 from llmasos_runtime.evaluation.loglikelihood import Scorer
 from llmasos_runtime.evaluation.measures import log_softmax
+from tiny import SPECIAL_TOKENS
 
 TEXT = [(7 * i * i + 3 * i) % 250 for i in range(200)]
 LIMIT = 48
@@ -126,6 +129,24 @@ def test_the_harness_gets_scores_and_texts(
         assert model.generate_until([request("a b c", asked)]) == [expected]
     long = "x y z " * 40
     assert len(model.generate_until([request(long, asked)])) == 1
+
+
+def test_a_cut_prompt_keeps_its_special_tokens_and_leaves_room_for_its_answer(
+    plan: Path, harness: dict[str, Any]
+) -> None:
+    model = harness["llmasos"](str(plan))
+    end = SPECIAL_TOKENS[-1] + "a"
+    assert model._cut("x y z " * 40 + end, SamplingParams(max_tokens=LIMIT - 2)) == end
+    for max_tokens in (LIMIT, 32768):
+        message = f"max_gen_toks must be below the plan's max_seq_len of {LIMIT}, got {max_tokens}"
+        with pytest.raises(InvalidRequestError, match=message):
+            model.generate_until([request("a", {"max_gen_toks": max_tokens})])
+
+
+def test_a_continuation_that_does_not_fit_is_refused(scorer: Scorer) -> None:
+    scorer.score([(TEXT[:1], TEXT[1:LIMIT])], ignore)
+    with pytest.raises(InvalidRequestError, match=f"has {LIMIT} tokens, at most {LIMIT - 1}"):
+        scorer.score([(TEXT[:1], TEXT[1 : LIMIT + 1])], ignore)
 
 
 def test_scores_are_sums_of_float64(scorer: Scorer) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from llmasos.errors import InvalidRequestError
 from llmasos.plan import EnginePlan
 from llmasos.progress import Progress
 
@@ -30,7 +31,8 @@ class Scorer:
 
     def score(self, pairs: Sequence[Pair], progress: Progress) -> list[tuple[float, bool]]:
         """For each pair the continuation's log-probability, in nats, and whether greedy
-        decoding would give it. A context that is too long loses its beginning.
+        decoding would give it. A context that is too long loses its beginning; for a
+        continuation that is, InvalidRequestError is raised.
         """
         windows = [self._window(context, continuation) for context, continuation in pairs]
         index_of = {id(window): index for index, window in enumerate(windows)}
@@ -61,5 +63,10 @@ class Scorer:
         """None where there is nothing to predict."""
         if not continuation:
             return None
+        if len(continuation) >= self._max_seq_len:
+            raise InvalidRequestError(
+                f"the continuation has {len(continuation)} tokens, at most "
+                f"{self._max_seq_len - 1} fit beside one of its context"
+            )
         tokens = (*context, *continuation)[-self._max_seq_len :]
         return Window(token_ids=tokens, first_target=max(1, len(tokens) - len(continuation)))
