@@ -16,7 +16,7 @@ from llmasos_builder.tensorrt.compile import define_network
 from llmasos_builder.tensorrt.interpreter import InterpretedNetwork, Row
 from llmasos_builder.tensorrt.library import load_library
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES, NetworkOptions
-from llmasos_builder.tensorrt.verify import ALLOWED
+from llmasos_builder.tensorrt.verify import ALLOWED, ALLOWED_IN_FP8
 from llmasos_runtime.engine import Engine
 from llmasos_runtime.openvino.load import load_openvino
 from llmasos_runtime.options import EngineOptions
@@ -83,6 +83,10 @@ def compare(
 
 def allowed_for(plan: EnginePlan) -> float:
     """Each of two logits may be off by as much as `llmasos verify` allows."""
+    if plan.precision == "fp8":
+        scales = fp8_scales_of(open_checkpoint(plan.checkpoint.source).weights)
+        if any(scale.activation is not None for scale in scales.values()):
+            return 2 * ALLOWED_IN_FP8
     return 2 * ALLOWED[COMPUTE_TYPES[plan.precision]]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from llmasos.plan import CheckpointRecord, EnginePlan, Precision
 from llmasos_builder.build import BuildOptions, build_plan
+from llmasos_builder.tensorrt.verify import ALLOWED_IN_FP8
 from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda
 from llmasos_runtime.tensorrt.driver import GPU, find_driver
@@ -121,6 +122,7 @@ def test_an_engine_of_a_checkpoint_in_fp8_is_compared_with_that_network(
         continued_by_interpreter(plan, [prompt], 1)[0].logits for prompt in ((1, 2, 9), (3, 4, 9))
     )
     assert np.array_equal(same, other), "what other tokens say is not rounded to nothing"
+    assert allowed_for(plan) == 2 * ALLOWED_IN_FP8 > allowed_for(gpu.plan)
 
 
 def test_a_wrong_engine_fails(gpu: MadeGPU, cpu_dir: Path) -> None:
