@@ -54,6 +54,26 @@ def test_limits_that_do_not_go_together_free_the_gpu(
     assert with_gpu.cuda.live() == []
 
 
+def test_a_gpu_without_room_to_run_in_is_refused_in_one_line(with_gpu: MadeGPU) -> None:
+    for num_contexts in range(2):
+        with_gpu.library.contexts.clear()
+        with_gpu.library.most_contexts = num_contexts
+        with pytest.raises(PlanError, match="tiny cannot be loaded: TensorRT gives no context"):
+            with_gpu.engine()
+        assert with_gpu.cuda.live() == []
+
+
+def test_a_tensorrt_that_does_not_start_says_so_in_one_line(
+    with_gpu: MadeGPU, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(library: object, logger: object) -> None:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(type(with_gpu.library), "Runtime", start)
+    with pytest.raises(PlanError, match="tiny cannot be loaded: TensorRT does not start: it does"):
+        with_gpu.engine()
+
+
 def test_the_machine_is_checked_before_anything_is_imported(
     gpu: MadeGPU, monkeypatch: pytest.MonkeyPatch
 ) -> None:

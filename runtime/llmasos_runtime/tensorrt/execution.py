@@ -33,14 +33,17 @@ class TensorRTEngine:
 
     The contexts run one after the other on one stream, so that one such memory is enough.
 
-    library: tensorrt_rtx or tensorrt. Raises PlanError if the file is not loaded, CudaError
-    where the GPU's memory does not suffice.
+    library: tensorrt_rtx or tensorrt. Raises PlanError if the file is not loaded, TensorRTError
+    if that does not start, CudaError where the GPU's memory does not suffice.
     """
 
     def __init__(self, library: Any, cuda: Cuda, file: Path, cache: RuntimeCache) -> None:
         self.library = library
         self._cache = cache
-        self._runtime: Any = library.Runtime(shared_log(library))
+        try:
+            self._runtime: Any = library.Runtime(shared_log(library))
+        except TypeError as error:  # what the bindings make of no object
+            raise TensorRTError(f"TensorRT does not start: {last_error(library)}") from error
         self._engine: Any = self._runtime.deserialize_cuda_engine(file.read_bytes())
         if self._engine is None:
             raise PlanError(f"{file} cannot be loaded: {last_error(library)}", hint=REBUILD)

@@ -13,7 +13,7 @@ from llmasos.plan import EnginePlan, Limits
 from llmasos_runtime.cache_size import num_blocks
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda, CudaError, load_cuda
-from llmasos_runtime.tensorrt.execution import TensorRTEngine
+from llmasos_runtime.tensorrt.execution import TensorRTEngine, TensorRTError
 from llmasos_runtime.tensorrt.kv_slots import CacheTensor
 from llmasos_runtime.tensorrt.preflight import check_machine, check_ranks
 from llmasos_runtime.tensorrt.runtime_cache import RuntimeCache
@@ -51,7 +51,7 @@ def make_runner(
         resources.callback(engine.close)
         num_slots = _num_slots(plan.limits, options, engine.caches(), cuda)
         return TensorRTRunner(plan, engine, cuda, num_slots=num_slots, resources=resources)
-    except CudaError as error:
+    except (CudaError, TensorRTError) as error:
         resources.close()
         raise PlanError(f"{plan.name} cannot be loaded: {error}") from error
     except BaseException:
