@@ -13,6 +13,7 @@ MAX_STOP_STRINGS = 256
 MAX_STOP_CHARACTERS = 4096
 MAX_PRIORITY = 100
 _INT32_MAX = 2**31 - 1
+MAX_DEADLINE_MS = _INT32_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class SamplingParams:
             _in_range("seed", self.seed, 0, 2**64 - 1)
         if self.deadline_ms is not None:
             self._set("deadline_ms", _integer("deadline_ms", self.deadline_ms))
-            _in_range("deadline_ms", self.deadline_ms, 1, _INT32_MAX)
+            _in_range("deadline_ms", self.deadline_ms, 1, MAX_DEADLINE_MS)
         if self.speculate is not None:
             self._set("speculate", _truth("speculate", self.speculate))
         _in_range("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY)

@@ -185,6 +185,15 @@ def test_a_deadline_is_read_in_milliseconds() -> None:
     assert refusal(deadline_ms=0) == f"deadline_ms must be between 1 and {2**31 - 1}, got 0"
 
 
+def test_a_repositorys_deadline_beyond_all_that_can_be_said_refuses_nobody() -> None:
+    names = ("input_ids", "input_lengths", "request_output_len")
+    fields = Fields({name: tensor(1) for name in names}, ENGINE_TABLE)
+    wanted = read_request(
+        fields, request_id="7", decode=decode, eos_token_ids=(2,), default_deadline_ms=10**12
+    )
+    assert wanted.request.params.deadline_ms == 2**31 - 1
+
+
 def test_a_priority_is_read_and_its_range_checked() -> None:
     assert (params().priority, params(priority=-7).priority) == (0, -7)
     assert refusal(priority=101) == "priority must be between -100 and 100, got 101"

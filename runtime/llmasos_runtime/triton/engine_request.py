@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmasos.contract.engine import ENGINE_INPUTS
 from llmasos.contract.ensemble import ENSEMBLE_INPUTS
 from llmasos.errors import InvalidRequestError
-from llmasos.sampling import SamplingParams
+from llmasos.sampling import MAX_DEADLINE_MS, SamplingParams
 
 from llmasos_runtime.request import Request
 
@@ -47,7 +47,7 @@ def read_request(
     fields.refuse_unsupported()
     params = _params(fields, decode=decode, eos_token_ids=eos_token_ids)
     if params.deadline_ms is None:
-        params = replace(params, deadline_ms=default_deadline_ms)
+        params = replace(params, deadline_ms=min(default_deadline_ms, MAX_DEADLINE_MS))
     streams = fields.boolean("streaming") or False
     excludes_input = fields.boolean("exclude_input_in_output")
     return EngineRequest(
