@@ -357,7 +357,7 @@ def test_a_server_that_is_not_there_is_not_ready_and_raises(scheme: str) -> None
         url = f"{scheme}://127.0.0.1:{unused.getsockname()[1]}"
         with TritonClient(url) as client:
             assert not client.is_ready()
-            with pytest.raises(EngineStoppedError):
+            with pytest.raises(EngineStoppedError, match=r"no server can be reached: .*refused"):
                 client.generate_text("hello")
 
 

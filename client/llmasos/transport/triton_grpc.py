@@ -39,6 +39,7 @@ from llmasos.transport.base import (
 
 _messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
 _ENGINE = "engine"
+_NOT_CONNECTED = "failed to connect"  # gRPC's own words
 _INVALID = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
 _TYPES: dict[str, tuple[str, str]] = {
     "temperature": ("FP32", "<f"),
@@ -194,6 +195,8 @@ def error_of_call(error: Any, deadline: Deadline) -> LLMasOSError:
         return deadline.error()
     if code is grpc.StatusCode.CANCELLED:
         return EngineStoppedError(f"the request was cancelled: {message}")
+    if message.startswith(_NOT_CONNECTED):
+        return EngineStoppedError(f"no server can be reached: {message}")
     return error_for(
         message, invalid=code in _INVALID, unavailable=code is grpc.StatusCode.UNAVAILABLE
     )

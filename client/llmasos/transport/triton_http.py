@@ -170,6 +170,8 @@ class _Answer:
             return EngineStoppedError(_CLOSED)
         if isinstance(error, TimeoutError):
             return self._deadline.error()
+        if isinstance(error, ConnectionRefusedError):
+            return EngineStoppedError(f"no server can be reached: {error}")
         if isinstance(error, BadStatusLine) and not isinstance(error, ConnectionError):
             return InvalidRequestError(
                 "what answers does not speak HTTP", hint="a server's gRPC port wants grpc://"
