@@ -54,13 +54,21 @@ def load_cuda() -> Cuda:
         ) from error
 
 
+def _allocated(cuda: Cuda, function: str, num_bytes: int) -> int:
+    """The address. Raises CudaError, which says how much was asked for."""
+    try:
+        return int(cuda.call(function, num_bytes))
+    except CudaError as error:
+        raise CudaError(f"{error} ({num_bytes} bytes were asked for)") from error
+
+
 class DeviceMemory:
     """Bytes on the GPU, at an address that divides by 256. Its content is undefined at first."""
 
     def __init__(self, cuda: Cuda, num_bytes: int) -> None:
         self._cuda = cuda
         self.num_bytes = num_bytes
-        self.address = int(cuda.call("cudaMalloc", num_bytes))
+        self.address = _allocated(cuda, "cudaMalloc", num_bytes)
 
     def zero(self, stream: Stream) -> None:
         self._cuda.call("cudaMemsetAsync", self.address, 0, self.num_bytes, stream.handle)
@@ -77,7 +85,7 @@ class PinnedMemory:
     def __init__(self, cuda: Cuda, num_bytes: int) -> None:
         self._cuda = cuda
         self.num_bytes = num_bytes
-        self.address = int(cuda.call("cudaMallocHost", num_bytes))
+        self.address = _allocated(cuda, "cudaMallocHost", num_bytes)
         content = (ctypes.c_uint8 * num_bytes).from_address(self.address)
         self.array: NDArray[np.uint8] = np.ctypeslib.as_array(content)
 
