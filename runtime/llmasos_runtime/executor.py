@@ -210,7 +210,8 @@ class Executor:
             live.answer.sink(update)
         except Exception:  # noqa: BLE001 - as above, and for what the caller's sink does
             _log.exception("a sink failed; its request is cancelled")
-            self.cancel(update.request_id)
+            if not update.is_final:  # else the id may be another's already
+                self.cancel(update.request_id)
 
     def _end_all(self, error: LLMasOSError) -> None:
         with self._changed:

@@ -448,6 +448,19 @@ def test_a_sink_that_raises_ends_its_own_request_alone(
     assert "a sink failed" in caplog.text
 
 
+def test_a_sink_that_raises_at_the_end_ends_no_other_request_of_its_id(counter: Engine) -> None:
+    following: list[Collected] = []
+
+    def sink(update: Update) -> None:
+        following.append(ask(counter, (50,), request_id="a", max_tokens=3))
+        raise RuntimeError("at the end")
+
+    params = SamplingParams(max_tokens=1)
+    counter.submit(Request(request_id="a", prompt_token_ids=(60,), params=params), sink)
+    assert ask(counter, request_id="b").last
+    assert following[0].token_ids == [51, 52, 53]
+
+
 def test_closing_tells_every_request_though_one_sink_raises(
     tmp_path: Path, runner: CountingRunner
 ) -> None:
