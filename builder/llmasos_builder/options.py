@@ -105,8 +105,8 @@ class BuildOptions:
         self._refuse_deterministic()
         if self.kv_cache_precision not in (None, self.precision):
             raise InvalidRequestError(
-                f"kv_cache_precision of target tensorrt-llm is that of the weights, "
-                f"{self.precision}, got {self.kv_cache_precision!r}"
+                "kv_cache_precision of target tensorrt-llm is what the checkpoint is computed in, "
+                f"got {self.kv_cache_precision!r}"
             )
 
     def _refuse_deterministic(self) -> None:

@@ -176,6 +176,10 @@ def test_a_file_cannot_be_loaded_by_tensorrt_llm(smollm2_checkpoint: str, tmp_pa
         ({"full_logits": True}, "full_logits is for target tensorrt, target is tensorrt-llm"),
         ({"deterministic": True}, "deterministic is for target openvino"),
         ({"kv_cache_precision": "u8"}, "kv_cache_precision of target tensorrt-llm .* got 'u8'"),
+        (
+            {"kv_cache_precision": "bf16", "precision": "fp8"},
+            "kv_cache_precision of target tensorrt-llm is what the checkpoint is computed in",
+        ),
     ],
 )
 def test_what_the_target_lacks_is_refused_by_name(changes: dict[str, Any], message: str) -> None:
