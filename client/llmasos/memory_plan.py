@@ -203,6 +203,7 @@ def _available(target: Target, num_gpus: int) -> int:
     gpus = () if driver is None else driver.gpus
     if len(gpus) < num_gpus:
         raise InvalidRequestError(
-            f"memory must be given: the engine needs {num_gpus} GPUs, this machine has {len(gpus)}"
+            f"memory must be given, such as 24GB: of the GPUs that it needs ({num_gpus}) "
+            f"this machine has {len(gpus)}"
         )
     return sum(gpu.free_bytes for gpu in gpus[:num_gpus])

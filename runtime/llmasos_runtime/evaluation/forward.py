@@ -121,8 +121,8 @@ def load_forward(plan_dir: Path, *, slot_tokens: int, num_threads: int | None) -
     plan = EnginePlan.load(plan_dir)
     if plan.target != "openvino":
         raise PlanError(
-            f"{plan.name} is compiled for {plan.target}, of which not every token's logits are "
-            "to be had here",
+            f"{plan.name} is compiled for {plan.target}, which does not return the logits of "
+            "every token",
             hint="build the checkpoint for openvino to evaluate it",
         )
     threads = num_threads or num_physical_cores()
