@@ -11,6 +11,7 @@ from llmasos.errors import PlanError
 from llmasos.plan import record_file
 from llmasos_runtime.engine import Engine
 from llmasos_runtime.load import check_target
+from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.tensorrt import execution, load, preflight
 from llmasos_runtime.tensorrt.cuda import Cuda
 from made_engine import ask
@@ -92,7 +93,9 @@ def test_the_machine_is_checked_before_anything_is_imported(
         check_target(gpu.plan, gpu.directory)
 
 
-def test_a_plan_of_several_ranks_is_refused(with_gpu: MadeGPU) -> None:
+def test_a_plan_of_several_ranks_is_refused(
+    with_gpu: MadeGPU, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = with_gpu.plan.tensorrt
     assert record is not None
     parallel = record.model_copy(update={"tensor_parallel_size": 2})
@@ -101,6 +104,9 @@ def test_a_plan_of_several_ranks_is_refused(with_gpu: MadeGPU) -> None:
         with_gpu.engine()
     with pytest.raises(PlanError, match="tiny has engines for 2 GPUs"):  # not: no NVIDIA driver
         check_target(with_gpu.plan, with_gpu.directory)
+    monkeypatch.setattr(load, "check_machine", preflight.check_machine)
+    with pytest.raises(PlanError, match="tiny has engines for 2 GPUs"):
+        load.load_tensorrt(with_gpu.plan, with_gpu.directory, EngineOptions())
 
 
 def test_an_engine_that_wants_something_else_is_refused(

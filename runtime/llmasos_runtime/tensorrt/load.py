@@ -30,6 +30,7 @@ def load_tensorrt(plan: EnginePlan, directory: Path, options: EngineOptions) -> 
     Raises PlanError in one line: for another machine than it is compiled for, for an engine
     that TensorRT does not load, and where not even one sequence fits the GPU's memory.
     """
+    check_ranks(plan)
     check_machine(plan, directory)
     assert plan.tensorrt is not None
     library = _import(plan.tensorrt.library)
