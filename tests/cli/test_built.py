@@ -50,6 +50,20 @@ def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [("much", "kv_cache_bytes must be a number of bytes"), ("1kB", "kv_cache_bytes is 1000 bytes")],
+)
+def test_a_kv_cache_that_cannot_be_is_refused_by_serve(
+    tiny_repository: Path, amount: str, words: str
+) -> None:
+    ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+    result = llmasos("serve", str(tiny_repository), "--kv-cache-bytes", amount, *ports)
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("command", ["generate --model", "serve", "evaluate --text {0}"])
 def test_another_precision_than_that_of_a_built_model_is_refused(
     tiny_repository: Path, tmp_path: Path, command: str

@@ -33,6 +33,14 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    kv_cache_bytes: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory for the KV cache, such as 2GB or 512MiB. By default room for a full "
+            "batch, but at most a quarter of what is free.",
+            show_default=False,
+        ),
+    ] = None,
     threads: Threads = None,
     precision: PrecisionOption = None,
     revision: Revision = None,
@@ -41,8 +49,12 @@ def serve(
     from llmasos_runtime.triton.launcher import serve as serve_repository
     from llmasos_runtime.triton.options import ServerOptions
 
+    from llmasos.byte_size import parse_bytes
     from llmasos.engine_cache import find_repository
 
+    num_bytes = (
+        None if kv_cache_bytes is None else parse_bytes(kv_cache_bytes, name="kv_cache_bytes")
+    )
     repository = find_repository(
         model, precision=chosen_precision(model, precision), revision=revision
     )
@@ -53,6 +65,7 @@ def serve(
         metrics_port=metrics_port,
         restart=restart,
         num_threads=threads,
+        kv_cache_bytes=num_bytes,
         enable_kv_cache_reuse=None if prefix_reuse else False,
         speculate=speculate,
     )
