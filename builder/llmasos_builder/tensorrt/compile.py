@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from llmasos.errors import PlanError
+from llmasos.tensorrt_log import shared_log
 
 from llmasos_builder.architectures.decoder import Load, define_stage
 from llmasos_builder.architectures.spec import DecoderSpec
@@ -16,7 +17,6 @@ from llmasos_builder.checkpoint import Fp8Scales, Weights, fp8_scales_of
 from llmasos_builder.graph import Array
 from llmasos_builder.graph.recording import RecordedTensor, RecordingGraph
 from llmasos_builder.tensorrt.capabilities import check_head_size
-from llmasos_builder.tensorrt.log import shared_log
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.options import NetworkOptions
 from llmasos_builder.tensorrt.parallel.cuts import cuts_of

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llmasos.errors import PlanError
 from llmasos.plan import Precision
+from llmasos.tensorrt_log import shared_log
 
 from llmasos_builder.checkpoint import Fp8Scales
 from llmasos_builder.graph import Activation, Array, Scores
@@ -20,7 +21,6 @@ from llmasos_builder.tensorrt.candidates import output_candidates
 from llmasos_builder.tensorrt.constants import Constant, Constants
 from llmasos_builder.tensorrt.inputs import HIDDEN_STATES_OUT, Inputs
 from llmasos_builder.tensorrt.layers import Layers
-from llmasos_builder.tensorrt.log import shared_log
 from llmasos_builder.tensorrt.options import NetworkOptions
 from llmasos_builder.tensorrt.parallel.cut import Cut
 from llmasos_builder.tensorrt.weights import TensorRTWeight, kept_as

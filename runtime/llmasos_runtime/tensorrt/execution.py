@@ -8,11 +8,11 @@ from typing import Any
 
 from llmasos.errors import LLMasOSError, PlanError
 from llmasos.plan import REBUILD
+from llmasos.tensorrt_log import last_error, shared_log
 
 from llmasos_runtime.tensorrt.cuda import Cuda, DeviceMemory, Stream
 from llmasos_runtime.tensorrt.kv_slots import CacheTensor
 from llmasos_runtime.tensorrt.launch import DECODE_PROFILE
-from llmasos_runtime.tensorrt.log import last_error, shared_log
 from llmasos_runtime.tensorrt.runtime_cache import RuntimeCache
 
 STEP_TENSORS = (

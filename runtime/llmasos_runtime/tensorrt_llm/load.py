@@ -8,6 +8,7 @@ from typing import Any
 from llmasos.errors import PlanError
 from llmasos.plan import EnginePlan, Limits, TensorRTLLMRecord, check_files
 
+from llmasos_runtime.cache_size import num_blocks
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.tensorrt_llm.executor import TensorRTLLMExecutor
 from llmasos_runtime.tensorrt_llm.library import load_library
@@ -67,11 +68,12 @@ def _cache(plan: EnginePlan, options: EngineOptions) -> dict[str, Any]:
     if options.kv_cache_bytes is not None:
         token_bytes = 2 * plan.num_layers * plan.num_kv_heads * plan.head_size
         token_bytes *= _CACHE_BYTES[plan.kv_cache_precision]
-        fields["max_tokens"] = options.kv_cache_bytes // token_bytes
-        if fields["max_tokens"] < plan.limits.max_seq_len:
-            raise PlanError(
-                f"kv_cache_bytes is {options.kv_cache_bytes} bytes; one sequence of max_seq_len "
-                f"{plan.limits.max_seq_len} needs {token_bytes * plan.limits.max_seq_len}",
-                hint="give it more, or build with a smaller --max-seq-len",
-            )
+        fields["max_tokens"] = num_blocks(
+            plan.limits,
+            options,
+            block_size=1,
+            block_bytes=token_bytes,
+            available_bytes=options.kv_cache_bytes,
+            available="kv_cache_bytes",
+        )
     return fields

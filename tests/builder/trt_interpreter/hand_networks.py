@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llmasos.tensorrt_log import shared_log
 from llmasos_builder.tensorrt.constants import Constants
 from llmasos_builder.tensorrt.interpreter import interpret
-from llmasos_builder.tensorrt.log import shared_log
 from llmasos_builder.tensorrt.options import ComputeType
 from numpy.typing import ArrayLike, NDArray
 

@@ -1,4 +1,8 @@
-"""What TensorRT says while an engine is loaded and runs: it raises little and logs the rest."""
+"""What TensorRT says while it compiles, loads and runs: it raises little and logs the rest.
+
+It keeps the first logger that a process gives it. So there is one, for whoever compiles and
+for whoever runs, which remembers the errors.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,10 @@ _LOGGER = logging.getLogger("llmasos.tensorrt")
 
 @cache
 def shared_log(library: Any) -> Any:
-    """The process's ILogger for this library; errors: its messages of that severity.
-
-    TensorRT keeps the first logger that a process gives it, so there is one.
-    """
+    """The process's ILogger for this library; errors: its messages of that severity."""
     severities = library.ILogger.Severity
-    levels = {
-        severities.INTERNAL_ERROR: logging.ERROR,
-        severities.ERROR: logging.ERROR,
-        severities.WARNING: logging.WARNING,
-    }
+    errors = (severities.INTERNAL_ERROR, severities.ERROR)
+    told = (*errors, severities.WARNING)
 
     class Log(library.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -28,10 +26,9 @@ def shared_log(library: Any) -> Any:
             self.errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
-            level = levels.get(severity, logging.DEBUG)
-            if level == logging.ERROR:
+            if severity in errors:
                 self.errors.append(message)
-            _LOGGER.log(min(level, logging.INFO), "%s", message)
+            _LOGGER.log(logging.INFO if severity in told else logging.DEBUG, "%s", message)
 
     return Log()
 
