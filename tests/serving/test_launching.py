@@ -146,9 +146,13 @@ class Kept:
             text=True,
         )
         assert self.process.stdout is not None
-        self.server = psutil.Process(int(self.process.stdout.readline()))
-        while script.startswith("trap") and not self.server.children():
+        self.server_pid = int(self.process.stdout.readline())
+        while script.startswith("trap") and not self.server().children():
             time.sleep(0.01)  # it has not come to its loop, and so not to its trap
+
+    def server(self) -> psutil.Process:
+        """The server's process, for a script that does not end by itself."""
+        return psutil.Process(self.server_pid)
 
     def close_stdin(self, line: str = "") -> None:
         assert self.process.stdin is not None
@@ -211,14 +215,16 @@ def test_the_keeper_kills_at_once_when_told_to(kept: Callable[[str], Kept]) -> N
 
 def test_what_the_server_started_dies_with_it(kept: Callable[[str], Kept]) -> None:
     one = kept("sleep 60 & wait")
-    assert wait_for(one.server.children)
-    (child,) = one.server.children()
-    one.server.kill()
+    server = one.server()
+    assert wait_for(server.children)
+    (child,) = server.children()
+    server.kill()
     one.process.wait(5)
     assert wait_for(lambda: not child.is_running())
 
 
 def test_a_killed_keeper_takes_its_server_with_it(kept: Callable[[str], Kept]) -> None:
     one = kept("while :; do sleep 0.05; done")
+    server = one.server()
     one.process.kill()
-    assert wait_for(lambda: not one.server.is_running())
+    assert wait_for(lambda: not server.is_running())
