@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny import write_tiny_llama
 
 PLAN = Path("engine", "1", "plan")
+
+# The same examples in every run, and no limit of time for one: what is red was made red by a
+# change. `--hypothesis-profile default` looks for new ones.
+settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

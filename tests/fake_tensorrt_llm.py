@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from patience import PATIENCE_S
+
 VOCAB_SIZE = 400
 
 
@@ -85,7 +87,8 @@ class RequestOutput:
 class LLM:
     """Says after token n the token n + 1, all requests together, `tokens_per_step` at a time.
 
-    pause: its thread waits until hold is set. fails_with: what every request is answered with.
+    pause: its thread waits until hold is set. pauses_after_a_token: it does so by itself after
+    each step that gave one. fails_with: what every request is answered with.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class LLM:
         self.hold = threading.Event()
         self.hold.set()
         self.is_held = threading.Event()
+        self.pauses_after_a_token = False
         self.fails_with: Exception | None = None
         self.fails_at: int | None = None
         self.refuses: Exception | None = None
@@ -155,7 +159,7 @@ class LLM:
     def pause(self) -> None:
         """No step begins from now on until `hold` is set, and none is under way."""
         self.hold.clear()
-        assert self.is_held.wait(10)
+        assert self.is_held.wait(PATIENCE_S)
 
     def _work(self) -> None:
         while not self.is_shut_down:
@@ -169,6 +173,8 @@ class LLM:
                 if result.is_aborted:
                     self.results.remove(result)
                 else:
+                    if self.pauses_after_a_token:
+                        self.hold.clear()
                     result.loop.call_soon_threadsafe(result.queue.put_nowait, self._step(result))
 
     def _step(self, result: RequestOutput) -> Callable[[], None]:

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 from llmasos_runtime.scores import Logits
 from llmasos_runtime.step import Step
+from patience import PATIENCE_S
 
 VOCAB_SIZE = 400
 
@@ -55,7 +56,7 @@ class CountingRunner:
         self.started.set()
 
     def wait(self) -> Logits:
-        assert self.hold.wait(10)
+        assert self.hold.wait(PATIENCE_S)
         logits = np.zeros((len(self._last), VOCAB_SIZE), np.float32)
         for row, token in enumerate(self._last):
             following = 0 if token == self._restarts_at else token + 1

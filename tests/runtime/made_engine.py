@@ -14,6 +14,7 @@ from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.request import Request, Update
 from llmasos_runtime.running_engine import RunningEngine
 from made_tokenizers import byte_level, write_tokenizer
+from patience import PATIENCE_S
 
 EOS = 390
 
@@ -66,7 +67,7 @@ class Collected:
             self._final.set()
 
     def wait_for_first(self) -> None:
-        assert self._first.wait(10)
+        assert self._first.wait(PATIENCE_S)
 
     @property
     def is_final(self) -> bool:
@@ -74,7 +75,7 @@ class Collected:
 
     @property
     def last(self) -> Update:
-        assert self._final.wait(10), "no final update came"
+        assert self._final.wait(PATIENCE_S), "no final update came"
         return self._updates[-1]
 
     @property

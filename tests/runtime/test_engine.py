@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,33 @@ from llmasos.transport.base import error_of_text
 from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.intake import may_speculate
 from llmasos_runtime.request import Request, Update
-from llmasos_runtime.scores import Logits
+from llmasos_runtime.step import Step
 from made_engine import EOS, Collected, ask, engine, plan
+from patience import PATIENCE_S, wait_until
 
 LONG = 100
 
 
-class SlowRunner(CountingRunner):
-    def wait(self) -> Logits:
-        time.sleep(0.01)
-        return super().wait()
+class OneStepRunner(CountingRunner):
+    """Takes one step, and holds the next."""
+
+    def start(self, step: Step) -> None:
+        if self.num_steps == 1:
+            self.hold.clear()
+        super().start(step)
+
+
+class Clock:
+    """Shows the time that the test says."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def perf_counter(self) -> float:
+        return self.now
 
 
 @pytest.fixture
@@ -49,13 +66,6 @@ def counter(tmp_path: Path, runner: CountingRunner) -> Iterator[Engine]:
     yield counter
     runner.hold.set()
     counter.close()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    ends_at = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends_at, "it did not happen in time"
-        time.sleep(0.002)
 
 
 def is_idle(counter: Engine) -> bool:
@@ -128,7 +138,7 @@ def test_a_late_short_request_is_answered_before_an_early_long_one(
 ) -> None:
     runner.hold.clear()
     early = ask(counter, tuple(range(40)), max_tokens=LONG, request_id="early")
-    assert runner.started.wait(10)
+    assert runner.started.wait(PATIENCE_S)
     late = ask(counter, max_tokens=1, request_id="late")
     runner.hold.set()
     assert late.last.finish_reason is FinishReason.LENGTH
@@ -151,7 +161,7 @@ def test_a_long_prompt_does_not_stall_a_stream(counter: Engine, runner: Counting
 def test_cancelling_frees_the_blocks_at_once(counter: Engine, runner: CountingRunner) -> None:
     runner.hold.clear()
     answer = ask(counter, max_tokens=LONG)
-    assert runner.started.wait(10)
+    assert runner.started.wait(PATIENCE_S)
     assert counter.stats().num_free_blocks < counter.stats().num_blocks
     assert counter.cancel("a")
     assert counter.stats().num_free_blocks == counter.stats().num_blocks
@@ -163,14 +173,16 @@ def test_cancelling_frees_the_blocks_at_once(counter: Engine, runner: CountingRu
 
 
 def test_a_request_that_waits_can_be_cancelled(tmp_path: Path, runner: CountingRunner) -> None:
+    runner.hold.clear()
     one_at_a_time = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1))
     first = ask(one_at_a_time, max_tokens=LONG)
-    first.wait_for_first()
+    assert runner.started.wait(PATIENCE_S)
     second = ask(one_at_a_time, request_id="b")
     assert one_at_a_time.stats().num_waiting == 1
     assert one_at_a_time.cancel("b")
+    runner.hold.set()
     assert second.last.usage == Usage(num_prompt_tokens=3, num_output_tokens=0)
-    assert not first.is_final or len(first.updates) == LONG
+    assert len(first.updates) == LONG
     one_at_a_time.close()
 
 
@@ -204,31 +216,37 @@ def test_many_threads_are_all_answered(counter: Engine) -> None:
     assert counter.stats().num_free_blocks == counter.stats().num_blocks
 
 
-def test_a_deadline_that_passes_is_an_error_and_frees_the_blocks(tmp_path: Path) -> None:
+def test_a_deadline_that_passes_is_an_error_and_frees_the_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The one that runs has nothing beside it; the other waits until it is late."""
-    runner = SlowRunner()
-    slow = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1))
-    running = ask(slow, max_tokens=LONG, deadline_ms=60)
+    clock = Clock()
+    monkeypatch.setattr("llmasos_runtime.executor.time", clock)
+    monkeypatch.setattr("llmasos_runtime.intake.time", clock)
+    runner = OneStepRunner()
+    one_at_a_time = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1))
+    running = ask(one_at_a_time, max_tokens=LONG, deadline_ms=60)
     running.wait_for_first()
-    waiting = ask(slow, request_id="b", deadline_ms=30)
+    waiting = ask(one_at_a_time, request_id="b", deadline_ms=30)
+    clock.now += 0.061
+    runner.hold.set()
     for answer, deadline_ms in ((running, 60), (waiting, 30)):
         assert isinstance(answer.error, DeadlineExceededError)
         assert f"deadline_ms of {deadline_ms} passed" in str(answer.error)
         assert answer.error.status == 504
-    assert 0 < len(running.token_ids) < LONG
+    assert (len(running.token_ids), runner.num_steps) == (2, 2)
     assert waiting.token_ids == []
-    assert runner.num_steps < 10
-    assert is_idle(slow)
-    assert slow.stats().num_free_blocks == slow.stats().num_blocks
-    assert len(ask(slow, max_tokens=3, deadline_ms=60_000).token_ids) == 3
-    slow.close()
+    assert is_idle(one_at_a_time)
+    assert one_at_a_time.stats().num_free_blocks == one_at_a_time.stats().num_blocks
+    assert len(ask(one_at_a_time, max_tokens=3, deadline_ms=60_000).token_ids) == 3
+    one_at_a_time.close()
 
 
 def test_a_higher_priority_is_answered_first(tmp_path: Path, runner: CountingRunner) -> None:
     runner.hold.clear()
     one_at_a_time = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1))
     first = ask(one_at_a_time)
-    assert runner.started.wait(10)
+    assert runner.started.wait(PATIENCE_S)
     ended: list[str] = []
     for name, priority in (("low", 0), ("high", 1)):
         params = SamplingParams(max_tokens=2, priority=priority)
@@ -242,10 +260,13 @@ def test_a_higher_priority_is_answered_first(tmp_path: Path, runner: CountingRun
 
 
 def test_who_is_preempted_gets_each_token_once(tmp_path: Path) -> None:
-    counter = engine(tmp_path, CountingRunner(num_blocks=50))
+    runner = CountingRunner(num_blocks=50)
+    runner.hold.clear()  # so that all run together
+    counter = engine(tmp_path, runner)
     answers = [
         ask(counter, (n,), request_id=str(n), max_tokens=150, ignore_eos=True) for n in range(4)
     ]
+    runner.hold.set()
     for number, answer in enumerate(answers):
         assert answer.token_ids == list(range(number + 1, number + 151))
         assert answer.last.usage == Usage(num_prompt_tokens=1, num_output_tokens=150)
@@ -377,10 +398,14 @@ def test_max_tokens_is_cut_to_what_max_seq_len_leaves(counter: Engine) -> None:
     assert len(answer.token_ids) == 5
 
 
-def test_an_id_in_use_is_refused_and_can_be_used_again_later(counter: Engine) -> None:
+def test_an_id_in_use_is_refused_and_can_be_used_again_later(
+    counter: Engine, runner: CountingRunner
+) -> None:
+    runner.hold.clear()
     first = ask(counter, max_tokens=LONG)
     with pytest.raises(InvalidRequestError, match="'a' is in use"):
         ask(counter)
+    runner.hold.set()
     assert first.last
     wait_until(lambda: is_idle(counter))
     assert ask(counter).last
@@ -390,7 +415,7 @@ def test_a_full_queue_refuses(tmp_path: Path, runner: CountingRunner) -> None:
     runner.hold.clear()
     small = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1, max_queue_size=2))
     answers = [ask(small, request_id="running")]
-    assert runner.started.wait(10)
+    assert runner.started.wait(PATIENCE_S)
     answers += [ask(small, request_id=str(number)) for number in range(2)]
     with pytest.raises(QueueFullError, match="at most 2 may"):
         ask(small, request_id="one too many")
@@ -403,8 +428,10 @@ def test_a_failing_engine_ends_every_request_with_an_error(
     tmp_path: Path, runner: CountingRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
     runner.fails_at = 3
+    runner.hold.clear()  # until all have been accepted
     broken = engine(tmp_path, runner, options=EngineOptions(max_batch_size=1))
     answers = [ask(broken, request_id=str(number), max_tokens=LONG) for number in range(3)]
+    runner.hold.set()
     for answer in answers:
         assert isinstance(answer.error, EngineStoppedError)
         assert "RuntimeError: out of luck" in str(answer.error)
@@ -473,12 +500,13 @@ def test_closing_tells_every_request_though_one_sink_raises(
     params = SamplingParams(max_tokens=LONG)
     one_at_a_time.submit(Request(request_id="bad", prompt_token_ids=(5,), params=params), broken)
     answers += [ask(one_at_a_time, request_id=str(number)) for number in range(2)]
-    assert runner.started.wait(10)
+    assert runner.started.wait(PATIENCE_S)
     assert one_at_a_time.cancel("1")
     closing = threading.Thread(target=one_at_a_time.close)
     closing.start()
+    wait_until(lambda: one_at_a_time._executor._closing)
     runner.hold.set()
-    closing.join(10)
+    closing.join(PATIENCE_S)
     assert [type(answer.last.error) for answer in answers[:2]] == [EngineStoppedError] * 2
     assert answers[2].last.finish_reason is FinishReason.ABORT
 

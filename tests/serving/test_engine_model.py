@@ -16,6 +16,7 @@ from llmasos.errors import DeadlineExceededError, EngineStoppedError, QueueFullE
 from llmasos.outputs import FinishReason, Usage
 from llmasos_runtime.request import Request, Update
 from llmasos_runtime.triton.engine_model import EngineModel
+from patience import PATIENCE_S, wait_until
 
 Sink = Callable[[Update], None]
 
@@ -81,6 +82,7 @@ def died() -> threading.Event:
 
 @pytest.fixture
 def model(engine: HeldEngine, died: threading.Event) -> Iterator[EngineModel]:
+    FakeMetricFamily.values.clear()
     model = EngineModel(
         FakeBackend, engine, check_period_s=0.01, default_deadline_ms=60_000, die=died.set
     )
@@ -214,7 +216,7 @@ def test_an_error_in_mid_answer_is_the_last_response(
 def test_a_client_that_has_gone_is_cancelled(model: EngineModel, engine: HeldEngine) -> None:
     sender = ask(model, streaming=True)
     sender.cancelled = True
-    assert engine.cancelled.wait(2)
+    assert engine.cancelled.wait(PATIENCE_S)
     assert first(sender.responses[-1].values["finish_reason"]) == b"abort"
 
 
@@ -243,7 +245,7 @@ def test_the_last_response_waits_while_triton_is_asked_whether_the_client_has_go
     )
     request.sender = sender = SlowSender()
     model.execute([request])
-    assert sender.is_asked.wait(2)
+    assert sender.is_asked.wait(PATIENCE_S)
     engine.emit(finish_reason=FinishReason.LENGTH, usage=usage(1))
     assert sender.final.is_set()
 
@@ -294,7 +296,7 @@ def test_an_engine_that_has_stopped_takes_its_process_with_it(
 ) -> None:
     sender = ask(model, streaming=True)
     engine.emit(error=EngineStoppedError("the step loop failed"))
-    assert died.wait(2)
+    assert died.wait(PATIENCE_S)
     assert sender.error().code == FakeError.UNAVAILABLE
 
 
@@ -312,14 +314,12 @@ def test_a_closed_engine_is_no_reason_to_die(engine: HeldEngine, died: threading
 
 def test_the_engines_numbers_are_shown_under_their_classic_names(model: EngineModel) -> None:
     ask(model)
-    used = "nv_trt_llm_kv_cache_block_metrics used"
-    active = "nv_trt_llm_request_metrics active"
-    ends_at = time.monotonic() + 2
-    while FakeMetricFamily.values.get(active) != 3 and time.monotonic() < ends_at:
-        time.sleep(0.01)
-    assert FakeMetricFamily.values[active] == 3
-    assert FakeMetricFamily.values[used] == 3
-    assert FakeMetricFamily.values["nv_trt_llm_general_metrics preemption_counter"] == 6
+    expected = {
+        "nv_trt_llm_request_metrics active": 3,
+        "nv_trt_llm_kv_cache_block_metrics used": 3,
+        "nv_trt_llm_general_metrics preemption_counter": 6,
+    }
+    wait_until(lambda: expected.items() <= FakeMetricFamily.values.items())
 
 
 def test_a_refused_request_is_never_asked_about_again(
@@ -349,11 +349,10 @@ def test_the_watch_goes_on_after_a_fault(
 ) -> None:
     stats = engine.stats
     engine.stats = lambda: 1 / 0  # type: ignore[method-assign]  # a fault
-    time.sleep(0.05)
+    wait_until(lambda: "could not be looked at" in caplog.text)
     engine.stats = stats  # type: ignore[method-assign]  # as it was
-    assert "could not be looked at" in caplog.text
     ask(model).cancelled = True
-    assert engine.cancelled.wait(5)
+    assert engine.cancelled.wait(PATIENCE_S)
 
 
 def test_a_stop_that_comes_first_can_wait_for_its_request(

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,18 +19,10 @@ from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_runtime.triton.ports import Ports
 from llmasos_runtime.triton.server_log import ServerLog
+from patience import PATIENCE_S, wait_until
 
 ANY_PORTS = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
 PREFIX = f"llmasos-test-{os.getpid()}-"
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 5.0) -> bool:
-    ends_at = time.monotonic() + timeout_s
-    while time.monotonic() < ends_at:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_options_name_what_is_wrong() -> None:
@@ -131,9 +122,9 @@ def test_unfilled_parameters_count_as_absent(tmp_path: Path) -> None:
 
 
 class Kept:
-    """A keeper with a server that is a shell script."""
+    """A keeper with a server that is a shell script; `end` it whatever becomes of the test."""
 
-    def __init__(self, run_dir: Path, script: str, drain_s: float = 0.2) -> None:
+    def __init__(self, run_dir: Path, script: str, drain_s: float) -> None:
         self.run_dir = run_dir
         self.region = keeper.SHARED_MEMORY / f"{PREFIX}region"
         run_dir.mkdir()
@@ -145,10 +136,11 @@ class Kept:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.server_pid = 0
+
+    def wait_for_server(self) -> None:
         assert self.process.stdout is not None
         self.server_pid = int(self.process.stdout.readline())
-        while script.startswith("trap") and not self.server().children():
-            time.sleep(0.01)  # it has not come to its loop, and so not to its trap
 
     def server(self) -> psutil.Process:
         """The server's process, for a script that does not end by itself."""
@@ -162,69 +154,72 @@ class Kept:
     def is_clean(self) -> bool:
         return not self.region.exists() and not self.run_dir.exists()
 
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            stream.close()
+        self.region.unlink(missing_ok=True)
+
+
+Keep = Callable[..., Kept]
+
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Callable[[str], Kept]]:
+def keep(tmp_path: Path) -> Iterator[Keep]:
     made: list[Kept] = []
 
-    def make(script: str) -> Kept:
-        made.append(Kept(tmp_path / "run", script))
-        return made[-1]
+    def make(script: str, *, drain_s: float = 0.2) -> Kept:
+        made.append(one := Kept(tmp_path / "run", script, drain_s))
+        one.wait_for_server()
+        if script.startswith("trap"):
+            wait_until(one.server().children)  # else it may not have come to its trap
+        return one
 
     yield make
     for one in made:
-        one.process.kill()
-        one.process.wait()
-        for stream in (one.process.stdin, one.process.stdout):
-            assert stream is not None
-            stream.close()
-        one.region.unlink(missing_ok=True)
+        one.end()
 
 
-def test_the_keeper_ends_as_its_server_did_and_cleans_up(kept: Callable[[str], Kept]) -> None:
-    one = kept("exit 7")
-    assert one.process.wait(5) == 7
+def test_the_keeper_ends_as_its_server_did_and_cleans_up(keep: Keep) -> None:
+    one = keep("exit 7")
+    assert one.process.wait(PATIENCE_S) == 7
     assert one.is_clean()
 
 
-def test_the_keeper_asks_its_server_to_end_when_its_pipe_closes(
-    kept: Callable[[str], Kept],
-) -> None:
-    one = kept("trap 'exit 3' TERM; while :; do sleep 0.05; done")
+def test_the_keeper_asks_its_server_to_end_when_its_pipe_closes(keep: Keep) -> None:
+    one = keep("trap 'exit 3' TERM; while :; do sleep 0.05; done", drain_s=2 * PATIENCE_S)
     one.close_stdin()
-    assert one.process.wait(5) == 3
+    assert one.process.wait(PATIENCE_S) == 3
     assert one.is_clean()
 
 
-def test_a_server_that_does_not_end_is_killed(
-    kept: Callable[[str], Kept], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = kept("trap '' TERM; while :; do sleep 0.05; done")
+def test_a_server_that_does_not_end_is_killed(keep: Keep) -> None:
+    one = keep("trap '' TERM; while :; do sleep 0.05; done")
     one.close_stdin()
-    assert one.process.wait(10) == 128 + 9
+    assert one.process.wait(PATIENCE_S) == 128 + 9
     assert one.is_clean()
 
 
-def test_the_keeper_kills_at_once_when_told_to(kept: Callable[[str], Kept]) -> None:
-    one = kept("trap '' TERM; while :; do sleep 0.05; done")
-    started = time.monotonic()
+def test_the_keeper_kills_at_once_when_told_to(keep: Keep) -> None:
+    one = keep("trap '' TERM; while :; do sleep 0.05; done", drain_s=2 * PATIENCE_S)
     one.close_stdin("kill\n")
-    assert one.process.wait(5) == 128 + 9
-    assert time.monotonic() - started < 1.0
+    assert one.process.wait(PATIENCE_S) == 128 + 9
 
 
-def test_what_the_server_started_dies_with_it(kept: Callable[[str], Kept]) -> None:
-    one = kept("sleep 60 & wait")
+def test_what_the_server_started_dies_with_it(keep: Keep) -> None:
+    one = keep("sleep 600 & wait")
     server = one.server()
-    assert wait_for(server.children)
+    wait_until(server.children)
     (child,) = server.children()
     server.kill()
-    one.process.wait(5)
-    assert wait_for(lambda: not child.is_running())
+    one.process.wait(PATIENCE_S)
+    wait_until(lambda: not child.is_running())
 
 
-def test_a_killed_keeper_takes_its_server_with_it(kept: Callable[[str], Kept]) -> None:
-    one = kept("while :; do sleep 0.05; done")
+def test_a_killed_keeper_takes_its_server_with_it(keep: Keep) -> None:
+    one = keep("while :; do sleep 0.05; done")
     server = one.server()
     one.process.kill()
-    assert wait_for(lambda: not server.is_running())
+    wait_until(lambda: not server.is_running())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import fake_tensorrt_llm
@@ -19,6 +18,7 @@ from llmasos_runtime.triton.engine_model import EngineModel
 from llmasos_runtime.triton.load_engine import load_engine
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_runtime.triton.server import TritonServer
+from patience import PATIENCE_S, wait_until
 
 OUTPUTS = ("output_ids", "finish_reason", "num_output_tokens", "kv_cache_reused_blocks")
 
@@ -48,18 +48,12 @@ def model(
         }
     )
     engine = load_engine(arguments, {"LLMASOS_ENGINE_MAX_BATCH_SIZE": "3"})
+    FakeMetricFamily.values.clear()
     model = EngineModel(
         FakeBackend, engine, check_period_s=0.01, default_deadline_ms=60_000, die=died.set
     )
     yield model
     model.close()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    ends_at = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends_at, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def ask(model: EngineModel, **inputs: object) -> FakeRequest:
@@ -71,7 +65,7 @@ def ask(model: EngineModel, **inputs: object) -> FakeRequest:
 
 def test_a_stream_has_the_classic_outputs(model: EngineModel) -> None:
     sender = ask(model, streaming=True).sender
-    assert sender.final.wait(10)
+    assert sender.final.wait(PATIENCE_S)
     assert [r.values["output_ids"].tolist() for r in sender.responses] == [
         [[[8]]],
         [[[9]]],
@@ -86,7 +80,7 @@ def test_a_stream_has_the_classic_outputs(model: EngineModel) -> None:
 def test_reused_blocks_are_counted_in_the_librarys_own(model: EngineModel) -> None:
     fake_tensorrt_llm.LLMS[-1].cached_tokens = 64
     sender = ask(model).sender
-    assert sender.final.wait(10)
+    assert sender.final.wait(PATIENCE_S)
     (response,) = sender.responses
     assert response.values["kv_cache_reused_blocks"].tolist() == [[2]]
 
@@ -98,33 +92,36 @@ def test_a_client_that_has_gone_ends_its_request_in_the_library(model: EngineMod
     wait_until(lambda: llm.results)
     (result,) = llm.results
     sender.cancelled = True
-    assert sender.final.wait(10)
+    assert sender.final.wait(PATIENCE_S)
     assert result.is_aborted
     assert sender.responses[-1].values["finish_reason"].tolist() == [[b"abort"]]
 
 
 def test_what_the_library_lacks_is_an_error_that_names_the_field(model: EngineModel) -> None:
     sender = ask(model, min_tokens=3, stop_words_list=np.array([[9], [1]], np.int32)).sender
-    assert sender.final.wait(10)
+    assert sender.final.wait(PATIENCE_S)
     assert "min_tokens puts off one end token" in sender.error().message
     assert sender.error().code == "invalid argument"
 
 
 def test_the_gauges_show_the_librarys_numbers(model: EngineModel) -> None:
-    assert ask(model).sender.final.wait(10)
+    assert ask(model).sender.final.wait(PATIENCE_S)
     blocks = "nv_trt_llm_kv_cache_block_metrics"
-    wait_until(lambda: FakeMetricFamily.values.get(f"{blocks} max") == 100)
-    assert FakeMetricFamily.values[f"{blocks} free"] == 60
-    assert FakeMetricFamily.values[f"{blocks} used"] == 40
-    wait_until(lambda: FakeMetricFamily.values["nv_trt_llm_request_metrics active"] == 0)
+    expected = {
+        f"{blocks} max": 100,
+        f"{blocks} free": 60,
+        f"{blocks} used": 40,
+        "nv_trt_llm_request_metrics active": 0,
+    }
+    wait_until(lambda: expected.items() <= FakeMetricFamily.values.items())
 
 
 def test_a_library_that_stops_ends_the_process(model: EngineModel, died: threading.Event) -> None:
     fake_tensorrt_llm.LLMS[-1].refuses = RuntimeError("a worker died")
     sender = ask(model).sender
-    assert sender.final.wait(10)
+    assert sender.final.wait(PATIENCE_S)
     assert "a worker died" in sender.error().message
-    assert died.wait(10)
+    assert died.wait(PATIENCE_S)
 
 
 def test_a_server_without_the_package_is_refused_before_it_starts(
