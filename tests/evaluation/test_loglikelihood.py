@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from fake_harness import load_model, request
 from llmasos import LLM
 from llmasos.errors import InvalidRequestError
 from llmasos.sampling import SamplingParams
 from llmasos.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build_plan
-from llmasos_runtime.evaluation.forward import Part, load_forward
+from llmasos_runtime.evaluation.forward import PackedForward, Part, load_forward
 from llmasos_runtime.evaluation.loglikelihood import Scorer
 from llmasos_runtime.evaluation.measures import log_softmax
+from numpy.typing import NDArray
 from tiny import SPECIAL_TOKENS
 
 TEXT = [(7 * i * i + 3 * i) % 250 for i in range(200)]
@@ -82,47 +82,40 @@ def test_a_whole_text_is_predicted_once_in_windows_of_which_the_last_is_full(
     expected = alone(plan, tokens[:48], 1)
     expected += alone(plan, tokens[47:95], 1)
     expected += alone(plan, tokens[111 - 48 : 111], 48 - 16)
-    assert scorer.score_whole(TEXT[:110], 256, ignore) == pytest.approx(expected, rel=1e-5)
-    assert scorer.score_whole(TEXT[:7], 256, ignore) == pytest.approx(
-        alone(plan, [256, *TEXT[:7]], 1), rel=1e-5
-    )
+    short = alone(plan, [256, *TEXT[:7]], 1)
+    found = scorer.score_texts([TEXT[:7], TEXT[:110], [], TEXT[:7]], 256, ignore)
+    assert found == pytest.approx([short, expected, 0.0, short], rel=1e-5)
+
+
+def test_texts_share_forwards(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    forwards: list[int] = []
+    run = PackedForward.run
+
+    def counted(self: PackedForward, parts: Sequence[Part]) -> list[NDArray[np.float32]]:
+        forwards.append(len(parts))
+        return run(self, parts)
+
+    monkeypatch.setattr(PackedForward, "run", counted)
+    scorer.score_texts([TEXT[at : at + 20] for at in range(12)], 256, ignore)
+    assert forwards == [12]
 
 
 @pytest.fixture
-def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Stands for lm_eval: what the model takes from it, and what was registered."""
-    registered: dict[str, Any] = {}
-    model, registry = ModuleType("lm_eval.api.model"), ModuleType("lm_eval.api.registry")
-
-    def register(name: str) -> Any:
-        return lambda cls: registered.setdefault(name, cls)
-
-    model.TemplateLM = type("TemplateLM", (), {})  # type: ignore[attr-defined]
-    registry.register_model = register  # type: ignore[attr-defined]
-    for module in (ModuleType("lm_eval"), ModuleType("lm_eval.api"), model, registry):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.delitem(sys.modules, "llmasos.lm_eval", raising=False)
-    __import__("llmasos.lm_eval")
-    yield registered
-    sys.modules.pop("llmasos.lm_eval", None)
+def model_class(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return load_model(monkeypatch)
 
 
-def request(*arguments: object) -> SimpleNamespace:
-    return SimpleNamespace(args=arguments)
-
-
-def test_the_harness_gets_scores_and_texts(
-    plan: Path, scorer: Scorer, harness: dict[str, Any]
-) -> None:
-    model = harness["llmasos"](str(plan), threads="1", batch_size=1, device=None)
+def test_the_harness_gets_scores_and_texts(plan: Path, scorer: Scorer, model_class: Any) -> None:
+    model = model_class(str(plan), threads="1", batch_size=1, device=None)
     tokenizer = Tokenizer.load(plan)
     context, continuation = tokenizer.encode("a b c"), tokenizer.encode(" d")
     assert model.tok_encode("a b c") == context
     assert model.prefix_token_id == 256
     scores = model._loglikelihood_tokens([(("a b c", " d"), context, continuation)])
     assert scores == scorer.score([(context, continuation)], ignore)
-    [whole] = model.loglikelihood_rolling([request("a b c")])
-    assert whole == pytest.approx(scorer.score_whole(context, 256, ignore))
+    wholes = model.loglikelihood_rolling([request("a b c"), request("d")])
+    texts = [context, tokenizer.encode("d")]
+    assert wholes == pytest.approx(scorer.score_texts(texts, 256, ignore))
     asked = {"until": ["\n"], "max_gen_toks": 5, "temperature": 0.9}  # greedy: no do_sample
     with LLM(plan, num_threads=1) as llm:
         expected = llm.generate_text("a b c", max_tokens=5, stop=("\n",))
@@ -132,9 +125,9 @@ def test_the_harness_gets_scores_and_texts(
 
 
 def test_a_cut_prompt_keeps_its_special_tokens_and_leaves_room_for_its_answer(
-    plan: Path, harness: dict[str, Any]
+    plan: Path, model_class: Any
 ) -> None:
-    model = harness["llmasos"](str(plan))
+    model = model_class(str(plan))
     end = SPECIAL_TOKENS[-1] + "a"
     assert model._cut("x y z " * 40 + end, SamplingParams(max_tokens=LIMIT - 2)) == end
     for max_tokens in (LIMIT, 32768):

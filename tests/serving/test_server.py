@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_harness import load_model, request
 from llmasos.errors import DeadlineExceededError, InvalidRequestError
 from llmasos.outputs import FinishReason
+from llmasos.sampling import SamplingParams
 from llmasos.triton_client import TritonClient
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
 from raw_client import RawClient, gauge, post, refusal, text_of
 from tritonclient.utils import InferenceServerException
 
+STEPS = "nv_trt_llm_general_metrics"
 BLOCKS = "nv_trt_llm_kv_cache_block_metrics"
 PROMPT = "Grüße 😀 ☃ from"
 LONG = 400
@@ -54,6 +57,11 @@ def raw(server: TritonServer) -> Iterator[RawClient]:
 
 def used_blocks(server: TritonServer) -> float:
     return gauge(server.metrics_url, BLOCKS, kv_cache_block_type="used")
+
+
+def num_steps(server: TritonServer) -> float:
+    time.sleep(0.5)  # the gauges are shown five times a second
+    return gauge(server.metrics_url, STEPS, general_type="iteration_counter")
 
 
 def ask_engine(raw: RawClient, **values: Any) -> list[dict[str, Any]]:
@@ -248,6 +256,33 @@ def test_a_deadline_ends_a_request(server: TritonServer) -> None:
             for ask in (client.generate_text, lambda *a, **f: client.stream(*a, **f).read()):
                 with pytest.raises(DeadlineExceededError, match="deadline_ms of 1 passed"):
                     ask("a", max_tokens=LONG, ignore_eos=True, deadline_ms=1, priority=5)
+
+
+def test_the_harness_gets_the_same_from_a_server_as_in_process(
+    server: TritonServer, tiny_plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_class = load_model(monkeypatch)
+    in_process = model_class(str(tiny_plan), threads=1)
+    served = model_class(str(tiny_plan), url=server.grpc_url)
+    over_http = model_class(str(tiny_plan), url=server.http_url)
+    asked = {"until": ["\n"], "max_gen_toks": 5}
+    requests = [request(f"Question {number}:", asked) for number in range(12)]
+    requests.append(request("x y z " * 200, {"until": [], "max_gen_toks": 3}))  # is cut
+    texts = served.generate_until(requests)
+    assert len(set(texts)) > 6
+    assert texts == in_process.generate_until(requests) == over_http.generate_until(requests)
+
+
+def test_the_harness_has_many_texts_made_at_once(
+    server: TritonServer, tiny_plan: Path, client: TritonClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = load_model(monkeypatch)(str(tiny_plan), url=server.grpc_url)
+    prompts = [f"Question {number}:" for number in range(16)]
+    answers = client.generate(prompts, SamplingParams(max_tokens=50, speculate=False))
+    num_tokens = sum(answer.usage.num_output_tokens for answer in answers)
+    steps = num_steps(server)
+    served.generate_until([request(p, {"max_gen_toks": 50, "until": []}) for p in prompts])
+    assert 0 < num_steps(server) - steps < num_tokens / 4, "a step has many of them"
 
 
 def test_200_clients_at_once_are_all_answered(server: TritonServer, client: TritonClient) -> None:

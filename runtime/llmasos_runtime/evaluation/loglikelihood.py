@@ -45,19 +45,26 @@ class Scorer:
             greedy[index] &= bool(likeliest.all())
         return list(zip(sums, greedy, strict=True))
 
-    def score_whole(self, token_ids: Sequence[int], prefix: int, progress: Progress) -> float:
-        """The log-probability of all tokens of a text, the first of them after the prefix.
+    def score_texts(
+        self, texts: Sequence[Sequence[int]], prefix: int, progress: Progress
+    ) -> list[float]:
+        """For each text the log-probability of all its tokens, the first after the prefix.
 
         A text that is longer than max_seq_len is cut into windows; each token is predicted
         once, and the last window is as long as any.
         """
-        tokens, length = [prefix, *token_ids], self._max_seq_len
+        pairs = [self._pairs([prefix, *token_ids]) for token_ids in texts]
+        scores = iter(self.score([pair for of_text in pairs for pair in of_text], progress))
+        return [math.fsum(next(scores)[0] for _ in of_text) for of_text in pairs]
+
+    def _pairs(self, tokens: Sequence[int]) -> list[Pair]:
+        length = self._max_seq_len
         pairs: list[Pair] = []
         for begin in range(0, len(tokens) - 1, length - 1):
             end = min(begin + length, len(tokens))
             start = max(0, min(begin, end - length))
             pairs.append((tokens[start : begin + 1], tokens[begin + 1 : end]))
-        return math.fsum(score for score, _ in self.score(pairs, progress))
+        return pairs
 
     def _window(self, context: Sequence[int], continuation: Sequence[int]) -> Window | None:
         """None where there is nothing to predict."""
