@@ -54,7 +54,9 @@ def asked(request: dict[str, Any]) -> str:
 
 def answer(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Responses of the ensemble by tensor name."""
-    last = {"finish_reason": "stop", "num_input_tokens": 2, "num_output_tokens": 3}
+    usage = {"num_prompt_tokens": 2, "num_output_tokens": 3, "num_cached_tokens": 1}
+    ending = {"finish_reason": "stop", "stop_reason": None, "usage": usage}
+    last = {"ending": json.dumps(ending)}
     if request.get("stream"):
         for text in PIECES[:-1]:
             yield {"text_output": text}

@@ -52,9 +52,8 @@ class TritonClient:
 
     Errors of the server are raised as LLMasOSError with its message; a connection that
     breaks before the answer is whole raises EngineStoppedError, and so does any request
-    after `close`. What each response would cost to carry is not asked for: the tokens' ids
-    and the number of cached ones, so `token_ids` is empty here and `num_cached_tokens` of
-    the usage 0, also where the engine reused a prefix. May be used from many threads.
+    after `close`. The tokens' ids, which each response would have to carry, are not asked
+    for: `token_ids` is empty here. May be used from many threads.
     """
 
     def __init__(

@@ -37,7 +37,8 @@ def test_the_methods_are_those_of_the_client_that_waits() -> None:
         pieces = [piece async for piece in client.stream("hello")]
         assert tuple(piece.text for piece in pieces) == PIECES
         assert [piece.finish_reason for piece in pieces] == [None, None, FinishReason.STOP]
-        assert pieces[-1].usage == Usage(num_prompt_tokens=2, num_output_tokens=3)
+        used = Usage(num_prompt_tokens=2, num_output_tokens=3, num_cached_tokens=1)
+        assert pieces[-1].usage == used
         assert (await client.chat([{"role": "user", "content": "Hi"}])).text == TEXT
         async for _ in client.stream_chat([{"role": "user", "content": "Hi"}]):
             pass

@@ -45,7 +45,8 @@ def test_a_stream_brings_each_piece_as_the_server_sent_it(client: TritonClient) 
     pieces = list(client.stream("hello"))
     assert tuple(piece.text for piece in pieces) == PIECES
     assert [piece.finish_reason for piece in pieces] == [None, None, FinishReason.STOP]
-    assert pieces[-1].usage == Usage(num_prompt_tokens=2, num_output_tokens=3)
+    used = Usage(num_prompt_tokens=2, num_output_tokens=3, num_cached_tokens=1)
+    assert pieces[-1].usage == used
 
 
 def test_a_text_is_the_whole_of_the_stream(client: TritonClient) -> None:

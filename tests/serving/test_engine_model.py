@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -162,6 +163,20 @@ def test_the_last_response_says_how_guessing_went(model: EngineModel, engine: He
         values = [first(sender.responses[-1].values[name]) for name in outputs]
         assert values == ([0.75, 6, 8] if drafts else [0.0, 0, 0])
     assert [request.params.speculate for request in engine.requests] == [False, True]
+
+
+def test_the_ending_holds_the_reasons_and_every_count(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    sender = ask(model, outputs=("text_piece", "ending"), streaming=True)
+    engine.emit(token_ids=(4,))
+    counts = {"num_prompt_tokens": 3, "num_output_tokens": 2, "num_cached_tokens": 1}
+    counts |= {"num_draft_tokens": 8, "num_accepted_tokens": 6}
+    engine.emit(finish_reason=FinishReason.STOP, stop_reason="Ü\n", usage=Usage(**counts))
+    endings = [first(response.values["ending"]) for response in sender.responses]
+    assert endings[:-1] == [b""]
+    told = {"finish_reason": "stop", "stop_reason": "Ü\n", "usage": counts}
+    assert json.loads(endings[-1]) == told
 
 
 def test_only_the_outputs_that_the_client_lists_are_sent(

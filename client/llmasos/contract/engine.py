@@ -145,7 +145,10 @@ USAGE_OUTPUTS = (
 FINISH_OUTPUTS = (
     _output("finish_reason", _STRING, -1, support=Support.EXTRA),
     _output("stop_reason", _STRING, -1, support=Support.EXTRA),
+    _output("ending", _STRING, -1, support=Support.EXTRA),
 )
+"""`ending`, of the last response, is the reasons and every count as one JSON object: a client
+that reads it needs no other output for them, and each costs time in every response."""
 
 UNMADE_OUTPUTS = (
     _unmade("cum_log_probs", _FP32, -1),

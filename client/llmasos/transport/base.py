@@ -29,7 +29,7 @@ STOP_TIMEOUT_S = 2.0
 """How long a request that was told to stop may take to end before its connection is broken."""
 READY_TIMEOUT_S = 5.0
 CLOSED = "the client is closed"
-OUTPUTS = ("text_output", "finish_reason", "stop_reason", "num_input_tokens", "num_output_tokens")
+OUTPUTS = ("text_output", "ending")
 """What is read of a response; the ensemble would send all its outputs otherwise."""
 _NO_TOKEN = -1
 # Words of our own errors and of Triton's, which tell them apart where there is no status code.
@@ -78,8 +78,6 @@ def request_fields(
         "min_tokens": params.min_tokens,
         "stream": stream,
         "exclude_input_in_output": True,
-        "return_num_input_tokens": True,
-        "return_num_output_tokens": True,
     }
     if params.seed is not None:
         fields["seed"] = params.seed
@@ -115,21 +113,17 @@ def _end_id(params: SamplingParams) -> int | None:
 
 
 def piece_of(values: Mapping[str, Any]) -> StreamPiece:
-    """One response of the ensemble as a piece; only the last has a finish_reason."""
+    """One response of the ensemble as a piece; only the last has an ending."""
     text = str(values.get("text_output", ""))
-    reason = values.get("finish_reason")
-    if not reason:
+    if not values.get("ending"):
         return StreamPiece(text=text, token_ids=())
-    usage = Usage(
-        num_prompt_tokens=int(values.get("num_input_tokens", 0)),
-        num_output_tokens=int(values.get("num_output_tokens", 0)),
-    )
+    ending: dict[str, Any] = json.loads(values["ending"])
     return StreamPiece(
         text=text,
         token_ids=(),
-        finish_reason=FinishReason(reason),
-        stop_reason=values.get("stop_reason") or None,
-        usage=usage,
+        finish_reason=FinishReason(ending["finish_reason"]),
+        stop_reason=ending["stop_reason"],
+        usage=Usage(**ending["usage"]),
     )
 
 

@@ -7,8 +7,10 @@ are requested; those that say nothing are made once and sent again.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -68,9 +70,21 @@ def _values(update: Update, block_size: int) -> dict[str, NDArray[Any]]:
         values["kv_cache_reused_blocks"] = _ints(update.usage.num_cached_tokens // block_size)
     if update.finish_reason is not None:
         values["finish_reason"] = np.array([[update.finish_reason.value.encode()]], np.object_)
+        values["ending"] = np.array([[_ending(update)]], np.object_)
     if update.stop_reason is not None:
         values["stop_reason"] = np.array([[update.stop_reason.encode()]], np.object_)
     return values
+
+
+def _ending(update: Update) -> bytes:
+    assert update.finish_reason is not None
+    assert update.usage is not None
+    ending = {
+        "finish_reason": update.finish_reason.value,
+        "stop_reason": update.stop_reason,
+        "usage": asdict(update.usage),
+    }
+    return json.dumps(ending).encode()
 
 
 def _drafts(usage: Usage) -> dict[str, NDArray[Any]]:
