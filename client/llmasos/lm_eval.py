@@ -16,7 +16,7 @@ from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports
 from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]
 
 from llmasos.engine_cache import find_plan
-from llmasos.errors import InvalidRequestError
+from llmasos.errors import EngineStoppedError, InvalidRequestError
 from llmasos.llm import LLM
 from llmasos.plan import EnginePlan, Precision
 from llmasos.progress import show_progress
@@ -36,7 +36,8 @@ class LLMasOSModel(TemplateLM):  # type: ignore[misc]
     """The harness' model of one plan.
 
     plan: a built repository or plan, or a checkpoint, which is built in the precision. url:
-    of a server of the same model, that generates texts in its place.
+    of a server of the same model, that generates texts in its place; raises EngineStoppedError
+    if none is ready there.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class LLMasOSModel(TemplateLM):  # type: ignore[misc]
         self._threads = None if threads is None else int(threads)
         self._plan = EnginePlan.read(self._plan_dir)
         self._tokens = Tokenizer.load(self._plan_dir)
+        if url is not None:
+            _check_ready(url)
 
     @property
     def eot_token_id(self) -> int:
@@ -133,6 +136,15 @@ class LLMasOSModel(TemplateLM):  # type: ignore[misc]
         from llmasos_runtime.evaluation.loglikelihood import Scorer  # noqa: PLC0415
 
         return Scorer(self._plan_dir, num_threads=self._threads)
+
+
+def _check_ready(url: str) -> None:
+    """Before minutes of log-likelihoods, and not behind them."""
+    with TritonClient(url) as client:
+        if not client.is_ready():
+            raise EngineStoppedError(
+                f"no server is ready at {url}", hint="`llmasos serve` prints its url"
+            )
 
 
 def _params(asked: Mapping[str, Any]) -> SamplingParams:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fake_harness import load_model, request
 from llmasos import LLM
-from llmasos.errors import InvalidRequestError
+from llmasos.errors import EngineStoppedError, InvalidRequestError
 from llmasos.sampling import SamplingParams
 from llmasos.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build_plan
@@ -134,6 +134,13 @@ def test_a_cut_prompt_keeps_its_special_tokens_and_leaves_room_for_its_answer(
         message = f"max_gen_toks must be below the plan's max_seq_len of {LIMIT}, got {max_tokens}"
         with pytest.raises(InvalidRequestError, match=message):
             model.generate_until([request("a", {"max_gen_toks": max_tokens})])
+
+
+def test_a_server_that_is_not_there_is_missed_before_anything_is_scored(
+    plan: Path, model_class: Any
+) -> None:
+    with pytest.raises(EngineStoppedError, match=r"no server is ready at grpc://localhost:1;"):
+        model_class(str(plan), url="grpc://localhost:1")
 
 
 def test_a_continuation_that_does_not_fit_is_refused(scorer: Scorer) -> None:
