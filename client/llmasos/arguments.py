@@ -44,31 +44,32 @@ def sampling_params(
     if unknown:
         raise TypeError(f"SamplingParams has no field {', '.join(sorted(unknown))}")
     if params is not None:
-        if given:
-            raise InvalidRequestError(
-                f"give either params or single fields, got both: {', '.join(given)}"
-            )
+        _refuse_fields_too(given)
         return params
-    stop = given.get("stop", ())
-    values: dict[str, Any] = {
-        **given,
-        "stop": (stop,) if isinstance(stop, str) else tuple(stop),
-        "stop_token_ids": tuple(given.get("stop_token_ids", ())),
-    }
+    values: dict[str, Any] = {**given}
     return SamplingParams(**values)
 
 
 def params_of_each(
-    params: SamplingParams | Sequence[SamplingParams] | None, *, count: int
+    params: SamplingParams | Sequence[SamplingParams] | None,
+    *,
+    count: int,
+    **given: Unpack[SamplingFields],
 ) -> list[SamplingParams]:
-    """One SamplingParams for each of `count` prompts."""
-    if params is None:
-        return [SamplingParams()] * count
-    if isinstance(params, SamplingParams):
-        return [params] * count
+    """One SamplingParams for each of `count` prompts; single fields are for all of them."""
+    if params is None or isinstance(params, SamplingParams):
+        return [sampling_params(params, **given)] * count
+    _refuse_fields_too(given)
     if len(params) != count:
         raise InvalidRequestError(f"got {len(params)} SamplingParams for {count} prompts")
     return list(params)
+
+
+def _refuse_fields_too(given: SamplingFields) -> None:
+    if given:
+        raise InvalidRequestError(
+            f"give either params or single fields, got both: {', '.join(given)}"
+        )
 
 
 def check_prompt(prompt: object) -> str:

@@ -83,13 +83,14 @@ class AsyncLLM:
         self,
         prompts: Sequence[str],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        **fields: Unpack[SamplingFields],
     ) -> list[Generation]:
         """Continue many prompts together, in their order.
 
         Prompts that find the engine's queue full wait until earlier ones are answered.
         """
         prompts = check_prompts(prompts)
-        each = params_of_each(params, count=len(prompts))
+        each = params_of_each(params, count=len(prompts), **fields)
         running: deque[AsyncPieceStream] = deque()
         done: list[Generation] = []
         try:

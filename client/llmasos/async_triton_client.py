@@ -67,6 +67,7 @@ class AsyncTritonClient:
         self,
         prompts: Sequence[str],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        **fields: Unpack[SamplingFields],
     ) -> list[Generation]:
         """Continue many prompts together, at most 64 at once, in their order."""
         room = asyncio.Semaphore(_MAX_CONCURRENT)
@@ -76,7 +77,7 @@ class AsyncTritonClient:
                 return await self._start(text=prompt, params=chosen, stream=False).read()
 
         texts = check_prompts(prompts)
-        each = params_of_each(params, count=len(texts))
+        each = params_of_each(params, count=len(texts), **fields)
         tasks = [asyncio.ensure_future(one(*pair)) for pair in zip(texts, each, strict=True)]
         try:
             return list(await asyncio.gather(*tasks))

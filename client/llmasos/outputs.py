@@ -13,6 +13,8 @@ class FinishReason(str, Enum):
     LENGTH = "length"
     ABORT = "abort"
 
+    __str__ = str.__str__
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:

@@ -89,13 +89,14 @@ class TritonClient:
         self,
         prompts: Sequence[str],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        **fields: Unpack[SamplingFields],
     ) -> list[Generation]:
         """Continue many prompts together; the results are in the order of the prompts.
 
-        params: one for all, or one for each prompt. Raises InvalidRequestError.
+        params: one for all, as its fields are, or one for each prompt. Raises InvalidRequestError.
         """
         texts = check_prompts(prompts)
-        each = params_of_each(params, count=len(texts))
+        each = params_of_each(params, count=len(texts), **fields)
         running: deque[PieceStream] = deque()
         done: list[Generation] = []
         try:

@@ -52,11 +52,25 @@ def test_a_value_outside_its_limits_is_refused() -> None:
         sampling_params(None, top_p=2.0)
 
 
+def test_a_field_that_should_be_a_list_and_is_none_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequestError, match="stop must be strings, got 5"):
+        sampling_params(None, stop=5)  # type: ignore[arg-type]  # the point of the test
+    with pytest.raises(InvalidRequestError, match="stop_token_ids must be a list of integers"):
+        sampling_params(None, stop_token_ids=5)  # type: ignore[arg-type]
+
+
 def test_each_prompt_has_its_params() -> None:
     one, two = SamplingParams(top_k=1), SamplingParams(top_k=2)
     assert params_of_each(None, count=2) == [SamplingParams()] * 2
     assert params_of_each(one, count=2) == [one, one]
     assert params_of_each((one, two), count=2) == [one, two]
+    assert params_of_each(None, count=2, top_k=1) == [one, one]
+
+
+def test_params_of_each_prompt_and_fields_of_all_are_refused() -> None:
+    for params in (SamplingParams(), [SamplingParams(), SamplingParams()]):
+        with pytest.raises(InvalidRequestError, match="got both: top_k"):
+            params_of_each(params, count=2, top_k=3)
 
 
 def test_too_few_params_are_refused() -> None:

@@ -44,6 +44,8 @@ def test_it_answers_what_llm_answers(tiny_repository: Path) -> None:
             assert llm.plan.name == "tiny-llama"
             assert await llm.generate_text("one", PARAMS) == texts[0]
             assert [g.text for g in await llm.generate(["one", "two"], PARAMS)] == texts
+            counts = [g.usage.num_output_tokens for g in await llm.generate(["one"], max_tokens=3)]
+            assert counts == [3]
             pieces = [piece async for piece in llm.stream("two", PARAMS)]
             assert "".join(piece.text for piece in pieces) == texts[1]
             assert [p.finish_reason for p in pieces] == [None] * 11 + [FinishReason.LENGTH]

@@ -51,9 +51,10 @@ def test_the_methods_are_those_of_the_client_that_waits() -> None:
 def test_many_prompts_are_answered_in_order() -> None:
     async def act(client: AsyncTritonClient, fake: FakeTriton) -> None:
         prompts = [f"prompt {index}" for index in range(70)]
-        answers = await client.generate(prompts, SamplingParams(max_tokens=5))
+        answers = await client.generate(prompts, max_tokens=5)
         assert [answer.text for answer in answers] == [TEXT] * 70
         assert sorted(r["text_input"] for r in fake.asked()) == sorted(prompts)
+        assert {r["max_tokens"] for r in fake.asked()} == {5}
 
     run(act)
 

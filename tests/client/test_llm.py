@@ -42,8 +42,10 @@ def test_text_is_what_the_stream_brings_and_the_prompt_is_not_repeated(llm: LLM)
 
 
 def test_fields_say_the_same_as_sampling_params(llm: LLM) -> None:
+    params = SamplingParams(max_tokens=5, ignore_eos=True)
     fields = llm.generate_text(prompt="Hello", max_tokens=5, ignore_eos=True)
-    assert fields == llm.generate_text("Hello", SamplingParams(max_tokens=5, ignore_eos=True))
+    assert fields == llm.generate_text("Hello", params)
+    assert llm.generate(["a"], max_tokens=5, ignore_eos=True) == llm.generate(["a"], params)
 
 
 def test_many_prompts_are_answered_in_order_as_each_alone(llm: LLM) -> None:

@@ -120,3 +120,7 @@ def test_an_error_while_waiting_ends_the_stream_and_cancels(error: BaseException
 def test_pieces_without_a_last_one_are_not_a_whole_answer() -> None:
     with pytest.raises(EngineStoppedError, match="before its last piece"):
         join(PIECES[:1])
+
+
+def test_a_finish_reason_prints_as_a_client_gets_it() -> None:
+    assert f"{FinishReason.LENGTH} {FinishReason.STOP!s}" == "length stop"

@@ -55,7 +55,7 @@ def test_a_text_is_the_whole_of_the_stream(client: TritonClient) -> None:
 
 def test_many_prompts_are_answered_in_order(client: TritonClient, triton: FakeTriton) -> None:
     prompts = [f"prompt {index}" for index in range(70)]
-    answers = client.generate(prompts, SamplingParams(max_tokens=5))
+    answers = client.generate(prompts, max_tokens=5)
     assert [answer.text for answer in answers] == [TEXT] * 70
     assert sorted(r["text_input"] for r in triton.asked()) == sorted(prompts)
     assert {r["max_tokens"] for r in triton.asked()} == {5}
