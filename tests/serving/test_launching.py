@@ -7,17 +7,21 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from llmasos.errors import PlanError, ServerError
+from llmasos.triton_client import TritonClient
 from llmasos_runtime.triton import keeper
 from llmasos_runtime.triton.command import server_command
 from llmasos_runtime.triton.installation import Installation, find_installation
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_runtime.triton.ports import Ports
+from llmasos_runtime.triton.processes import model_processes
 from llmasos_runtime.triton.server_log import ServerLog
 from patience import PATIENCE_S, wait_until
 
@@ -105,6 +109,65 @@ def test_the_log_gives_the_error_of_a_model_that_did_not_load(tmp_path: Path) ->
     assert log.loaded() == {"tokenizer"}
     assert log.reason() == "PlanError: plan.json is missing"
     log.close()
+
+
+def test_the_log_tells_that_another_program_took_a_port(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("I1124 1 started\n")
+    log = ServerLog(path)
+    assert not log.lost_a_port()
+    with path.open("a") as stream:
+        stream.write(
+            "E1124 2 \"failed to start HTTP service: Unavailable - Socket '[::1]:80' already in"
+            ' use "\nSignal (15) received.\n'
+        )
+    assert log.lost_a_port()
+    assert log.reason() == "another program took [::1]:80 while the models were loaded"
+    log.close()
+
+
+def test_a_port_that_another_program_takes_meanwhile_is_chosen_anew(
+    tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of those that Triton opens: the first answers by then."""
+    choose, chosen = Ports.choose, list[Ports]()
+
+    def choose_one_that_is_lost(options: ServerOptions) -> Ports:
+        ports = choose(options)
+        chosen.append(ports if chosen else replace(ports, http=taken))
+        return chosen[-1]
+
+    monkeypatch.setattr(Ports, "choose", choose_one_that_is_lost)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        taken = held.getsockname()[1]
+        with TritonServer(tiny_repository, ANY_PORTS) as server:
+            assert server.metrics_url.endswith(f":{chosen[1].metrics}/metrics")
+            with TritonClient(server.http_url) as client:
+                assert client.generate_text("a", max_tokens=1)
+    assert len(chosen) == 2
+
+
+@dataclass(frozen=True)
+class FakeProcess:
+    """words: its command line, or none if it has ended."""
+
+    words: tuple[str, ...]
+
+    def cmdline(self) -> list[str]:
+        if not self.words:
+            raise psutil.ZombieProcess(1)
+        return list(self.words)
+
+
+def test_a_models_process_that_has_ended_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    stub = "/backends/python/triton_python_backend_stub"
+    alive = FakeProcess((stub, "/repository/engine/1/model.py", "region"))
+    tree = SimpleNamespace(
+        children=lambda recursive: [FakeProcess(()), FakeProcess(("sh",)), alive]
+    )
+    monkeypatch.setattr(psutil, "Process", lambda pid: tree)
+    (found,) = model_processes(7)
+    assert (found.model, found.process) == ("engine", alive)
 
 
 def test_unfilled_parameters_count_as_absent(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Triton never restarts one that died, and goes on saying that it is healthy. So w
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +32,13 @@ class ModelProcess:
 
 
 def model_processes(server_pid: int) -> list[ModelProcess]:
-    """The processes that run the models of a server."""
+    """The processes that run the models of a server; one that has ended is none."""
     found: list[ModelProcess] = []
-    try:
+    with suppress(psutil.NoSuchProcess):
         for process in psutil.Process(server_pid).children(recursive=True):
-            command = process.cmdline()
-            if len(command) > 1 and Path(command[0]).name == _STUB:
-                model_file = Path(command[1])  # in MODEL/VERSION
-                found.append(ModelProcess(model=model_file.parents[1].name, process=process))
-    except psutil.NoSuchProcess:
-        return []
+            with suppress(psutil.NoSuchProcess):
+                command = process.cmdline()
+                if len(command) > 1 and Path(command[0]).name == _STUB:
+                    model_file = Path(command[1])  # in MODEL/VERSION
+                    found.append(ModelProcess(model=model_file.parents[1].name, process=process))
     return found

@@ -30,6 +30,7 @@ _POLL_S = 0.05
 _WATCH_S = 0.2
 _CANARY_TIMEOUT_S = 60.0
 _METRICS_TIMEOUT_S = 10.0
+_MAX_STARTS = 3
 _STEPS = re.compile(r'general_type="iteration_counter"[^}]*\} (\S+)')
 _PLAN = Path("engine", "1", "plan")
 
@@ -84,17 +85,11 @@ class TritonServer:
     def start(self) -> None:
         """Return when the server has answered a request; raises PlanError or ServerError."""
         _check_repository(self._repository)
-        self._stopping.clear()
         self.failure = None
-        self._process = ServerProcess(self._repository, self._options)
-        try:
-            self._wait_until_it_answers(self._process)
-        except BaseException:
-            self.stop(drain=False)
-            raise
-        processes = model_processes(self._process.pid)
+        watched = self._start(_MAX_STARTS)
+        self._stopping.clear()
         self._watcher = threading.Thread(
-            target=self._watch, args=(self._process, processes), name="watch", daemon=True
+            target=self._watch, args=watched, name="watch", daemon=True
         )
         self._watcher.start()
 
@@ -134,10 +129,26 @@ class TritonServer:
             raise ServerError("the server has not been started")
         return self._process
 
-    def _wait_until_it_answers(self, process: ServerProcess) -> None:
+    def _start(self, num_tries: int) -> tuple[ServerProcess, list[ModelProcess]]:
+        """A server that answers, and the processes of its models.
+
+        It binds its ports when its models are loaded; one that another program takes
+        meanwhile is chosen anew, or refused where it was given.
+        """
+        process = self._process = ServerProcess(self._repository, self._options)
+        try:
+            return process, self._wait_until_it_answers(process)
+        except BaseException as error:
+            lost_a_port = isinstance(error, LLMasOSError) and process.log.lost_a_port()
+            self.stop(drain=False)
+            if num_tries == 1 or not lost_a_port:
+                raise
+        return self._start(num_tries - 1)
+
+    def _wait_until_it_answers(self, process: ServerProcess) -> list[ModelProcess]:
         ends_at = time.monotonic() + self._options.start_timeout_s
         with TritonClient(self.grpc_url, timeout_s=self._options.start_timeout_s) as client:
-            while not (len(self._report(process)) == len(MODELS) and client.is_ready()):
+            while not (len(self._report(process)) == len(MODELS) and self._is_open(client)):
                 _refuse_if_ended(process)
                 if time.monotonic() > ends_at:
                     raise ServerError(
@@ -145,7 +156,16 @@ class TritonServer:
                         f"{process.log.reason()}"
                     )
                 time.sleep(_POLL_S)
-            ask_for_a_token(client)
+            processes = model_processes(process.pid)
+            ask_for_a_token(client)  # so they are those that answer
+        return processes
+
+    def _is_open(self, client: TritonClient) -> bool:
+        """Whether all three ports answer; Triton opens them one after the other."""
+        if not client.is_ready():
+            return False
+        with TritonClient(self.http_url) as http:
+            return http.is_ready() and num_steps(self.metrics_url) is not None
 
     def _report(self, process: ServerProcess) -> set[str]:
         loaded = process.log.loaded() & set(MODELS)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 _LOADED = re.compile(r"successfully loaded '(\w+)'")
-_LOADING = re.compile(r"\bloading: (\w+):")
+_LOST_A_PORT = re.compile(r"Socket '([^']+)' already in use")
 _TAIL_LINES = 12
 _MAX_BYTES = 1 << 20
 
@@ -29,12 +29,20 @@ class ServerLog:
         return set(_LOADED.findall(self._text()))
 
     def reason(self) -> str:
-        """The error that a Python model gave, or the last lines."""
-        lines = self._text().splitlines()
+        """The error that a Python model gave, the port that was lost, or the last lines."""
+        text = self._text()
+        lost = _LOST_A_PORT.search(text)
+        if lost is not None:
+            return f"another program took {lost[1]} while the models were loaded"
+        lines = text.splitlines()
         for line in lines:
             if "Internal: " in line and "Error: " in line:
                 return line.partition("Internal: ")[2].partition("\\n")[0].strip(' "')
         return " / ".join(line.strip() for line in lines[-_TAIL_LINES:] if line.strip())
+
+    def lost_a_port(self) -> bool:
+        """Whether another program has a port that the server wanted to open."""
+        return bool(_LOST_A_PORT.search(self._text()))
 
     def tail(self) -> str:
         """The last lines as they stand."""
