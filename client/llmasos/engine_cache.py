@@ -13,6 +13,7 @@ from pathlib import Path
 
 from llmasos import __version__
 from llmasos.cache import engines_dir
+from llmasos.contract.repository import model_configs
 from llmasos.engine_store import PLAN_IN_REPOSITORY, locked, make_room, size_limit
 from llmasos.errors import CheckpointError, PlanError
 from llmasos.plan import PLAN_FILE, PLAN_VERSION, Precision
@@ -49,9 +50,10 @@ def find_repository(
     """The Triton model repository of a model, built into the cache unless it is there.
 
     A checkpoint on disk is known by its files' sizes and times, any other by its name and
-    revision; the versions of what would build it count too. A new one may push those unused for
-    longest out of the cache (`llmasos.engine_store`). The plan inside a repository stands for
-    it. Raises CheckpointError, and PlanError for a plan alone or a cache that cannot be written.
+    revision; the versions of what would build it and what its models declare count too. A new
+    one may push those unused for longest out of the cache (`llmasos.engine_store`). The plan
+    inside a repository stands for it. Raises CheckpointError, and PlanError for a plan alone or
+    a cache that cannot be written.
     """
     plan_dir = find_built(model)
     if plan_dir is not None:
@@ -114,6 +116,7 @@ def _name(model: str, *, precision: Precision, revision: str | None) -> str:
         PLAN_VERSION,
         __version__,
         version("openvino"),
+        [config.pbtxt() for config in model_configs()],
     ]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     readable = re.sub(r"[^A-Za-z0-9._]+", "-", Path(model).name or model)[-_MAX_NAME_LENGTH:]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from llmasos import engine_cache
 from llmasos.cache import cache_dir
+from llmasos.contract.repository import RepositorySettings, model_configs
 from llmasos.engine_cache import PLAN_IN_REPOSITORY, find_built, find_plan, find_repository
 from llmasos.errors import CheckpointError, InvalidRequestError, PlanError
 from llmasos.plan import PLAN_FILE, Precision
@@ -83,6 +84,16 @@ def test_a_checkpoint_that_changed_is_built_again(builder: Builder, checkpoint: 
     weights = checkpoint / "model.safetensors"
     os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
     find_repository(checkpoint, precision="int8")
+    assert builder.num_builds == 2
+
+
+def test_other_tensors_than_an_older_source_declared_are_another_engine(
+    builder: Builder, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = find_repository(checkpoint, precision="int8")
+    others = model_configs(RepositorySettings(max_queue_size=7))
+    monkeypatch.setattr(engine_cache, "model_configs", lambda: others)
+    assert find_repository(checkpoint, precision="int8") != first
     assert builder.num_builds == 2
 
 
