@@ -80,7 +80,8 @@ def _compile(
     compiler = compiler_for(options)
     checkpoint = open_checkpoint(source, revision=options.revision, progress=progress)
     spec = decoder_spec(checkpoint.config)
-    limits = limits_of(options, trained_for=spec.max_position_embeddings)
+    limits = limits_of(options, trained_for=spec.max_position_embeddings, usual=spec.usual_length)
+    spec = spec.for_length(limits.max_seq_len)
     tokenizer = _write_tokenizer(checkpoint, directory)
     engine = compiler.compile(
         spec,
@@ -171,9 +172,12 @@ def _describe(
     )
 
 
-def limits_of(options: BuildOptions, *, trained_for: int) -> Limits:
-    """Of an engine; trained_for: tokens of a sequence. Raises InvalidRequestError."""
-    max_seq_len = options.max_seq_len or min(trained_for, DEFAULT_MAX_SEQ_LEN)
+def limits_of(options: BuildOptions, *, trained_for: int, usual: int | None = None) -> Limits:
+    """Of an engine; trained_for: tokens of a sequence, usual: those where more must be asked for.
+
+    Raises InvalidRequestError.
+    """
+    max_seq_len = options.max_seq_len or min(usual or trained_for, DEFAULT_MAX_SEQ_LEN)
     if max_seq_len > trained_for:
         raise InvalidRequestError(
             f"max_seq_len must be at most {trained_for}, what the model was trained for, "

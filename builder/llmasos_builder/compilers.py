@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
+from llmasos.errors import InvalidRequestError
 from llmasos.plan import (
     KVCachePrecision,
     Limits,
@@ -17,7 +18,7 @@ from llmasos.plan import (
 )
 
 from llmasos_builder.architectures import DecoderSpec, compile_openvino, matrices_in_int8
-from llmasos_builder.checkpoint import Weights
+from llmasos_builder.checkpoint import Weights, is_in_fp8
 from llmasos_builder.options import BuildOptions
 from llmasos_builder.tensorrt.capabilities import CURRENT, check_precision, libraries_for
 from llmasos_builder.tensorrt.compile import compile_tensorrt
@@ -121,8 +122,7 @@ class _TensorRT:
             "pipeline_parallel_size": options.pipeline_parallel_size,
         }
         check_divides(spec, **sizes)
-        if COMPUTE_TYPES[options.precision] != "f32":
-            check_fused(spec, tensor_parallel_size=options.tensor_parallel_size)
+        _check_precision(spec, weights, options)
         network = NetworkOptions(
             precision=options.precision,
             max_batch_size=limits.max_batch_size,
@@ -154,4 +154,17 @@ class _TensorRT:
             kv_cache_precision=COMPUTE_TYPES[options.precision],
             versions={library.__name__: library.__version__},
             tensorrt=record,
+        )
+
+
+def _check_precision(spec: DecoderSpec, weights: Weights, options: BuildOptions) -> None:
+    if COMPUTE_TYPES[options.precision] != "f32":
+        check_fused(spec, tensor_parallel_size=options.tensor_parallel_size)
+    # Matrices that are fp8 already stay what they are, and these queries are to be scaled.
+    scaled = spec.rotary_scale != 1 and not spec.rotates_whole_heads
+    if scaled and options.precision == "fp8" and is_in_fp8(weights):
+        raise InvalidRequestError(
+            "precision fp8 keeps the checkpoint's own fp8 matrices, and rotary positions that "
+            "scale a part of each head change them",
+            hint="choose fp16, bf16 or int8",
         )

@@ -112,7 +112,9 @@ def plan_memory(
         target=target,
         precision=precision,
         kv_cache=kv_cache_precision or _kv_cache_of(options),
-        limits=limits_of(options, trained_for=spec.max_position_embeddings),
+        limits=limits_of(
+            options, trained_for=spec.max_position_embeddings, usual=spec.usual_length
+        ),
         memory=memory,
     )
 

@@ -66,6 +66,35 @@ def test_the_plans_tokenizer_is_the_checkpoints(tiny_llama: Path, tiny_plan: Pat
     assert Tokenizer.load(tiny_plan).encode(text) == Tokenizer.load(tiny_llama).encode(text)
 
 
+LONGROPE = {
+    "type": "longrope",
+    "short_factor": [1.0] * 8,
+    "long_factor": [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+}
+
+
+def test_an_engine_is_for_short_texts_until_longer_ones_are_asked_for(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    """With longrope both are other networks."""
+    made = copy_of(
+        tiny_llama,
+        tmp_path / "long",
+        rope_scaling=LONGROPE,
+        rope_parameters=None,
+        original_max_position_embeddings=64,
+    )
+    plans = {
+        length: build_plan(made, tmp_path / f"{length}", BuildOptions(max_seq_len=length))
+        for length in (None, 64, 65, 512)
+    }
+    assert plans[None].limits.max_seq_len == 64
+    network = {length: plan.files["openvino_model.bin"].sha256 for length, plan in plans.items()}
+    assert network[None] == network[64] != network[65] == network[512]
+    with pytest.raises(InvalidRequestError, match="max_seq_len must be at most 512"):
+        build_plan(made, tmp_path / "longer", BuildOptions(max_seq_len=513))
+
+
 def test_options_reach_the_plan(tiny_llama: Path, tmp_path: Path) -> None:
     options = BuildOptions(
         precision="int8",

@@ -69,6 +69,14 @@ class Config:
             raise self.wrong(name, "must be a number above 0")
         return float(value)
 
+    def numbers(self, name: str, count: int) -> list[float]:
+        """So many finite numbers above 0."""
+        values = self.items(name, [])
+        sound = all(type(value) in {int, float} and 0 < value < math.inf for value in values)
+        if len(values) != count or not sound:
+            raise self.wrong(name, f"must be {count} numbers above 0")
+        return [float(value) for value in values]
+
     def flag(self, name: str, default: bool) -> bool:
         value = self._get(name, default)
         if not isinstance(value, bool):

@@ -10,10 +10,11 @@ import numpy as np
 
 from llmasos_builder.architectures.bloom import alibi_slopes
 from llmasos_builder.architectures.config import MAX_HEAD_SIZE, MAX_HEADS, MAX_LAYERS, Config
-from llmasos_builder.architectures.rotary import rotary_frequencies
+from llmasos_builder.architectures.rotary import RotaryFields, rotary_frequencies
 from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec, Residual
 
 _MAX_POSITIONS = 2048  # what the published checkpoints leave out
+_ROTARY = RotaryFields()
 NAMES = DecoderNames(
     embedding="transformer.word_embeddings",
     layer="transformer.h.{}.",
@@ -67,7 +68,9 @@ def falcon_spec(config: Config) -> DecoderSpec:
         residual=layer.residual,
         activation=config.activation("activation", "gelu"),
         gated=False,
-        rotary_frequencies=None if alibi else rotary_frequencies(config, head_size=head_size),
+        rotary_frequencies=None
+        if alibi
+        else rotary_frequencies(config, head_size=head_size, fields=_ROTARY),
         attention_slopes=_slopes(num_heads, head_size) if alibi else None,
         attention_scales=(head_size**-0.5,) * num_layers,
         attention_input_bias=bias,

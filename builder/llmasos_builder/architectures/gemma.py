@@ -39,6 +39,7 @@ def gemma_spec(config: Config) -> DecoderSpec:
         attention_input_bias=bias,
         attention_output_bias=bias,
         default_head_size=_HEAD_SIZE,
+        rotary_fields=_LOCAL,
     )
     activation = "gelu_tanh" if activation == "gelu" else activation
     return replace(_scaled(config, llama), activation=activation)
@@ -86,6 +87,7 @@ def _sandwiched(config: Config, kinds: Sequence[str], *, names: DecoderNames) ->
         attention_input_bias=bias,
         attention_output_bias=bias,
         default_head_size=_HEAD_SIZE,
+        rotary_fields=_LOCAL,
         windows=windows(config, slides, window=window),
     )
     return replace(
@@ -122,7 +124,11 @@ def _layer_frequencies(
     """transformers 5 gives parameters for each kind, 4 two bases and the scaling of one kind."""
     sections = config.section("rope_parameters")
     if sections is None:
-        wide = config.only(rope_theta="rope_theta", rope_scaling="rope_scaling")
+        wide = config.only(
+            rope_theta="rope_theta",
+            rope_scaling="rope_scaling",
+            max_position_embeddings="max_position_embeddings",
+        )
         near = config.only(rope_theta="rope_local_base_freq")
     else:
         for field in ("rope_scaling", "rope_theta", "rope_local_base_freq"):

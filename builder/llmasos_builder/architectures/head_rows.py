@@ -9,7 +9,8 @@ has no operation for them:
   the second. The network rotates whole heads, half against half, and leaves alone what turns
   with frequency 0. So the elements of a head become: first half of the rotated ones, half of
   the others, second half of the rotated ones, the rest. Query and key change alike, and their
-  products not at all.
+  products not at all. Where the products of what is rotated are scaled, that part of each query
+  is.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def whole_head_frequencies(spec: DecoderSpec, layer: int) -> tuple[float, ...] |
 def row_orders(spec: DecoderSpec) -> tuple[Order, ...]:
     """What puts the rows of a weight or bias in order, for each attention input as stored."""
     stored = len(spec.names.attention_inputs)
-    if not spec.names.heads_interleaved and _rotated_whole(spec):
+    if not spec.names.heads_interleaved and spec.rotates_whole_heads:
         return (unchanged,) * stored
     return tuple(partial(_ordered, spec, part) for part in ((0, 1, 2) if stored > 1 else (None,)))
 
@@ -59,7 +60,17 @@ def _ordered(spec: DecoderSpec, part: int | None, values: Array) -> Array:
     used = [query[:, order].ravel(), key[:, order].ravel(), value.ravel()]
     first = sum(rows.size for rows in used[:part]) if part else 0
     ordered: Array = values[np.concatenate(used) if part is None else used[part] - first]
+    if not part and spec.rotary_scale != 1 and not spec.rotates_whole_heads:
+        _scale_rotated(spec, ordered[: query.size])
     return ordered
+
+
+def _scale_rotated(spec: DecoderSpec, query: Array) -> None:
+    """In place, the rotated elements of each head of query, in the network's order."""
+    heads = query.reshape(spec.num_heads, spec.head_size, -1)
+    half, whole = len(spec.rotary_frequencies or ()), spec.head_size // 2
+    heads[:, :half] *= np.float32(spec.rotary_scale)
+    heads[:, whole : whole + half] *= np.float32(spec.rotary_scale)
 
 
 def _rows(spec: DecoderSpec) -> tuple[Rows, Rows, Rows]:
@@ -72,11 +83,6 @@ def _rows(spec: DecoderSpec) -> tuple[Rows, Rows, Rows]:
         return query, key, value
     groups = heads.reshape(spec.num_kv_heads, group + 2, spec.head_size)
     return groups[:, :group].reshape(-1, spec.head_size), groups[:, group], groups[:, group + 1]
-
-
-def _rotated_whole(spec: DecoderSpec) -> bool:
-    frequencies = spec.rotary_frequencies
-    return frequencies is None or 2 * len(frequencies) == spec.head_size
 
 
 def _rotation_order(spec: DecoderSpec) -> Rows:

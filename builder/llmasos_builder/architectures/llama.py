@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 
 from llmasos_builder.architectures.config import MAX_HEAD_SIZE, MAX_HEADS, MAX_LAYERS, Config
-from llmasos_builder.architectures.rotary import LLAMA_ROTARY, RotaryFields, rotary_frequencies
+from llmasos_builder.architectures.rotary import (
+    LLAMA_ROTARY,
+    RotaryFields,
+    longest_text,
+    rotary,
+)
 from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec
 from llmasos_builder.architectures.window import Windows
 
@@ -45,7 +50,7 @@ def llama_like_spec(
     mlp_bias: bool = False,
     default_head_size: int | None = None,
     default_norm_eps: float = 1e-6,
-    rotary: RotaryFields = LLAMA_ROTARY,
+    rotary_fields: RotaryFields = LLAMA_ROTARY,
     windows: Windows = None,
 ) -> DecoderSpec:
     """What Llama's fields say of it and of those that differ by no more than the arguments.
@@ -60,6 +65,7 @@ def llama_like_spec(
     default_head_size = default_head_size or hidden_size // num_heads or None
     head_size = config.size("head_dim", default_head_size, at_most=MAX_HEAD_SIZE)
     num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
+    positions = rotary(config, head_size=head_size, fields=rotary_fields)
     return DecoderSpec(
         vocab_size=config.size("vocab_size"),
         hidden_size=hidden_size,
@@ -68,12 +74,14 @@ def llama_like_spec(
         num_heads=num_heads,
         num_kv_heads=config.size("num_key_value_heads", num_heads, at_most=num_heads),
         head_size=head_size,
-        max_position_embeddings=config.size("max_position_embeddings"),
+        max_position_embeddings=longest_text(config),
         norm="rms",
         norm_eps=config.number("rms_norm_eps", default_norm_eps),
         activation=config.activation("hidden_act", "silu"),
         gated=True,
-        rotary_frequencies=rotary_frequencies(config, head_size=head_size, fields=rotary),
+        rotary_frequencies=positions.frequencies,
+        rotary_scale=positions.scale,
+        long_rotary=positions.long,
         attention_scales=(head_size**-0.5,) * num_layers,
         attention_windows=windows,
         attention_input_bias=attention_input_bias,

@@ -11,7 +11,7 @@ from llmasos_builder.architectures.spec import DecoderSpec
 from llmasos_builder.architectures.window import windows_of_all_layers
 
 _NAMES = replace(NAMES, attention_inputs=("self_attn.qkv_proj",), mlp_inputs=("mlp.gate_up_proj",))
-_ROTARY = RotaryFields(default_part=1.0, kinds=("default",))
+_ROTARY = RotaryFields(default_part=1.0, kinds=("default", "longrope"))
 
 
 def phi3_spec(config: Config) -> DecoderSpec:
@@ -25,6 +25,6 @@ def phi3_spec(config: Config) -> DecoderSpec:
         config,
         names=_NAMES,
         default_norm_eps=1e-5,
-        rotary=_ROTARY,
+        rotary_fields=_ROTARY,
         windows=windows_of_all_layers(config, default=None),
     )

@@ -1,7 +1,7 @@
-"""The frequencies of rotary positions, as config.json gives them.
+"""Rotary positions, as config.json gives them.
 
 transformers 4 writes `rope_theta` beside `rope_scaling`, transformers 5 both as
-`rope_parameters`. The kinds and their formulas are those of its `modeling_rope_utils`.
+`rope_parameters`. What the kinds make of it stands in `rotary_kinds`.
 """
 
 from __future__ import annotations
@@ -10,26 +10,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from llmasos.errors import CheckpointError
-from numpy.typing import NDArray
 
 from llmasos_builder.architectures.config import Config
-from llmasos_builder.checkpoint.gguf_llama import llama3_factors
+from llmasos_builder.architectures.rotary_kinds import KINDS, Plain, Rotary
 
 _PART = "partial_rotary_factor"
+_ORIGINAL = "original_max_position_embeddings"
+_OLDER_NAMES = {"su": "longrope"}  # as the first Phi-3 with long texts called it
 _COMMON = frozenset(
     {
         "rope_type",
         "type",
         "rope_theta",
         _PART,
-        "original_max_position_embeddings",
+        _ORIGINAL,
     }
 )
-_OF_KIND = {
-    "default": frozenset[str](),
-    "linear": frozenset({"factor"}),
-    "llama3": frozenset({"factor", "low_freq_factor", "high_freq_factor"}),
-}
+_WITHOUT_FACTOR = ("default", "linear", "dynamic", "llama3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,23 +35,30 @@ class RotaryFields:
 
     theta, part: fields of the base, and of the part of each head that is rotated. default_part:
     where config.json does not say; None means that heads are always rotated whole. kinds: those
-    that are supported.
+    that are supported; the ones unless it is said scale no scores.
     """
 
     theta: str = "rope_theta"
     default_theta: float = 10000.0
     part: str = _PART
     default_part: float | None = None
-    kinds: tuple[str, ...] = tuple(_OF_KIND)
+    kinds: tuple[str, ...] = _WITHOUT_FACTOR
 
 
-LLAMA_ROTARY = RotaryFields()
+LLAMA_ROTARY = RotaryFields(kinds=tuple(KINDS))
 
 
 def rotary_frequencies(
-    config: Config, *, head_size: int, fields: RotaryFields = LLAMA_ROTARY
+    config: Config, *, head_size: int, fields: RotaryFields
 ) -> tuple[float, ...]:
-    """Radians per position, one for each two elements of a head that are rotated.
+    """Those of `rotary`, of a kind that has nothing else."""
+    found = rotary(config, head_size=head_size, fields=fields)
+    assert found.scale == 1.0 and found.long is None
+    return found.frequencies
+
+
+def rotary(config: Config, *, head_size: int, fields: RotaryFields = LLAMA_ROTARY) -> Rotary:
+    """One frequency for each two elements of a head that are rotated.
 
     Raises UnsupportedArchitectureError for a kind or a parameter that is not supported.
     """
@@ -63,9 +67,20 @@ def rotary_frequencies(
     if fields.theta != "rope_theta":
         config.must_be("rope_theta", theta)
     size = _rotated_size(config, parameters, head_size, fields)
+    kind = _kind(parameters, fields.kinds)
     frequencies = theta ** -(np.arange(0, size, 2) / size)
-    factors = _factors(parameters, size, theta, fields.kinds)
-    return tuple(float(f) for f in frequencies / factors)
+    given = Plain(frequencies=frequencies, theta=theta, parameters=parameters, config=config)
+    return KINDS[kind].make(given)
+
+
+def longest_text(config: Config) -> int:
+    """Tokens of a sequence that a network is good for: yarn stretches what it was trained for."""
+    trained = config.size("max_position_embeddings")
+    parameters = _parameters(config)
+    if _kind_field(parameters) != "yarn":
+        return trained
+    original = parameters.size(_ORIGINAL, trained)
+    return max(trained, int(original * parameters.number("factor", 1.0)))
 
 
 def _parameters(config: Config) -> Config:
@@ -103,27 +118,19 @@ def _rotated_size(config: Config, parameters: Config, head_size: int, fields: Ro
     return size
 
 
-def _factors(
-    parameters: Config, size: int, theta: float, kinds: tuple[str, ...]
-) -> NDArray[np.float64] | float:
-    """By what each frequency of `size` elements is divided."""
+def _kind(parameters: Config, kinds: tuple[str, ...]) -> str:
+    """Raises for one that is not among the kinds, or has a parameter that it cannot have."""
     field = "rope_type" if parameters.has("rope_type") else "type"
-    kind = parameters.text(field, "default")
+    kind = _kind_field(parameters)
     if kind not in kinds:
         verb = "are" if len(kinds) > 1 else "is"
         raise parameters.unsupported(field, f"{', '.join(kinds)} {verb} supported")
-    for name in sorted(parameters.names() - _COMMON - _OF_KIND[kind]):
+    for name in sorted(parameters.names() - _COMMON - KINDS[kind].parameters):
         raise parameters.unsupported(name, f"which {kind} rotary positions do not have")
-    if kind == "default":
-        return 1.0
-    if kind == "linear":
-        return parameters.number("factor")
-    scaling = {name: parameters.number(name) for name in _OF_KIND[kind]}
-    scaling["original_max_position_embeddings"] = parameters.size(
-        "original_max_position_embeddings"
-    )
-    if scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
-        raise parameters.wrong(
-            "high_freq_factor", f"must be above low_freq_factor {scaling['low_freq_factor']}"
-        )
-    return llama3_factors(scaling, head_dim=size, theta=theta)
+    return kind
+
+
+def _kind_field(parameters: Config) -> str:
+    field = "rope_type" if parameters.has("rope_type") else "type"
+    kind = parameters.text(field, "default")
+    return _OLDER_NAMES.get(kind, kind)

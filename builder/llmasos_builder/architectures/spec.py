@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmasos.errors import CheckpointError
@@ -56,6 +56,14 @@ class DecoderNames:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LongRotary:
+    """Frequencies of an engine in which a sequence may have more than `beyond` tokens."""
+
+    beyond: int
+    frequencies: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderSpec:
     """A decoder, as far as its computation goes.
 
@@ -72,6 +80,8 @@ class DecoderSpec:
         rotate the head's first elements alone. None means that positions are learned and
         embedded, or slopes.
     layer_rotary_frequencies: those of each layer, where layers differ.
+    rotary_scale: by which the scores of what is rotated are multiplied besides.
+    long_rotary: what takes their place where sequences are long; `for_length` decides.
     attention_scales: by which the scores of each layer are multiplied.
     attention_cap, logit_cap: what bounds the scores, and the logits (`Graph.soft_cap`).
     attention_slopes: ALiBi's, one for each head, which stand for positions.
@@ -102,6 +112,8 @@ class DecoderSpec:
     gated: bool
     rotary_frequencies: tuple[float, ...] | None
     layer_rotary_frequencies: tuple[tuple[float, ...], ...] | None = None
+    rotary_scale: float = 1.0
+    long_rotary: LongRotary | None = None
     attention_scales: tuple[float, ...]
     attention_cap: float | None = None
     attention_slopes: tuple[float, ...] | None = None
@@ -131,6 +143,8 @@ class DecoderSpec:
         layers = self.layer_rotary_frequencies
         assert layers is None or len(layers) == self.num_layers
         assert all(len(layer) == len(frequencies or ()) for layer in layers or ())
+        long = self.long_rotary
+        assert long is None or len(long.frequencies) == len(frequencies or ())
         shared_norm = self.names.mlp_norm == self.names.attention_norm
         assert not shared_norm or self.residual == "parallel"
         assert self.names.head_norms is None or self.head_size == 2 * len(frequencies or ())
@@ -140,11 +154,31 @@ class DecoderSpec:
         positions = (frequencies, self.names.positions, self.attention_slopes)
         assert sum(kind is not None for kind in positions) == 1
 
+    @property
+    def rotates_whole_heads(self) -> bool:
+        """Whether no element of a head is left as it is; so, too, where nothing is rotated."""
+        frequencies = self.rotary_frequencies
+        return frequencies is None or 2 * len(frequencies) == self.head_size
+
+    @property
+    def usual_length(self) -> int:
+        """Tokens of a sequence for which no frequencies are changed."""
+        long = self.long_rotary
+        return self.max_position_embeddings if long is None else long.beyond
+
+    def for_length(self, max_seq_len: int) -> DecoderSpec:
+        """The decoder in an engine whose sequences have at most so many tokens."""
+        long = self.long_rotary
+        if long is None or max_seq_len <= long.beyond:
+            return replace(self, long_rotary=None)
+        return replace(self, rotary_frequencies=long.frequencies, long_rotary=None)
+
     def scores(self, layer: int) -> Scores:
-        """How a layer attends."""
+        """How a layer attends. Where heads are rotated in part, `head_rows` scales that part."""
         windows = self.attention_windows
+        scale = self.rotary_scale if self.rotates_whole_heads else 1.0
         return Scores(
-            scale=self.attention_scales[layer],
+            scale=self.attention_scales[layer] * scale,
             cap=self.attention_cap,
             slopes=self.attention_slopes,
             window=None if windows is None else windows[layer],

@@ -37,7 +37,8 @@ class Architecture:
     notes: str
 
 
-_ROTARY = "Rotary positions: default, linear or llama3"
+_PLAIN_ROTARY = "Rotary positions: default, linear, dynamic or llama3"
+_ROTARY = "Rotary positions: every kind"
 SUPPORTED: Mapping[str, Architecture] = {
     "BloomForCausalLM": Architecture(
         "bloom",
@@ -49,7 +50,7 @@ SUPPORTED: Mapping[str, Architecture] = {
         "falcon",
         falcon_spec,
         "Falcon 7B, 40B, 180B",
-        f"{_ROTARY}; or ALiBi (Falcon-RW). Both generations of its layers.",
+        f"{_PLAIN_ROTARY}; or ALiBi (Falcon-RW). Both generations of its layers.",
     ),
     "GPT2LMHeadModel": Architecture(
         "gpt2",
@@ -73,20 +74,20 @@ SUPPORTED: Mapping[str, Architecture] = {
         "gemma",
         gemma_spec,
         "Gemma 2B, 7B",
-        f"{_ROTARY}; bidirectional attention is refused.",
+        f"{_PLAIN_ROTARY}; bidirectional attention is refused.",
     ),
     "Gemma2ForCausalLM": Architecture(
         "gemma2",
         gemma2_spec,
         "Gemma 2 2B, 9B, 27B",
-        f"{_ROTARY}; bidirectional attention is refused. On the CPU attn_logit_softcapping "
+        f"{_PLAIN_ROTARY}; bidirectional attention is refused. On the CPU attn_logit_softcapping "
         "must be null.",
     ),
     "Gemma3ForCausalLM": Architecture(
         "gemma3_text",
         gemma3_spec,
         "Gemma 3 270M, 1B",
-        f"{_ROTARY}; soft caps and bidirectional attention are refused.",
+        f"{_PLAIN_ROTARY}; soft caps and bidirectional attention are refused.",
     ),
     "LlamaForCausalLM": Architecture(
         "llama", llama_spec, "SmolLM2, Llama", f"{_ROTARY}, over whole heads."
@@ -101,8 +102,8 @@ SUPPORTED: Mapping[str, Architecture] = {
     "Phi3ForCausalLM": Architecture(
         "phi3",
         phi3_spec,
-        "Phi-3-mini-4k, Phi-4",
-        "Rotary positions: default alone, so longrope (the 128k models) is refused.",
+        "Phi-3, Phi-3.5-mini, Phi-4, Phi-4-mini",
+        "Rotary positions: default or longrope.",
     ),
     "Qwen2ForCausalLM": Architecture(
         "qwen2",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llmasos_builder.architectures.config import MAX_LAYERS, Config
+from llmasos_builder.architectures.rotary import longest_text
 
 DEFAULT_WINDOW = 4096  # transformers': MistralConfig, Qwen2Config, Qwen3Config
 _DEFAULT_FULL_LAYERS = 28
@@ -19,7 +20,7 @@ Windows = tuple[int | None, ...] | None
 
 def windows(config: Config, slides: Sequence[bool], *, window: int) -> Windows:
     """slides: of each layer, whether it looks through the window."""
-    if window >= config.size("max_position_embeddings") or not any(slides):
+    if window >= longest_text(config) or not any(slides):
         return None
     return tuple(window if sliding else None for sliding in slides)
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmasos.errors import UnsupportedArchitectureError
-
 from llmasos_builder.checkpoint.gguf_llama import gated_sizes
 from llmasos_builder.checkpoint.gguf_metadata import Metadata
 
@@ -59,21 +57,33 @@ def gemma3_config(metadata: Metadata) -> dict[str, Any]:
 
 
 def phi3_config(metadata: Metadata) -> dict[str, Any]:
-    for name in ("rope_factors_long.weight", "rope_factors_short.weight"):
-        if name in metadata.file.tensors:
-            raise UnsupportedArchitectureError(
-                f"{metadata.file.path} has {name}: rotary positions of kind longrope are not "
-                "supported"
-            )
     sizes = gated_sizes(metadata)
     head_size = sizes["hidden_size"] // sizes["num_attention_heads"]
+    original = metadata.count("rope.scaling.original_context_length", None)
     return {
         "architectures": ["Phi3ForCausalLM"],
         "model_type": "phi3",
         **sizes,
         "rope_theta": metadata.number("rope.freq_base", 10000.0),
+        "rope_scaling": _longrope(metadata) or _scaling(metadata),
         "partial_rotary_factor": _rotated_part(metadata, head_size),
         "sliding_window": metadata.integer("attention.sliding_window", 0) or None,
+        **({"original_max_position_embeddings": original} if original else {}),
+    }
+
+
+def _longrope(metadata: Metadata) -> dict[str, Any] | None:
+    """Of models for long texts alone, whose factors are tensors."""
+    file = metadata.file
+    names = {key: f"rope_factors_{key}.weight" for key in ("short", "long")}
+    found = {key: file.tensors[name] for key, name in names.items() if name in file.tensors}
+    if not found:
+        return None
+    factor = metadata.number("rope.scaling.attn_factor", None)
+    return {
+        "rope_type": "longrope",
+        **{f"{key}_factor": file.read(entry).ravel().tolist() for key, entry in found.items()},
+        **({"attention_factor": factor} if factor else {}),
     }
 
 

@@ -78,6 +78,7 @@ PHI3_NAMES = NameTable(
             "ffn_down": Renamed("mlp.down_proj"),
         }
     ),
+    ignored=frozenset({"rope_factors_long.weight", "rope_factors_short.weight"}),  # in the config
 )
 GPTNEOX_NAMES = NameTable(
     whole=MappingProxyType(

@@ -82,7 +82,7 @@ def verify(plan_dir: Path, progress: Progress) -> list[Check]:
     if plan.tensorrt is None:
         raise PlanError(f"{plan_dir} is built for {plan.target}, only tensorrt can be verified")
     checkpoint = _same_checkpoint(plan, progress)
-    spec = decoder_spec(checkpoint.config)
+    spec = decoder_spec(checkpoint.config).for_length(plan.limits.max_seq_len)
     check_tensors(spec, checkpoint.weights)
     options = NetworkOptions(
         precision=plan.precision,

@@ -127,6 +127,26 @@ def rope(**fields: Any) -> dict[str, Any]:
     return {"rope_type": "default", "rope_theta": 500.0, **fields}
 
 
+def longrope(pairs: int) -> dict[str, Any]:
+    """Of an original length that is longer than any text of the checks."""
+    return {
+        "rope_type": "longrope",
+        "rope_theta": 500.0,
+        "short_factor": [1.0 + i / 4 for i in range(pairs)],
+        "long_factor": [3.0 + i for i in range(pairs)],
+        "attention_factor": 0.5**0.5,  # scores are halved, which rounds nothing
+    }
+
+
+YARN_ROPE = {
+    "rope_type": "yarn",
+    "rope_theta": 500.0,
+    "factor": 4.0,
+    "attention_factor": 0.5**0.5,
+    "original_max_position_embeddings": 64,
+}
+
+
 def like_llama(
     kind: Any, *, heads: int = 4, kv_heads: int = 2, hidden_size: int = 64, **changes: Any
 ) -> Any:
@@ -276,6 +296,23 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
     "phi3-16-mha-tied-window": (
         Phi3ForCausalLM,
         like_llama(Phi3Config, kv_heads=4, tie_word_embeddings=True, sliding_window=20),
+    ),
+    "phi3-32-part-longrope": (
+        Phi3ForCausalLM,
+        like_llama(
+            Phi3Config,
+            hidden_size=128,
+            original_max_position_embeddings=128,
+            rope_parameters=longrope(12) | {"partial_rotary_factor": 0.75},
+        ),
+    ),
+    "phi3-16-longrope": (
+        Phi3ForCausalLM,
+        like_llama(Phi3Config, original_max_position_embeddings=128, rope_parameters=longrope(8)),
+    ),
+    "qwen3-16-yarn": (
+        Qwen3ForCausalLM,
+        like_llama(Qwen3Config, head_dim=16, rope_parameters=YARN_ROPE),
     ),
     "gpt_neox-16": (GPTNeoXForCausalLM, gpt_neox()),
     "gpt_neox-64-whole-in-turn": (

@@ -93,6 +93,7 @@ QWEN3_CHANGES: dict[str, tuple[str, Changed]] = {
         )
         for norm in QWEN3_NORMS
     },
+    "yarn's scores not scaled": ("qwen3-16-yarn", lambda n: with_spec(n, rotary_scale=1.0)),
     **no("qwen3-16-biases", *(f"model.layers.1.self_attn.{p}_proj.bias" for p in "qkvo")),
 }
 PHI3_QKV = "model.layers.1.self_attn.qkv_proj.weight"
@@ -107,6 +108,24 @@ PHI3_CHANGES: dict[str, tuple[str, Changed]] = {
     ),
     "key before query": ("phi3-16-gqa", partial(with_weight, PHI3_QKV, swapped(0, 64, 96))),
     "heads rotated whole": ("phi3-32-part", rotated_whole),
+    "scores of whole heads not scaled": (
+        "phi3-16-longrope",
+        lambda n: with_spec(n, rotary_scale=1.0),
+    ),
+    "scores of parts of heads not scaled": (
+        "phi3-32-part-longrope",
+        lambda n: with_spec(n, rotary_scale=1.0),
+    ),
+    "scores scaled whole, where heads are rotated in part": (
+        "phi3-32-part-longrope",
+        lambda n: with_spec(
+            n, rotary_scale=1.0, attention_scales=(n.spec.rotary_scale * 32**-0.5,) * 2
+        ),
+    ),
+    "frequencies of long texts for short ones": (
+        "phi3-16-longrope",
+        lambda n: with_spec(n, rotary_frequencies=n.spec.for_length(256).rotary_frequencies),
+    ),
     "heads interleaved": ("phi3-16-gqa", lambda n: with_names(n, heads_interleaved=True)),
 }
 NEOX_LAYER = "gpt_neox.layers.1."

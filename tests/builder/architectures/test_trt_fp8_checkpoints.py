@@ -13,6 +13,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from family_networks import PHI3
+from llmasos.errors import InvalidRequestError
+from llmasos.plan import Limits
+from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.architectures.decoder import define_decoder
 from llmasos_builder.checkpoint import (
     Checkpoint,
@@ -21,6 +25,10 @@ from llmasos_builder.checkpoint import (
     fp8_scales_of,
     open_checkpoint,
 )
+from llmasos_builder.checkpoint.fp8_weights import Fp8Weights
+from llmasos_builder.checkpoint.safetensors_weights import FP8, SafetensorsWeights
+from llmasos_builder.compilers import compiler_for
+from llmasos_builder.options import BuildOptions
 from llmasos_builder.tensorrt.compile import compile_tensorrt, define_network, serialize
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.parallel.rank import WHOLE
@@ -42,6 +50,12 @@ E4M3 = ml_dtypes.float8_e4m3fn
 LARGEST = 448
 # Where rounding lets an activation fall on the other side of a step, it moves by a whole one.
 STEP = 1e-2
+LONGROPE = {
+    "type": "longrope",
+    "attention_factor": 1.2,
+    "short_factor": [1.0] * 4,
+    "long_factor": [1.0] * 4,
+}
 
 
 def matrices(oracle: Any) -> Iterator[tuple[str, Any]]:
@@ -248,3 +262,20 @@ def test_a_build_passes_the_scales_on(
 def kinds(graph: TensorRTGraph) -> list[str]:
     layers = map(graph.definition.get_layer, range(graph.definition.num_layers))
     return [layer.type.name for layer in layers]
+
+
+def test_fp8_matrices_that_rotary_positions_would_change_are_refused(tmp_path: Path) -> None:
+    spec = decoder_spec(PHI3 | {"partial_rotary_factor": 0.5, "rope_scaling": LONGROPE})
+    save_file(
+        {
+            "model.a.weight": np.ones((2, 2), np.float32).astype(E4M3),
+            "model.a.weight_scale": np.ones(1, np.float32),
+        },
+        tmp_path / "model.safetensors",
+    )
+    files = {"model.safetensors": tmp_path / "model.safetensors"}
+    weights = Fp8Weights(SafetensorsWeights(files, also=(FP8,)))
+    asked = BuildOptions(target="tensorrt", gpus=("sm89",), precision="fp8")
+    limits = Limits(max_batch_size=2, max_num_tokens=16, max_seq_len=16)
+    with pytest.raises(InvalidRequestError, match="precision fp8 keeps the checkpoint's own fp8"):
+        compiler_for(asked).compile(spec, weights, limits, tmp_path, lambda done, total: None)

@@ -96,9 +96,15 @@ def with_rounded_weights(network: Network, precision: Precision) -> Network:
     for module in oracle.modules():
         if type(module).__name__.endswith("RotaryEmbedding"):
             module.register_forward_hook(
-                lambda _module, _inputs, tables: tuple(x.to(kind).to(x.dtype) for x in tables)
+                lambda module, _inputs, tables: tuple(_in(kind, x, module) for x in tables)
             )
     return Network(network.spec, network.weights, oracle)
+
+
+def _in(kind: torch.dtype, table: torch.Tensor, module: Any) -> torch.Tensor:
+    """Cosines or sines rounded to a type; an engine scales scores by their factor instead."""
+    factor = getattr(module, "attention_scaling", 1.0)
+    return (table / factor).to(kind).to(table.dtype) * factor
 
 
 def in_type(network: Network, precision: Precision) -> Network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gguf.quants import dequantize, quantize
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
+from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.checkpoint.gguf_llama import llama3_factors
 from made_gguf import (
@@ -170,6 +172,17 @@ def test_linear_rope_scaling_is_kept(tmp_path: Path) -> None:
     values = {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0}
     config = open_checkpoint(write_llama(tmp_path / "m.gguf", values=values)).config
     assert config["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
+
+
+def test_yarn_is_kept_with_the_length_before_it(tmp_path: Path) -> None:
+    values = {
+        "llama.rope.scaling.type": "yarn",
+        "llama.rope.scaling.factor": 4.0,
+        "llama.rope.scaling.original_context_length": 32,
+    }
+    path = write_gguf(tmp_path / "m.gguf", llama_tensors(llama_weights()), values=values)
+    spec = decoder_spec(open_checkpoint(path).config)
+    assert spec.rotary_scale == pytest.approx((0.1 * math.log(4) + 1) ** 2)
 
 
 def test_the_hash_is_the_files_own(tmp_path: Path) -> None:

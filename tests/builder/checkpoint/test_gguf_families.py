@@ -6,6 +6,8 @@ same changes of layout, written down anew.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +171,37 @@ def test_a_file_is_the_checkpoint_that_it_was_made_from(tmp_path: Path, name: st
         np.testing.assert_allclose(loaded, weight, rtol=0, atol=tolerance, err_msg=tensor)
 
 
-def test_a_phi3_with_longrope_is_refused(tmp_path: Path) -> None:
-    kind, config, _ = FAMILIES["phi3"]
-    spec = decoder_spec(config)
+SHORT, LONG = [1.0, 1.25, 1.5, 2.0, 3.0, 4.0], [2.0, 3.0, 5.0, 7.0, 11.0, 13.0]
+
+
+def write_longrope(path: Path, factors: dict[str, list[float]], **values: Any) -> DecoderSpec:
+    """A Phi-3 for long texts, whose factors llama.cpp keeps as tensors; its spec."""
+    kind, config, metadata = FAMILIES["phi3"]
+    parameters = {"type": "longrope", "short_factor": SHORT, "long_factor": LONG}
+    spec = decoder_spec(
+        {**config, "rope_scaling": parameters, "original_max_position_embeddings": 32}
+    )
     tensors = converted(kind, random_weights(spec), spec)
-    tensors["rope_factors_long.weight"] = np.ones(6, np.float32)
-    path = write_gguf(tmp_path / "m.gguf", tensors, architecture=kind)
-    with pytest.raises(CheckpointError, match=r"has rope_factors_long\.weight: .* longrope"):
-        open_checkpoint(path)
+    tensors |= {f"rope_factors_{n}.weight": np.array(f, np.float32) for n, f in factors.items()}
+    counts = {"block_count": 2, "rope.scaling.original_context_length": 32}
+    values = {f"{kind}.{key}": value for key, value in (metadata | counts | values).items()}
+    write_gguf(path, tensors, architecture=kind, values=values)
+    return spec
+
+
+def test_a_phi3_for_long_texts_has_its_factors_in_tensors(tmp_path: Path) -> None:
+    factor = math.sqrt(1 + math.log(CONTEXT / 32) / math.log(32))  # as llama.cpp computes it
+    values = {"rope.scaling.attn_factor": factor}
+    spec = write_longrope(tmp_path / "m.gguf", {"short": SHORT, "long": LONG}, **values)
+    checkpoint = open_checkpoint(tmp_path / "m.gguf")
+    read = decoder_spec(checkpoint.config)
+    assert read.rotary_scale == pytest.approx(spec.rotary_scale, rel=1e-6)
+    assert replace(read, rotary_scale=spec.rotary_scale) == spec
+    assert read.long_rotary is not None and read.usual_length == 32
+    check_tensors(read, checkpoint.weights)
+
+
+def test_a_phi3_for_long_texts_without_a_tensor_of_factors_is_refused(tmp_path: Path) -> None:
+    write_longrope(tmp_path / "m.gguf", {"long": LONG})
+    with pytest.raises(CheckpointError, match=r"short_factor must be 6 numbers above 0, got None"):
+        decoder_spec(open_checkpoint(tmp_path / "m.gguf").config)
