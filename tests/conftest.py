@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,18 @@ def tiny_repository(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) 
 def tiny_plan(tiny_repository: Path) -> Path:
     """The engine plan inside `tiny_repository`."""
     return tiny_repository / PLAN
+
+
+@pytest.fixture
+def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step takes a while, so that a long answer does not end before a test can leave it."""
+    from llmasos_runtime.openvino.openvino_runner import OpenVINORunner
+    from llmasos_runtime.scores import Logits
+
+    wait = OpenVINORunner.wait
+
+    def wait_longer(runner: OpenVINORunner) -> Logits:
+        time.sleep(0.02)
+        return wait(runner)
+
+    monkeypatch.setattr(OpenVINORunner, "wait", wait_longer)

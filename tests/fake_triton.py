@@ -2,9 +2,10 @@
 
 The prompt says what it does: "hello" is answered with three pieces; "refuse" is
 an invalid request; "break" ends the connection after the first piece; "hang"
-sends the first piece and then nothing; "drip" sends pieces until it is released, whatever it
-is told. Over HTTP alone, "cut" ends the first event in its middle, "html" is answered by
-a page, and "misread" by what Triton says of a value that it cannot parse.
+sends the first piece, and the rest when nobody waits for it any more; "drip" sends
+pieces until it is released, whatever it is told. Over HTTP alone, "cut" ends the first
+event in its middle, "html" is answered by a page, and "misread" by what Triton says of a
+value that it cannot parse.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
+from patience import PATIENCE_S
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 PIECES = ("Hé", "llo", " ☃")
@@ -109,7 +111,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
             if index == 1 and prompt == "break":
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
             if index == 1 and prompt == "hang":
-                self._fake.released.wait(10)
+                self._fake.released.wait(2 * PATIENCE_S)
             yield _response(message.id, values)
 
 
@@ -213,7 +215,7 @@ class _HttpHandler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             if index == 1 and asked(request) == "hang":
-                self.triton.released.wait(10)
+                self.triton.released.wait(2 * PATIENCE_S)
             self._write_chunk(b"data: " + json.dumps(values).encode() + b"\n\n")
         self._write_chunk(b"")
 

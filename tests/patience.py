@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -15,3 +16,11 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < ends_at, "it did not happen in time"
         time.sleep(0.005)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """As `wait_until`, for asyncio."""
+    ends_at = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < ends_at, "it did not happen in time"
+        await asyncio.sleep(0.005)

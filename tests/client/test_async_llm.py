@@ -11,6 +11,7 @@ import pytest
 from llmasos import LLM, AsyncLLM, FinishReason, SamplingParams
 from llmasos.errors import EngineStoppedError, InvalidRequestError, QueueFullError
 from llmasos_runtime.engine import Engine, EngineOptions
+from patience import until
 
 PARAMS = SamplingParams(max_tokens=12, ignore_eos=True)
 LONG = SamplingParams(max_tokens=400, ignore_eos=True)
@@ -27,11 +28,15 @@ def run(plan: Path, act: Callable[[AsyncLLM], Awaitable[None]], **options: int) 
     asyncio.run(main())
 
 
-async def until_idle(llm: AsyncLLM) -> None:
-    ends_at = time.monotonic() + 5
-    while (stats := llm._engine.stats()).num_running + stats.num_waiting:
-        assert time.monotonic() < ends_at, "a request goes on"
-        await asyncio.sleep(0.01)
+def is_idle(llm: AsyncLLM) -> bool:
+    stats = llm._engine.stats()
+    return stats.num_running + stats.num_waiting == 0
+
+
+async def until_ended_early(llm: AsyncLLM) -> None:
+    """Nothing runs any more, and no long answer came to its end."""
+    await until(lambda: is_idle(llm))
+    assert llm._engine.stats().num_steps < LONG.max_tokens
 
 
 def test_it_answers_what_llm_answers(tiny_repository: Path) -> None:
@@ -63,18 +68,20 @@ def test_many_tasks_run_side_by_side(tiny_plan: Path) -> None:
     run(tiny_plan, act)
 
 
+@pytest.mark.usefixtures("slow_steps")
 def test_a_cancelled_task_ends_its_request(tiny_plan: Path) -> None:
     async def act(llm: AsyncLLM) -> None:
         task = asyncio.create_task(llm.generate_text("Hello", LONG))
-        await asyncio.sleep(0.05)
+        await until(lambda: llm._engine.stats().num_steps)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until_idle(llm)
+        await until_ended_early(llm)
 
     run(tiny_plan, act)
 
 
+@pytest.mark.usefixtures("slow_steps")
 @pytest.mark.parametrize("how", ["break", "aclose", "with", "dropped"])
 def test_leaving_a_stream_ends_its_request(tiny_plan: Path, how: str) -> None:
     async def act(llm: AsyncLLM) -> None:
@@ -91,7 +98,7 @@ def test_leaving_a_stream_ends_its_request(tiny_plan: Path, how: str) -> None:
                 await stream.aclose()
                 await stream.aclose()
             del stream
-        await until_idle(llm)
+        await until_ended_early(llm)
 
     run(tiny_plan, act)
 
@@ -110,6 +117,7 @@ def test_more_prompts_than_the_queue_holds_wait_for_their_turn(tiny_plan: Path) 
     run(tiny_plan, act, max_batch_size=1, max_queue_size=3)
 
 
+@pytest.mark.usefixtures("slow_steps")
 def test_errors_are_those_of_llm(tiny_plan: Path) -> None:
     async def act(llm: AsyncLLM) -> None:
         with pytest.raises(InvalidRequestError, match="the prompt is empty"):
@@ -118,7 +126,7 @@ def test_errors_are_those_of_llm(tiny_plan: Path) -> None:
             llm.stream("a", max_tokens=0)
         with pytest.raises(InvalidRequestError):
             await llm.generate(["good", ""], LONG)
-        await until_idle(llm)
+        await until_ended_early(llm)
         stream = llm.stream("Hello", LONG)
         await llm.aclose()
         with pytest.raises(EngineStoppedError):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import pytest
 from llmasos.errors import EngineStoppedError
 from llmasos.outputs import FinishReason, Generation, StreamPiece, Usage
 from llmasos.stream import PieceStream, join
+from patience import wait_until
 
 USAGE = Usage(num_prompt_tokens=1, num_output_tokens=2)
 LAST = StreamPiece(text="b", token_ids=(2,), finish_reason=FinishReason.STOP, usage=USAGE)
@@ -52,13 +52,6 @@ def test_a_stream_that_was_read_to_its_end_is_not_cancelled() -> None:
         assert tuple(stream) == PIECES
         assert tuple(stream) == ()
     assert source.num_cancelled == 0
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    ends_at = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < ends_at, "it did not happen in time"
-        time.sleep(0.002)
 
 
 def test_breaking_out_of_a_loop_cancels() -> None:

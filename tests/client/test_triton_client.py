@@ -24,6 +24,7 @@ from llmasos.errors import (
 from llmasos.stream import PieceStream
 from llmasos.transport.base import STOP_TIMEOUT_S, error_for, error_of_text
 from llmasos.triton_client import address_of
+from patience import PATIENCE_S, wait_until
 
 TEXT = "".join(PIECES)
 
@@ -120,17 +121,14 @@ def test_leaving_a_stream_early_stops_the_request_in_the_engine(
 ) -> None:
     for _ in client.stream("hang"):
         break
-    ends_at = time.monotonic() + 5
-    while triton.stops() != [triton.asked()[0]["id"]]:
-        assert time.monotonic() < ends_at, "the engine was not told"
-        time.sleep(0.01)
+    wait_until(lambda: triton.stops() == [triton.asked()[0]["id"]])
 
 
 def test_closing_the_client_stops_what_is_running(triton: FakeTriton) -> None:
     with TritonClient(triton.url) as client:
         stream = client.stream("hang")
         next(stream)
-    assert triton.stops() == [triton.asked()[0]["id"]]
+    wait_until(lambda: triton.stops() == [triton.asked()[0]["id"]])
     assert list(stream) == []
 
 
@@ -160,7 +158,7 @@ def test_a_stopped_answer_that_goes_on_is_left_in_time(client: TritonClient) -> 
     next(stream)
     started = time.monotonic()
     stream.close()
-    assert time.monotonic() - started < STOP_TIMEOUT_S + 1
+    assert STOP_TIMEOUT_S <= time.monotonic() - started < PATIENCE_S
 
 
 @pytest.mark.parametrize("prompt", ["hang", "drip"])
@@ -173,11 +171,11 @@ def test_a_stream_can_be_closed_while_another_thread_reads_it(
     time.sleep(0.1)
     started = time.monotonic()
     stream.close()
-    reader.join(STOP_TIMEOUT_S)
+    reader.join(PATIENCE_S)
     assert not reader.is_alive()
-    assert time.monotonic() - started < STOP_TIMEOUT_S + 1
+    assert time.monotonic() - started < PATIENCE_S
     assert [type(error) for error in raised] in ([], [EngineStoppedError])
-    assert triton.stops() == [triton.asked()[0]["id"]]
+    wait_until(lambda: triton.stops() == [triton.asked()[0]["id"]])
 
 
 def test_a_stream_that_does_not_close_leaves_the_others_closed(
@@ -197,7 +195,7 @@ def test_a_stream_that_does_not_close_leaves_the_others_closed(
     monkeypatch.setattr(PieceStream, "close", close)
     with pytest.raises(RuntimeError, match="not this one"):
         client.close()
-    assert sorted(triton.stops()) == sorted(request["id"] for request in triton.asked())
+    wait_until(lambda: sorted(triton.stops()) == sorted(r["id"] for r in triton.asked()))
     assert not client.is_ready()
 
 
@@ -218,7 +216,7 @@ def test_a_client_may_be_closed_while_others_ask(triton: FakeTriton) -> None:
     time.sleep(0.2)
     client.close()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert [type(error) for error in raised] == [EngineStoppedError] * 4
 
 
@@ -343,8 +341,8 @@ def test_an_answer_that_does_not_come_in_time_raises(triton: FakeTriton) -> None
         started = time.monotonic()
         with pytest.raises(RequestTimeoutError, match="no whole answer within"):
             list(client.stream("hang"))
-        assert time.monotonic() - started < 3
-        assert len(triton.stops()) == 1
+        assert time.monotonic() - started < PATIENCE_S
+        wait_until(lambda: len(triton.stops()) == 1)
 
 
 def test_is_ready_says_whether_the_model_can_be_asked(client: TritonClient) -> None:
