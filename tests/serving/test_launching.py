@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -52,6 +53,13 @@ def test_a_port_in_use_is_one_clear_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+def test_an_address_of_another_machine_is_said_to_be_that(host: str) -> None:
+    options = ServerOptions(host=host, grpc_port=0, http_port=0, metrics_port=0)
+    with pytest.raises(ServerError, match=f"host {host} is no address of this machine"):
+        Ports.choose(options)
+
+
 def test_the_command_listens_on_loopback_and_restricts_what_is_dangerous(tmp_path: Path) -> None:
     installation = Installation(executable=Path("/x/tritonserver"), arguments=(), environment={})
     ports = Ports(grpc=1, http=2, metrics=3)
@@ -95,6 +103,16 @@ def test_a_repository_without_a_plan_is_refused(tmp_path: Path) -> None:
         (tmp_path / name / "config.pbtxt").touch()
     with pytest.raises(PlanError, match=r"plan\.json does not exist"):
         TritonServer(tmp_path, ANY_PORTS).start()
+
+
+def test_a_repository_of_another_release_is_refused_before_anything_starts(
+    tiny_repository: Path, tmp_path: Path
+) -> None:
+    older = shutil.copytree(tiny_repository, tmp_path / "older")
+    config = older / "ensemble" / "config.pbtxt"
+    config.write_text(config.read_text().replace('"stop_reason"', '"stopped_by"'))
+    with pytest.raises(PlanError, match="does not declare stop_reason: another release wrote it"):
+        TritonServer(older, ANY_PORTS).start()
 
 
 def test_the_log_gives_the_error_of_a_model_that_did_not_load(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,8 +41,14 @@ def _bind(host: str, port: int, name: str) -> socket.socket:
         one.bind((host, port))
     except OSError as error:
         one.close()
-        reason = "is in use" if port else f"cannot be chosen on {host}"
-        raise ServerError(
-            f"{name} {port} {reason} ({error.strerror or error})", hint="0 picks a free port"
-        ) from error
+        raise _refusal(error, host, port, name) from error
     return one
+
+
+def _refusal(error: OSError, host: str, port: int, name: str) -> ServerError:
+    reason = error.strerror or error
+    if error.errno == errno.EADDRINUSE:
+        return ServerError(f"{name} {port} is in use ({reason})", hint="0 picks a free port")
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return ServerError(f"host {host} is no address of this machine ({reason})")
+    return ServerError(f"{name} {port} cannot be had on {host} ({reason})")

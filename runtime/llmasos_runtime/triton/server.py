@@ -17,13 +17,12 @@ from llmasos.errors import (
     RequestTimeoutError,
     ServerError,
 )
-from llmasos.plan import EnginePlan
 from llmasos.progress import Progress
 from llmasos.triton_client import TritonClient
 
-from llmasos_runtime.load import check_target
 from llmasos_runtime.triton.options import ServerOptions
 from llmasos_runtime.triton.processes import ModelProcess, model_processes
+from llmasos_runtime.triton.served_repository import check_repository
 from llmasos_runtime.triton.server_process import ServerProcess
 
 _POLL_S = 0.05
@@ -32,7 +31,6 @@ _CANARY_TIMEOUT_S = 60.0
 _METRICS_TIMEOUT_S = 10.0
 _MAX_STARTS = 3
 _STEPS = re.compile(r'general_type="iteration_counter"[^}]*\} (\S+)')
-_PLAN = Path("engine", "1", "plan")
 
 
 class TritonServer:
@@ -84,7 +82,7 @@ class TritonServer:
 
     def start(self) -> None:
         """Return when the server has answered a request; raises PlanError or ServerError."""
-        _check_repository(self._repository)
+        check_repository(self._repository)
         self.failure = None
         watched = self._start(_MAX_STARTS)
         self._stopping.clear()
@@ -219,16 +217,6 @@ def _address_for_clients(host: str) -> str:
     """Where clients on this machine find a server that listens on `host`."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host
-
-
-def _check_repository(repository: Path) -> None:
-    missing = [name for name in MODELS if not (repository / name / "config.pbtxt").is_file()]
-    if missing:
-        raise ServerError(
-            f"{repository} is no model repository: {missing[0]}/config.pbtxt is missing",
-            hint="make one with `llmasos build`",
-        )
-    check_target(EnginePlan.load(repository / _PLAN), repository / _PLAN)
 
 
 def _refuse_if_ended(process: ServerProcess) -> None:
