@@ -19,7 +19,7 @@ from llmasos.triton_client import TritonClient
 if TYPE_CHECKING:
     from llmasos_runtime.triton.server import TritonServer
 
-_WATCHER_S = 5.0
+_WATCHER_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import get_args
 
@@ -20,7 +20,7 @@ TEXT = "".join(PIECES)
 
 
 def llmasos(
-    *arguments: str, stdin: str = "", timeout_s: float = 60
+    *arguments: str, stdin: str = "", timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("llmasos")), *arguments]
     return subprocess.run(
@@ -37,14 +37,21 @@ def llmasos(
 def test_help_lists_the_commands_and_comes_at_once() -> None:
     times: list[float] = []
     for _ in range(3):
-        started = time.perf_counter()
+        before = cpu_time_of_children_s()
         result = llmasos("--help")
-        times.append(time.perf_counter() - started)
+        times.append(cpu_time_of_children_s() - before)
     assert result.returncode == 0
     for command in ("build", "serve", "generate", "chat", "inspect", "verify", "demo"):
         assert f" {command} " in result.stdout
-    # 0.12 s on a quiet machine; the best of three, with room for a busy one.
+    # 0.12 s of a processor's time, whatever else it does; the best of three, with room for a
+    # slow one.
     assert min(times) < 0.6
+
+
+def cpu_time_of_children_s() -> float:
+    """That have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_the_version_is_printed() -> None:

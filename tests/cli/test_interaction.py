@@ -9,39 +9,34 @@ import pty
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from fake_triton import PIECES, FakeTriton, fake_grpc
+from patience import PATIENCE_S, wait_until
 
 LLMASOS = str(Path(sys.executable).with_name("llmasos"))
 TEXT = "".join(PIECES)
 
 
-def wait_until(condition: Callable[[], object], *, timeout_s: float = 20) -> None:
-    ends_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < ends_at, "it did not happen in time"
-        time.sleep(0.02)
-
-
 def test_ctrl_c_stops_the_request_and_exits_with_130() -> None:
     with fake_grpc() as triton:
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [LLMASOS, "generate", "--url", triton.url, "hang"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
-        assert process.stdout is not None
-        assert process.stdout.read(len(PIECES[0])) == PIECES[0]
-        process.send_signal(signal.SIGINT)
-        try:
-            _, stderr = process.communicate(timeout=5)
-        except subprocess.TimeoutExpired:  # grpc now and then loses a signal; a user repeats it
-            process.send_signal(signal.SIGINT)
-            _, stderr = process.communicate(timeout=20)
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.read(len(PIECES[0])) == PIECES[0]
+                process.send_signal(signal.SIGINT)
+                try:
+                    _, stderr = process.communicate(timeout=20)
+                except subprocess.TimeoutExpired:  # grpc now and then loses a signal; a user
+                    process.send_signal(signal.SIGINT)  # repeats it
+                    _, stderr = process.communicate(timeout=PATIENCE_S)
+            finally:
+                process.kill()
         assert process.returncode == 130
         assert "Traceback" not in stderr
         assert triton.stops() == [triton.asked()[0]["id"]]
@@ -87,7 +82,7 @@ def test_a_conversation_remembers_its_turns_until_ctrl_d() -> None:
             terminal.type("second\n")
             wait_until(lambda: len(triton.asked()) == 2)
             terminal.type("\x04")
-            assert terminal.process.wait(20) == 0
+            assert terminal.process.wait(PATIENCE_S) == 0
         finally:
             terminal.close()
         assert json.loads(triton.asked()[1]["messages"]) == [
@@ -104,7 +99,7 @@ def test_a_chat_with_nothing_on_stdin_asks_nothing() -> None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert (done.returncode, done.stdout) == (0, "")

@@ -186,10 +186,10 @@ def test_a_hostile_template_reaches_nothing(source: str) -> None:
     ],
 )
 def test_an_endless_or_huge_template_is_stopped_soon(source: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()  # of this thread alone, whatever else the machine does
     with pytest.raises(InvalidRequestError, match="the chat template refused"):
         render(source)
-    assert time.perf_counter() - started < 5.0
+    assert time.thread_time() - started < 5.0
 
 
 def test_a_budget_is_for_one_rendering() -> None:

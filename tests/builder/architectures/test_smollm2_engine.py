@@ -21,13 +21,13 @@ import sys, time
 from pathlib import Path
 from llmasos_builder.architectures import compile_openvino, decoder_spec
 from llmasos_builder.checkpoint import open_checkpoint
-start = time.monotonic()
+start = time.process_time()
 checkpoint = open_checkpoint(sys.argv[1])
 compile_openvino(
     decoder_spec(checkpoint.config), checkpoint.weights, precision=sys.argv[2],
     output=Path(sys.argv[3]), progress=lambda done, total: None,
 )
-seconds = time.monotonic() - start
+seconds = time.process_time() - start
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").open())
 print(seconds, 1024 * int(status["VmHWM"].split()[0]))
 """
@@ -55,4 +55,4 @@ def test_a_build_takes_little_time_and_memory(smollm2_checkpoint: str, tmp_path:
     engine_bytes = path.with_suffix(".bin").stat().st_size
     assert 135e6 < engine_bytes < 140e6
     assert peak_bytes < 3 * engine_bytes + 500e6
-    assert seconds < 30  # 2 s on a machine that does nothing else
+    assert seconds < 30  # of processor time; it takes 4
