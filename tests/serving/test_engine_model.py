@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_backend import FakeBackend, FakeError, FakeMetricFamily, FakeRequest, FakeSender, tensor
-from llmasos.errors import DeadlineExceededError, EngineStoppedError, QueueFullError
+from llmasos.errors import (
+    DeadlineExceededError,
+    EngineStoppedError,
+    LLMasOSError,
+    QueueFullError,
+)
 from llmasos.outputs import FinishReason, Usage
 from llmasos_runtime.request import Request, Update
 from llmasos_runtime.triton.engine_model import EngineModel
@@ -84,11 +90,21 @@ def died() -> threading.Event:
 @pytest.fixture
 def model(engine: HeldEngine, died: threading.Event) -> Iterator[EngineModel]:
     FakeMetricFamily.values.clear()
-    model = EngineModel(
-        FakeBackend, engine, check_period_s=0.01, default_deadline_ms=60_000, die=died.set
+    with closing(made_model(engine, died)) as model:
+        yield model
+
+
+def made_model(
+    engine: HeldEngine, died: threading.Event, *, stream_interval: int = 1
+) -> EngineModel:
+    return EngineModel(
+        FakeBackend,
+        engine,
+        check_period_s=0.01,
+        default_deadline_ms=60_000,
+        die=died.set,
+        stream_interval=stream_interval,
     )
-    yield model
-    model.close()
 
 
 def ask(
@@ -152,6 +168,35 @@ def test_without_streaming_there_is_exactly_one_response_with_all_of_the_text(
     assert sender.final.is_set()
     assert response.values["output_ids"].tolist() == [[[8, 9, 1, 4]]]
     assert response.values["text_piece"].tolist() == [[0, 4, 8, 9, 1, 4]]
+
+
+def test_a_stream_with_an_interval_begins_at_once_and_then_gathers_tokens(
+    engine: HeldEngine, died: threading.Event
+) -> None:
+    with closing(made_model(engine, died, stream_interval=2)) as model:
+        sender = ask(model, streaming=True)
+        for number in range(4):
+            engine.emit(
+                token_ids=(number,), context_ids=(9,), text="x", text_span=(number, number + 1)
+            )
+        engine.emit(token_ids=(4,), finish_reason=FinishReason.LENGTH, usage=usage(5))
+    sent = [response.values["output_ids"].tolist() for response in sender.responses]
+    assert sent == [[[[0]]], [[[1, 2]]], [[[3, 4]]]]
+    assert sender.responses[1].values["text_piece"].tolist() == [[1, 3, 9, 1, 2]]
+
+
+def test_an_error_follows_the_tokens_that_a_stream_had_gathered(
+    engine: HeldEngine, died: threading.Event
+) -> None:
+    with closing(made_model(engine, died, stream_interval=8)) as model:
+        sender = ask(model, streaming=True)
+        for number in range(3):
+            engine.emit(token_ids=(number,))
+        engine.emit(error=LLMasOSError("too late"))
+    *tokens, failure = sender.responses
+    assert [r.values["output_ids"].tolist() for r in tokens] == [[[[0]]], [[[1, 2]]]]
+    assert failure.error is not None
+    assert "too late" in failure.error.message
 
 
 def test_the_last_response_says_how_guessing_went(model: EngineModel, engine: HeldEngine) -> None:
@@ -316,9 +361,7 @@ def test_an_engine_that_has_stopped_takes_its_process_with_it(
 
 
 def test_a_closed_engine_is_no_reason_to_die(engine: HeldEngine, died: threading.Event) -> None:
-    model = EngineModel(
-        FakeBackend, engine, check_period_s=0.01, default_deadline_ms=60_000, die=died.set
-    )
+    model = made_model(engine, died)
     ask(model, streaming=True)
     model.close()
     engine.emit(error=EngineStoppedError("closed"))

@@ -47,7 +47,7 @@ def model(
             "model_version": "1",
         }
     )
-    engine = load_engine(arguments, {"LLMASOS_ENGINE_MAX_BATCH_SIZE": "3"})
+    engine = load_engine(arguments.overridden({"LLMASOS_ENGINE_MAX_BATCH_SIZE": "3"}))
     FakeMetricFamily.values.clear()
     model = EngineModel(
         FakeBackend, engine, check_period_s=0.01, default_deadline_ms=60_000, die=died.set

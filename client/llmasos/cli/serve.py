@@ -41,6 +41,16 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    stream_interval: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tokens of one response of a stream, after the first. More than 1 leaves the "
+            "engine more of the processor, and text comes in larger pieces. By default what "
+            "the repository says, 1 unless it was changed.",
+            show_default=False,
+        ),
+    ] = None,
     threads: Threads = None,
     precision: PrecisionOption = None,
     revision: Revision = None,
@@ -68,5 +78,6 @@ def serve(
         kv_cache_bytes=num_bytes,
         enable_kv_cache_reuse=None if prefix_reuse else False,
         speculate=speculate,
+        stream_interval=stream_interval,
     )
     raise typer.Exit(serve_repository(repository, options))

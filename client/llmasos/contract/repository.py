@@ -40,6 +40,7 @@ class RepositorySettings:
     enable_kv_cache_reuse: a prompt that begins like an earlier one shares its KV blocks.
     speculate: guess tokens that an answer repeats, for requests that do not say; None leaves
         the choice to the engine.
+    stream_interval: tokens of one response of a stream, after the first, which has one.
     cancellation_check_period_ms: how often the engine looks for clients that have gone.
     default_deadline_ms: the longest that a request without `deadline_ms` may take.
     detokenizer_batch_size: pieces of text of different requests decoded in one call.
@@ -55,6 +56,7 @@ class RepositorySettings:
     max_queue_size: int = 1024
     enable_kv_cache_reuse: bool = True
     speculate: bool | None = None
+    stream_interval: int = 1
     cancellation_check_period_ms: int = 200
     default_deadline_ms: int = 600_000
     detokenizer_batch_size: int = 64
@@ -67,6 +69,7 @@ class RepositorySettings:
             "max_batch_size",
             "max_num_tokens",
             "max_queue_size",
+            "stream_interval",
             "cancellation_check_period_ms",
             "default_deadline_ms",
             "detokenizer_batch_size",
@@ -131,6 +134,7 @@ def _engine(settings: RepositorySettings) -> ModelConfig:
             "max_queue_size": _text(settings.max_queue_size),
             "enable_kv_cache_reuse": str(settings.enable_kv_cache_reuse).lower(),
             "speculate": "" if settings.speculate is None else str(settings.speculate).lower(),
+            "stream_interval": _text(settings.stream_interval),
             "cancellation_check_period_ms": _text(settings.cancellation_check_period_ms),
             "default_deadline_ms": _text(settings.default_deadline_ms),
         },

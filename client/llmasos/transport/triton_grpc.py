@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -44,6 +45,8 @@ from llmasos.transport.base import (
 
 _messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
 _ENGINE = "engine"
+_ENDING_S = 0.1
+"""About how long a stopped request takes to end."""
 _INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 _NOT_CONNECTED = "failed to connect"  # gRPC's own words
 _INVALID = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
@@ -115,14 +118,18 @@ class _Answer:
     def __init__(self, call: Any, deadline: Deadline) -> None:
         self._call = call
         self._deadline = deadline
-        self._reading = threading.RLock()  # a signal's handler may close what it broke into
+        self._lock = threading.RLock()  # a signal's handler may close what it broke into
+        self._is_reading = False
 
     def next_piece(self) -> StreamPiece:
-        with self._reading:
+        with self._lock:
+            self._is_reading = True
             try:
-                return _next_piece(self._call)
+                piece = _next_piece(self._call)
             except grpc.RpcError as error:
                 raise error_of_call(error, self._deadline) from error
+            self._is_reading = False
+            return piece
 
     def let_end(self) -> None:
         """Let a stopped request end by itself, since Triton 2.51 takes a cancelled ensemble for
@@ -130,15 +137,19 @@ class _Answer:
         too_long = threading.Timer(STOP_TIMEOUT_S, self._call.cancel)
         too_long.start()
         try:
-            with self._reading:
-                _drain(self._call)
-        except (
-            grpc.RpcError,
-            ValueError,
-        ):  # gone; or Ctrl-C broke into a read, and none may follow
+            with self._lock:
+                self._read_to_the_end()
+        except grpc.RpcError:  # gone
             self._call.cancel()
         finally:
             too_long.cancel()
+
+    def _read_to_the_end(self) -> None:
+        if not self._is_reading:
+            _drain(self._call)
+            return
+        time.sleep(_ENDING_S)  # a signal broke into a read, and gRPC lets none follow
+        self._call.cancel()
 
 
 def stop_request(request_id: str) -> Any:

@@ -15,12 +15,13 @@ class TritonPythonModel:
     """The name that Triton looks for."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        arguments = ModelArguments.of(args)
+        arguments = ModelArguments.of(args).overridden(os.environ)
         self._model = EngineModel(
             pb_utils,
             load_engine(arguments),
             check_period_s=(arguments.integer("cancellation_check_period_ms") or 200) / 1e3,
             default_deadline_ms=arguments.integer("default_deadline_ms") or 600_000,
+            stream_interval=arguments.integer("stream_interval") or 1,
             die=lambda: os._exit(1),
         )
 

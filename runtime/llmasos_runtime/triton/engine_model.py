@@ -74,13 +74,18 @@ class EngineModel:
         check_period_s: float,
         default_deadline_ms: int,
         die: Callable[[], object],
+        stream_interval: int = 1,
     ) -> None:
-        """die: ends this process; a server whose engine has stopped must not look healthy."""
+        """stream_interval: tokens of a response of a stream; the first response has one.
+
+        die: ends this process; a server whose engine has stopped must not look healthy.
+        """
         self._backend = backend
         self._engine = engine
         self._check_period_s = check_period_s
         self._default_deadline_ms = default_deadline_ms
         self._die = die
+        self._stream_interval = stream_interval
         self._tensors = OutputTensors(backend, block_size=engine.block_size)
         self._metrics = EngineMetrics(backend)
         self._numbers = itertools.count()
@@ -126,7 +131,7 @@ class EngineModel:
             self._tensors,
             sender,
             requested=_requested_outputs(request),
-            streams=wanted.streams,
+            interval=self._stream_interval if wanted.streams else None,
         )
         self._submit(wanted.request, _Running(client_id=request.request_id(), reply=reply))
 

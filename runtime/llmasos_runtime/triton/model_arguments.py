@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmasos.errors import PlanError
+
+from llmasos_runtime.triton.options import OVERRIDE
 
 _UNFILLED = re.compile(r"\$\{.*\}")
 
@@ -32,6 +34,15 @@ class ModelArguments:
             directory=Path(arguments["model_repository"]) / arguments["model_version"],
             parameters={k: v for k, v in texts.items() if v and not _UNFILLED.fullmatch(v)},
         )
+
+    def overridden(self, environment: Mapping[str, str]) -> ModelArguments:
+        """These, with the parameters that environment variables of `options.OVERRIDE` replace."""
+        replaced = {
+            name.removeprefix(OVERRIDE).lower(): value
+            for name, value in environment.items()
+            if name.startswith(OVERRIDE) and value
+        }
+        return replace(self, parameters={**self.parameters, **replaced})
 
     def path(self, name: str) -> Path:
         """A parameter as a path, relative to the version directory."""

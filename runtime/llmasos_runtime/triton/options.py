@@ -20,8 +20,8 @@ class ServerOptions:
     log_file: where the server's log goes; by default a file that is removed with the server.
     start_timeout_s: longest wait until the first answer. drain_s: how long running requests
     may take to end when the server is stopped. canary_period_s: how often a running server
-    is asked for a token. num_threads, kv_cache_bytes, max_queue_size,
-    enable_kv_cache_reuse, speculate: replace what the repository says for the engine.
+    is asked for a token. num_threads, kv_cache_bytes, max_queue_size, enable_kv_cache_reuse,
+    speculate, stream_interval: replace what the repository says for the engine.
     """
 
     grpc_port: int = 8001
@@ -38,6 +38,7 @@ class ServerOptions:
     max_queue_size: int | None = None
     enable_kv_cache_reuse: bool | None = None
     speculate: bool | None = None
+    stream_interval: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("grpc_port", "http_port", "metrics_port"):
@@ -47,7 +48,7 @@ class ServerOptions:
         chosen = [port for port in (self.grpc_port, self.http_port, self.metrics_port) if port]
         if len(set(chosen)) < len(chosen):
             raise ServerError(f"the ports must differ, got {', '.join(map(str, chosen))}")
-        for name in ("num_threads", "kv_cache_bytes", "max_queue_size"):
+        for name in ("num_threads", "kv_cache_bytes", "max_queue_size", "stream_interval"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ServerError(f"{name} must be at least 1, got {value}")
@@ -60,6 +61,7 @@ class ServerOptions:
             "max_queue_size": self.max_queue_size,
             "enable_kv_cache_reuse": self.enable_kv_cache_reuse,
             "speculate": self.speculate,
+            "stream_interval": self.stream_interval,
         }
         return {
             OVERRIDE + name.upper(): str(value)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from llmasos.contract.engine import ENGINE_OUTPUTS
 from llmasos.contract.tensor import DataType, Tensor
+from llmasos.errors import LLMasOSError
 from llmasos.outputs import Usage
 from numpy.typing import NDArray
 
@@ -103,7 +104,8 @@ def _ints(values: int | Sequence[int] | Sequence[Sequence[int]]) -> NDArray[np.i
 class Reply:
     """Sends what becomes of one request; nothing follows its last response.
 
-    streams: a response for each update; otherwise one, when the last has come.
+    interval: a response of a stream waits for so many tokens, but the first for none;
+        None: there is one response, when the last update has come.
 
     Triton frees what `is_cancelled` looks at when the last response is sent, and crashes if
     it is asked meanwhile or later. So the two exclude each other.
@@ -116,34 +118,51 @@ class Reply:
         sender: ResponseSender,
         *,
         requested: Collection[str],
-        streams: bool,
+        interval: int | None,
     ) -> None:
         self._backend = backend
         self._tensors = tensors
         self._sender = sender
         self._requested = requested
-        self._gathered = None if streams else Gathered()
+        self._interval = interval
+        self._gathered = Gathered()
+        self._has_begun = False
         self._ending = threading.Lock()
         self._has_ended = False
 
     def update(self, update: Update) -> None:
         """Send, or keep for the one response."""
         if update.error is not None:
-            self._finish(error_response(self._backend, update.error))
+            self._fail(update, update.error)
             return
-        if self._gathered is not None:
-            self._gathered.add(update)
-            if not update.is_final:
-                return
-            update = self._gathered.whole(update)
-        self._send(update)
+        self._gathered.add(update)
+        if update.is_final or self._is_due():
+            self._send(self._take(update))
 
     def is_cancelled(self) -> bool:
         """Whether Triton says that the client has gone."""
         with self._ending:
             return not self._has_ended and self._sender.is_cancelled()
 
+    def _is_due(self) -> bool:
+        if self._interval is None:
+            return False
+        return not self._has_begun or self._gathered.num_tokens >= self._interval
+
+    def _take(self, last: Update) -> Update:
+        gathered, self._gathered = self._gathered, Gathered()
+        return gathered.whole(last)
+
+    def _fail(self, update: Update, error: LLMasOSError) -> None:
+        """Send what a stream has waiting, then the error."""
+        try:
+            if self._interval is not None and self._gathered.num_tokens:
+                self._send(self._take(Update(request_id=update.request_id)))
+        finally:
+            self._finish(error_response(self._backend, error))
+
     def _send(self, update: Update) -> None:
+        self._has_begun = True
         response: object = None
         try:
             tensors = self._tensors.of(update, self._requested)
@@ -166,12 +185,16 @@ class Reply:
 
 
 class Gathered:
-    """The updates of a request that is answered once."""
+    """The updates of a request that no response has carried yet."""
 
     def __init__(self) -> None:
         self._token_ids: list[int] = []
         self._num_characters = 0
         self._first: Update | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self._token_ids)
 
     def add(self, update: Update) -> None:
         if self._first is None and (update.token_ids or update.text):
@@ -181,15 +204,16 @@ class Gathered:
         self._num_characters += end - begin
 
     def whole(self, last: Update) -> Update:
-        """All tokens, and the span of their text from where the first update's began."""
+        """All tokens, and the span of their text from where the first update's began.
+
+        last: what else the response says.
+        """
         context_ids = self._first.context_ids if self._first else ()
         begin = self._first.text_span[0] if self._first else 0
-        return Update(
-            request_id=last.request_id,
+        return replace(
+            last,
             token_ids=tuple(self._token_ids),
+            text="",
             context_ids=context_ids,
             text_span=(begin, begin + self._num_characters),
-            finish_reason=last.finish_reason,
-            stop_reason=last.stop_reason,
-            usage=last.usage,
         )
