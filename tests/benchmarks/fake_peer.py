@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Sequence
 
 from benchmarks.peers.peer import PeerSettings, Prompt, Recording, peak_resident_bytes
@@ -21,7 +20,7 @@ def load(settings: PeerSettings) -> FakePeer:
 
 class FakePeer:
     """`settings.model` says how it behaves: `steady`, `slow`, `restless`, `short` (a token too
-    few), `missing` or `dying`."""
+    few), `missing` or `dying`. Its times are made up, since a busy machine makes all slow."""
 
     def __init__(self, settings: PeerSettings) -> None:
         self.details = f"computes in {settings.precision_hint}"
@@ -33,9 +32,10 @@ class FakePeer:
         print("libraries print to standard output")
         recording = Recording(len(prompts))
         for step in range(num_new_tokens - (self._behaviour == "short")):
-            time.sleep(0.01 if self._behaviour == "slow" else 0.001)
+            elapsed_s = (step + 1) * (0.01 if self._behaviour == "slow" else 0.001)
             for stream, prompt in enumerate(prompts):
-                recording.add(stream, [prompt.token_ids[-1] + step])
+                recording.times_s[stream].append(elapsed_s)
+                recording.token_ids[stream].append(prompt.token_ids[-1] + step)
         return recording
 
     def peak_memory_bytes(self) -> int:

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+import itertools
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from patience import wait_until
 
+from benchmarks import comparison
 from benchmarks.catalogue import PRODUCT, ModelForm, PeerSpec
 from benchmarks.comparison import Comparison, Preparation
 from benchmarks.environments import MissingPeerError
 from benchmarks.peers.peer import PeerSettings, Prompt
 from benchmarks.results import Conditions, PeerResult
+from benchmarks.worker import Worker
 
 SETTINGS = PeerSettings(
     model="steady",
@@ -69,8 +77,8 @@ def compare(tmp_path: Path, behaviours: dict[str, str]) -> dict[str, PeerResult]
         )
 
     specs = [spec(name) for name in behaviours]
-    comparison = Comparison(conditions(), PROMPTS, report=lambda _line: None, settle_s=0.01)
-    return {result.name: result for result in comparison.run(specs, prepare)}
+    started = Comparison(conditions(), PROMPTS, report=lambda _line: None, settle_s=0.01)
+    return {result.name: result for result in started.run(specs, prepare)}
 
 
 def test_every_peer_runs_every_round_at_every_number_of_streams(tmp_path: Path) -> None:
@@ -90,7 +98,7 @@ def test_a_slower_peer_has_a_ratio_under_one_and_the_same_tokens(tmp_path: Path)
     assert results["other"].levels is not None
     level = results["other"].levels[2]
     assert level.ratio is not None
-    assert level.ratio.high < 1
+    assert (level.ratio.low, level.ratio.high) == pytest.approx((0.1, 0.1))
     assert level.same_tokens == 1.0
 
 
@@ -118,11 +126,33 @@ def test_without_the_product_there_are_no_ratios(tmp_path: Path) -> None:
     assert all(level.ratio is None for level in levels.values())
 
 
-@pytest.mark.parametrize(("behaviour", "sleeps"), [("steady", True), ("restless", False)])
-def test_a_peer_is_seen_to_sleep_or_not_while_others_run(
-    tmp_path: Path, behaviour: str, sleeps: bool
+@contextmanager
+def loaded(tmp_path: Path, behaviour: str) -> Iterator[Worker]:
+    worker = Worker(Path(sys.executable), "fake_peer", log=tmp_path / "log", variables={})
+    try:
+        worker.load(replace(SETTINGS, model=behaviour), packages=())
+        yield worker
+    finally:
+        worker.close()
+
+
+def test_a_peer_is_seen_to_work_or_to_sleep(tmp_path: Path) -> None:
+    with loaded(tmp_path, "restless") as worker:
+        before = worker.cpu_time_s()
+        wait_until(lambda: worker.cpu_time_s() > before + 0.1)
+    with loaded(tmp_path, "steady") as worker:
+        before = worker.cpu_time_s()
+        time.sleep(0.2)
+        assert worker.cpu_time_s() < before + 0.1
+
+
+def test_what_a_peer_works_while_others_run_is_a_share_of_their_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = compare(tmp_path, {"one": behaviour, "other": "slow"})
-    share = results["one"].idle_cpu_share
-    assert share is not None
-    assert (share < 0.2) is sleeps
+    """Each look at a worker finds 1 s of work more, and each look at the clock 4 s."""
+    looks, seconds = itertools.count(), itertools.count(0, 4)
+    clock = SimpleNamespace(perf_counter=lambda: next(seconds), sleep=lambda settle_s: None)
+    monkeypatch.setattr(Worker, "cpu_time_s", lambda worker: next(looks))
+    monkeypatch.setattr(comparison, "time", clock)
+    results = compare(tmp_path, {"one": "steady", "other": "steady"})
+    assert [result.idle_cpu_share for result in results.values()] == [0.25, 0.25]

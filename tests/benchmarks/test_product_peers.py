@@ -3,8 +3,6 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-import pytest
-
 from benchmarks.peers.peer import Peer, PeerSettings, Prompt, Recording
 
 PROMPTS = [
@@ -45,7 +43,6 @@ def test_in_process_every_token_leaves_in_its_step(tiny_plan: Path) -> None:
     assert [len(token_ids) for token_ids in recording.token_ids] == [16, 16]
 
 
-@pytest.mark.timeout(120)
 def test_through_triton_every_token_leaves_in_its_step(tiny_repository: Path) -> None:
     recording = run("benchmarks.peers.llmasos_triton", tiny_repository)
     check_every_token_has_a_time_of_its_own(recording)
