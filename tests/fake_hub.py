@@ -105,7 +105,7 @@ def running(hub: FakeHub) -> Generator[FakeHub]:
             """Says nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         hub.url = f"http://127.0.0.1:{server.server_port}"

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llmasos.errors import PlanError
+from llmasos.plan_lock import is_open
 
 
 @contextmanager
@@ -30,12 +31,10 @@ def new_directory(output: Path, *, may_replace: Callable[[Path], bool]) -> Gener
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(output)
-        staging = Path(tempfile.mkdtemp(dir=output.parent, prefix=_prefix(output)))
+        staging, lock = _locked_staging(output)
     except OSError as error:
         raise PlanError(f"{output} cannot be written: {error.strerror}") from error
-    lock = os.open(staging, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         content = staging / "content"
         content.mkdir()
         yield content
@@ -46,6 +45,19 @@ def new_directory(output: Path, *, may_replace: Callable[[Path], bool]) -> Gener
     finally:
         os.close(lock)
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _locked_staging(output: Path) -> tuple[Path, int]:
+    """A directory that no other build takes for abandoned, and what holds its lock."""
+    while True:
+        staging = Path(tempfile.mkdtemp(dir=output.parent, prefix=_prefix(output)))
+        with suppress(FileNotFoundError):
+            lock = os.open(staging, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if is_open(lock, staging):
+                return staging, lock
+            os.close(lock)
+        # Another build found it before it was locked, and removed it.
 
 
 def _prefix(output: Path) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llmasos.errors import PlanError
@@ -103,6 +105,28 @@ def test_what_comes_into_the_way_meanwhile_is_kept(tmp_path: Path) -> None:
         output.mkdir()
         (output / "thesis.tex").write_text("years of work")
     assert names(output) == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("call", ["open", "flock"])
+def test_a_build_that_another_took_for_abandoned_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Between its making and its lock."""
+    module: Any = {"open": os, "flock": fcntl}[call]
+    go_on = getattr(module, call)
+    removed: list[Path] = []
+
+    def remove_first(*arguments: Any, **fields: Any) -> Any:
+        monkeypatch.setattr(module, call, go_on)
+        removed.extend(tmp_path.iterdir())
+        removed[0].rmdir()
+        return go_on(*arguments, **fields)
+
+    monkeypatch.setattr(module, call, remove_first)
+    write(tmp_path / "out")
+    assert len(removed) == 1
+    assert names(tmp_path) == ["out"]
+    assert (tmp_path / "out" / "mark").read_text() == "new"
 
 
 def test_a_file_and_a_link_are_refused(tmp_path: Path) -> None:
