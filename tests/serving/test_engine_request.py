@@ -109,6 +109,7 @@ def test_a_top_p_of_0_is_absent_on_the_engine_and_refused_on_the_ensemble() -> N
         ({"min_p": 2.0}, "min_p must be", "min_p must be"),
         ({"len_penalty": 2.0}, "len_penalty is not supported yet", "length_penalty is not"),
         ({"beam_width": 4}, "beam_width is not supported yet: got 4", "beam_width is not"),
+        ({"len_penalty": 1.2}, "len_penalty is not supported yet: got 1.2,", "length_penalty is"),
     ],
 )
 def test_errors_name_the_field_that_the_client_sent(
@@ -127,6 +128,7 @@ def test_errors_name_the_field_that_the_client_sent(
         {"return_log_probs": False},
         {"embedding_bias": [0.0, 0.0]},
         {"bad_words_list": np.zeros((2, 0), np.int32)},
+        {"bad_words_list": np.array([[0, 0], [-1, -1]], np.int32)},
         {"guided_decoding_guide": ""},
         {"prompt_vocab_size": 0},
     ],
@@ -144,11 +146,17 @@ def test_neutral_values_of_unsupported_fields_are_accepted(inputs: dict[str, Any
         {"guided_decoding_guide_type": "json"},
         {"frequency_penalty": 0.1},
         {"draft_input_ids": [1]},
+        {"bad_words_list": np.array([[0], [1]], np.int32)},
     ],
 )
 def test_any_other_value_is_refused_by_name(inputs: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedFieldError, match=next(iter(inputs))):
         read(**inputs)
+
+
+def test_a_number_is_the_one_that_the_client_wrote() -> None:
+    wanted = params(temperature=0.7, runtime_top_p=0.9, min_p=0.05)
+    assert (wanted.temperature, wanted.top_p, wanted.min_p) == (0.7, 0.9, 0.05)
 
 
 def test_an_end_id_replaces_the_models_own() -> None:

@@ -7,6 +7,7 @@ import math
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,12 @@ def test_a_number_too_large_for_int32_does_not_hurt_the_server(
     _, message = refusal(url, text_input="a", max_tokens=2**40)
     assert "max_tokens must be between 1" in message
     assert client.generate_text("a", max_tokens=1)
+
+
+def test_a_misspelt_field_over_http_is_refused_by_name(server: TritonServer) -> None:
+    url = f"{server.http_url}/v2/models/ensemble/generate"
+    status, message = refusal(url, text_input="a", max_tokens=1, temperatur=0.5)
+    assert (status, "temperatur is no input of ensemble" in message) == (400, True)
 
 
 def test_leaving_the_engines_stream_ends_its_request_and_frees_its_blocks(

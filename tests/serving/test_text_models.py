@@ -72,6 +72,32 @@ def test_bad_input_is_refused_by_name(
     assert refusal(tokenizer, **inputs).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("temperatur", "temperatur is no input of ensemble; is temperature meant?"),
+        ("random_seed", "random_seed is no input of ensemble; it is called seed here"),
+        ("runtime_top_k", "runtime_top_k is no input of ensemble; it is called top_k here"),
+        ("early_stopping", "early_stopping is no input of ensemble; the engine has it"),
+        ("top_p", "top_p is an input of ensemble, and came as a parameter"),
+    ],
+)
+def test_a_parameter_that_was_meant_as_an_input_is_refused(
+    tokenizer: Tokenizer, name: str, message: str
+) -> None:
+    request = FakeRequest({"text_input": tensor("a")}, parameters={"id": "7", name: 0.5})
+    (response,) = TokenizerModel(FakeBackend, tokenizer).execute([request])
+    assert isinstance(response, FakeResponse) and response.error is not None
+    assert (response.error.message, response.error.code) == (message, FakeError.INVALID_ARG)
+
+
+def test_any_other_parameter_passes(tokenizer: Tokenizer) -> None:
+    parameters = {"id": "7", "outputs": "text_output,ending", "user": "x", "timeout": 5}
+    request = FakeRequest({"text_input": tensor("a")}, parameters=parameters)
+    (response,) = TokenizerModel(FakeBackend, tokenizer).execute([request])
+    assert isinstance(response, FakeResponse) and response.error is None
+
+
 def test_one_bad_request_leaves_the_others_of_a_call_alone(tokenizer: Tokenizer) -> None:
     requests = [FakeRequest({"text_input": tensor(text)}) for text in ("a", "", "b")]
     responses = TokenizerModel(FakeBackend, tokenizer).execute(requests)

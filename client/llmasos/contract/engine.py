@@ -64,7 +64,7 @@ ENGINE_INPUTS = (
     _scalar("end_id", _INT32),
     _scalar("pad_id", _INT32),
     Tensor(name="stop_words_list", type=_INT32, dims=(2, -1), optional=True, ragged=True),
-    _neutral_list("bad_words_list", _INT32, 2, -1),
+    _neutral_list("bad_words_list", _INT32, 2, -1, neutral=(0, -1)),  # no word, filled up
     _neutral_list("embedding_bias", _FP32, neutral=(0.0,)),
     _neutral_scalar("beam_width", _INT32, 1, 0),
     _scalar("temperature", _FP32),

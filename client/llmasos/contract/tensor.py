@@ -78,5 +78,7 @@ class Tensor:
 
 
 def _short(value: Scalar) -> str:
+    if isinstance(value, float):
+        value = float(f"{value:.7g}")  # 1.2, as the client wrote it, and not FP32's nearest
     text = repr(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

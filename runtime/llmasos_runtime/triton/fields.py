@@ -60,8 +60,9 @@ class Fields:
         return None if value is None else int(value)
 
     def number(self, name: str) -> float | None:
+        """As the client wrote it: 0.7, and not FP32's nearest, so that it samples as in process."""
         value = self._scalar(name)
-        return None if value is None else float(value)
+        return None if value is None else float(str(value))
 
     def integers(self, name: str) -> list[int]:
         array = self._arrays.get(name)

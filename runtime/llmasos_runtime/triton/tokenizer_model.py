@@ -15,6 +15,7 @@ from llmasos.tokenizer import Tokenizer
 
 from llmasos_runtime.triton.backend import Backend, BackendRequest, error_response
 from llmasos_runtime.triton.fields import Fields
+from llmasos_runtime.triton.parameters import refuse_meant_inputs
 
 _log = logging.getLogger(__name__)
 _TABLE = {tensor.name: tensor for tensor in TOKENIZER_INPUTS}
@@ -33,6 +34,7 @@ class TokenizerModel:
 
     def _answer(self, request: BackendRequest) -> object:
         try:
+            refuse_meant_inputs(request.parameters())
             return self._encode(Fields.of(request, _TABLE))
         except LLMasOSError as error:
             return error_response(self._backend, error)

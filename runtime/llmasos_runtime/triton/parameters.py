@@ -1,0 +1,41 @@
+"""Request parameters that were meant as inputs.
+
+Over HTTP Triton takes every field that is no tensor of the model for a parameter, and an
+ensemble hands it on: a misspelt `temperature` would be ignored in silence.
+"""
+
+from __future__ import annotations
+
+import json
+from difflib import get_close_matches
+
+from llmasos.contract.engine import ENGINE_INPUTS
+from llmasos.contract.ensemble import ENSEMBLE_INPUTS
+from llmasos.errors import InvalidRequestError
+
+_INPUTS = tuple(tensor.name for tensor in ENSEMBLE_INPUTS)
+_OLD_NAMES = {"min_length": "min_tokens", "random_seed": "seed"}
+_NAMES_ELSEWHERE = {
+    **{tensor.name: "" for tensor in ENGINE_INPUTS},
+    **{tensor.target: tensor.name for tensor in ENSEMBLE_INPUTS if tensor.model == "engine"},
+    **_OLD_NAMES,
+}
+_ALIKE = 0.8
+
+
+def refuse_meant_inputs(parameters: str) -> None:
+    """Let parameters pass that are named like no input.
+
+    parameters: of a request to the ensemble, a JSON object or nothing. Raises
+    InvalidRequestError for the name, or nearly the name, of an input, one of an older
+    release's inputs or of the engine's.
+    """
+    for name in json.loads(parameters or "{}"):
+        if name in _INPUTS:
+            raise InvalidRequestError(f"{name} is an input of ensemble, and came as a parameter")
+        if name in _NAMES_ELSEWHERE:
+            meant = _NAMES_ELSEWHERE[name]
+            said = f"it is called {meant} here" if meant else "the engine has it"
+            raise InvalidRequestError(f"{name} is no input of ensemble; {said}")
+        for alike in get_close_matches(name, _INPUTS, n=1, cutoff=_ALIKE):
+            raise InvalidRequestError(f"{name} is no input of ensemble; is {alike} meant?")
