@@ -36,7 +36,8 @@ _GATHER_S = 0.001
 class EngineStats:
     """Requests and KV blocks at one moment.
 
-    num_reused_blocks, num_preemptions, num_steps: so far.
+    num_reused_blocks, num_preemptions, num_steps: so far; so are num_draft_tokens and
+    num_accepted_tokens, guesses that were computed and those that were right.
     """
 
     num_running: int
@@ -46,6 +47,8 @@ class EngineStats:
     num_reused_blocks: int
     num_preemptions: int
     num_steps: int
+    num_draft_tokens: int = 0
+    num_accepted_tokens: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -128,6 +131,8 @@ class Executor:
                 num_reused_blocks=scheduler.num_reused_blocks,
                 num_preemptions=scheduler.num_preemptions,
                 num_steps=self._steps.num_steps,
+                num_draft_tokens=scheduler.num_draft_tokens,
+                num_accepted_tokens=scheduler.num_accepted_tokens,
             )
 
     def steps(self) -> StepLog:

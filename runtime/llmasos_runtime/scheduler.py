@@ -11,10 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
-from itertools import zip_longest
 from operator import attrgetter
 
-from llmasos.errors import InvalidRequestError, LLMasOSError, QueueFullError
+from llmasos.errors import InvalidRequestError, QueueFullError
 from llmasos.outputs import FinishReason
 from llmasos.plan import Limits
 
@@ -26,7 +25,6 @@ from llmasos_runtime.step import Progress, Share, Step
 from llmasos_runtime.waiting import WaitingQueue
 
 _RANK = attrgetter("rank")
-_NOT_FINITE = "internal error: the network's logits are not finite"
 
 
 class Scheduler:
@@ -95,6 +93,14 @@ class Scheduler:
         return self._memory.num_reused_blocks
 
     @property
+    def num_draft_tokens(self) -> int:
+        return self._speculation.num_draft_tokens
+
+    @property
+    def num_accepted_tokens(self) -> int:
+        return self._speculation.num_accepted_tokens
+
+    @property
     def has_work(self) -> bool:
         return bool(self._waiting or self._running)
 
@@ -151,7 +157,7 @@ class Scheduler:
             if sequence.finish_reason is not None:
                 continue
             if first < begin:
-                progress.append(_take(sequence, drafts, sampled[first:begin]))
+                progress.append(self._speculation.take(sequence, drafts, sampled[first:begin]))
                 sequence.num_computed_tokens = len(sequence.token_ids) - 1
                 if progress[-1].error is not None:
                     continue
@@ -228,21 +234,3 @@ class Scheduler:
         for sequence in ended:
             self._memory.take_back(sequence)
             self._running.remove(sequence)
-
-
-def _take(sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int | None]) -> Progress:
-    """Give a sequence what was sampled, as far as it is what the drafts say."""
-    taken: list[int] = []
-    sequence.num_draft_tokens += len(drafts)
-    for token_id, draft in zip_longest(sampled, drafts):
-        if token_id is None:
-            sequence.finish_reason = FinishReason.ABORT
-            return Progress(sequence, error=LLMasOSError(_NOT_FINITE))
-        sequence.append(token_id)
-        taken.append(token_id)
-        if token_id != draft:
-            break
-        sequence.num_accepted_tokens += 1
-        if sequence.finish_reason is not None:
-            break
-    return Progress(sequence, tuple(taken), sequence.finish_reason)

@@ -9,11 +9,15 @@ the tokens are those that would come without drafts; they come in fewer steps.
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
+from itertools import zip_longest
+
+from llmasos.errors import LLMasOSError
+from llmasos.outputs import FinishReason
 
 from llmasos_runtime.drafter import Price
 from llmasos_runtime.kv_memory import KVMemory
 from llmasos_runtime.sequence import Sequence
-from llmasos_runtime.step import Share
+from llmasos_runtime.step import Progress, Share
 
 _FIRST_COST = 0.1
 _ROW_COST = 0.06
@@ -25,17 +29,21 @@ _MARGIN = 1.5
 """How much more drafts must be expected to bring than they cost."""
 _MOST = 0.9
 """Where each must be likelier to be right than this, none is looked for."""
+_NOT_FINITE = "internal error: the network's logits are not finite"
 
 
 class Speculation:
     """Adds drafts to the shares of decoding sequences while they are likely to pay.
 
-    max_drafts: most drafts of one sequence in a step.
+    max_drafts: most drafts of one sequence in a step. num_draft_tokens, num_accepted_tokens:
+    drafts that were computed, and those that were right, so far.
     """
 
     def __init__(self, memory: KVMemory, *, max_drafts: int) -> None:
         self._memory = memory
         self._max_drafts = max_drafts
+        self.num_draft_tokens = 0
+        self.num_accepted_tokens = 0
 
     def shares(self, decoding: SequenceOf[Sequence], *, budget: int) -> list[Share]:
         """A share for each; all together compute at most `budget` tokens."""
@@ -50,6 +58,16 @@ class Speculation:
             num_left -= len(drafts)
             shares.append(Share(sequence, 1 + len(drafts), drafts))
         return shares
+
+    def take(
+        self, sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int | None]
+    ) -> Progress:
+        """Give a sequence what was sampled, as far as it is what the drafts say."""
+        num_accepted = -sequence.num_accepted_tokens
+        progress = _take(sequence, drafts, sampled)
+        self.num_draft_tokens += len(drafts)
+        self.num_accepted_tokens += num_accepted + sequence.num_accepted_tokens
+        return progress
 
     def _drafts(
         self, sequence: Sequence, most: int, price: Price, *, num_spared: int
@@ -71,3 +89,21 @@ def _price(num_sequences: int) -> Price:
     step = 1 + _FIRST_COST - first + _ROW_COST * (num_sequences - 1)
     tokens = _MARGIN * num_sequences / step
     return Price(first=tokens * first, each=tokens * _ROW_COST)
+
+
+def _take(sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int | None]) -> Progress:
+    """Give a sequence what was sampled, as far as it is what the drafts say."""
+    taken: list[int] = []
+    sequence.num_draft_tokens += len(drafts)
+    for token_id, draft in zip_longest(sampled, drafts):
+        if token_id is None:
+            sequence.finish_reason = FinishReason.ABORT
+            return Progress(sequence, error=LLMasOSError(_NOT_FINITE))
+        sequence.append(token_id)
+        taken.append(token_id)
+        if token_id != draft:
+            break
+        sequence.num_accepted_tokens += 1
+        if sequence.finish_reason is not None:
+            break
+    return Progress(sequence, tuple(taken), sequence.finish_reason)

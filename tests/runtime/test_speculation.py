@@ -75,6 +75,17 @@ def test_an_answer_that_repeats_takes_fewer_steps_and_says_the_same(max_tokens: 
     assert s.num_free_blocks == s.num_blocks
 
 
+def test_drafts_of_all_sequences_are_counted_when_they_are_computed() -> None:
+    s = scheduler(max_drafts=8)
+    answers = [drafted(PROMPT, name=name) for name in "ab"]
+    for one in answers:
+        s.add(one)
+        count_steps(s)
+    assert s.num_draft_tokens == sum(one.num_draft_tokens for one in answers)
+    assert s.num_accepted_tokens == sum(one.num_accepted_tokens for one in answers)
+    assert s.num_draft_tokens > s.num_accepted_tokens > 10
+
+
 def test_an_end_token_among_drafts_ends_it_there() -> None:
     one = drafted(PROMPT, max_tokens=50)
     s = scheduler(max_drafts=8, reuse_prefixes=True)

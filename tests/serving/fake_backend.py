@@ -42,25 +42,32 @@ class FakeResponse:
 
 
 class FakeMetricFamily:
-    """values: what each gauge shows, by its labels."""
+    """values: what each metric shows, by its labels."""
 
-    GAUGE = "gauge"
+    GAUGE, COUNTER = "gauge", "counter"
     values: ClassVar[dict[str, float]] = {}
 
     def __init__(self, *, name: str, description: str, kind: str) -> None:
-        assert kind == self.GAUGE
-        self._name = name
+        self._name, self._kind = name, kind
 
     def Metric(self, labels: Mapping[str, str]) -> FakeMetric:  # noqa: N802 - Triton's name
-        return FakeMetric(f"{self._name} {list(labels.values())[-1]}")
+        name = f"{self._name} {list(labels.values())[-1]}"
+        return FakeMetric(name, counts=self._kind == self.COUNTER)
 
 
 class FakeMetric:
-    def __init__(self, name: str) -> None:
-        self._name = name
+    """A counter can only be added to, as Triton's."""
+
+    def __init__(self, name: str, *, counts: bool) -> None:
+        self._name, self._counts = name, counts
 
     def set(self, value: float) -> None:
+        assert not self._counts
         FakeMetricFamily.values[self._name] = value
+
+    def increment(self, value: float) -> None:
+        assert self._counts and value > 0
+        FakeMetricFamily.values[self._name] = FakeMetricFamily.values.get(self._name, 0) + value
 
 
 class FakeBackend:

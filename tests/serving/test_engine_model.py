@@ -63,6 +63,8 @@ class HeldEngine:
             num_reused_blocks=3,
             num_preemptions=6,
             num_steps=5,
+            num_draft_tokens=9,
+            num_accepted_tokens=4,
         )
 
     def close(self) -> None:
@@ -376,6 +378,8 @@ def test_the_engines_numbers_are_shown_under_their_classic_names(model: EngineMo
         "nv_trt_llm_request_metrics active": 3,
         "nv_trt_llm_kv_cache_block_metrics used": 3,
         "nv_trt_llm_general_metrics preemption_counter": 6,
+        "nv_llmasos_speculation_tokens drafted": 9,
+        "nv_llmasos_speculation_tokens accepted": 4,
     }
     wait_until(lambda: expected.items() <= FakeMetricFamily.values.items())
 

@@ -1,4 +1,4 @@
-"""The classic engine's gauges, on Triton's metrics page."""
+"""The classic engine's gauges on Triton's metrics page, and what guessing did as counters."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 from llmasos_runtime.triton.backend import Backend
 
-# name -> (description, label, the label's values in the order of `_values`)
-_FAMILIES = {
+_Families = dict[str, tuple[str, str, tuple[str, ...]]]
+# name -> (description, label, the label's values in the order in which they are reported)
+_FAMILIES: _Families = {
     "nv_trt_llm_request_metrics": (
         "Requests in the engine",
         "request_type",
@@ -22,6 +23,13 @@ _FAMILIES = {
         "The engine's steps, and the requests that they had to put off",
         "general_type",
         ("iteration_counter", "preemption_counter"),
+    ),
+}
+_COUNTERS: _Families = {
+    "nv_llmasos_speculation_tokens": (
+        "Tokens that were guessed and computed, and those of them that were right",
+        "speculation_type",
+        ("drafted", "accepted"),
     ),
 }
 
@@ -43,34 +51,48 @@ class Stats(Protocol):
     def num_preemptions(self) -> int: ...
     @property
     def num_steps(self) -> int: ...
+    @property
+    def num_draft_tokens(self) -> int: ...
+    @property
+    def num_accepted_tokens(self) -> int: ...
 
 
 class EngineMetrics:
-    """Gauges that are sent to Triton when they change, since each is a message to it."""
+    """Numbers that are sent to Triton when they change, since each is a message to it."""
 
     def __init__(self, backend: Backend, *, model: str = "engine", version: str = "1") -> None:
-        # Triton removes a family that nothing refers to.
-        self._families: list[Any] = []
-        self._gauges: list[Any] = []
-        for name, (description, label, values) in _FAMILIES.items():
-            family = backend.MetricFamily(
-                name=name, description=description, kind=backend.MetricFamily.GAUGE
-            )
-            self._families.append(family)
-            for value in values:
-                labels = {"model": model, "version": version, label: value}
-                self._gauges.append(family.Metric(labels=labels))
+        self._families: list[Any] = []  # Triton removes one that nothing refers to
+        labels = {"model": model, "version": version}
+        kinds = backend.MetricFamily
+        self._gauges = self._metrics(backend, _FAMILIES, kinds.GAUGE, labels)
+        self._counters = self._metrics(backend, _COUNTERS, kinds.COUNTER, labels)
         self._last: list[int | None] = [None] * len(self._gauges)
+        self._counted = [0] * len(self._counters)
 
     def report(self, stats: Stats) -> None:
-        """Show these numbers."""
-        for index, value in enumerate(_values(stats)):
+        """Show these numbers; what is counted never falls."""
+        for index, value in enumerate(_gauges(stats)):
             if value != self._last[index]:
                 self._gauges[index].set(value)
                 self._last[index] = value
+        for index, count in enumerate((stats.num_draft_tokens, stats.num_accepted_tokens)):
+            if count > self._counted[index]:
+                self._counters[index].increment(count - self._counted[index])
+                self._counted[index] = count
+
+    def _metrics(
+        self, backend: Backend, families: _Families, kind: object, labels: dict[str, str]
+    ) -> list[Any]:
+        """A metric for each value of each family's label."""
+        metrics: list[Any] = []
+        for name, (description, label, values) in families.items():
+            family = backend.MetricFamily(name=name, description=description, kind=kind)
+            self._families.append(family)
+            metrics += [family.Metric(labels={**labels, label: value}) for value in values]
+        return metrics
 
 
-def _values(stats: Stats) -> tuple[int, ...]:
+def _gauges(stats: Stats) -> tuple[int, ...]:
     return (
         stats.num_running + stats.num_waiting,
         stats.num_running,
