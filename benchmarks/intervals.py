@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -117,7 +117,7 @@ def void(_: object) -> None:
     """What a run returns is not looked at."""
 
 
-def one_round(runs: dict[str, Run], prompts: Sequence[Prompt]) -> dict[str, float]:
+def one_round(runs: Mapping[str, Run], prompts: Sequence[Prompt]) -> dict[str, float]:
     """Seconds that each took."""
     times = {}
     for name, run in runs.items():
@@ -127,7 +127,7 @@ def one_round(runs: dict[str, Run], prompts: Sequence[Prompt]) -> dict[str, floa
     return times
 
 
-def row(name: str, rounds: Sequence[dict[str, float]], num_tokens: int) -> str:
+def row(name: str, rounds: Sequence[Mapping[str, float]], num_tokens: int) -> str:
     """Tokens a second, and the ratios to those in process: the median, the least, the most."""
     speed = statistics.median(num_tokens / times[name] for times in rounds)
     ratios = [times[IN_PROCESS] / times[name] for times in rounds]
