@@ -215,6 +215,11 @@ def test_a_cache_that_cannot_hold_one_sequence_is_refused(load: Load) -> None:
         load(BuildOptions(precision="f32"), kv_cache_bytes=1000)
 
 
+def test_a_cache_larger_than_the_memory_is_refused(load: Load) -> None:
+    with pytest.raises(PlanError, match=r"kv_cache_bytes is 2\d+ bytes; \d+ are available here"):
+        load(BuildOptions(precision="f32"), kv_cache_bytes=2 * 10**15)
+
+
 def test_an_ir_that_is_something_else_is_one_clear_error(tiny_llama: Path, tmp_path: Path) -> None:
     from llmasos.plan import EnginePlan, record_file
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmasos.errors import PlanError
 from llmasos.plan import EnginePlan
 
 from llmasos_runtime.cache_size import num_blocks
@@ -18,6 +19,7 @@ _CACHE_SHARE = 0.25
 
 def load_openvino(plan: EnginePlan, directory: Path, options: EngineOptions) -> OpenVINORunner:
     """Compile the plan's IR for this CPU; raises PlanError."""
+    _refuse_more_than_there_is(options.kv_cache_bytes)
     model = load_paged_model(
         plan,
         directory,
@@ -33,3 +35,10 @@ def load_openvino(plan: EnginePlan, directory: Path, options: EngineOptions) -> 
         available="a quarter of the memory",
     )
     return OpenVINORunner(model, num_blocks=count)
+
+
+def _refuse_more_than_there_is(kv_cache_bytes: int | None) -> None:
+    """Memory is taken as tokens come: too much of it would end the process under load."""
+    available = available_memory_bytes()
+    if kv_cache_bytes is not None and kv_cache_bytes > available:
+        raise PlanError(f"kv_cache_bytes is {kv_cache_bytes} bytes; {available} are available here")
