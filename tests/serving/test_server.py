@@ -26,6 +26,7 @@ from patience import PATIENCE_S, wait_until
 from raw_client import RawClient, gauge, post, refusal, text_of
 from tritonclient.utils import InferenceServerException
 
+DRAFTS = "nv_llmasos_speculation_tokens"
 BLOCKS = "nv_trt_llm_kv_cache_block_metrics"
 PROMPT = "Grüße 😀 ☃ from"
 LONG = 500
@@ -223,6 +224,21 @@ def test_a_misspelt_field_over_http_is_refused_by_name(server: TritonServer) -> 
     url = f"{server.http_url}/v2/models/ensemble/generate"
     status, message = refusal(url, text_input="a", max_tokens=1, temperatur=0.5)
     assert (status, "temperatur is no input of ensemble" in message) == (400, True)
+
+
+def test_guessed_tokens_are_on_the_metrics_page(server: TritonServer, raw: RawClient) -> None:
+    def counted() -> list[float]:
+        kinds = ("drafted", "accepted")
+        return [gauge(server.metrics_url, DRAFTS, speculation_type=kind) for kind in kinds]
+
+    steps_when_idle(server)
+    before = counted()
+    ended = raw.ask("ensemble", text_input="abcabc" * 9, max_tokens=40, end_id=-1)[-1]
+    made = [ended["total_draft_tokens"][0], ended["total_accepted_draft_tokens"][0]]
+    assert made[0] > 0
+    wait_until(lambda: counted() == [was + more for was, more in zip(before, made, strict=True)])
+    with urllib.request.urlopen(server.metrics_url, timeout=10) as page:
+        assert f"# TYPE {DRAFTS} counter" in page.read().decode()
 
 
 def test_leaving_the_engines_stream_ends_its_request_and_frees_its_blocks(
