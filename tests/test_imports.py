@@ -13,7 +13,7 @@ HEAVY = ("torch", "transformers", "openvino", "tritonclient", "pytriton", "grpc"
 def modules_loaded_by(statement: str) -> set[str]:
     code = f"import sys\n{statement}\nprint(*sys.modules)"
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240
     )
     return set(result.stdout.split())
 

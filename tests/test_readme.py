@@ -74,6 +74,7 @@ def test_the_programs_that_ask_a_server_work(smollm2_repository: Path, tmp_path:
             code = code.replace("localhost:8000", server.http_url.removeprefix("http://"))
             answer = run(Block(block.kind, block.language, code), tmp_path)
             assert "Paris" in answer
+        server.stop(drain=False)
 
 
 def test_every_local_link_leads_somewhere() -> None:

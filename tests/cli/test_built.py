@@ -22,7 +22,7 @@ def llmasos(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
         env={**os.environ, "COLUMNS": "200"},
     )
 

@@ -211,7 +211,7 @@ def test_threads_share_one_tokenizer(tmp_path: Path) -> None:
 def test_importing_it_is_light() -> None:
     code = "import sys, llmasos.tokenizer; print(*sys.modules)"
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240
     )
     loaded = set(result.stdout.split())
     assert not loaded & {"numpy", "torch", "transformers", "huggingface_hub", "openvino"}

@@ -162,6 +162,7 @@ def test_a_port_that_another_program_takes_meanwhile_is_chosen_anew(
             assert server.metrics_url.endswith(f":{chosen[1].metrics}/metrics")
             with TritonClient(server.http_url) as client:
                 assert client.generate_text("a", max_tokens=1)
+            server.stop(drain=False)
     assert len(chosen) == 2
 
 

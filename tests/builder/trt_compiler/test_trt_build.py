@@ -27,7 +27,7 @@ def options(**changes: Any) -> BuildOptions:
 
 def python(code: str) -> str:
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=280
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -171,4 +171,4 @@ def test_smollm2_builds_in_little_memory_and_time(
     )
     peak_bytes, seconds = map(float, printed.split())
     assert peak_bytes < 2.5e9
-    assert seconds < 30
+    assert seconds < 90  # 16 s on a processor of today
