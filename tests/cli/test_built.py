@@ -82,6 +82,12 @@ def test_inspect_shows_what_is_in_a_plan(tiny_repository: Path) -> None:
         assert expected in shown
 
 
+def test_what_is_built_already_is_no_checkpoint(tiny_repository: Path, tmp_path: Path) -> None:
+    result = llmasos("build", str(tiny_repository), "--output", str(tmp_path / "out"))
+    assert result.returncode == 1
+    assert "is built already; serve it, or name its checkpoint" in result.stderr
+
+
 def test_inspect_prints_the_manifest_as_json(tiny_repository: Path) -> None:
     printed = json.loads(llmasos("inspect", "--json", str(tiny_repository / PLAN)).stdout)
     assert printed == json.loads((tiny_repository / PLAN / PLAN_FILE).read_text())

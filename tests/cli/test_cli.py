@@ -62,7 +62,8 @@ def test_the_version_is_printed() -> None:
     "command", ["build", "serve", "generate", "chat", "inspect", "verify", "demo"]
 )
 def test_every_command_explains_itself(command: str) -> None:
-    result = llmasos(command, "--help")
+    result = llmasos(command, "-h")
+    assert result.stdout == llmasos(command, "--help").stdout
     assert result.returncode == 0
     assert "Usage: llmasos" in result.stdout
 

@@ -147,5 +147,5 @@ def _architecture(config: Mapping[str, Any]) -> Architecture:
         return SUPPORTED[name]
     found = "no architecture" if name is None else f"the architecture {name!r}"
     raise UnsupportedArchitectureError(
-        f"config.json names {found}, {', '.join(sorted(SUPPORTED))} are supported"
+        f"config.json names {found}; {', '.join(sorted(SUPPORTED))} are supported"
     )

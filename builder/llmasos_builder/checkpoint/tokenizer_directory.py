@@ -48,7 +48,10 @@ def _tokenizer_json(directory: Path, config: Mapping[str, Any]) -> bytes:
             f"{directory} has tokenizer.model but no tokenizer.json",
             hint="transformers' AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) makes it",
         )
-    raise CheckpointError(f"{directory} has no tokenizer.json, and no vocab.json with merges.txt")
+    raise CheckpointError(
+        f"{directory} has no tokenizer.json, and no vocab.json with merges.txt",
+        hint="the tokenizer's save_pretrained(DIR), of transformers, puts it beside the weights",
+    )
 
 
 def _byte_level_bpe(vocab_path: Path, merges_path: Path, config: Mapping[str, Any]) -> Tokenizer:

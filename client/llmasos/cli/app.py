@@ -24,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (plan, build, serve, generate, chat, inspect, evaluate, verify, doctor, demo):
     app.command()(command)

@@ -78,8 +78,14 @@ def build(
     from llmasos_builder.build import BuildOptions
     from llmasos_builder.build import build as build_repository
 
+    from llmasos.engine_cache import find_built
+    from llmasos.errors import CheckpointError
     from llmasos.progress import show_progress
 
+    if find_built(checkpoint) is not None:
+        raise CheckpointError(
+            f"{checkpoint} is built already", hint="serve it, or name its checkpoint"
+        )
     options = BuildOptions(
         target=target,
         gpus=tuple(gpu or ()),

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmasos.byte_size import format_bytes
 from llmasos.errors import PlanError
 
 if TYPE_CHECKING:
     from llmasos.plan import EnginePlan, TensorRTRecord
-
-_MEGABYTE = 1_000_000
 
 
 def inspect(
@@ -64,7 +63,7 @@ def _rows(plan: EnginePlan) -> dict[str, str]:
         "checkpoint": f"{plan.checkpoint.source}, sha256 {plan.checkpoint.sha256[:16]}",
         "built with": ", ".join(f"{name} {v}" for name, v in plan.built_with.items()),
         **{
-            f"file {name}": f"{record.size / _MEGABYTE:.1f} MB, sha256 {record.sha256[:16]}"
+            f"file {name}": f"{format_bytes(record.size)}, sha256 {record.sha256[:16]}"
             for name, record in plan.files.items()
         },
     }
@@ -96,9 +95,7 @@ def _tensorrt_llm_rows(plan: EnginePlan) -> dict[str, str]:
     if record is None:
         return {}
     size = sum(file.size for file in record.files.values())
-    return {
-        "loaded from": f"{record.directory}, {len(record.files)} files of {size / _MEGABYTE:.1f} MB"
-    }
+    return {"loaded from": f"{record.directory}, {len(record.files)} files of {format_bytes(size)}"}
 
 
 def _parallel_rows(record: TensorRTRecord) -> dict[str, str]:
