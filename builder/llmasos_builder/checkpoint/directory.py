@@ -1,4 +1,4 @@
-"""A checkpoint as Hugging Face saves it: config.json, safetensors files, a tokenizer."""
+"""A checkpoint as Hugging Face saves it: config.json, files of weights, a tokenizer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 
 from llmasos_builder.checkpoint.checkpoint import Checkpoint
 from llmasos_builder.checkpoint.fp8_weights import Fp8Weights, StoredWeights, is_fp8
+from llmasos_builder.checkpoint.pickled_weights import (
+    CONVERT,
+    PickledWeights,
+    find_pickled_files,
+)
 from llmasos_builder.checkpoint.safetensors_weights import (
     FP8,
     SafetensorsWeights,
@@ -24,11 +29,6 @@ from llmasos_builder.checkpoint.weights import Weights
 CONFIG_FILE = "config.json"
 QUANTIZATION_FILE = "hf_quant_config.json"  # ModelOpt's
 _PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-PICKLED = (
-    "pickled weights are not read, since loading them can run code; convert them where you "
-    "trust them: transformers' AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR) "
-    "writes model.safetensors"
-)
 # A network's body saved without its head lacks this prefix, as GPT-2's on the hub does.
 _BODY_PREFIXES = {
     "bloom": "transformer.",
@@ -54,7 +54,7 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
     """Open a checkpoint directory; raises CheckpointError for anything missing or damaged."""
     config = read_json_object(directory / CONFIG_FILE)
     quantized = _quantized_to_fp8(config, directory)
-    weight_files = find_weight_files(directory)
+    weight_files = find_weight_files(directory) or find_pickled_files(directory)
     if not weight_files:
         raise CheckpointError(_no_weights(directory))
     tokenizer_files = read_tokenizer_files(directory)
@@ -109,19 +109,24 @@ def _renamed(weights: StoredWeights, config: dict[str, Any]) -> StoredWeights:
         prefix = ""
     if not newer and not prefix:
         return weights
-    return RenamedWeights(weights, stored={prefix + newer.get(n, n): n for n in names})
+    stored = {n: newer.get(n, n) for n in names}
+    return RenamedWeights(weights, stored={_whole(n, prefix): own for own, n in stored.items()})
+
+
+def _whole(name: str, prefix: str) -> str:
+    """A body's name in the network around it; a head is not of the body, but may lie beside it."""
+    return name if name.startswith("lm_head.") else prefix + name
 
 
 def _weights(
     weight_files: dict[str, Path], config: dict[str, Any], *, quantized_to_fp8: bool
 ) -> Weights:
+    shards = {name: path for name, path in weight_files.items() if path.suffix != ".json"}
+    if all(path.suffix == ".bin" for path in shards.values()):
+        return _renamed(PickledWeights(shards), config)
     types = (FP8,) if quantized_to_fp8 else ()
-    stored = _renamed(SafetensorsWeights(_shards(weight_files), also=types), config)
+    stored = _renamed(SafetensorsWeights(shards, also=types), config)
     return Fp8Weights(stored) if quantized_to_fp8 else stored
-
-
-def _shards(weight_files: dict[str, Path]) -> dict[str, Path]:
-    return {n: path for n, path in weight_files.items() if path.suffix == ".safetensors"}
 
 
 def _quantized_to_fp8(config: dict[str, Any], directory: Path) -> bool:
@@ -132,10 +137,13 @@ def _quantized_to_fp8(config: dict[str, Any], directory: Path) -> bool:
 
 
 def _no_weights(directory: Path) -> str:
-    pickles = sorted(p.name for pattern in _PICKLE_PATTERNS for p in directory.glob(pattern))
-    if pickles:
-        return f"{directory} has {pickles[0]} and no safetensors file: {PICKLED}"
     found = sorted(path.name for path in directory.glob("*.safetensors"))
     if len(found) > 1:
         return f"{directory} has {len(found)} safetensors files but no model.safetensors.index.json"
-    return f"{directory} has no model.safetensors; {PICKLED}"
+    pickles = sorted(p.name for pattern in _PICKLE_PATTERNS for p in directory.glob(pattern))
+    if pickles:
+        return (
+            f"{directory} has {pickles[0]}, and neither model.safetensors nor pytorch_model.bin; "
+            f"{CONVERT}"
+        )
+    return f"{directory} has neither model.safetensors nor pytorch_model.bin"

@@ -16,13 +16,20 @@ WANTED_FILES = (
     "generation_config.json",
     "hf_quant_config.json",
     "model.safetensors",
-    "model-*-of-*.safetensors",
+    "model[-_]*-of-*.safetensors",
     "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
     "vocab.json",
     "merges.txt",
+)
+
+
+PICKLED_FILES = (
+    "pytorch_model.bin",
+    "pytorch_model-*-of-*.bin",
+    "pytorch_model.bin.index.json",
 )
 
 

@@ -15,9 +15,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from llmasos.errors import CheckpointError
-from llmasos.json_file import parse_json_object, read_json_object
+from llmasos.json_file import parse_json_object
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+
+from llmasos_builder.checkpoint.shard_index import indexed_files
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -88,18 +90,7 @@ def find_weight_files(directory: Path) -> dict[str, Path]:
         found = sorted(directory.glob("*.safetensors"))
         single = [path for path in found if path.name == SINGLE_FILE]
         return {path.name: path for path in single or found[:1] if len(single or found) == 1}
-    shards = read_json_object(index).get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(v, str) for v in shards.values()):
-        raise CheckpointError(f"{index}: weight_map must map tensor names to file names")
-    names = sorted(set(shards.values()))
-    for name in names:
-        if Path(name).name != name:
-            raise CheckpointError(f"{index}: {name!r} is not a file name")
-        if not (directory / name).is_file():
-            raise CheckpointError(
-                f"{directory / name} does not exist; {index.name} lists {len(names)} shards"
-            )
-    return {INDEX_FILE: index} | {name: directory / name for name in names}
+    return indexed_files(index)
 
 
 def _read_header(path: Path) -> dict[str, Any]:

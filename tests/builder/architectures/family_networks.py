@@ -127,17 +127,16 @@ def rope(**fields: Any) -> dict[str, Any]:
     return {"rope_type": "default", "rope_theta": 500.0, **fields}
 
 
-def longrope(pairs: int) -> dict[str, Any]:
-    """Of an original length that is longer than any text of the checks."""
-    return {
-        "rope_type": "longrope",
-        "rope_theta": 500.0,
-        "short_factor": [1.0 + i / 4 for i in range(pairs)],
-        "long_factor": [3.0 + i for i in range(pairs)],
-        "attention_factor": 0.5**0.5,  # scores are halved, which rounds nothing
-    }
-
-
+# Of an original length that is longer than any text of the checks; scores are halved by each,
+# which rounds nothing.
+LONGROPE: dict[str, Any] = {
+    "rope_type": "longrope",
+    "rope_theta": 500.0,
+    "partial_rotary_factor": 0.75,
+    "short_factor": [1.0 + i / 4 for i in range(12)],
+    "long_factor": [3.0 + i for i in range(12)],
+    "attention_factor": 0.5**0.5,
+}
 YARN_ROPE = {
     "rope_type": "yarn",
     "rope_theta": 500.0,
@@ -303,12 +302,8 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
             Phi3Config,
             hidden_size=128,
             original_max_position_embeddings=128,
-            rope_parameters=longrope(12) | {"partial_rotary_factor": 0.75},
+            rope_parameters=LONGROPE,
         ),
-    ),
-    "phi3-16-longrope": (
-        Phi3ForCausalLM,
-        like_llama(Phi3Config, original_max_position_embeddings=128, rope_parameters=longrope(8)),
     ),
     "qwen3-16-yarn": (
         Qwen3ForCausalLM,

@@ -104,6 +104,23 @@ def test_a_body_saved_without_its_head_is_the_whole_network(
     check_parity(PagedModel(compiled(tmp_path, decoder_spec(body.config), body.weights)), network)
 
 
+def test_a_pickled_opt_350m_is_the_whole_network(tmp_path: Path) -> None:
+    """As it is published: a body's names with a head beside them, in torch's own file."""
+    kind, config = EVERY_NETWORK["opt-16-projected-norm-last"]
+    network = make_network(tmp_path / "whole", config, kind=kind)
+    tensors = network.oracle.state_dict()
+    pickled = {name.removeprefix("model."): values.half() for name, values in tensors.items()}
+    network.oracle.half().float()
+    assert {"decoder.embed_tokens.weight", "lm_head.weight"} <= pickled.keys()
+    for file in ("config.json", "tokenizer.json"):
+        (tmp_path / "pickled").mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "whole" / file, tmp_path / "pickled" / file)
+    torch.save(pickled, tmp_path / "pickled" / "pytorch_model.bin")
+    opened = open_checkpoint(tmp_path / "pickled")
+    path = compiled(tmp_path, decoder_spec(opened.config), opened.weights)
+    check_parity(PagedModel(path), network)
+
+
 ROUNDED = [
     "llama-80-biases",
     "llama-16-mha-tied",

@@ -108,10 +108,6 @@ PHI3_CHANGES: dict[str, tuple[str, Changed]] = {
     ),
     "key before query": ("phi3-16-gqa", partial(with_weight, PHI3_QKV, swapped(0, 64, 96))),
     "heads rotated whole": ("phi3-32-part", rotated_whole),
-    "scores of whole heads not scaled": (
-        "phi3-16-longrope",
-        lambda n: with_spec(n, rotary_scale=1.0),
-    ),
     "scores of parts of heads not scaled": (
         "phi3-32-part-longrope",
         lambda n: with_spec(n, rotary_scale=1.0),
@@ -123,7 +119,7 @@ PHI3_CHANGES: dict[str, tuple[str, Changed]] = {
         ),
     ),
     "frequencies of long texts for short ones": (
-        "phi3-16-longrope",
+        "phi3-32-part-longrope",
         lambda n: with_spec(n, rotary_frequencies=n.spec.for_length(256).rotary_frequencies),
     ),
     "heads interleaved": ("phi3-16-gqa", lambda n: with_names(n, heads_interleaved=True)),

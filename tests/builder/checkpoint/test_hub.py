@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fake_hub import COMMIT, FakeHub, running
 from llmasos.errors import CheckpointError
 from llmasos_builder.checkpoint import open_checkpoint
 from made_gguf import llama_tensors, llama_weights, write_gguf
+from safetensors.numpy import load_file
 from tiny import write_tiny_llama
 
 
@@ -49,7 +52,7 @@ def test_a_hub_id_is_downloaded_and_opened(hub: FakeHub) -> None:
     assert done == total > 0
 
 
-def test_neither_pickles_nor_code_are_fetched(hub: FakeHub) -> None:
+def test_neither_pickles_nor_code_are_fetched_beside_safetensors(hub: FakeHub) -> None:
     open_checkpoint("someone/tiny")
     wanted = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert set(hub.fetched) == wanted
@@ -83,11 +86,39 @@ def test_an_id_that_the_hub_would_not_take_is_refused(hub: FakeHub) -> None:
     assert "someone/a--b" in refusal("someone/a--b")
 
 
-def test_a_repository_of_pickles_alone_is_refused(hub: FakeHub) -> None:
+def test_pickles_are_fetched_where_there_is_nothing_else(hub: FakeHub) -> None:
+    weights = load_file(hub.directory / "model.safetensors")
     (hub.directory / "model.safetensors").unlink()
-    message = refusal("someone/tiny")
-    assert "has no model.safetensors" in message
-    assert "save_pretrained" in message
+    torch.save(
+        {name: torch.tensor(values) for name, values in weights.items()},
+        hub.directory / "pytorch_model.bin",
+    )
+    opened = open_checkpoint("someone/tiny").weights
+    assert opened.names() == weights.keys()
+    assert "pytorch_model.bin" in hub.fetched and "modeling_evil.py" not in hub.fetched
+
+
+def test_shards_are_fetched_however_their_names_are_cut(hub: FakeHub) -> None:
+    """As BLOOM's are, with a line below where others have one between."""
+    shard = "model_00001-of-00001.safetensors"
+    (hub.directory / "model.safetensors").rename(hub.directory / shard)
+    index = {"weight_map": {"model.norm.weight": shard}}
+    (hub.directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "model.norm.weight" in open_checkpoint("someone/tiny").weights.names()
+    assert shard in hub.fetched and "pytorch_model.bin" not in hub.fetched
+
+
+def test_a_repository_without_weights_is_named(hub: FakeHub) -> None:
+    (hub.directory / "model.safetensors").unlink()
+    (hub.directory / "pytorch_model.bin").unlink()
+    assert "has neither model.safetensors nor pytorch_model.bin" in refusal("someone/tiny")
+
+
+def test_a_repository_of_gguf_files_says_how_to_name_one(hub: FakeHub) -> None:
+    (hub.directory / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"someone/tiny has no config.json") as caught:
+        open_checkpoint("someone/tiny")
+    assert "someone/tiny/FILE.gguf" in str(caught.value)
 
 
 def test_without_a_network_the_cache_is_used_or_the_problem_named(

@@ -192,7 +192,7 @@ def test_a_file_with_bytes_too_many_is_refused(tmp_path: Path) -> None:
         ("tokenizer.json", None, "has no tokenizer.json"),
         ("tokenizer.json", b"{,}", "tokenizer.json is not valid JSON"),
         ("tokenizer_config.json", b"3", "tokenizer_config.json must hold a JSON object, got int"),
-        ("model.safetensors", None, "has no model.safetensors"),
+        ("model.safetensors", None, "has neither model.safetensors nor pytorch_model.bin"),
         ("model.safetensors", b"", "model.safetensors is truncated or no safetensors file"),
     ],
 )
@@ -231,13 +231,13 @@ def test_shards_without_an_index_are_refused(tmp_path: Path) -> None:
     assert "2 safetensors files but no model.safetensors.index.json" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pkl"])
-def test_pickled_weights_get_the_way_to_convert_them(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["model.pt", "weights.pkl"])
+def test_other_pickles_get_the_way_to_convert_them(tmp_path: Path, name: str) -> None:
     (write_checkpoint(tmp_path) / "model.safetensors").rename(tmp_path / name)
-    for source in (tmp_path, tmp_path / name):
-        message = refusal(source)
-        assert name in message
-        assert "save_pretrained" in message
+    message = refusal(tmp_path)
+    assert f"has {name}, and neither model.safetensors nor pytorch_model.bin" in message
+    assert "save_pretrained" in message
+    assert "is one file of a checkpoint; name its directory" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize(
