@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import pickletools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 # torch's classes of storages, by the types that safetensors gives their numbers.
@@ -116,7 +117,7 @@ class _Machine:
         self.stack = [*self._below.pop(), tuple(self.stack)]
 
     def global_from_stack(self) -> None:
-        self._replace(2, lambda module, name: _named(f"{module} {name}"))
+        self._replace(2, _named_in)
 
     def persistent(self) -> None:
         self._replace(1, _storage)
@@ -126,14 +127,14 @@ class _Machine:
 
     def build(self) -> None:
         """What torch keeps beside a dictionary, its versions, is not needed."""
-        self._replace(2, lambda value, _state: _dictionary(value))
+        self._replace(2, _without_state)
 
     def set_item(self) -> None:
-        self._replace(3, lambda value, key, item: _filled(value, [key, item]))
+        self._replace(3, _filled)
 
     def set_items(self) -> None:
         items, self.stack = self.stack, self._below.pop()
-        self._replace(1, lambda value: _filled(value, items))
+        self._replace(1, partial(_filled, items=items))
 
     def _replace(self, count: int, make: Callable[..., Any]) -> None:
         """The topmost values by what is made of them."""
@@ -149,6 +150,10 @@ def _named(name: str) -> _Name:
     return _Name(name)
 
 
+def _named_in(module: object, name: object) -> _Name:
+    return _named(f"{module} {name}")
+
+
 def _called(function: object, arguments: object) -> Any:
     if not isinstance(function, _Name) or function.name not in _CALLS:
         raise ForeignError("it calls what is no function of tensors")
@@ -161,6 +166,64 @@ def _storage(pid: object) -> Storage:
     match pid:
         case ("storage", _Name(name), str() as key, str(), int() as count) if name in _STORAGES:
             return Storage(kind=_STORAGES[name], key=key, count=count)
+        case _:
+            pass
+    raise ForeignError("it has a storage that is none")
+
+
+def _tensor(storage: object, offset: int, shape: object, strides: object, *_: object) -> Any:
+    if not (
+        isinstance(storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)
+    ):
+        raise ForeignError("it has a tensor that is none")
+    return StoredTensor(storage=storage, offset=offset, shape=shape, strides=strides)
+
+
+def _dictionary(value: object) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise ForeignError("it changes what is no dictionary")
+    return value
+
+
+def _filled(value: object, *item: Any, items: Sequence[Any] = ()) -> dict[Any, Any]:
+    """item: one key and its value; items: several, one after the other."""
+    found = _dictionary(value)
+    pairs = [*item, *items]
+    found.update(zip(pairs[::2], pairs[1::2], strict=True))
+    return found
+
+
+def _without_state(value: object, _state: object) -> dict[Any, Any]:
+    return _dictionary(value)
+
+
+def _first(tensor: object, *_: object) -> object:
+    return tensor
+
+
+_CALLS:
+        raise ForeignError(f"it names {name.replace(' ', '.')}")
+    return _Name(name)
+
+
+def _named_in(module: object, name: object) -> _Name:
+    return _named(f"{module} {name}")
+
+
+def _called(function: object, arguments: object) -> Any:
+    if not isinstance(function, _Name) or function.name not in _CALLS:
+        raise ForeignError("it calls what is no function of tensors")
+    if not isinstance(arguments, tuple):
+        raise ValueError("a call without arguments")
+    return _CALLS[function.name](*arguments)
+
+
+def _storage(pid: object) -> Storage:
+    match pid:
+        case ("storage", _Name(name), str() as key, str(), int() as count) if name in _STORAGES:
+            return Storage(kind=_STORAGES[name], key=key, count=count)
+        case _:
+            pass
     raise ForeignError("it has a storage that is none")
 
 
@@ -187,7 +250,7 @@ def _filled(value: object, items: list[Any]) -> dict[Any, Any]:
 _CALLS: Mapping[str, Callable[..., Any]] = {
     "collections OrderedDict": dict,
     "torch._utils _rebuild_tensor_v2": _tensor,
-    "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
+    "torch._utils _rebuild_parameter": _first,
 }
 _VALUES: Mapping[str, Callable[[Any], Any]] = {
     "GLOBAL": _named,
