@@ -201,52 +201,6 @@ def _first(tensor: object, *_: object) -> object:
     return tensor
 
 
-_CALLS:
-        raise ForeignError(f"it names {name.replace(' ', '.')}")
-    return _Name(name)
-
-
-def _named_in(module: object, name: object) -> _Name:
-    return _named(f"{module} {name}")
-
-
-def _called(function: object, arguments: object) -> Any:
-    if not isinstance(function, _Name) or function.name not in _CALLS:
-        raise ForeignError("it calls what is no function of tensors")
-    if not isinstance(arguments, tuple):
-        raise ValueError("a call without arguments")
-    return _CALLS[function.name](*arguments)
-
-
-def _storage(pid: object) -> Storage:
-    match pid:
-        case ("storage", _Name(name), str() as key, str(), int() as count) if name in _STORAGES:
-            return Storage(kind=_STORAGES[name], key=key, count=count)
-        case _:
-            pass
-    raise ForeignError("it has a storage that is none")
-
-
-def _tensor(storage: object, offset: int, shape: object, strides: object, *_: object) -> Any:
-    if not (
-        isinstance(storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)
-    ):
-        raise ForeignError("it has a tensor that is none")
-    return StoredTensor(storage=storage, offset=offset, shape=shape, strides=strides)
-
-
-def _dictionary(value: object) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise ForeignError("it changes what is no dictionary")
-    return value
-
-
-def _filled(value: object, items: list[Any]) -> dict[Any, Any]:
-    found = _dictionary(value)
-    found.update(zip(items[::2], items[1::2], strict=True))
-    return found
-
-
 _CALLS: Mapping[str, Callable[..., Any]] = {
     "collections OrderedDict": dict,
     "torch._utils _rebuild_tensor_v2": _tensor,
