@@ -39,6 +39,16 @@ def _words(digits: str) -> str:
     )
 
 
+def _cased_words(digits: str, *, contractions: str = "") -> str:
+    """The pattern of Tekken and GPT-4o: a capital within a word begins another."""
+    upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+    before = r"[^\r\n\p{L}\p{N}]?"
+    return (
+        rf"{before}{upper}*{lower}+{contractions}|{before}{upper}+{lower}*{contractions}|{digits}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cut:
     """How a byte-level tokenizer cuts text into words before it merges within them.
@@ -67,6 +77,9 @@ class _Cut:
 _GPT2 = _Cut()
 _DIGITS_ALONE = _Cut(patterns=(r"\p{N}", _GPT2_WORDS + r"|\s+"))
 _LLAMA3 = _Cut(patterns=(_words(r"\p{N}{1,3}"),), whole_words=True, adds_bos=True)
+_GPT4 = _Cut(patterns=(_words(r"\p{N}{1,3}"),))  # by the names of those that took it over
+_GPT4O = _Cut(patterns=(_cased_words(r"\p{N}{1,3}", contractions=f"{_CONTRACTIONS}?"),))
+_TEKKEN = _Cut(patterns=(_cased_words(r"\p{N}"),), whole_words=True, adds_bos=True)
 _QWEN2 = _Cut(patterns=(_words(r"\p{N}"),), composes=True)
 _DEFAULT = _Cut(patterns=(r"[\p{P}\$\+<=>\^~\|]+", _GPT2_WORDS, r"\p{N}+", r"[0-9][0-9][0-9]"))
 _FALCON = _Cut(
@@ -78,10 +91,13 @@ _NEOX = _Cut(composes=True)  # of GPT-NeoX, by the names of those that took it o
 CUTS: Mapping[str, _Cut] = {
     "bloom": _BLOOM,
     "codeshell": _DIGITS_ALONE,
+    "dbrx": _GPT4,
     "deepseek-r1-qwen": _QWEN2,
     "default": _DEFAULT,
     "falcon": _FALCON,
+    "falcon3": _LLAMA3,
     "gpt-2": _GPT2,
+    "gpt-4o": _GPT4O,
     "llama-bpe": _LLAMA3,
     "llama-v3": _LLAMA3,
     "llama3": _LLAMA3,
@@ -89,8 +105,10 @@ CUTS: Mapping[str, _Cut] = {
     "olmo": _NEOX,
     "qwen2": _QWEN2,
     "refact": _DIGITS_ALONE,
+    "smaug-bpe": _GPT4,
     "smollm": _DIGITS_ALONE,
     "starcoder": _DIGITS_ALONE,
+    "tekken": _TEKKEN,
 }
 
 
