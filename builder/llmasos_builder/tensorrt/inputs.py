@@ -40,6 +40,7 @@ class Inputs:
         self._options = options
         self.profiles = [builder.create_optimization_profile() for _ in range(2)]
         self._shapes: dict[tuple[int, ...], Any] = {}
+        self._row_shapes: dict[int, Any] = {}
         int32 = layers.library.int32
         self.position_ids = self.add(POSITION_IDS, int32, (-1, -1), lambda b, s: (b, s))
         self.kv_write_index = self.add(KV_WRITE_INDEX, int32, (-1,), lambda b, _: (b,))
@@ -94,6 +95,16 @@ class Inputs:
             parts = [layers.shape(self.position_ids), layers.constants.int64(*sizes)]
             self._shapes[sizes] = layers.concat(parts, axis=0)
         return self._shapes[sizes]
+
+    def shape_of_rows(self, width: int) -> Any:
+        """(B * S, width) as a tensor: always of the same one, so that TensorRT need not follow
+        the number of rows through all layers before.
+        """
+        if width not in self._row_shapes:
+            layers = self._layers
+            parts = [layers.shape(self.flat_positions), layers.constants.int64(width)]
+            self._row_shapes[width] = layers.concat(parts, axis=0)
+        return self._row_shapes[width]
 
     @cached_property
     def visible(self) -> Any:

@@ -164,7 +164,7 @@ class TensorRTGraph:
 
     def merge_heads(self, x: Any) -> Any:
         width = int(x.shape[1]) * int(x.shape[3])
-        return self._layers.reshape(x, (-1, width), before=(0, 2, 1, 3))
+        return self._layers.reshape(x, self._inputs.shape_of_rows(width), before=(0, 2, 1, 3))
 
     def rotary(self, x: Any, frequencies: tuple[float, ...]) -> Any:
         return self._attention.rotary(x, frequencies)
