@@ -25,7 +25,7 @@ _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _DEFAULT_ALIGNMENT = 32
 _MAX_DIMENSIONS = 4
-_CHUNK_BYTES = 1 << 24
+_CHUNK_BYTES = 1 << 20
 _SCALARS = {
     GGUFValueType.UINT8: "<u1",
     GGUFValueType.INT8: "<i1",
@@ -82,7 +82,8 @@ class GGUFFile:
             )
             if data.size != len(part) * row_bytes:
                 raise CheckpointError(f"{entry.path} has changed while it was read")
-            part[...] = dequantize(data.reshape(len(part), -1), entry.kind).reshape(part.shape)
+            # As one row, which gguf takes at once; of many it would take 16 at a time.
+            part[...] = dequantize(data.reshape(1, -1), entry.kind).reshape(part.shape)
         return values
 
     def _read_header(self, reader: _Reader, *, size: int) -> None:
