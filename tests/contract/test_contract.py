@@ -94,6 +94,12 @@ def test_every_classic_tensor_is_declared() -> None:
     assert engine_outputs <= set(by_name(ENGINE_OUTPUTS))
 
 
+def test_what_a_request_must_have_is_refused_by_the_models_and_not_by_triton() -> None:
+    assert {t.name for t in ENSEMBLE_INPUTS if t.needed} == {"text_input", "max_tokens"}
+    assert all(tensor.optional for tensor in ENSEMBLE_INPUTS)
+    assert "| `max_tokens` | INT32 | [1] | required |" in markdown_tables()
+
+
 def test_what_is_not_classic_is_extra_internal_or_refused() -> None:
     added = set(by_name(ENSEMBLE_INPUTS)) - CLASSIC_ENSEMBLE_INPUTS
     assert added == {"min_p", "priority", "deadline_ms", "speculate", "messages"}

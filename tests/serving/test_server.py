@@ -165,6 +165,8 @@ def test_the_engine_takes_token_ids_as_the_classic_one_did(raw: RawClient) -> No
         ({"top_k": -1}, "top_k must be"),
         ({"stop_words": ["x"] * 10_000}, "10000 strings, at most"),
         ({"messages": "[1]", "text_input": ""}, "messages"),
+        ({"max_tokens": None}, "max_tokens is missing"),
+        ({"text_input": None}, "text_input is missing; send it, or messages"),
         ({"beam_width": 2}, "beam_width is not supported yet: got 2"),
         ({"repetition_penalty": 1.5}, "repetition_penalty is not supported yet"),
         ({"bad_words": ["x"]}, "bad_words is not supported yet"),
@@ -176,8 +178,9 @@ def test_the_engine_takes_token_ids_as_the_classic_one_did(raw: RawClient) -> No
 def test_bad_input_is_one_clear_error_and_the_server_goes_on(
     raw: RawClient, client: TritonClient, inputs: dict[str, Any], message: str, stream: bool
 ) -> None:
-    fields = {"text_input": "a", "max_tokens": 4, "stream": stream, **inputs}
-    if isinstance(fields["text_input"], np.ndarray):
+    asked = {"text_input": "a", "max_tokens": 4, "stream": stream, **inputs}
+    fields = {name: value for name, value in asked.items() if value is not None}
+    if isinstance(fields.get("text_input"), np.ndarray):
         fields["max_tokens"] = np.array([[4], [4]], np.int32)
         fields["stream"] = np.array([[stream], [stream]])
     with pytest.raises(InferenceServerException) as caught:
@@ -218,6 +221,29 @@ def test_a_number_too_large_for_int32_does_not_hurt_the_server(
     _, message = refusal(url, text_input="a", max_tokens=2**40)
     assert "max_tokens must be between 1" in message
     assert client.generate_text("a", max_tokens=1)
+
+
+def test_a_chat_needs_no_text_input(server: TritonServer, client: TritonClient) -> None:
+    messages = [{"role": "user", "content": "hi"}]
+    asked = {"messages": json.dumps(messages), "max_tokens": 5, "exclude_input_in_output": True}
+    answer = json.loads(post(f"{server.http_url}/v2/models/ensemble/generate", **asked))
+    assert answer["text_output"] == client.chat(messages, max_tokens=5).text
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"max_tokens": 4}, "text_input is missing; send it, or messages"),
+        ({"prompt": "a", "max_tokens": 4}, "text_input is missing; send it, or messages"),
+        ({"text_input": "a"}, "max_tokens is missing"),
+    ],
+)
+@pytest.mark.parametrize("endpoint", ["generate", "generate_stream"])
+def test_what_is_missing_over_http_is_named(
+    server: TritonServer, endpoint: str, inputs: dict[str, Any], message: str
+) -> None:
+    status, body = refusal(f"{server.http_url}/v2/models/ensemble/{endpoint}", **inputs)
+    assert (status, message in body) == (400, True)
 
 
 def test_a_misspelt_field_over_http_is_refused_by_name(server: TritonServer) -> None:

@@ -48,8 +48,9 @@ def test_no_stop_words_are_an_empty_list(tokenizer: Tokenizer) -> None:
 
 def test_messages_are_rendered_with_the_chat_template(tokenizer: Tokenizer) -> None:
     messages = [{"role": "user", "content": "hi"}]
-    values = encode(tokenizer, text_input="", messages=json.dumps(messages)).values
-    assert values["input_ids"][0].tolist() == tokenizer.encode_chat(messages)
+    for beside in ({}, {"text_input": ""}):
+        values = encode(tokenizer, **beside, messages=json.dumps(messages)).values
+        assert values["input_ids"][0].tolist() == tokenizer.encode_chat(messages)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,8 @@ def test_messages_are_rendered_with_the_chat_template(tokenizer: Tokenizer) -> N
     [
         ({"text_input": ""}, "text_input is empty"),
         ({"text_input": b"a\xff\xfe"}, "text_input is not valid UTF-8: byte 1 of 3"),
-        ({"text_input": "a", "messages": "[]"}, "text_input must be empty where messages"),
+        ({"max_tokens": 4}, "text_input is missing; send it, or messages"),
+        ({"text_input": "a", "messages": "[]"}, "text_input must be left out, or be empty, where"),
         ({"text_input": "", "messages": "{"}, "messages is not JSON"),
         ({"text_input": "", "messages": '"a"'}, "messages must be a JSON list"),
         ({"text_input": "", "messages": "[" * 100_000}, "messages is not JSON"),

@@ -54,7 +54,7 @@ ENGINE_INPUTS = (
     _neutral_list("encoder_input_features", _FP16, -1, -1),
     _neutral_scalar("encoder_output_lengths", _INT32, 0),
     Tensor(name="input_lengths", type=_INT32, scalar=True),
-    Tensor(name="request_output_len", type=_INT32, scalar=True),
+    Tensor(name="request_output_len", type=_INT32, scalar=True, optional=True, needed=True),
     _neutral_scalar("num_return_sequences", _INT32, 1, 0),
     _neutral_list("draft_input_ids", _INT32),
     _neutral_list("decoder_input_ids", _INT32),

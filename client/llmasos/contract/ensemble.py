@@ -20,7 +20,8 @@ def _text(name: str, *dims: int, support: Support = Support.CORE) -> Tensor:
         name=name,
         type=_STRING,
         dims=dims or (1,),
-        optional=name != "text_input",
+        optional=True,
+        needed=name == "text_input",
         support=support,
         model="tokenizer",
         target=name,
@@ -48,7 +49,8 @@ def _to_engine(
     return Tensor(
         name=name,
         type=data_type,
-        optional=name != "max_tokens",
+        optional=True,
+        needed=name == "max_tokens",
         support=support,
         model="engine",
         target=target or name,
@@ -128,10 +130,13 @@ ENSEMBLE_OUTPUTS = (
     ),
 )
 
+BESIDE_TEXT = "max_tokens"
+"""Goes to the tokenizer too, so that this runs for a request without any text, and refuses it."""
+
 TOKENIZER_INPUTS = tuple(
     replace(tensor, model="", target="")
     for tensor in ENSEMBLE_INPUTS
-    if tensor.model == "tokenizer"
+    if tensor.model == "tokenizer" or tensor.name == BESIDE_TEXT
 )
 
 TOKENIZER_OUTPUTS = (

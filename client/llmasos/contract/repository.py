@@ -8,6 +8,7 @@ from pathlib import Path
 from llmasos.contract.config import ModelConfig, Step
 from llmasos.contract.engine import ENGINE_INPUTS, ENGINE_OUTPUTS
 from llmasos.contract.ensemble import (
+    BESIDE_TEXT,
     DETOKENIZER_INPUTS,
     DETOKENIZER_OUTPUTS,
     ENSEMBLE_INPUTS,
@@ -156,7 +157,7 @@ def _detokenizer(settings: RepositorySettings) -> ModelConfig:
 def _tokenizer_step() -> Step:
     return Step(
         model_name="tokenizer",
-        inputs=_inputs_of("tokenizer"),
+        inputs={**_inputs_of("tokenizer"), BESIDE_TEXT: BESIDE_TEXT},
         outputs={tensor.name: f"_{tensor.name}" for tensor in TOKENIZER_OUTPUTS},
     )
 

@@ -51,7 +51,7 @@ def _accepted(tensor: Tensor) -> str:
     if tensor.support is Support.NEUTRAL_ONLY:
         values = " or ".join(f"`{str(v).lower() or '(empty)'}`" for v in tensor.neutral)
         return f"not supported yet; accepted: {values or 'empty'}"
-    needed = "optional" if tensor.optional else "required"
+    needed = "optional" if tensor.optional and not tensor.needed else "required"
     return f"{needed}, new" if tensor.support is Support.EXTRA else needed
 
 

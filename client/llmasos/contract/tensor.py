@@ -41,6 +41,8 @@ class Tensor:
 
     dims: without the batch dimension; -1 is any length.
     scalar: reshaped to no dimension behind the batch.
+    needed: the models refuse a request without it, by name. It is optional to Triton, which
+        runs no model that lacks a required input, and over HTTP answers with nothing at all.
     ragged: requests with other lengths may share a batch.
     neutral: the values that ask for nothing, for NEUTRAL_ONLY; a tensor without elements
         always asks for nothing.
@@ -52,6 +54,7 @@ class Tensor:
     type: DataType
     dims: tuple[int, ...] = (1,)
     optional: bool = False
+    needed: bool = False
     scalar: bool = False
     ragged: bool = False
     support: Support = Support.CORE
@@ -62,6 +65,7 @@ class Tensor:
     def __post_init__(self) -> None:
         assert not self.neutral or self.support is Support.NEUTRAL_ONLY, self.name
         assert not self.scalar or self.dims == (1,), self.name
+        assert not self.needed or self.optional, self.name
 
     def refuse_unless_neutral(self, values: Iterable[Scalar]) -> None:
         """Raises UnsupportedFieldError, naming field, value and what is accepted."""

@@ -58,14 +58,19 @@ class TokenizerModel:
         )
 
     def _prompt(self, fields: Fields) -> list[int]:
-        text = "".join(fields.texts("text_input"))
+        given = fields.texts("text_input")
+        text = "".join(given)
         messages = "".join(fields.texts("messages"))
         if not messages:
+            if not given:
+                raise InvalidRequestError("text_input is missing", hint="send it, or messages")
             if not text:
                 raise InvalidRequestError("text_input is empty")
             return self._tokenizer.encode(text)
         if text:
-            raise InvalidRequestError("text_input must be empty where messages is given")
+            raise InvalidRequestError(
+                "text_input must be left out, or be empty, where messages is given"
+            )
         return self._tokenizer.encode_chat(_conversation(messages))
 
 
