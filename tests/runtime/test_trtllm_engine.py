@@ -383,6 +383,20 @@ def test_a_sink_that_raises_ends_its_own_request_alone(
     assert "a sink failed" in caplog.text
 
 
+def test_a_sink_that_raises_at_the_end_ends_no_other_request_of_its_id(open_fake: Open) -> None:
+    engine, _ = open_fake()
+    following: list[Collected] = []
+
+    def sink(update: Update) -> None:
+        following.append(ask(engine, (50,), request_id="a", max_tokens=3))
+        raise RuntimeError("at the end")
+
+    params = SamplingParams(max_tokens=1)
+    engine.submit(Request(request_id="a", prompt_token_ids=(60,), params=params), sink)
+    wait_until(lambda: following)
+    assert following[0].token_ids == [51, 52, 53]
+
+
 def test_the_gauges_show_the_librarys_cache_and_that_it_works(
     open_fake: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

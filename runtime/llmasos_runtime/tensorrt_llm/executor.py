@@ -168,8 +168,7 @@ class TensorRTLLMExecutor:
 
     def _cancel(self, live: _Live, failure: LLMasOSError | None = None) -> None:
         assert live.task is not None, "what cancels comes after what starts"
-        if live.failure is None:
-            live.failure = failure
+        live.failure = live.failure or failure
         live.task.cancel()
 
     def _too_late(self, live: _Live) -> None:
@@ -236,7 +235,8 @@ class TensorRTLLMExecutor:
             live.answer.sink(update)
         except Exception:  # noqa: BLE001 - as above, and for what the caller's sink does
             _log.exception("a sink failed; its request is cancelled")
-            self.cancel(request_id)
+            if not update.is_final:  # else the id may be another's already
+                self.cancel(request_id)
         return update.is_final
 
 
