@@ -86,13 +86,15 @@ SUPPORTED: Mapping[str, Architecture] = {
     "Gemma3ForCausalLM": Architecture(
         "gemma3_text",
         gemma3_spec,
-        "Gemma 3 270M, 1B",
+        "Gemma 3 270M, 1B; of 4B, 12B, 27B the text",
         f"{_PLAIN_ROTARY}; soft caps and bidirectional attention are refused.",
     ),
     "LlamaForCausalLM": Architecture(
         "llama", llama_spec, "SmolLM2, Llama", f"{_ROTARY}, over whole heads."
     ),
-    "MistralForCausalLM": Architecture("mistral", mistral_spec, "Mistral 7B", f"{_ROTARY}."),
+    "MistralForCausalLM": Architecture(
+        "mistral", mistral_spec, "Mistral 7B, Nemo, Small", f"{_ROTARY}."
+    ),
     "OPTForCausalLM": Architecture(
         "opt",
         opt_spec,

@@ -23,6 +23,7 @@ from llmasos_builder.checkpoint.safetensors_weights import (
     SafetensorsWeights,
     find_weight_files,
 )
+from llmasos_builder.checkpoint.text_part import has_text_part, text_config, text_names
 from llmasos_builder.checkpoint.tokenizer_directory import read_tokenizer_files
 from llmasos_builder.checkpoint.weights import Weights
 
@@ -54,9 +55,12 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
     """Open a checkpoint directory; raises CheckpointError for anything missing or damaged."""
     config = read_json_object(directory / CONFIG_FILE)
     quantized = _quantized_to_fp8(config, directory)
+    more_than_text = has_text_part(config)
     weight_files = find_weight_files(directory) or find_pickled_files(directory)
     if not weight_files:
         raise CheckpointError(_no_weights(directory))
+    if more_than_text:
+        config = text_config(config, str(directory / CONFIG_FILE))
     tokenizer_files = read_tokenizer_files(directory)
     others = {CONFIG_FILE: directory / CONFIG_FILE}
     optional = (QUANTIZATION_FILE, *tokenizer_files)
@@ -65,7 +69,9 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
         source=source,
         name=directory.resolve().name if Path(source).exists() else source.rsplit("/", 1)[-1],
         config={n: value for n, value in config.items() if n != "quantization_config"},
-        weights=_weights(weight_files, config, quantized_to_fp8=quantized),
+        weights=_weights(
+            weight_files, config, quantized_to_fp8=quantized, more_than_text=more_than_text
+        ),
         tokenizer_files=tokenizer_files,
         files=others | weight_files,
     )
@@ -119,13 +125,21 @@ def _whole(name: str, prefix: str) -> str:
 
 
 def _weights(
-    weight_files: dict[str, Path], config: dict[str, Any], *, quantized_to_fp8: bool
+    weight_files: dict[str, Path],
+    config: dict[str, Any],
+    *,
+    quantized_to_fp8: bool,
+    more_than_text: bool,
 ) -> Weights:
     shards = {name: path for name, path in weight_files.items() if path.suffix != ".json"}
+    stored: StoredWeights
     if all(path.suffix == ".bin" for path in shards.values()):
-        return _renamed(PickledWeights(shards), config)
-    types = (FP8,) if quantized_to_fp8 else ()
-    stored = _renamed(SafetensorsWeights(shards, also=types), config)
+        stored = PickledWeights(shards)
+    else:
+        stored = SafetensorsWeights(shards, also=(FP8,) if quantized_to_fp8 else ())
+    if more_than_text:
+        stored = RenamedWeights(stored, stored=text_names(stored.names()))
+    stored = _renamed(stored, config)
     return Fp8Weights(stored) if quantized_to_fp8 else stored
 
 
