@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+import grpc
 import pytest
 from fake_triton import PIECES, REFUSAL, UNPARSED, FakeTriton, fake_grpc, fake_http
 from llmasos import FinishReason, SamplingParams, TritonClient, Usage
@@ -22,7 +23,8 @@ from llmasos.errors import (
     UnsupportedFieldError,
 )
 from llmasos.stream import PieceStream
-from llmasos.transport.base import STOP_TIMEOUT_S, error_for, error_of_text
+from llmasos.transport.base import STOP_TIMEOUT_S, Deadline, error_for, error_of_text
+from llmasos.transport.triton_grpc import error_of_call
 from llmasos.triton_client import address_of
 from patience import PATIENCE_S, wait_until
 
@@ -334,6 +336,18 @@ def test_what_does_not_speak_http_is_named_and_not_shown() -> None:
         ):
             client.generate_text("a", max_tokens=1)
         thread.join()
+
+
+def test_a_port_that_hangs_up_on_grpc_may_be_the_one_for_http() -> None:
+    class HungUp:
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.UNAVAILABLE
+
+        def details(self) -> str:
+            return "failed to connect to all addresses; last error: UNAVAILABLE: Socket closed"
+
+    error = error_of_call(HungUp(), Deadline.after(None))
+    assert re.match(r"no server can be reached: .* wants http://", str(error))
 
 
 def test_an_answer_that_does_not_come_in_time_raises(triton: FakeTriton) -> None:

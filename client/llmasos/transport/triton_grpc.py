@@ -49,6 +49,7 @@ _ENDING_S = 0.1
 """About how long a stopped request takes to end."""
 _INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 _NOT_CONNECTED = "failed to connect"  # gRPC's own words
+_HUNG_UP = "Socket closed"
 _INVALID = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
 _TYPES: dict[str, tuple[str, str]] = {
     "temperature": ("FP32", "<f"),
@@ -233,7 +234,8 @@ def error_of_call(error: Any, deadline: Deadline) -> LLMasOSError:
     if code is grpc.StatusCode.CANCELLED:
         return EngineStoppedError(f"the request was cancelled: {message}")
     if message.startswith(_NOT_CONNECTED):
-        return EngineStoppedError(f"no server can be reached: {message}")
+        hint = "a server's HTTP port wants http://" if _HUNG_UP in message else None
+        return EngineStoppedError(f"no server can be reached: {message}", hint=hint)
     return error_for(
         message, invalid=code in _INVALID, unavailable=code is grpc.StatusCode.UNAVAILABLE
     )
