@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from tiny import write_tiny_llama
+from tqdm import tqdm  # type: ignore[import-untyped]  # has no stubs
 
 PLAN = Path("engine", "1", "plan")
 
 # The same examples in every run, and no limit of time for one: what is red was made red by a
 # change. `--hypothesis-profile default` looks for new ones.
 settings.load_profile("ci")
+
+# Else a thread of progress bars watches them, and its warning of a race makes any test red.
+tqdm.monitor_interval = 0
 
 
 @pytest.fixture(scope="session")

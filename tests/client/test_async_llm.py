@@ -14,7 +14,7 @@ from llmasos_runtime.engine import Engine, EngineOptions
 from patience import until
 
 PARAMS = SamplingParams(max_tokens=12, ignore_eos=True)
-LONG = SamplingParams(max_tokens=400, ignore_eos=True)
+LONG = SamplingParams(max_tokens=400, ignore_eos=True, speculate=False)  # takes 400 steps
 
 
 def run(plan: Path, act: Callable[[AsyncLLM], Awaitable[None]], **options: int) -> None:

@@ -23,7 +23,7 @@ from llmasos_runtime.request import Request, Update
 from patience import wait_until
 
 PARAMS = SamplingParams(max_tokens=12, ignore_eos=True)
-LONG = SamplingParams(max_tokens=400, ignore_eos=True)
+LONG = SamplingParams(max_tokens=400, ignore_eos=True, speculate=False)  # takes 400 steps
 
 
 @pytest.fixture(scope="module")

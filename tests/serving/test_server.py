@@ -278,6 +278,7 @@ def test_leaving_the_engines_stream_ends_its_request_and_frees_its_blocks(
                 input_lengths=1,
                 request_output_len=LONG,
                 streaming=True,
+                speculate=False,
                 end_id=-1,
             )
             next(raw.responses())
@@ -290,7 +291,7 @@ def test_leaving_the_clients_stream_ends_it_on_the_ensemble(
     server: TritonServer, client: TritonClient
 ) -> None:
     def ask_and_leave() -> None:
-        with client.stream("abc", max_tokens=LONG, ignore_eos=True) as stream:
+        with client.stream("abc", max_tokens=LONG, ignore_eos=True, speculate=False) as stream:
             next(stream)
 
     assert any(ends_early(server, ask_and_leave) for _ in range(NUM_TRIES))

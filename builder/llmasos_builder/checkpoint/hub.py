@@ -96,6 +96,8 @@ def _progress_bar(stage: str, progress: Progress) -> type[Any]:
     sizes: dict[str, tuple[float, float]] = {}
 
     class Reporter(tqdm):  # type: ignore[misc]  # a class of type Any
+        monitor_interval = 0  # no thread that looks for bars to draw anew
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)  # huggingface_hub's own addition
             super().__init__(*args, **{**kwargs, "disable": False})

@@ -216,7 +216,7 @@ def test_another_architecture_is_named(tmp_path: Path) -> None:
         ({"llama.rope.dimension_count": 8}, "rotates a part of each head"),
         ({"tokenizer.ggml.model": "bert"}, "tokenizer.ggml.model is 'bert'; known are gpt2, llama"),
         ({"tokenizer.ggml.model": None}, "tokenizer.ggml.model is missing"),
-        ({"tokenizer.ggml.pre": "tekken"}, "tokenizer.ggml.pre is 'tekken'; known are"),
+        ({"tokenizer.ggml.pre": "nonsense"}, "tokenizer.ggml.pre is 'nonsense'; known are"),
         ({"tokenizer.ggml.tokens": None}, "tokenizer.ggml.tokens is missing"),
         ({"tokenizer.ggml.tokens": [1, 2]}, "tokenizer.ggml.tokens must hold str alone"),
         ({"tokenizer.ggml.token_type": [1]}, "token_type has 1 entries for 259 tokens"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Generator
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import torch
 from fake_hub import COMMIT, FakeHub, running
 from llmasos.errors import CheckpointError
 from llmasos_builder.checkpoint import open_checkpoint
+from llmasos_builder.checkpoint.hub import _progress_bar as progress_bar
 from made_gguf import llama_tensors, llama_weights, write_gguf
 from safetensors.numpy import load_file
 from tiny import write_tiny_llama
+from tqdm import tqdm  # type: ignore[import-untyped]  # has no stubs
 
 
 @pytest.fixture
@@ -50,6 +53,17 @@ def test_a_hub_id_is_downloaded_and_opened(hub: FakeHub) -> None:
     assert {stage for stage, _, _ in reports} == {"download someone/tiny"}
     _, done, total = reports[-1]
     assert done == total > 0
+
+
+def test_progress_of_a_download_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tqdm, "monitor_interval", 10)
+    before = threading.active_count()
+    reports: list[tuple[str, int, int]] = []
+    bar = progress_bar("download x", lambda *report: reports.append(report))(total=3, unit="B")
+    bar.update(2)
+    assert threading.active_count() == before
+    bar.close()
+    assert reports == [("download x", 2, 3)]
 
 
 def test_neither_pickles_nor_code_are_fetched_beside_safetensors(hub: FakeHub) -> None:
