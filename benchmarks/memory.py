@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,13 +113,23 @@ def measure_here(plan_dir: Path, kv_cache_bytes: int) -> Growth:
 
 
 def fill(engine: Engine, num_blocks: int) -> None:
-    """Prompts of random tokens, in all blocks at once."""
-    size = engine.block_size
-    longest = min(PROMPT_TOKENS, engine.plan.limits.max_seq_len - NEW_TOKENS)
-    each = -(-(longest + NEW_TOKENS) // size)
-    lengths = [each * size] * (num_blocks // each)
-    if num_blocks % each:
-        lengths.append(num_blocks % each * size)
+    """Prompts of random tokens, in all blocks at once, the first of them in a step of
+    max_num_tokens.
+
+    They are submitted together, by the engine's own thread between two steps: else a fast
+    engine has ended the first before the last comes.
+    """
+    size, limits = engine.block_size, engine.plan.limits
+    num_steps = -(-num_blocks * size // limits.max_num_tokens)  # until all are read
+    num_new = NEW_TOKENS + num_steps
+    longest = limits.max_seq_len // size
+    each = min(
+        max(-(-(PROMPT_TOKENS + num_new) // size), -(-num_blocks // limits.max_batch_size)), longest
+    )
+    num_prompts, rest = divmod(num_blocks, each)
+    lengths = [each * size - num_new] * num_prompts
+    if rest * size > num_new:
+        lengths.append(rest * size - num_new)
     draw = random.Random(0)
     ended = threading.Semaphore(0)
 
@@ -128,12 +139,20 @@ def fill(engine: Engine, num_blocks: int) -> None:
         if update.is_final:
             ended.release()
 
-    params = SamplingParams(max_tokens=NEW_TOKENS, ignore_eos=True)
-    for index, length in enumerate(lengths):
-        prompt = tuple(draw.choices(range(engine.plan.vocab_size), k=length - NEW_TOKENS))
+    def submit(index: int, length: int, sink: Callable[[Update], None]) -> None:
+        prompt = tuple(draw.choices(range(engine.plan.vocab_size), k=length))
+        params = SamplingParams(max_tokens=num_new, ignore_eos=True)
         request = Request(request_id=f"{index}", prompt_token_ids=prompt, params=params)
-        engine.submit(request, note)
-    for _ in lengths:
+        engine.submit(request, sink)
+
+    def begin(update: Update) -> None:
+        note(update)
+        if update.is_final:
+            for index, length in enumerate(lengths):
+                submit(index, length, note)
+
+    submit(-1, 1, begin)
+    for _ in range(1 + len(lengths)):
         ended.acquire()
 
 

@@ -18,27 +18,29 @@ CHAT_TEMPLATE = (
 )
 
 
-def write_tiny_llama(directory: Path, *, seed: int = 0, layers: int = 2) -> Path:
-    """Write a Hugging Face directory: byte-level tokenizer, 259 tokens, hidden size 64."""
+def write_tiny_llama(
+    directory: Path, *, seed: int = 0, layers: int = 2, hidden: int = 64, inner: int = 128
+) -> Path:
+    """Write a Hugging Face directory: byte-level tokenizer, 259 tokens, four heads."""
     directory.mkdir(parents=True, exist_ok=True)
-    config = _config(layers=layers)
+    config = _config(layers=layers, hidden=hidden, inner=inner)
     (directory / "config.json").write_text(json.dumps(config, indent=2))
     _write_tokenizer(directory)
     save_file(_weights(config, seed=seed), directory / "model.safetensors")
     return directory
 
 
-def _config(*, layers: int) -> dict[str, object]:
+def _config(*, layers: int, hidden: int, inner: int) -> dict[str, object]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "hidden_act": "silu",
-        "hidden_size": 64,
-        "intermediate_size": 128,
+        "hidden_size": hidden,
+        "intermediate_size": inner,
         "num_hidden_layers": layers,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "head_dim": 16,
+        "head_dim": hidden // 4,
         "max_position_embeddings": 512,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
@@ -78,22 +80,22 @@ def _weights(config: dict[str, object], *, seed: int) -> dict[str, NDArray[np.fl
         return rng.normal(0.0, 0.3, shape).astype(np.float32)
 
     def norm() -> NDArray[np.float32]:
-        return (1.0 + rng.normal(0.0, 0.1, 64)).astype(np.float32)
+        return (1.0 + rng.normal(0.0, 0.1, hidden)).astype(np.float32)
 
-    weights = {"model.embed_tokens.weight": draw(259, 64), "model.norm.weight": norm()}
-    layers = config["num_hidden_layers"]
-    assert isinstance(layers, int)
+    sizes = [config[n] for n in ("num_hidden_layers", "hidden_size", "intermediate_size")]
+    layers, hidden, inner = (size for size in sizes if isinstance(size, int))
+    weights = {"model.embed_tokens.weight": draw(259, hidden), "model.norm.weight": norm()}
     for index in range(layers):
         at = f"model.layers.{index}."
         weights |= {
             f"{at}input_layernorm.weight": norm(),
             f"{at}post_attention_layernorm.weight": norm(),
-            f"{at}self_attn.q_proj.weight": draw(64, 64),
-            f"{at}self_attn.k_proj.weight": draw(32, 64),
-            f"{at}self_attn.v_proj.weight": draw(32, 64),
-            f"{at}self_attn.o_proj.weight": draw(64, 64),
-            f"{at}mlp.gate_proj.weight": draw(128, 64),
-            f"{at}mlp.up_proj.weight": draw(128, 64),
-            f"{at}mlp.down_proj.weight": draw(64, 128),
+            f"{at}self_attn.q_proj.weight": draw(hidden, hidden),
+            f"{at}self_attn.k_proj.weight": draw(hidden // 2, hidden),
+            f"{at}self_attn.v_proj.weight": draw(hidden // 2, hidden),
+            f"{at}self_attn.o_proj.weight": draw(hidden, hidden),
+            f"{at}mlp.gate_proj.weight": draw(inner, hidden),
+            f"{at}mlp.up_proj.weight": draw(inner, hidden),
+            f"{at}mlp.down_proj.weight": draw(hidden, inner),
         }
     return weights

@@ -3,9 +3,11 @@
 OpenVINO maps the file of the weights, and reads all of it once; those pages count as resident,
 though the system may drop them when memory is short. Each matrix is packed anew for the
 processor's kernels, most of them in the first step, and that copy is what the kernels read. In
-f32 the last matrix of a narrow MLP is packed in two ways, for few rows and for many. What
-activations, code and the graph take was measured (`python -m benchmarks.memory`), over models
-of 4 to 30 layers.
+f32 the last matrix of a narrow MLP is packed in two ways, for few rows and for many.
+
+Activations are buffers that grow to the largest step and stay: which ones was read from the
+allocations of three networks of 4 to 30 layers in f32, bf16 and int8, and is the same in all.
+What code and graph take was measured (`python -m benchmarks.memory`).
 """
 
 from __future__ import annotations
@@ -22,13 +24,21 @@ OPENVINO_BLOCK_SIZE = 32
 _BYTES: dict[str, int] = {"f32": 4, "fp16": 2, "bf16": 2, "u8": 1}
 _SCALE_BYTES = 8
 """Of a u8 block: a scale and a zero point in f32, for each of what shares them."""
-_LIVE_FACTOR = 2.1
-"""Buffers that OpenVINO keeps, over the tensors of one layer that live at once."""
+_HIDDEN_BUFFERS = 3
+_WIDE_BUFFERS = 5
+"""Buffers of all tokens of a step that OpenVINO keeps, as wide as a hidden state or as the widest
+tensor of a layer, in what it computes in."""
+_QUANTIZED_BYTES = 1 + 2 * 4 / 64
+"""Of a number of the widest tensor, quantized for a matrix in int8 or int4: itself, and for a
+group of 64 a scale and a sum in f32."""
+_OUTGROWN = 0.5
+"""Of a buffer: the smaller ones before it that the allocator keeps. About this much on the whole,
+and from a tenth to all of it in single runs."""
+_GIVEN_BACK = 32 * 2**20
+"""From this size on, glibc's allocator gives all that is freed back to the system at once."""
 _NARROW = 1024
 """Hidden sizes up to this one were seen to pack the MLP's last f32 matrix in two ways."""
 _UNQUANTIZED = frozenset({"f32", "bf16"})
-_QUANTIZED_WIDTH = 3
-"""Bytes of a number in them with quantized weights: 2 with short prompts, 4 with long ones."""
 _FIXED_BYTES = 35 * 10**6
 _BYTES_PER_LAYER = 10**6
 _BYTES_PER_TOKEN_NAME = 350
@@ -80,22 +90,43 @@ def openvino_need(
     precision: of the weights. compute: what it computes in, f32 or bf16. kv_cache: u8, or
     anything else for what it computes in. engine_bytes: of the weights' file, if it is there.
     """
-    live = 2 * sizes.hidden_size + 3 * sizes.widest
-    width = _BYTES[compute] if precision in _UNQUANTIZED else _QUANTIZED_WIDTH
-    per_token = int(_LIVE_FACTOR * live * width)
-    logits = 2 * 4 * sizes.vocab_size * min(limits.max_batch_size, limits.max_num_tokens)
     is_twice = precision == "f32" and sizes.hidden_size <= _NARROW
     twice = sizes.mlp_output_bytes if is_twice else 0
     return MemoryNeed(
         mapped=engine_bytes or sizes.weight_bytes,
         packed=sizes.matrix_bytes + twice,
-        activations=per_token * limits.max_num_tokens + logits,
+        activations=sum(map(_grown, _buffers(sizes, limits, precision, compute))),
         overhead=_FIXED_BYTES
         + _BYTES_PER_LAYER * sizes.num_layers
         + _BYTES_PER_TOKEN_NAME * sizes.vocab_size,
         block_size=OPENVINO_BLOCK_SIZE,
         block_bytes=openvino_block_bytes(sizes, compute=compute, kv_cache=kv_cache),
     )
+
+
+def _buffers(
+    sizes: NetworkSizes, limits: Limits, precision: Precision, compute: KVCachePrecision
+) -> list[int]:
+    """Bytes of each buffer that a step of max_num_tokens needs.
+
+    Attention keeps the keys and values of what is read, a whole prompt, in the order of its
+    products. Logits are in f32.
+    """
+    width = _BYTES[compute]
+    hidden, widest = (
+        limits.max_num_tokens * width * numbers for numbers in (sizes.hidden_size, sizes.widest)
+    )
+    read = max(limits.max_num_tokens, limits.max_seq_len)
+    keys = read * width * sizes.num_kv_heads * sizes.head_size
+    logits = 4 * sizes.vocab_size * min(limits.max_batch_size, limits.max_num_tokens)
+    quantized = int(_QUANTIZED_BYTES * limits.max_num_tokens * sizes.widest)
+    buffers = [*[hidden] * _HIDDEN_BUFFERS, *[widest] * _WIDE_BUFFERS, keys, keys, logits]
+    return buffers if precision in _UNQUANTIZED else [*buffers, quantized]
+
+
+def _grown(size: int) -> int:
+    """What a buffer takes that came to its size step by step."""
+    return size if size > _GIVEN_BACK else int((1 + _OUTGROWN) * size)
 
 
 def openvino_block_bytes(

@@ -21,6 +21,7 @@ from llmasos_builder.sizes import network_sizes, plan_spec
 from llmasos_runtime.memory_need import MemoryNeed, openvino_block_bytes, tensorrt_need
 from llmasos_runtime.openvino.memory import WEIGHTS_FILE, here_computed_in
 from llmasos_runtime.openvino.paged_model import computed_in, load_paged_model
+from tiny import write_tiny_llama
 from typer.testing import CliRunner
 
 from benchmarks.memory import measure, need_of, predict
@@ -225,3 +226,16 @@ def test_what_is_predicted_for_smollm2_is_what_a_process_grows_by(
     measured = growth.loading + growth.filling
     assert predict(plan_dir, growth.num_blocks) == pytest.approx(measured, rel=0.1)
     assert growth.filling > 0.9 * 30e6
+
+
+def test_what_is_predicted_for_few_and_wide_layers_is_what_a_process_grows_by(
+    tmp_path: Path,
+) -> None:
+    checkpoint = write_tiny_llama(tmp_path / "wide", layers=3, hidden=1024, inner=4096)
+    plan_dir = tmp_path / "plan"
+    build_plan(checkpoint, plan_dir, BuildOptions(precision="int8"))
+    growth = measure(plan_dir, 10 * 10**6)
+    need = need_of(plan_dir)
+    assert need.activations > 0.5 * need.without_cache
+    measured = growth.loading + growth.filling
+    assert predict(plan_dir, growth.num_blocks) == pytest.approx(measured, rel=0.1)
