@@ -141,7 +141,7 @@ class _TensorRT:
             **sizes,
         )
         files = [directory / name for name in record.engine_files]
-        compile_tensorrt(
+        scratch_bytes = compile_tensorrt(
             spec,
             weights,
             library=library,
@@ -153,7 +153,7 @@ class _TensorRT:
         return CompiledEngine(
             kv_cache_precision=COMPUTE_TYPES[options.precision],
             versions={library.__name__: library.__version__},
-            tensorrt=record,
+            tensorrt=record.model_copy(update={"scratch_bytes": scratch_bytes}),
         )
 
 

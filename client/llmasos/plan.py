@@ -93,6 +93,8 @@ class TensorRTRecord(_Record):
     tensor_parallel_size: over how many engines each matrix is cut. pipeline_parallel_size: over
     how many stages the layers are cut. Each of the num_ranks engines needs a GPU; rank r is
     part r % tensor_parallel_size of stage r // tensor_parallel_size.
+    scratch_bytes: GPU memory for what lies between the layers, of the rank that needs most, as
+    the compiler said; None where it did not.
     """
 
     library: Literal["tensorrt_rtx", "tensorrt"]
@@ -103,6 +105,7 @@ class TensorRTRecord(_Record):
     full_logits: bool
     tensor_parallel_size: int = Field(default=1, ge=1)
     pipeline_parallel_size: int = Field(default=1, ge=1)
+    scratch_bytes: int | None = Field(default=None, ge=0)
 
     @property
     def num_ranks(self) -> int:

@@ -30,7 +30,7 @@ def plan(
     version: str = "1.7.1.116",
     gpus: tuple[str, ...] = ("sm86", "sm89"),
     cache: KVCachePrecision = "fp16",
-    **parallel: int,
+    **fields: int,
 ) -> EnginePlan:
     """3 layers of 2 KV heads of 16, max_seq_len 200."""
     record = TensorRTRecord(
@@ -40,7 +40,7 @@ def plan(
         prefill_length=64,
         num_candidates=64,
         full_logits=False,
-        **parallel,
+        **fields,
     )
     files = [directory / name for name in record.engine_files]
     for file in files:
@@ -166,6 +166,17 @@ def test_too_little_memory_is_named_with_what_is_needed(
     message = refusal(made, tmp_path, machine(report=scarce))
     assert f"at least {needed} bytes of GPU memory" in message
     assert f"{needed - 1} of {24 * GIB} free" in message
+
+
+def test_memory_for_what_is_between_the_layers_counts_where_the_plan_knows_it(
+    tmp_path: Path,
+) -> None:
+    made = plan(tmp_path, scratch_bytes=700)
+    needed = ENGINE_BYTES + 700 + slot_bytes(made)
+    assert check_machine(made, tmp_path, machine(report=driver(replace(L4, free_bytes=needed))))
+    scarce = driver(replace(L4, free_bytes=needed - 1))
+    message = refusal(made, tmp_path, machine(report=scarce))
+    assert f"at least {needed} bytes" in message and "700 for what is between its layers" in message
 
 
 def test_engines_of_several_ranks_need_a_gpu_each(tmp_path: Path) -> None:

@@ -33,9 +33,10 @@ def compile_tensorrt(
     gpus: Sequence[str],
     outputs: Mapping[Rank, Path],
     progress: Callable[[int, int], None],
-) -> None:
+) -> int | None:
     """Write an engine for these GPUs to the output of each rank.
 
+    Returns the bytes that the rank which needs most keeps between its layers, if TensorRT says so.
     library: as `load_library` gives it. progress: told how many of how many steps are done; a
     step is a tensor that is read, or the compilation, which comes last for each rank.
     Raises CheckpointError for tensors that are missing, of another shape or of no use,
@@ -57,6 +58,7 @@ def compile_tensorrt(
 
     progress(0, total)
     scales = fp8_scales_of(weights)
+    shared_log(library).scratch_bytes.clear()
     for rank, output in outputs.items():
         graph = define_network(
             spec, load, library=library, options=options, rank=rank, fp8_scales=scales
@@ -65,6 +67,7 @@ def compile_tensorrt(
         del graph  # and its weights, before those of the next rank are read
         done += 1
         progress(done, total)
+    return max(shared_log(library).scratch_bytes, default=None)
 
 
 def define_network(

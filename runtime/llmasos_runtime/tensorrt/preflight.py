@@ -139,12 +139,14 @@ def _check_capability(plan: EnginePlan, record: TensorRTRecord, gpu: GPU) -> Non
 
 
 def _check_memory(plan: EnginePlan, engine_bytes: int, gpu: GPU) -> None:
-    slot = slot_bytes(plan)
-    needed = engine_bytes + slot
+    assert plan.tensorrt is not None
+    slot, scratch = slot_bytes(plan), plan.tensorrt.scratch_bytes or 0
+    needed = engine_bytes + scratch + slot
     if gpu.free_bytes < needed:
         raise PlanError(
             f"{plan.name} needs at least {needed} bytes of GPU memory ({engine_bytes} for the "
-            f"engine and {slot} for one sequence of max_seq_len {plan.limits.max_seq_len}), and "
-            f"{gpu.name} has {gpu.free_bytes} of {gpu.total_bytes} free",
+            f"engine, {scratch} for what is between its layers, {slot} for one sequence of "
+            f"max_seq_len {plan.limits.max_seq_len}), and {gpu.name} has {gpu.free_bytes} of "
+            f"{gpu.total_bytes} free",
             hint="end what else uses it, or build with a smaller --max-seq-len or --precision",
         )

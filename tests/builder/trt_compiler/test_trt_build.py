@@ -39,6 +39,8 @@ def test_the_plan_says_what_the_engine_needs(tiny_llama: Path, tmp_path: Path) -
     assert plan == EnginePlan.load(tmp_path / "plan")
     assert (plan.target, plan.precision, plan.kv_cache_precision) == ("tensorrt", "int8", "fp16")
     library = load_library()
+    assert plan.tensorrt is not None and plan.tensorrt.scratch_bytes is not None
+    assert plan.tensorrt.scratch_bytes > 2 * 512 * 64, "two rows of prefill, as int8 at least"
     assert plan.tensorrt == TensorRTRecord(
         library=library.__name__,
         version=library.__version__,
@@ -46,6 +48,7 @@ def test_the_plan_says_what_the_engine_needs(tiny_llama: Path, tmp_path: Path) -
         prefill_length=512,
         num_candidates=259,
         full_logits=True,
+        scratch_bytes=plan.tensorrt.scratch_bytes,
     )
     assert plan.built_with["tensorrt_rtx"] == library.__version__
     assert "openvino" not in plan.built_with
@@ -54,10 +57,13 @@ def test_the_plan_says_what_the_engine_needs(tiny_llama: Path, tmp_path: Path) -
 
 
 def test_prefill_is_no_longer_than_a_step_or_a_sequence(tiny_llama: Path, tmp_path: Path) -> None:
-    for index, limits in enumerate(({"max_num_tokens": 40}, {"max_seq_len": 40})):
-        plan = build_plan(tiny_llama, tmp_path / str(index), options(**limits))
-        assert plan.tensorrt is not None
-        assert plan.tensorrt.prefill_length == 40
+    scratch: list[int] = []
+    for index, limits in enumerate(({}, {"max_num_tokens": 40}, {"max_seq_len": 40})):
+        plan = build_plan(tiny_llama, tmp_path / str(index), options(max_batch_size=4, **limits))
+        assert plan.tensorrt is not None and plan.tensorrt.scratch_bytes is not None
+        assert plan.tensorrt.prefill_length == (40 if limits else 512)
+        scratch.append(plan.tensorrt.scratch_bytes)
+    assert max(scratch[1:]) < scratch[0], "fewer tokens need less memory between the layers"
 
 
 @pytest.mark.parametrize(
