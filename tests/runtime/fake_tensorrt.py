@@ -81,12 +81,15 @@ class FakeConfig:
     def __init__(self, library: FakeLibrary) -> None:
         self._library = library
         self.dynamic_shapes_kernel_specialization_strategy: Any = None
+        self.cache: FakeCache | None = None
+        self.num_contexts = 0
         self._allocation: Any = None
 
     def create_runtime_cache(self) -> FakeCache:
         return FakeCache(self._library)
 
     def set_runtime_cache(self, cache: FakeCache) -> bool:
+        self.cache = cache
         return True
 
     def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
@@ -130,7 +133,11 @@ class FakeEngine:
         assert owned == strategies.USER_MANAGED, "each context would allocate for itself"
         inputs, outputs = ([t.name for t in ts] for ts in (self._inputs, self._outputs))
         context = FakeContext(self, self._library, inputs, outputs)
+        context.config = runtime_config
         context.kernels = runtime_config.dynamic_shapes_kernel_specialization_strategy
+        runtime_config.num_contexts += 1
+        assert runtime_config.num_contexts == 1, "two contexts share what one may change"
+        assert runtime_config.cache is not None, "a context that keeps no kernels"
         self._library.contexts.append(context)
         return context
 
@@ -150,6 +157,7 @@ class FakeContext:
         self._version = 0
         self._is_settled = False  # it has run since its shapes changed
         self.kernels: Any = None
+        self.config: FakeConfig | None = None
         self.num_enqueued = 0
 
     def set_device_memory(self, memory: int, size: int) -> None:

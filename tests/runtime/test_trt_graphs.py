@@ -93,6 +93,18 @@ def test_decode_is_compiled_before_it_runs_and_prefill_beside_it(gpu: MadeGPU) -
     assert kinds[0] == "LAZY" and set(kinds[1:]) == {"EAGER"}
 
 
+def test_each_context_has_a_configuration_of_its_own_and_all_share_the_kernels(
+    gpu: MadeGPU,
+) -> None:
+    run(gpu, num_requests=3)
+    configs = [context.config for context in gpu.library.contexts if context.config is not None]
+    assert len(configs) == len(gpu.library.contexts) > 2
+    assert len({id(config) for config in configs}) == len(configs)
+    assert len({id(config.cache) for config in configs}) == 1
+    kinds = [c.dynamic_shapes_kernel_specialization_strategy.name for c in configs]
+    assert kinds == ["LAZY"] + ["EAGER"] * (len(kinds) - 1), "as when the context was made"
+
+
 def test_a_dropped_runner_frees_its_memory(gpu: MadeGPU) -> None:
     runner = gpu.runner()
     assert gpu.cuda.live()

@@ -47,10 +47,6 @@ class TensorRTEngine:
         self._engine: Any = self._runtime.deserialize_cuda_engine(file.read_bytes())
         if self._engine is None:
             raise PlanError(f"{file} cannot be loaded: {last_error(library)}", hint=REBUILD)
-        self._config: Any = self._engine.create_runtime_config()
-        strategies = library.ExecutionContextAllocationStrategy
-        self._config.set_execution_context_allocation_strategy(strategies.USER_MANAGED)
-        cache.give_to(self._config)
         size = int(self._engine.device_memory_size_v2)
         self._scratch = DeviceMemory(cuda, size) if size else None  # last: nothing frees it yet
 
@@ -79,23 +75,31 @@ class TensorRTEngine:
         """A new context. Decode meets few shapes, each of which is worth its own kernels, and
         is captured with those that it has then: so they are compiled before the first step.
         """
-        config, library = self._config, self.library
-        if hasattr(library, "DynamicShapesKernelSpecializationStrategy"):  # TensorRT-RTX
-            kinds = library.DynamicShapesKernelSpecializationStrategy
-            kind = kinds.EAGER if profile == DECODE_PROFILE else kinds.LAZY
-            config.dynamic_shapes_kernel_specialization_strategy = kind
-        context = self._engine.create_execution_context(config)
+        library = self.library
+        context = self._engine.create_execution_context(self._config(profile))
         if context is None:
             raise TensorRTError(f"TensorRT gives no context: {last_error(library)}")
         if self._scratch is not None:
             context.set_device_memory(self._scratch.address, self._scratch.num_bytes)
         return Context(library, context, profile, stream)
 
+    def _config(self, profile: int) -> Any:
+        """An IRuntimeConfig for one context alone: a context may look at its own later."""
+        config, library = self._engine.create_runtime_config(), self.library
+        strategies = library.ExecutionContextAllocationStrategy
+        config.set_execution_context_allocation_strategy(strategies.USER_MANAGED)
+        self._cache.give_to(config)
+        if hasattr(library, "DynamicShapesKernelSpecializationStrategy"):  # TensorRT-RTX
+            kinds = library.DynamicShapesKernelSpecializationStrategy
+            kind = kinds.EAGER if profile == DECODE_PROFILE else kinds.LAZY
+            config.dynamic_shapes_kernel_specialization_strategy = kind
+        return config
+
     def close(self) -> None:
         """After every context of it is gone."""
         if self._engine is not None:
             self._cache.save()
-            self._config = self._engine = self._runtime = None
+            self._engine = self._runtime = None
             if self._scratch is not None:
                 self._scratch.close()
 

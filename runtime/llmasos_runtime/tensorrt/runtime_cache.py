@@ -24,12 +24,17 @@ class RuntimeCache:
     def __init__(self, plan_dir: Path) -> None:
         self._path = place(plan_dir)
         self._cache: Any = None
+        self._maker: Any = None
         self._known = b""
 
     def give_to(self, config: Any) -> None:
-        """Let contexts that are made with this IRuntimeConfig read and fill it."""
-        if not hasattr(config, "create_runtime_cache"):
-            return
+        """Let the context that is made with this IRuntimeConfig read and fill it; all share one."""
+        if self._cache is None and hasattr(config, "create_runtime_cache"):
+            self._cache, self._maker = self._read(config), config
+        if self._cache is not None and not config.set_runtime_cache(self._cache):
+            _log.warning("TensorRT does not take %s", FILE)
+
+    def _read(self, config: Any) -> Any:
         cache = config.create_runtime_cache()
         try:
             self._known = self._path.read_bytes()
@@ -37,14 +42,13 @@ class RuntimeCache:
             self._known = b""
         if self._known and not cache.deserialize(self._known):
             _log.info("%s is of another GPU or version, it is made anew", self._path)
-        if config.set_runtime_cache(cache):
-            self._cache = cache
+        return cache
 
     def save(self) -> None:
         """Write what is new. A disk that is full is no reason to fail."""
         if self._cache is None:
             return
-        blob, self._cache = self._cache.serialize(), None
+        blob, self._cache, self._maker = self._cache.serialize(), None, None
         if blob is None:  # as after a GPU has failed
             _log.warning("TensorRT does not give its compiled kernels: %s is not written", FILE)
             return
