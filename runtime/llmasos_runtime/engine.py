@@ -47,6 +47,7 @@ class Engine:
             chunk_multiple=runner.chunk_multiple,
             reuse_prefixes=options.reuse_prefixes,
             max_drafts=getattr(runner, "max_drafts", 0),
+            min_copied_tokens=getattr(runner, "min_copied_tokens", None),
         )
         self._speculate = may_speculate(plan, options)
         self._block_size = runner.block_size

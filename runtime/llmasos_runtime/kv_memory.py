@@ -1,88 +1,63 @@
-"""Which blocks of the KV cache each sequence has, and which of them others may share."""
+"""Which blocks of the KV cache each sequence has, and what of them others may use."""
 
 from __future__ import annotations
 
-from llmasos_runtime.blocks import BlockPool, blocks_for
-from llmasos_runtime.prefix_cache import ROOT, Prefix, PrefixCache
+from typing import Protocol
+
+from llmasos_runtime.block_memory import BlockMemory
 from llmasos_runtime.sequence import Sequence
+from llmasos_runtime.slot_memory import SlotMemory
+from llmasos_runtime.step import SlotCopy
 
 
-class KVMemory:
+class KVMemory(Protocol):
     """Gives blocks to sequences and takes them back.
 
-    num_reused_blocks: that were found and not computed, so far.
+    block_size: tokens of a block. num_free: blocks that no sequence has; some may hold
+    beginnings that can be used again. num_reused_blocks: in which something was found and not
+    computed, so far.
     """
 
-    def __init__(self, *, num_blocks: int, block_size: int, reuse_prefixes: bool) -> None:
-        self._prefixes = PrefixCache(block_size) if reuse_prefixes else None
-        self._pool = BlockPool(num_blocks, forget=self._forget)
-        self.block_size = block_size
-        self.num_reused_blocks = 0
-
     @property
-    def num_blocks(self) -> int:
-        return self._pool.num_blocks
-
+    def block_size(self) -> int: ...
     @property
-    def num_free(self) -> int:
-        """Blocks that no sequence has; some may hold prefixes that can be shared."""
-        return self._pool.num_free
+    def num_blocks(self) -> int: ...
+    @property
+    def num_free(self) -> int: ...
+    @property
+    def num_reused_blocks(self) -> int: ...
 
     def give(self, sequence: Sequence, *, num_spared: int) -> bool:
-        """Blocks for the tokens that it has, those of a known beginning first.
+        """Blocks for the tokens that it has; those of a known beginning count as computed.
 
         False, and nothing is given, unless num_spared blocks are free then, and one more for
         the sequence itself if it may grow.
         """
-        pool = self._pool
-        if pool.num_free <= num_spared:
-            return False
-        prefix = self._find(sequence)
-        num_blocks = blocks_for(len(sequence.token_ids), self.block_size)
-        num_new = num_blocks - len(prefix.blocks)
-        num_left = pool.num_free - num_new - sum(map(pool.is_free, prefix.blocks))
-        capacity = num_blocks * self.block_size
-        if num_left < num_spared + (capacity < sequence.max_cached_tokens):
-            return False
-        pool.share(prefix.blocks)
-        sequence.block_table = prefix.blocks + pool.allocate(num_new)
-        sequence.capacity = capacity
-        sequence.prefix_number = prefix.number
-        sequence.num_known_blocks = len(prefix.blocks)
-        sequence.num_prefill_tokens = len(sequence.token_ids)
-        sequence.num_computed_tokens = len(prefix.blocks) * self.block_size
-        if not sequence.num_preemptions:
-            sequence.num_cached_tokens = sequence.num_computed_tokens
-        self.num_reused_blocks += len(prefix.blocks)
-        return True
+        ...
 
     def grow(self, sequence: Sequence) -> None:
         """One more block; the caller checks `num_free` before."""
-        sequence.block_table += self._pool.allocate(1)
-        sequence.capacity += self.block_size
+        ...
 
     def take_back(self, sequence: Sequence) -> None:
-        """Free its blocks; of those that stay findable, the last is the first to be lost."""
-        known = self._prefixes
-        keep = None if known is None else known.__contains__
-        self._pool.release(reversed(sequence.block_table), keep=keep)
+        """Free its blocks. What others may use of them is the first to be lost at its end."""
+        ...
 
     def remember(self, sequence: Sequence) -> None:
-        """Make its blocks known that are full of computed tokens now."""
-        if self._prefixes is None:
-            return
-        size = self.block_size
-        for index in range(sequence.num_known_blocks, sequence.num_computed_tokens // size):
-            tokens = sequence.token_ids[index * size : (index + 1) * size]
-            block = sequence.block_table[index]
-            sequence.prefix_number = self._prefixes.add(sequence.prefix_number, tokens, block)
-            sequence.num_known_blocks = index + 1
+        """Let others use what is computed of it now."""
+        ...
 
-    def _find(self, sequence: Sequence) -> Prefix:
-        if self._prefixes is None:
-            return Prefix([], ROOT)
-        return self._prefixes.find(sequence.token_ids)
+    def take_copies(self) -> tuple[SlotCopy, ...]:
+        """What the runner must copy before the next step, in this order."""
+        ...
 
-    def _forget(self, block: int) -> None:
-        assert self._prefixes is not None
-        self._prefixes.forget(block)
+
+def kv_memory(
+    *, num_blocks: int, block_size: int, reuse_prefixes: bool, min_copied_tokens: int | None
+) -> KVMemory:
+    """min_copied_tokens: as a runner says it whose blocks hold a whole sequence each."""
+    if reuse_prefixes and min_copied_tokens is not None:
+        return SlotMemory(
+            num_slots=num_blocks, slot_size=block_size, min_copied_tokens=min_copied_tokens
+        )
+    return BlockMemory(num_blocks=num_blocks, block_size=block_size, reuse_prefixes=reuse_prefixes)

@@ -19,7 +19,8 @@ class EngineOptions:
     max_batch_size, max_num_tokens: at most the plan's. max_queue_size: requests that may
     wait before others are refused. pin_threads: each thread stays on a core of its own, which
     is faster unless other processes want the cores too. reuse_prefixes: a prompt that begins
-    like an earlier one takes its keys and values from the KV cache, a whole block at a time.
+    like an earlier one takes its keys and values from the KV cache: whole blocks, or on a GPU,
+    where a block is a slot, a copy of its beginning.
     speculate: guess tokens that an answer repeats, and compute them beside the next one, while
     that is likely to pay (prompt lookup); None is where that cannot change a token, in f32. A
     request may say otherwise.

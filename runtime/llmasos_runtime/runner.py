@@ -16,7 +16,9 @@ class ModelRunner(Protocol):
 
     One that can score the positions of drafts also says `max_drafts`, the most that one
     sequence may have in a step; without it none has any. One whose scores know the likeliest
-    tokens alone also says `max_top_k`, the most that top_k can be, or None for any.
+    tokens alone also says `max_top_k`, the most that top_k can be, or None for any. One whose
+    blocks hold a whole sequence each, and which makes a step's copies, also says
+    `min_copied_tokens`, from how many on a copy is sooner done than computing them.
     """
 
     @property

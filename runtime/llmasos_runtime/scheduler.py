@@ -18,7 +18,7 @@ from llmasos.outputs import FinishReason
 from llmasos.plan import Limits
 
 from llmasos_runtime.blocks import blocks_for
-from llmasos_runtime.kv_memory import KVMemory
+from llmasos_runtime.kv_memory import kv_memory
 from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.speculation import Speculation
 from llmasos_runtime.step import Progress, Share, Step
@@ -45,6 +45,7 @@ class Scheduler:
     prompt's last one ends where the number of computed tokens is a multiple of this.
     reuse_prefixes: a prompt that begins like an earlier sequence shares its full blocks.
     max_drafts: guesses that a step may compute for one sequence which has a drafter.
+    min_copied_tokens: see ModelRunner.
     """
 
     def __init__(
@@ -57,11 +58,15 @@ class Scheduler:
         chunk_multiple: int = 1,
         reuse_prefixes: bool = True,
         max_drafts: int = 0,
+        min_copied_tokens: int | None = None,
     ) -> None:
         assert limits.max_num_tokens >= limits.max_batch_size + chunk_multiple - 1
         self._limits = limits
-        self._memory = KVMemory(
-            num_blocks=num_blocks, block_size=block_size, reuse_prefixes=reuse_prefixes
+        self._memory = kv_memory(
+            num_blocks=num_blocks,
+            block_size=block_size,
+            reuse_prefixes=reuse_prefixes,
+            min_copied_tokens=min_copied_tokens,
         )
         self._speculation = Speculation(self._memory, max_drafts=max_drafts)
         self._max_queue_size = max_queue_size
@@ -136,7 +141,7 @@ class Scheduler:
         else:
             shares = [Share(sequence, 1) for sequence in decoding]
             shares += self._chunks(budget - len(shares))
-        return Step(tuple(shares), num_preempted)
+        return Step(tuple(shares), num_preempted, self._memory.take_copies())
 
     def commit(self, step: Step, sampled: SequenceOf[int | None]) -> list[Progress]:
         """Record what a step computed.

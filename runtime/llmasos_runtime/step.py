@@ -57,15 +57,29 @@ class Share(NamedTuple):
         ]
 
 
+class SlotCopy(NamedTuple):
+    """The keys and values of a slot's first tokens, for the slot of a sequence that has them too.
+
+    Slots are KV blocks that hold a whole sequence each.
+    """
+
+    source: int
+    target: int
+    num_tokens: int
+    sequence: Sequence
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One forward over the packed tokens of these sequences, prefill and decode mixed.
 
-    num_preempted: sequences that had to give their blocks to these.
+    num_preempted: sequences that had to give their blocks to these. copies: are done before
+    the forward, one after the other.
     """
 
     shares: tuple[Share, ...]
     num_preempted: int = 0
+    copies: tuple[SlotCopy, ...] = ()
 
     @property
     def num_tokens(self) -> int:

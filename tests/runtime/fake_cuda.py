@@ -58,6 +58,10 @@ class FakeCuda:
     cudaMemcpyKind = real.cudaMemcpyKind
     cudaStreamCaptureMode = real.cudaStreamCaptureMode
     cudaDeviceAttr = real.cudaDeviceAttr
+    cudaMemcpy3DParms = real.cudaMemcpy3DParms
+    make_cudaPitchedPtr = staticmethod(real.make_cudaPitchedPtr)
+    make_cudaPos = staticmethod(real.make_cudaPos)
+    make_cudaExtent = staticmethod(real.make_cudaExtent)
     cudaStreamNonBlocking = real.cudaStreamNonBlocking
     cudaEventDisableTiming = real.cudaEventDisableTiming
 
@@ -151,6 +155,28 @@ class FakeCuda:
 
         def work() -> None:
             self.view(to, count, ends[0])[:] = self.view(source, count, ends[1])
+
+        self.enqueue(int(stream), work)
+        return (_OK,)
+
+    def cudaMemcpy3DAsync(self, p: Any, stream: Any) -> tuple[Any]:
+        assert p.kind == real.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        size = (p.extent.depth, p.extent.height, p.extent.width)
+        rows: list[NDArray[np.intp]] = []
+        for end, at in ((p.dstPtr, p.dstPos), (p.srcPtr, p.srcPos)):
+            assert at.x + size[2] <= end.pitch, "a row of a copy leaves its row"
+            assert at.y + size[1] <= end.ysize, "a copy leaves its layer"
+            rows.append(
+                np.add.outer(np.arange(size[0]) + at.z, np.zeros(size[1], np.intp)) * end.ysize
+                + np.arange(size[1])
+                + at.y
+            )
+            rows[-1] = end.ptr + rows[-1].reshape(-1) * end.pitch + at.x
+            self.view(int(rows[-1].min()), int(rows[-1].max() - rows[-1].min()) + size[2])
+
+        def work() -> None:
+            for to, source in zip(*rows, strict=True):
+                self.view(int(to), size[2])[:] = self.view(int(source), size[2])
 
         self.enqueue(int(stream), work)
         return (_OK,)

@@ -46,6 +46,7 @@ def scheduler(
     chunk_multiple: int = 1,
     reuse_prefixes: bool = False,
     max_drafts: int = 0,
+    min_copied_tokens: int | None = None,
 ) -> Scheduler:
     return Scheduler(
         limits=Limits(
@@ -57,4 +58,5 @@ def scheduler(
         chunk_multiple=chunk_multiple,
         reuse_prefixes=reuse_prefixes,
         max_drafts=max_drafts,
+        min_copied_tokens=min_copied_tokens,
     )

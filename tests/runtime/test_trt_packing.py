@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
 from llmasos_runtime.sequence import Sequence
-from llmasos_runtime.step import Share, Step
+from llmasos_runtime.step import Share, SlotCopy, Step
 from llmasos_runtime.tensorrt.launch import DECODE_PROFILE, Launch, SlotError
 from llmasos_runtime.tensorrt.packing import Packer, bucket
 
@@ -55,14 +55,24 @@ def test_rows_of_one_token_share_a_launch_and_others_have_their_own() -> None:
 
 
 def test_a_hole_computes_where_nobody_reads() -> None:
-    """One is free, one is between two chunks and has no share in this step, one has ended."""
+    """One never had an owner, one's is between two chunks and not in this step, one's has ended."""
     made = packer()
     chunked, ended = sequence(1, 50, 0), sequence(2, 5, 0)
     made.pack(step((chunked, 30), (ended, 5)))
     chunked.num_computed_tokens, ended.num_computed_tokens = 30, 5
     ended.finish_reason = FinishReason.STOP
     (decode,) = made.pack(step((sequence(0, 4, 3), 1), (sequence(4, 4, 3), 1))).launches
-    assert decode.kv_write_index.tolist() == [3, 30, 0, 0, 3, 0, 0, 0]
+    assert decode.kv_write_index.tolist() == [3, 30, 5, 0, 3, 0, 0, 0]
+
+
+def test_a_hole_spares_what_is_copied_for_a_sequence_that_has_no_share_yet() -> None:
+    made, ended, copied = packer(), sequence(1, 5, 0), sequence(1, 30, 20)
+    made.pack(step((ended, 5)))
+    ended.num_computed_tokens, ended.finish_reason = 5, FinishReason.STOP
+    around = step((sequence(0, 4, 3), 1), (sequence(2, 4, 3), 1))
+    around = dataclasses.replace(around, copies=(SlotCopy(6, 1, 20, copied),))
+    (decode,) = made.pack(around).launches
+    assert decode.kv_write_index.tolist() == [3, 20, 3, 0]
 
 
 def test_the_slot_of_a_preempted_sequence_is_free() -> None:

@@ -172,6 +172,21 @@ def test_without_streaming_there_is_exactly_one_response_with_all_of_the_text(
     assert response.values["text_piece"].tolist() == [[0, 4, 8, 9, 1, 4]]
 
 
+@pytest.mark.parametrize(("num_cached", "num_blocks"), [(0, 0), (8, 2), (9, 3)])
+def test_a_block_counts_as_reused_also_where_just_a_part_of_it_is(
+    model: EngineModel, engine: HeldEngine, num_cached: int, num_blocks: int
+) -> None:
+    """Only a block that is a whole slot can be reused in part."""
+    sender = ask(model, outputs=("kv_cache_reused_blocks",))
+    engine.emit(
+        token_ids=(4,),
+        finish_reason=FinishReason.LENGTH,
+        usage=Usage(num_prompt_tokens=10, num_output_tokens=1, num_cached_tokens=num_cached),
+    )
+    (response,) = sender.responses
+    assert response.values["kv_cache_reused_blocks"].tolist() == [[num_blocks]]
+
+
 def test_a_stream_with_an_interval_begins_at_once_and_then_gathers_tokens(
     engine: HeldEngine, died: threading.Event
 ) -> None:

@@ -117,6 +117,31 @@ class Stream:
         """From an address on the GPU to one of pinned memory."""
         self._copy(to, source, num_bytes, self._kinds.cudaMemcpyDeviceToHost)
 
+    def copy_rows(
+        self,
+        memory: DeviceMemory,
+        *,
+        row_bytes: int,
+        num_rows: int,
+        source: int,
+        target: int,
+        size: tuple[int, int, int],
+    ) -> None:
+        """Rows within memory that is layers of rows, from one row on to another row on.
+
+        num_rows: of a layer. size: bytes of a row, rows and layers that are copied, from the
+        first byte and the first layer on.
+        """
+        library = self._cuda.library
+        rows = library.make_cudaPitchedPtr(memory.address, row_bytes, row_bytes, num_rows)
+        parameters = library.cudaMemcpy3DParms()
+        parameters.srcPtr = parameters.dstPtr = rows
+        parameters.srcPos = library.make_cudaPos(0, source, 0)
+        parameters.dstPos = library.make_cudaPos(0, target, 0)
+        parameters.extent = library.make_cudaExtent(*size)
+        parameters.kind = self._kinds.cudaMemcpyDeviceToDevice
+        self._cuda.call("cudaMemcpy3DAsync", parameters, self._stream)
+
     def _copy(self, to: int, source: int, num_bytes: int, kind: Any) -> None:
         self._cuda.call("cudaMemcpyAsync", to, source, num_bytes, kind, self._stream)
 

@@ -1,4 +1,7 @@
-"""The KV cache of a TensorRT engine: one slot for each sequence, as long as max_seq_len."""
+"""The KV cache of a TensorRT engine: one slot for each sequence, as long as max_seq_len.
+
+No GPU has copied a slot yet: what a copy reads and writes is tested over a made-up CUDA.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from llmasos_runtime.tensorrt.cuda import Cuda, CudaError, DeviceMemory, Stream
+from llmasos_runtime.tensorrt.launch import SlotError
 from llmasos_runtime.tensorrt.staging import ALIGNMENT
 
 
@@ -32,33 +36,58 @@ class CacheTensor:
 
 
 class KVSlots:
-    """One allocation for each cache, all zeros at first: what lies in a slot that nobody wrote
-    is hidden by a mask, but NaN times nothing is NaN.
+    """All caches in one allocation, one after the other: so the beginning of a slot is copied
+    for all layers at once. All zeros at first: what lies in a slot that nobody wrote is hidden
+    by a mask, but NaN times nothing is NaN.
+
+    caches: of one shape and type. Raises CudaError.
     """
 
     def __init__(
         self, cuda: Cuda, caches: tuple[CacheTensor, ...], *, num_slots: int, stream: Stream
     ) -> None:
+        (self._slot_shape,) = {cache.slot_shape for cache in caches}
+        (self._item_bytes,) = {cache.item_bytes for cache in caches}
         self.caches = caches
-        self._memory: list[DeviceMemory] = []
+        self._num_slots = num_slots
+        self._memory = DeviceMemory(cuda, num_slots * sum(cache.slot_bytes for cache in caches))
         try:
-            for cache in caches:
-                self._memory.append(DeviceMemory(cuda, num_slots * cache.slot_bytes))
-                self._memory[-1].zero(stream)
+            self._memory.zero(stream)
             stream.synchronize()
         except CudaError:
-            stream.synchronize()
             self.close()
             raise
 
     def addresses(self, first_slot: int) -> dict[str, int]:
         """Of every cache from this slot on, by the names of its input and its output."""
         places: dict[str, int] = {}
-        for cache, memory in zip(self.caches, self._memory, strict=True):
-            address = memory.address + first_slot * cache.slot_bytes
-            places[cache.input] = places[cache.output] = address
+        address = self._memory.address
+        for cache in self.caches:
+            place = address + first_slot * cache.slot_bytes
+            places[cache.input] = places[cache.output] = place
+            address += self._num_slots * cache.slot_bytes
         return places
 
+    def copy(self, source: int, target: int, num_tokens: int, stream: Stream) -> None:
+        """The first tokens of a slot to another, in every cache.
+
+        To CUDA the caches are layers of rows, a row for each head of each slot, and its tokens
+        one after the other. Raises SlotError for what lies in no slot.
+        """
+        heads, length, size = self._slot_shape
+        if not (0 <= source != target >= 0 and max(source, target) < self._num_slots):
+            raise SlotError(f"a copy from slot {source} to {target}, there are {self._num_slots}")
+        if not 1 <= num_tokens <= length:
+            raise SlotError(f"a copy of {num_tokens} tokens, a slot has {length}")
+        token_bytes = size * self._item_bytes
+        stream.copy_rows(
+            self._memory,
+            row_bytes=length * token_bytes,
+            num_rows=self._num_slots * heads,
+            source=source * heads,
+            target=target * heads,
+            size=(num_tokens * token_bytes, heads, len(self.caches)),
+        )
+
     def close(self) -> None:
-        for memory in self._memory:
-            memory.close()
+        self._memory.close()

@@ -26,17 +26,18 @@ class PackedStep:
 
 
 class Packer:
-    """Knows who has which slot, so that a row that idles spoils nothing.
+    """Knows who has or had which slot, so that a row that idles spoils nothing.
 
     A launch of decode covers neighbouring slots. Those in between that are not in it compute a
-    token all the same: a free slot at position 0, which its next owner overwrites before it
-    reads it; a slot whose sequence runs where that sequence's next token goes, for the same
-    reason. That may be the first token of this very step's prefill: so decode goes first.
+    token all the same, where the next token of the slot's sequence goes: who has the slot
+    overwrites it before it reads it. Also when that sequence has ended, so that what it leaves
+    can be used again; and position 0 is as good where nobody was yet. The place may be that of
+    the first token of this very step's prefill: so decode goes first.
 
-        slot    0        1             2        3
-        owner   a        b (prefill)   none     c
-        row     token    idle at       idle     token
-                of a     b's end       at 0     of c
+        slot    0        1             2               3             4
+        owner   a        b (prefill)   c, has ended    nobody yet    d
+        row     token    idle at       idle at         idle          token
+                of a     b's end       c's end         at 0          of d
 
     num_slots: of the KV cache. prefill_length: the most tokens of one row.
     """
@@ -53,6 +54,7 @@ class Packer:
         assert len(set(slots)) == len(slots), f"two sequences of a step share a slot: {slots}"
         shares = dict(zip(slots, step.shares, strict=True))
         assert not step.num_draft_tokens, "a launch returns one position of each row"
+        self._owners.update({copy.target: copy.sequence for copy in step.copies})
         self._owners.update({slot: share.sequence for slot, share in shares.items()})
         launches: list[Launch] = []
         rows: dict[int, int] = {}
@@ -98,7 +100,7 @@ class Packer:
 
     def _harmless_index(self, slot: int) -> int:
         owner = self._owners.get(slot)
-        if owner is None or owner.finish_reason is not None or owner.block_table != [slot]:
+        if owner is None or owner.block_table != [slot]:
             return 0
         return owner.num_computed_tokens
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llmasos.plan import EnginePlan
 
+from llmasos_runtime.step import SlotCopy
 from llmasos_runtime.tensorrt.candidate_scores import Candidates
 from llmasos_runtime.tensorrt.cuda import Cuda, Stream
 from llmasos_runtime.tensorrt.full_logits import FullLogits
@@ -72,6 +73,11 @@ class StepMemory:
                 vocab_size=plan.vocab_size,
             )
             resources.callback(self.full.close)
+
+    def copy(self, copies: tuple[SlotCopy, ...]) -> None:
+        """Fill slots from others before a step, one after the other. Raises SlotError."""
+        for copy in copies:
+            self._slots.copy(copy.source, copy.target, copy.num_tokens, self._stream)
 
     def prepare(self, launches: list[Launch]) -> list[Prepared]:
         """Take in the inputs of a step, whose launches run in this order, and give it room."""

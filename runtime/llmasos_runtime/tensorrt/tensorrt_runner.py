@@ -17,15 +17,15 @@ from llmasos_runtime.tensorrt.cuda import Cuda, Event, Stream
 from llmasos_runtime.tensorrt.decode_graphs import DecodeGraphs
 from llmasos_runtime.tensorrt.execution import Context, TensorRTEngine
 from llmasos_runtime.tensorrt.launch import DECODE_PROFILE, PREFILL_PROFILE
-from llmasos_runtime.tensorrt.packing import Packer
+from llmasos_runtime.tensorrt.packing import PADDED_TO, Packer
 from llmasos_runtime.tensorrt.step_memory import Prepared, StepMemory
 
 
 class TensorRTRunner:
     """One engine over one KV cache; a slot is a KV block as long as max_seq_len.
 
-    A step is a copy of all inputs to the GPU, the launches, a copy of all candidates back, and
-    an event to wait for.
+    A step is a copy for each sequence that begins like another, a copy of all inputs to the GPU,
+    the launches, a copy of all candidates back, and an event to wait for.
 
     num_slots: at most the plan's max_batch_size. resources: what to close after
     all that is the runner's own. Raises CudaError where the GPU's memory does not suffice.
@@ -78,6 +78,13 @@ class TensorRTRunner:
         return 1
 
     @property
+    def min_copied_tokens(self) -> int:
+        """A copy is one call, and moves less than computing as many tokens reads. A prefill is
+        padded to so many, so that fewer would often save nothing of it.
+        """
+        return PADDED_TO
+
+    @property
     def max_top_k(self) -> int | None:
         """See ModelRunner."""
         is_whole = self._num_candidates >= self._plan.vocab_size
@@ -89,6 +96,7 @@ class TensorRTRunner:
         limits = self._plan.limits
         for launch in packed.launches:
             launch.check(num_slots=self._num_slots, max_seq_len=limits.max_seq_len)
+        self._memory.copy(step.copies)
         self._prepared, self._rows = self._memory.prepare(packed.launches), packed.rows
         for prepared in self._prepared:
             self._launch(prepared)

@@ -20,6 +20,7 @@ from llmasos.errors import LLMasOSError
 from llmasos.outputs import Usage
 from numpy.typing import NDArray
 
+from llmasos_runtime.blocks import blocks_for
 from llmasos_runtime.request import Update
 from llmasos_runtime.triton.backend import FINAL, Backend, ResponseSender, error_response
 
@@ -68,7 +69,9 @@ def _values(update: Update, block_size: int) -> dict[str, NDArray[Any]]:
         values["num_input_tokens"] = _ints(update.usage.num_prompt_tokens)
         values["num_output_tokens"] = _ints(update.usage.num_output_tokens)
         values.update(_drafts(update.usage))
-        values["kv_cache_reused_blocks"] = _ints(update.usage.num_cached_tokens // block_size)
+        # A block counts as reused also where, as a whole slot, it is so in part.
+        num_reused = blocks_for(update.usage.num_cached_tokens, block_size)
+        values["kv_cache_reused_blocks"] = _ints(num_reused)
     if update.finish_reason is not None:
         values["finish_reason"] = np.array([[update.finish_reason.value.encode()]], np.object_)
         values["ending"] = np.array([[_ending(update)]], np.object_)
