@@ -80,7 +80,9 @@ def test_nothing_is_compared_behind_the_first_other_token() -> None:
 def test_a_right_engine_passes_every_comparison(
     engine: Engine, gpu: MadeGPU, cpu_dir: Path
 ) -> None:
-    parities = check_gpu.compare_all(engine, gpu.plan, cpu_dir, num_prompts=4)
+    before = gpu.cuda.calls.count("cudaMemcpy3DAsync")
+    parities = check_gpu.compare_all(engine, gpu.plan, cpu_dir, num_prompts=2)
+    assert gpu.cuda.calls.count("cudaMemcpy3DAsync") > before, "no beginning was copied"
     assert len(parities) == 3
     for parity in parities:
         assert parity.passed and parity.same == parity.total > 10, str(parity)
@@ -195,7 +197,10 @@ def test_the_whole_check_builds_verifies_compares_and_measures(
 ) -> None:
     """TensorRT compiles for a GPU that is not here; what then runs is that network, made up."""
 
-    def load(plan_dir: Path, _: EngineOptions) -> Engine:
+    reuses: list[bool] = []
+
+    def load(plan_dir: Path, options: EngineOptions) -> Engine:
+        reuses.append(options.reuse_prefixes)
         plan = EnginePlan.load(plan_dir)
         assert plan.tensorrt is not None and plan.tensorrt.gpus == ("sm89",)
         sizes: dict[str, Any] = {
@@ -206,7 +211,7 @@ def test_the_whole_check_builds_verifies_compares_and_measures(
         }
         made = MadeGPU(tiny_llama, tmp_path / "made", **sizes)
         monkeypatch.setattr(check_gpu, "load_cuda", lambda: Cuda(made.cuda))
-        return made.engine()
+        return made.engine(reuse_prefixes=options.reuse_prefixes)
 
     monkeypatch.setattr(check_gpu, "find_gpu", lambda: ("made up", "sm89"))
     monkeypatch.setattr(Engine, "load", load)
@@ -218,6 +223,7 @@ def test_the_whole_check_builds_verifies_compares_and_measures(
     arguments = ["--checkpoint", str(tiny_llama), "--precision", "f32", "--new-tokens", "4"]
     monkeypatch.setattr("sys.argv", ["check_gpu", *arguments, "--work", str(tmp_path)])
     assert check_gpu.main() == 0
+    assert reuses == [True, False], "what is measured is computed, and not copied"
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("ok ") for line in lines) >= 10
     assert any(line.startswith("| decode, 2 at once |") for line in lines)
