@@ -1,4 +1,4 @@
-"""A Llama checkpoint small enough to build in a second, with random weights."""
+"""Checkpoints small enough to build in a second, with random weights: a Llama, and a Gemma 2."""
 
 from __future__ import annotations
 
@@ -27,6 +27,37 @@ def write_tiny_llama(
     (directory / "config.json").write_text(json.dumps(config, indent=2))
     _write_tokenizer(directory)
     save_file(_weights(config, seed=seed), directory / "model.safetensors")
+    return directory
+
+
+def write_tiny_gemma2(directory: Path, *, cap: float | None, window: int = 40) -> Path:
+    """Write a Gemma 2 of such sizes, whose first layer looks back through the window.
+
+    cap: of its attention scores; one of 1 or less bites.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    config = _config(layers=2, hidden=64, inner=128) | {
+        "architectures": ["Gemma2ForCausalLM"],
+        "model_type": "gemma2",
+        "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": 16,
+        "rms_norm_eps": 1e-6,
+        "sliding_window": window,
+        "attn_logit_softcapping": cap,
+        "final_logit_softcapping": 30.0,
+    }
+    del config["hidden_act"], config["mlp_bias"]
+    (directory / "config.json").write_text(json.dumps(config, indent=2))
+    _write_tokenizer(directory)
+    weights = _weights(config, seed=0)
+    weights["model.embed_tokens.weight"] /= 8  # which Gemma multiplies by the root of its width
+    for name, norm in list(weights.items()):
+        if norm.ndim == 1:
+            weights[name] = norm - 1  # which Gemma adds
+        if name.endswith("post_attention_layernorm.weight"):
+            for other in ("pre", "post"):
+                weights[name.replace("post_attention", f"{other}_feedforward")] = norm[::-1] - 1
+    save_file(weights, directory / "model.safetensors")
     return directory
 
 

@@ -84,6 +84,7 @@ class _OpenVINO:
     ) -> CompiledEngine:
         del limits  # an IR has none
         options = self.options
+        kv_cache_precision = kv_cache_of(options, spec)
         in_int8: tuple[str, ...] = ()
         if options.precision == "int4":
             in_int8 = matrices_in_int8(spec, options.int4_except)
@@ -97,14 +98,25 @@ class _OpenVINO:
         )
         return CompiledEngine(
             int8_matrices=in_int8,
-            kv_cache_precision=options.kv_cache_precision or kv_cache_of(options),
+            kv_cache_precision=kv_cache_precision,
             versions={"openvino": version("openvino")},
         )
 
 
-def kv_cache_of(options: BuildOptions) -> KVCachePrecision:
-    """Of an engine for CPUs, where it is not said."""
-    return "f32" if options.deterministic else _KV_CACHE[options.precision]
+def kv_cache_of(options: BuildOptions, spec: DecoderSpec) -> KVCachePrecision:
+    """Of an engine for CPUs. Raises InvalidRequestError where its attention reads no u8."""
+    chosen = options.kv_cache_precision
+    if spec.attention_cap is not None and chosen == "u8":
+        raise InvalidRequestError(
+            "kv_cache_precision must be f32 or bf16, for attn_logit_softcapping is "
+            f"{spec.attention_cap}, got 'u8'"
+        )
+    if chosen is not None:
+        return chosen
+    if options.deterministic:
+        return "f32"
+    default = _KV_CACHE[options.precision]
+    return "bf16" if spec.attention_cap is not None and default == "u8" else default
 
 
 @dataclass(frozen=True, slots=True)

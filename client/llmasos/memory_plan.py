@@ -14,6 +14,7 @@ from llmasos.plan import EnginePlan, KVCachePrecision, Limits, Precision, Target
 from llmasos.progress import Progress
 
 if TYPE_CHECKING:
+    from llmasos_builder.architectures import DecoderSpec
     from llmasos_builder.options import BuildOptions
     from llmasos_runtime.memory_need import MemoryNeed
 
@@ -111,7 +112,7 @@ def plan_memory(
         name=Path(checkpoint).name,
         target=target,
         precision=precision,
-        kv_cache=kv_cache_precision or _kv_cache_of(options),
+        kv_cache=_kv_cache_of(options, spec),
         limits=limits_of(
             options, trained_for=spec.max_position_embeddings, usual=spec.usual_length
         ),
@@ -185,13 +186,13 @@ def _plan(
     )
 
 
-def _kv_cache_of(options: BuildOptions) -> KVCachePrecision:
+def _kv_cache_of(options: BuildOptions, spec: DecoderSpec) -> KVCachePrecision:
     from llmasos_builder.compilers import kv_cache_of  # noqa: PLC0415
     from llmasos_builder.tensorrt.options import COMPUTE_TYPES  # noqa: PLC0415
 
     if options.target == "tensorrt":
         return COMPUTE_TYPES[options.precision]
-    return kv_cache_of(options)
+    return kv_cache_of(options, spec)
 
 
 def _available(target: Target, num_gpus: int) -> int:

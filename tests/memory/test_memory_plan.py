@@ -21,7 +21,7 @@ from llmasos_builder.sizes import network_sizes, plan_spec
 from llmasos_runtime.memory_need import MemoryNeed, openvino_block_bytes, tensorrt_need
 from llmasos_runtime.openvino.memory import WEIGHTS_FILE, here_computed_in
 from llmasos_runtime.openvino.paged_model import computed_in, load_paged_model
-from tiny import write_tiny_llama
+from tiny import write_tiny_gemma2, write_tiny_llama
 from typer.testing import CliRunner
 
 from benchmarks.memory import measure, need_of, predict
@@ -130,6 +130,24 @@ def test_kv_blocks_are_as_large_as_the_compiled_engine_has_them(
     model = load_paged_model(plan, plan_dir, num_threads=1, pin_threads=False)
     need = need_of(plan_dir)
     assert (need.block_size, need.block_bytes) == (model.block_size, model.block_bytes)
+
+
+def test_scores_with_a_soft_cap_take_memory_and_their_keys_are_kept_in_what_is_computed_in(
+    tmp_path: Path,
+) -> None:
+    found: dict[float | None, Any] = {}
+    for cap in (None, 1.0):
+        checkpoint = write_tiny_gemma2(tmp_path / f"{cap}", cap=cap)
+        found[cap] = run(str(checkpoint), "--memory", "1GB")
+    assert found[1.0]["network"]["num_capped_heads"] == 4
+    assert found[1.0]["activation_bytes"] > found[None]["activation_bytes"] + 10**6
+    assert found[1.0]["kv_block_bytes"] > found[None]["kv_block_bytes"]
+    plan = build_plan(tmp_path / "1.0", tmp_path / "plan", BuildOptions())
+    model = load_paged_model(plan, tmp_path / "plan", num_threads=1, pin_threads=False)
+    after = run(str(tmp_path / "plan"), "--memory", "1GB")
+    assert (after["kv_block_size"], after["kv_block_bytes"]) == (32, model.block_bytes)
+    same = ("network", "activation_bytes", "kv_cache_precision", "kv_block_bytes")
+    assert {key: after[key] for key in same} == {key: found[1.0][key] for key in same}
 
 
 def test_no_weight_is_read(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from llmasos.errors import UnsupportedArchitectureError
 from llmasos.plan import Precision
 
 from llmasos_builder.architectures.decoder import define_decoder
@@ -32,10 +31,8 @@ def compile_openvino(
     told how many of how many steps are done; a step is a tensor that is read, or the file that
     is written last. Tensors are read one at a time, so that memory holds the engine and one
     tensor more.
-    Raises CheckpointError for tensors that are missing, of another shape or of no use, and
-    UnsupportedArchitectureError for attention that paged attention cannot express.
+    Raises CheckpointError for tensors that are missing, of another shape or of no use.
     """
-    _refuse_capped(spec)
     total = len(check_tensors(spec, weights)) + 1
     done = 0
 
@@ -51,13 +48,3 @@ def compile_openvino(
     define_decoder(spec, graph, load, precision=precision)
     graph.save(output)
     progress(total, total)
-
-
-def _refuse_capped(spec: DecoderSpec) -> None:
-    if spec.attention_cap is not None:
-        raise UnsupportedArchitectureError(
-            f"config.json: attn_logit_softcapping is {spec.attention_cap}, only null is supported "
-            "on the CPU: OpenVINO's paged attention bounds no scores",
-            hint="--target tensorrt supports it; null in config.json computes without, as "
-            "transformers' default attention does",
-        )

@@ -80,8 +80,8 @@ SUPPORTED: Mapping[str, Architecture] = {
         "gemma2",
         gemma2_spec,
         "Gemma 2 2B, 9B, 27B",
-        f"{_PLAIN_ROTARY}; bidirectional attention is refused. On the CPU attn_logit_softcapping "
-        "must be null.",
+        f"{_PLAIN_ROTARY}; bidirectional attention is refused. On the CPU without a KV cache in u8 "
+        "where attn_logit_softcapping is set.",
     ),
     "Gemma3ForCausalLM": Architecture(
         "gemma3_text",

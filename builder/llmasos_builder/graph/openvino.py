@@ -1,7 +1,8 @@
 """A network as a standard stateful OpenVINO IR.
 
 The form is the one that OpenVINO's own tools write and load; the runtime turns its attention
-into paged attention when it loads it. The tensor that goes into the output head is named
+into paged attention when it loads it, or where scores have a soft cap, gives the attention that
+is there the keys and values of its blocks. The tensor that goes into the output head is named
 `last_hidden_state`, so that the runtime can pick the sampled tokens from it.
 """
 
@@ -26,6 +27,7 @@ from llmasos_builder.graph.openvino_attention import (
     repeat_heads,
     width,
 )
+from llmasos_builder.graph.openvino_capped import capped_attention
 from llmasos_builder.graph.openvino_masks import StatefulMasks
 from llmasos_builder.graph.openvino_weights import OpenVINOWeight, make_weight
 
@@ -120,11 +122,16 @@ class OpenVINOGraph:
     def cached_attention(
         self, query: ov.Node, key: ov.Node, value: ov.Node, *, scores: Scores
     ) -> ov.Node:
-        assert scores.cap is None, "paged attention has no soft cap"
+        mask = self._masks.of(scores)
+        keys, values = self._cache.extend(key, value)
+        if scores.cap is not None:
+            return capped_attention(
+                query, keys, values, mask=mask, scale=scores.scale, cap=scores.cap
+            )
         group = width(query, 1) // width(key, 1)
-        keys, values = (repeat_heads(x, group) for x in self._cache.extend(key, value))
+        keys_of_all, values_of_all = (repeat_heads(x.total, group) for x in (keys, values))
         return ops.scaled_dot_product_attention(
-            query, keys, values, self._masks.of(scores), floats(scores.scale)
+            query, keys_of_all, values_of_all, mask, floats(scores.scale)
         )
 
     def select_sampled(self, x: ov.Node) -> ov.Node:

@@ -8,6 +8,7 @@ group repeated by Broadcast, and puts paged attention in its place.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import openvino as ov
@@ -51,7 +52,7 @@ class StatefulInputs:
     @cached_property
     def batch_size(self) -> ov.Node:
         """[1]."""
-        return _dimension(self.input_ids, 0)
+        return dimension(self.input_ids, 0)
 
     @cached_property
     def key_positions(self) -> ov.Node:
@@ -66,8 +67,8 @@ class StatefulInputs:
     @cached_property
     def causal(self) -> ov.Node:
         """[1, 1, S, T], bool: a token sees itself and what came before."""
-        total = _dimension(self.attention_mask, 1)
-        new = _dimension(self.input_ids, 1)
+        total = dimension(self.attention_mask, 1)
+        new = dimension(self.input_ids, 1)
         columns = ops.unsqueeze(_range(total), integer(0))
         rows = ops.unsqueeze(ops.add(_range(new), ops.subtract(total, new)), integer(1))
         return ops.unsqueeze(ops.less_equal(columns, rows), integers(0, 1))
@@ -83,6 +84,14 @@ class StatefulInputs:
         return self._rotations[frequencies]
 
 
+class Extended(NamedTuple):
+    """Keys or values of a layer [B, H, tokens, D]: of earlier steps, of this one, and both."""
+
+    past: ov.Node
+    new: ov.Node
+    total: ov.Node
+
+
 class StatefulCache:
     """Keys and values of earlier steps, in one pair of variables for each layer."""
 
@@ -91,12 +100,12 @@ class StatefulCache:
         self.sinks: list[ov.Node] = []
         self.variables: list[op.util.Variable] = []
 
-    def extend(self, key: ov.Node, value: ov.Node) -> tuple[ov.Node, ov.Node]:
-        """All keys and all values [B, H, T, D] of the next layer; these [B, H, S, D] join it."""
+    def extend(self, key: ov.Node, value: ov.Node) -> tuple[Extended, Extended]:
+        """Keys and values of the next layer; these [B, H, S, D] join it."""
         layer = len(self.sinks) // 2
         return self._extend(layer, "key", key), self._extend(layer, "value", value)
 
-    def _extend(self, layer: int, kind: str, new: ov.Node) -> ov.Node:
+    def _extend(self, layer: int, kind: str, new: ov.Node) -> Extended:
         num_heads, head_size = width(new, 1), width(new, 3)
         info = op.util.VariableInfo()
         info.data_shape = ov.PartialShape([-1, num_heads, -1, head_size])
@@ -109,7 +118,7 @@ class StatefulCache:
         total = ops.concat([past, new], 2)
         self.sinks.append(op.assign(total, variable))
         self.variables.append(variable)
-        return total
+        return Extended(past, new, total)
 
 
 def repeat_heads(x: ov.Node, times: int) -> ov.Node:
@@ -128,6 +137,11 @@ def width(x: ov.Node, axis: int) -> int:
     return int(output_of(x).get_partial_shape()[axis].get_length())
 
 
+def dimension(x: ov.Node, axis: int) -> ov.Node:
+    """[1]: the size of an axis that is known when the network runs."""
+    return ops.gather(ops.shape_of(x, "i64"), integers(axis), integer(0))
+
+
 def output_of(x: ov.Node) -> ov.Output:
     """Where a tensor comes from: OpenVINO's functions take and give both forms of it."""
     return x if isinstance(x, ov.Output) else x.output(0)
@@ -137,10 +151,6 @@ def _parameter(name: str, rank: int, kind: ov.Type) -> ov.Node:
     parameter = ops.parameter([-1] * rank, kind, name=name)
     parameter.output(0).get_tensor().set_names({name})
     return parameter
-
-
-def _dimension(x: ov.Node, axis: int) -> ov.Node:
-    return ops.gather(ops.shape_of(x, "i64"), integers(axis), integer(0))
 
 
 def _range(stop: ov.Node) -> ov.Node:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -15,7 +14,7 @@ from llmasos.plan_lock import PlanHold
 from numpy.typing import NDArray
 
 from llmasos_runtime.blocks import blocks_for
-from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS
+from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS, Inputs
 from llmasos_runtime.openvino.paged_model import PagedModel, load_paged_model
 from llmasos_runtime.resources import available_memory_bytes, num_physical_cores
 
@@ -62,10 +61,7 @@ class PackedForward:
                 f"quarter of the memory is {available}",
                 hint="take a shorter window",
             )
-        self._request = model.compiled.create_infer_request()
-        for cache in model.caches:
-            shape = ov.Shape([self.num_slots * self._blocks_each, *cache.block_shape])
-            self._request.set_tensor(cache.name, ov.Tensor(cache.type, shape))
+        self._forward = model.forward(num_blocks=self.num_slots * self._blocks_each)
 
     @property
     def chunk_multiple(self) -> int:
@@ -79,14 +75,13 @@ class PackedForward:
         They are the engine's own memory, and valid until the next call.
         """
         for name, array in self._pack(parts).items():
-            self._request.set_tensor(name, ov.Tensor(array))
-        self._request.infer()
-        logits: NDArray[np.float32] = self._request.get_output_tensor(0).data
-        rows = logits.reshape(-1, logits.shape[-1])
+            self._forward.bind(name, array)
+        self._forward.start()
+        rows = self._forward.wait()
         ends = np.cumsum([len(part.token_ids) - part.wanted for part in parts])
         return np.split(rows[: ends[-1]], ends[:-1])
 
-    def _pack(self, parts: Sequence[Part]) -> dict[str, NDArray[Any]]:
+    def _pack(self, parts: Sequence[Part]) -> Inputs:
         """As `llmasos_runtime.openvino.packing.pack` draws it."""
         begins = np.cumsum([0, *(len(part.token_ids) for part in parts)])
         wanted = [

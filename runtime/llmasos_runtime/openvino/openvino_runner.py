@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
-from llmasos_runtime.openvino.packing import Inputs, advance, pack
+from llmasos_runtime.openvino.packing import Inputs, Ints, advance, pack
 from llmasos_runtime.openvino.paged_model import PagedModel
 from llmasos_runtime.scores import Logits
 from llmasos_runtime.sequence import Sequence
@@ -16,7 +14,7 @@ from llmasos_runtime.step import Step
 
 
 class OpenVINORunner:
-    """One inference request over one KV cache; steps run one at a time.
+    """One KV cache; steps run one at a time.
 
     num_blocks: the KV cache's size; its memory is taken from the system when it is first used.
     """
@@ -24,12 +22,9 @@ class OpenVINORunner:
     def __init__(self, model: PagedModel, *, num_blocks: int) -> None:
         self._model = model
         self._num_blocks = num_blocks
-        self._request = model.compiled.create_infer_request()
+        self._forward = model.forward(num_blocks=num_blocks)
         self._inputs: Inputs = {}
         self._decoded: list[Sequence] = []  # by the last step, a token each, if it did no more
-        for cache in model.caches:
-            shape = ov.Shape([num_blocks, *cache.block_shape])
-            self._request.set_tensor(cache.name, ov.Tensor(cache.type, shape))
 
     @property
     def block_size(self) -> int:
@@ -47,8 +42,10 @@ class OpenVINORunner:
 
     @property
     def max_drafts(self) -> int:
-        """The packed form takes any; more than these seldom pay."""
-        return 12
+        """The packed form takes any; more than these seldom pay. Where a sequence with drafts would
+        be a launch of its own, none does.
+        """
+        return 0 if self._model.gathers else 12
 
     def start(self, step: Step) -> None:
         """See ModelRunner."""
@@ -60,22 +57,20 @@ class OpenVINORunner:
         make = partial(advance, self._inputs) if follows else pack
         for name, array in make(step, block_size=self.block_size).items():
             self._set(name, array)
-        self._request.start_async()
+        self._forward.start()
 
-    def _set(self, name: str, array: NDArray[np.int64] | NDArray[np.int32]) -> None:
-        """The request reads our arrays; one of the same shape as before is written in place."""
+    def _set(self, name: str, array: Ints) -> None:
+        """The network reads our arrays; one of the same shape as before is written in place."""
         bound = self._inputs.get(name)
         if bound is not None and bound.shape == array.shape:
             bound[...] = array
             return
         self._inputs[name] = array
-        self._request.set_tensor(name, ov.Tensor(array, shared_memory=True))
+        self._forward.bind(name, array)
 
     def wait(self) -> Logits:
         """See ModelRunner."""
-        self._request.wait()
-        logits: NDArray[np.float32] = self._request.get_output_tensor(0).data
-        return Logits(logits.reshape(-1, logits.shape[-1]))
+        return Logits(self._forward.wait())
 
     def close(self) -> None:
         """See ModelRunner: OpenVINO's objects free their memory when nobody knows them."""

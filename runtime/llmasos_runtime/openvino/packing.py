@@ -16,7 +16,8 @@ SAMPLED_POSITIONS = "sampled_positions"
 """The input that says which tokens' logits are wanted."""
 
 Span = tuple[Sequence, int, int]
-Inputs = dict[str, NDArray[np.int64] | NDArray[np.int32]]
+Ints = NDArray[np.int64] | NDArray[np.int32]
+Inputs = dict[str, Ints]
 
 
 def pack(step: Step, *, block_size: int) -> Inputs:

@@ -1,14 +1,13 @@
 """A plan's IR, made paged and compiled for this CPU.
 
 The IR is the standard stateful form. OpenVINO's own transformation turns its attention into
-paged attention over packed tokens; both the transformation and the operation stand outside
-OpenVINO's stable API, so this module is the only one that knows them, and the plan's tests
-compare what it makes with the reference.
+paged attention over packed tokens, unless it is written out there (`gathered_model`). Both the
+transformation and the operation stand outside OpenVINO's stable API, so this module is the only
+one that knows them, and the plan's tests compare what it makes with the reference.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,39 +20,41 @@ from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
 from llmasos_runtime.openvino.activation_groups import activation_group
+from llmasos_runtime.openvino.cache_tensor import CacheTensor
+from llmasos_runtime.openvino.forward import Forward, PagedForward
+from llmasos_runtime.openvino.gathered_forward import GatheredForward
+from llmasos_runtime.openvino.gathered_model import gather_blocks, is_written_out
 from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS
 
 IR_FILE = "openvino_model.xml"
 LAST_HIDDEN_STATE = "last_hidden_state"
 """The tensor in the IR from which the logits are computed."""
 _ACTIVATION_GROUP = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheTensor:
-    """One key or value cache: its input's name, element type, and shape but for the blocks."""
-
-    name: str
-    type: ov.Type
-    block_shape: tuple[int, ...]
-
-    @property
-    def block_bytes(self) -> int:
-        return math.prod(self.block_shape) * int(self.type.get_size())
+_COMPUTE = "INFERENCE_PRECISION_HINT"
+_TYPES = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PagedModel:
-    """A compiled engine. block_size: tokens of one KV block."""
+    """A compiled engine. block_size: tokens of one KV block.
+
+    gathers: its attention is written out, and not paged (`gathered_model`).
+    """
 
     compiled: ov.CompiledModel
     caches: tuple[CacheTensor, ...]
     block_size: int
+    gathers: bool
 
     @property
     def block_bytes(self) -> int:
         """Memory of one KV block over all layers."""
         return sum(cache.block_bytes for cache in self.caches)
+
+    def forward(self, *, num_blocks: int) -> Forward:
+        """Over a KV cache of its own, of so many blocks."""
+        kind = GatheredForward if self.gathers else PagedForward
+        return kind(self.compiled, self.caches, num_blocks=num_blocks)
 
 
 def load_paged_model(
@@ -70,7 +71,11 @@ def load_paged_model(
         model = core.read_model(directory / IR_FILE)
         quantized = not plan.deterministic and plan.precision in {"int8", "int4"}
         properties[_ACTIVATION_GROUP] = activation_group(model) if quantized else 0
-        paged_attention_transformation(model)
+        gathers = is_written_out(model)
+        if gathers:
+            gather_blocks(model, _TYPES[properties[_COMPUTE]])
+        else:
+            paged_attention_transformation(model)
         _select_sampled(model)
         compiled = core.compile_model(model, "CPU", properties)
     except RuntimeError as error:
@@ -85,7 +90,7 @@ def load_paged_model(
             hint=REBUILD,
         )
     (block_size,) = {c.block_shape[1] for c in caches if c.name.startswith("value_cache.")}
-    return PagedModel(compiled=compiled, caches=caches, block_size=block_size)
+    return PagedModel(compiled=compiled, caches=caches, block_size=block_size, gathers=gathers)
 
 
 def computed_in(
@@ -104,7 +109,7 @@ def _properties(core: ov.Core, plan: EnginePlan) -> dict[str, Any]:
     compute = computed_in(plan.precision, plan.kv_cache_precision, capabilities)
     return {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": compute,
+        _COMPUTE: compute,
         "KV_CACHE_PRECISION": "u8" if plan.kv_cache_precision == "u8" else compute,
     }
 
@@ -115,7 +120,9 @@ def _select_sampled(model: ov.Model) -> None:
     consumers = hidden.get_target_inputs()
     positions = ops.parameter([-1], np.int64, name=SAMPLED_POSITIONS)
     positions.output(0).get_tensor().set_names({SAMPLED_POSITIONS})
-    selected = ops.gather(hidden, positions, np.int64(0))
+    width = hidden.get_partial_shape()[-1].get_length()
+    rows = ops.reshape(hidden, np.array([-1, width]), special_zero=False)
+    selected = ops.gather(rows, positions, np.int64(0))
     for consumer in consumers:
         consumer.replace_source_output(selected.output(0))
     model.add_parameters([positions])

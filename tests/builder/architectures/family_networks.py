@@ -406,13 +406,23 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
         ),
     ),
 }
-# Only transformers' eager attention bounds its scores, and no paged attention does.
+# Of transformers' attentions, the eager one alone bounds its scores.
 CAPPED_NETWORKS: dict[str, tuple[Any, Any]] = {
     "gemma2-32-gqa-capped": (
         Gemma2ForCausalLM,
         like_llama(
             Gemma2Config,
             **GEMMA2_LAYERS | {"attn_logit_softcapping": 1.0},
+            attn_implementation="eager",
+        ),
+    ),
+    "gemma2-32-mha-global-capped": (
+        Gemma2ForCausalLM,
+        like_llama(
+            Gemma2Config,
+            **GEMMA2_LAYERS | {"attn_logit_softcapping": 1.0, "final_logit_softcapping": None},
+            kv_heads=4,
+            layer_types=["full_attention"] * 2,
             attn_implementation="eager",
         ),
     ),

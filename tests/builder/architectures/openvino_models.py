@@ -1,4 +1,4 @@
-"""Engine files as OpenVINO runs them: with their state, and with paged attention."""
+"""Engine files as OpenVINO runs them: with their state, with paged attention, and as loaded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
+from llmasos.plan import PLAN_VERSION, CheckpointRecord, EnginePlan, Limits
+from llmasos_builder.architectures import DecoderSpec
+from llmasos_runtime.evaluation.forward import PackedForward, Part
+from llmasos_runtime.openvino.paged_model import load_paged_model
 from openvino._offline_transformations import paged_attention_transformation
 from parity import Logits, PaddedRows, unpadded
 
@@ -86,3 +90,43 @@ class PagedModel:
         self._past = lengths
         logits = self._request.get_tensor("logits").data[:, 0].astype(np.float64)
         return np.split(logits, begins[1:-1])
+
+
+class LoadedModel:
+    """The file as the runtime loads it, whatever its attention is."""
+
+    def __init__(self, path: Path, spec: DecoderSpec, *, num_rows: int = 3) -> None:
+        plan = _exact_plan(spec)
+        model = load_paged_model(plan, path.parent, num_threads=2, pin_threads=False)
+        self.gathers = model.gathers
+        self._forward = PackedForward(model, plan, slot_tokens=BLOCK_SIZE * BLOCKS_PER_ROW)
+        self._past = [0] * num_rows
+
+    def step(self, rows: Sequence[Sequence[int]]) -> list[Logits]:
+        parts = [
+            Part(slot=slot, past=past, token_ids=tuple(row), wanted=0)
+            for slot, (past, row) in enumerate(zip(self._past, rows, strict=True))
+        ]
+        self._past = [past + len(row) for past, row in zip(self._past, rows, strict=True)]
+        return [own.astype(np.float64) for own in self._forward.run(parts)]
+
+
+def _exact_plan(spec: DecoderSpec) -> EnginePlan:
+    return EnginePlan(
+        version=PLAN_VERSION,
+        name="exact",
+        target="openvino",
+        architecture="any",
+        precision="f32",
+        kv_cache_precision="f32",
+        deterministic=True,
+        limits=Limits(max_seq_len=BLOCK_SIZE * BLOCKS_PER_ROW),
+        vocab_size=spec.vocab_size,
+        num_layers=spec.num_layers,
+        num_kv_heads=spec.num_kv_heads,
+        head_size=spec.head_size,
+        eos_token_ids=(),
+        checkpoint=CheckpointRecord(source="none", sha256="0" * 64),
+        built_with={},
+        files={},
+    )

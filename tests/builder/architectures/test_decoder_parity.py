@@ -11,13 +11,11 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
-from family_networks import CAPPED_NETWORKS, FAMILY_NETWORKS
-from llmasos.errors import UnsupportedArchitectureError
+from family_networks import FAMILY_NETWORKS
 from llmasos.plan import Precision
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.checkpoint.safetensors_weights import SafetensorsWeights, find_weight_files
-from mutations import with_spec
 from networks import NETWORKS
 from openvino import opset13 as ops
 from openvino_models import PagedModel, StatefulModel, paged
@@ -41,17 +39,6 @@ def engine_file(network: Network, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_the_definition_computes_what_transformers_does(network: Network) -> None:
     check_parity(ReferenceModel(network.spec, network.weights), network)
-
-
-@pytest.mark.parametrize("name", CAPPED_NETWORKS)
-def test_scores_with_a_cap_are_defined_but_no_paged_attention(name: str, tmp_path: Path) -> None:
-    kind, config = CAPPED_NETWORKS[name]
-    network = make_network(tmp_path, config, kind=kind)
-    check_parity(ReferenceModel(network.spec, network.weights), network)
-    with pytest.raises(AssertionError, match="logits differ"):
-        check_parity(with_spec(network, attention_cap=None), network)
-    with pytest.raises(UnsupportedArchitectureError, match=r"attn_logit_softcapping is 1\.0, only"):
-        compiled(tmp_path, network.spec, network.weights)
 
 
 @pytest.mark.parametrize("kind", [StatefulModel, PagedModel])

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from family_networks import CAPPED_NETWORKS, FAMILY_NETWORKS
 from llmasos import LLM, SamplingParams
-from llmasos.errors import InvalidRequestError, UnsupportedArchitectureError
+from llmasos.errors import InvalidRequestError
 from llmasos.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build_plan
 from parity import Network, make_network
 
 PROMPT = "The capital of France is " * 8  # longer than a window of 20
 NEW_TOKENS = 16
+CAPPED = "gemma2-32-gqa-capped"
 WINDOWED = ("mistral-32-mha-window", "gemma2-32-gqa-tied", "bloom-16-untied")
 
 
@@ -27,7 +28,14 @@ def checkpoint(directory: Path, name: str, tokenizer: Path) -> Network:
 
 
 @pytest.mark.parametrize(
-    "name", ["opt-16-projected-norm-last", "gpt_neox-80-tied-bare", "gemma3-32-gqa-tied", *WINDOWED]
+    "name",
+    [
+        "opt-16-projected-norm-last",
+        "gpt_neox-80-tied-bare",
+        "gemma3-32-gqa-tied",
+        CAPPED,
+        *WINDOWED,
+    ],
 )
 def test_an_engine_generates_what_transformers_does(
     name: str, tiny_llama: Path, tmp_path: Path
@@ -52,10 +60,14 @@ def test_a_sequence_may_be_longer_than_the_window(tiny_llama: Path, tmp_path: Pa
     assert plan.limits.max_seq_len == 256
 
 
-def test_a_build_for_the_cpu_refuses_scores_with_a_cap(tiny_llama: Path, tmp_path: Path) -> None:
-    (name,) = CAPPED_NETWORKS
-    checkpoint(tmp_path / "checkpoint", name, tiny_llama)
-    with pytest.raises(UnsupportedArchitectureError) as caught:
-        build_plan(tmp_path / "checkpoint", tmp_path / "plan")
-    assert "attn_logit_softcapping is 1.0" in str(caught.value)
-    assert "--target tensorrt" in (caught.value.hint or "")
+def test_a_capped_engine_keeps_no_cache_in_u8(tiny_llama: Path, tmp_path: Path) -> None:
+    checkpoint(tmp_path / "checkpoint", CAPPED, tiny_llama)
+    plan = build_plan(tmp_path / "checkpoint", tmp_path / "plan")
+    assert (plan.precision, plan.kv_cache_precision) == ("int8", "bf16")
+    options = BuildOptions(kv_cache_precision="u8")
+    with pytest.raises(
+        InvalidRequestError,
+        match=r"kv_cache_precision must be f32 or bf16, for attn_logit_softcapping is 1\.0, got",
+    ):
+        build_plan(tmp_path / "checkpoint", tmp_path / "u8", options)
+    assert not (tmp_path / "u8").exists()

@@ -71,6 +71,9 @@ BODIES: dict[str, Callable[[Graph[Any, Any], Any], Any]] = {
     "attention": attention,
     "attention within a window": partial(attention, window=3),
     "attention that slopes": partial(attention, slopes=(1.0, 0.5, 0.25, 0.1)),
+    "attention with a cap": partial(attention, cap=0.9),
+    "attention with a cap within a window": partial(attention, cap=0.9, window=3),
+    "attention with a cap that slopes": partial(attention, cap=0.9, slopes=(1.0, 0.5, 0.25, 0.1)),
     "soft cap": lambda g, x: g.soft_cap(x, 0.7),
     **{
         kind: lambda g, x, kind=kind: g.activation(x, kind)  # type: ignore[misc]

@@ -1,0 +1,60 @@
+"""A compiled network over its KV cache, asked for one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from llmasos_runtime.openvino.cache_tensor import CacheTensor
+from llmasos_runtime.openvino.packing import Inputs, Ints
+
+
+class Forward(Protocol):
+    """Computes steps from the packed inputs of `packing.pack`, one after the other.
+
+    It owns the memory of the KV cache, which is taken from the system when it is first used.
+    """
+
+    def bind(self, name: str, array: Ints) -> None:
+        """Read an input from this array, which may change between two steps, from now on."""
+        ...
+
+    def start(self) -> None:
+        """Begin a step and return while it runs."""
+        ...
+
+    def wait(self) -> NDArray[np.float32]:
+        """The logits of the sampled positions [positions, vocab_size], until the next start."""
+        ...
+
+
+class PagedForward:
+    """Implements `Forward` with paged attention: a step is one inference."""
+
+    def __init__(
+        self, compiled: ov.CompiledModel, caches: Sequence[CacheTensor], *, num_blocks: int
+    ) -> None:
+        self._request = compiled.create_infer_request()
+        self._inputs: Inputs = {}
+        for cache in caches:
+            shape = ov.Shape([num_blocks, *cache.block_shape])
+            self._request.set_tensor(cache.name, ov.Tensor(cache.type, shape))
+
+    def bind(self, name: str, array: Ints) -> None:
+        """See Forward."""
+        self._inputs[name] = array  # lives as long as it is read
+        self._request.set_tensor(name, ov.Tensor(array, shared_memory=True))
+
+    def start(self) -> None:
+        """See Forward."""
+        self._request.start_async()
+
+    def wait(self) -> NDArray[np.float32]:
+        """See Forward."""
+        self._request.wait()
+        logits: NDArray[np.float32] = self._request.get_output_tensor(0).data
+        return logits.reshape(-1, logits.shape[-1])
