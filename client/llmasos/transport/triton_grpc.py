@@ -5,10 +5,6 @@ and its responses need no sorting by request id; HTTP/2 carries all calls on
 one connection. The messages are tritonclient's; they are filled and read here
 without numpy, since an answer of one token is a few bytes.
 
-A call sends one message, so it is made as one that streams in one direction alone,
-which is the same on the wire. gRPC can then let the thread that reads wait for the
-network itself, where it would else wait for another thread at each response.
-
 Triton's errors come inside the stream, as text alone: its header
 `triton_grpc_error`, which would make status codes of them, crashes tritonserver
 2.51 about once in 400 refused requests.
@@ -18,13 +14,11 @@ from __future__ import annotations
 
 import struct
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
-import grpc.experimental
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from llmasos.errors import EngineStoppedError, LLMasOSError
@@ -45,9 +39,6 @@ from llmasos.transport.base import (
 
 _messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
 _ENGINE = "engine"
-_ENDING_S = 0.1
-"""About how long a stopped request takes to end."""
-_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 _NOT_CONNECTED = "failed to connect"  # gRPC's own words
 _HUNG_UP = "Socket closed"
 _INVALID = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
@@ -65,18 +56,9 @@ class GrpcTransport:
 
     def __init__(self, address: str, *, model: str) -> None:
         self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.max_receive_message_length", -1),
-                (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
-            ],
+            address, options=[("grpc.max_receive_message_length", -1)]
         )
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        self._infer = self._channel.unary_stream(
-            _INFER,
-            request_serializer=_messages.ModelInferRequest.SerializeToString,
-            response_deserializer=_messages.ModelStreamInferResponse.FromString,
-        )
         self._model = model
 
     def start(self, fields: Fields, *, timeout_s: float | None) -> PieceStream:
@@ -84,15 +66,21 @@ class GrpcTransport:
         deadline = Deadline.after(timeout_s)
         request = infer_request(self._model, request_id, fields)
         try:
-            answer = _Answer(self._infer(request, timeout=timeout_s), deadline)
+            call = self._stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
         except ValueError as error:  # what grpc raises for a channel that is closed
             raise EngineStoppedError(CLOSED) from error
 
+        def receive() -> StreamPiece:
+            try:
+                return _next_piece(call)
+            except grpc.RpcError as error:
+                raise error_of_call(error, deadline) from error
+
         def cancel() -> None:
             self._stop(request_id)
-            answer.let_end()
+            _let_end(call)
 
-        return PieceStream(answer.next_piece, cancel)
+        return PieceStream(receive, cancel)
 
     def is_ready(self) -> bool:
         request = _messages.ModelReadyRequest(name=self._model)
@@ -107,50 +95,12 @@ class GrpcTransport:
     def _stop(self, request_id: str) -> None:
         """Triton does not pass a cancelled ensemble on to its engine, so tell the engine itself."""
         try:
-            _drain(self._infer(stop_request(request_id), timeout=STOP_TIMEOUT_S))
+            for _ in self._stub.ModelStreamInfer(
+                iter([stop_request(request_id)]), timeout=STOP_TIMEOUT_S
+            ):
+                pass
         except (grpc.RpcError, ValueError):
             return  # the server is gone or the channel closed, and the request with it
-
-
-class _Answer:
-    """The responses of one call. One thread reads at a time; one that ends the answer beside
-    a reader lets it have its piece, if that does not take too long."""
-
-    def __init__(self, call: Any, deadline: Deadline) -> None:
-        self._call = call
-        self._deadline = deadline
-        self._lock = threading.RLock()  # a signal's handler may close what it broke into
-        self._is_reading = False
-
-    def next_piece(self) -> StreamPiece:
-        with self._lock:
-            self._is_reading = True
-            try:
-                piece = _next_piece(self._call)
-            except grpc.RpcError as error:
-                raise error_of_call(error, self._deadline) from error
-            self._is_reading = False
-            return piece
-
-    def let_end(self) -> None:
-        """Let a stopped request end by itself, since Triton 2.51 takes a cancelled ensemble for
-        one that still runs when it is told to exit; cancel the call if it takes too long."""
-        too_long = threading.Timer(STOP_TIMEOUT_S, self._call.cancel)
-        too_long.start()
-        try:
-            with self._lock:
-                self._read_to_the_end()
-        except grpc.RpcError:  # gone
-            self._call.cancel()
-        finally:
-            too_long.cancel()
-
-    def _read_to_the_end(self) -> None:
-        if not self._is_reading:
-            _drain(self._call)
-            return
-        time.sleep(_ENDING_S)  # a signal broke into a read, and gRPC lets none follow
-        self._call.cancel()
 
 
 def stop_request(request_id: str) -> Any:
@@ -207,6 +157,19 @@ def _drain(call: Iterator[Any]) -> None:
     """Let the server end the call: leaving before that would cancel it."""
     for _ in call:
         pass
+
+
+def _let_end(call: Any) -> None:
+    """Let a stopped request end by itself, since Triton 2.51 takes a cancelled ensemble for one
+    that still runs when it is told to exit; cancel the call if it takes too long."""
+    too_long = threading.Timer(STOP_TIMEOUT_S, call.cancel)
+    too_long.start()
+    try:
+        _drain(call)
+    except (grpc.RpcError, ValueError):  # gone; or Ctrl-C broke into a read, and none may follow
+        call.cancel()
+    finally:
+        too_long.cancel()
 
 
 def values_of(response: Any) -> dict[str, Any]:
