@@ -182,21 +182,20 @@ class _Decoder(Generic[TensorT, WeightT]):
         alone = len(names) == len(widths)
         heights = widths if alone else [sum(widths)]
         orders = orders or [unchanged] * len(names)
-        outputs = tuple(
-            self._linear(x, name, shape=(rows, self._spec.hidden_size), bias=bias, order=order)
+        stored = [
+            self._weights(name, shape=(rows, self._spec.hidden_size), bias=bias, order=order)
             for name, rows, order in zip(names, heights, orders, strict=True)
-        )
+        ]
+        biases = [vector for _, vector in stored if vector is not None]
+        outputs = self._graph.linears(x, [weight for weight, _ in stored], biases or None)
         return outputs if alone else self._graph.split(outputs[0], widths)
 
-    def _linear(
-        self,
-        x: TensorT,
-        name: str,
-        *,
-        shape: tuple[int, int],
-        bias: bool,
-        order: Order = unchanged,
-    ) -> TensorT:
+    def _linear(self, x: TensorT, name: str, *, shape: tuple[int, int], bias: bool) -> TensorT:
+        return self._graph.linear(x, *self._weights(name, shape=shape, bias=bias))
+
+    def _weights(
+        self, name: str, *, shape: tuple[int, int], bias: bool, order: Order = unchanged
+    ) -> tuple[WeightT, WeightT | None]:
         """order: of the rows of weight and bias, where it is not the stored one."""
         values = (
             self._load(f"{name}.weight", shape[::-1]).T
@@ -204,8 +203,7 @@ class _Decoder(Generic[TensorT, WeightT]):
             else self._load(f"{name}.weight", shape)
         )
         weight = self._matrix(name, order(values))
-        vector = self._vector(f"{name}.bias", shape[0], order) if bias else None
-        return self._graph.linear(x, weight, vector)
+        return weight, self._vector(f"{name}.bias", shape[0], order) if bias else None
 
     def _norm(
         self, x: TensorT, name: str, *, size: int | None = None, shrink: float = 1.0

@@ -67,6 +67,12 @@ class Graph(Protocol[TensorT, WeightT]):
         """x @ weight.T + bias; weight [out, in], bias [out]."""
         ...
 
+    def linears(
+        self, x: TensorT, weights: Sequence[WeightT], biases: Sequence[WeightT] | None = None
+    ) -> tuple[TensorT, ...]:
+        """The linear of each weight, with its bias; they may be computed as one."""
+        ...
+
     def rms_norm(self, x: TensorT, weight: WeightT, *, eps: float) -> TensorT:
         """x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich, arXiv:1910.07467)."""
         ...
@@ -135,3 +141,14 @@ class Graph(Protocol[TensorT, WeightT]):
     def output(self, logits: TensorT) -> None:
         """End the network: logits [..., vocabulary]."""
         ...
+
+
+def each_linear(
+    graph: Graph[TensorT, WeightT],
+    x: TensorT,
+    weights: Sequence[WeightT],
+    biases: Sequence[WeightT] | None,
+) -> tuple[TensorT, ...]:
+    """`Graph.linears` where each is computed by itself."""
+    vectors: Sequence[WeightT | None] = biases or [None] * len(weights)
+    return tuple(graph.linear(x, *one) for one in zip(weights, vectors, strict=True))

@@ -16,7 +16,7 @@ import openvino as ov
 from llmasos.plan import Precision
 from openvino import opset13 as ops
 
-from llmasos_builder.graph.graph import Activation, Array, Scores
+from llmasos_builder.graph.graph import Activation, Array, Scores, each_linear
 from llmasos_builder.graph.openvino_attention import (
     StatefulCache,
     StatefulInputs,
@@ -29,10 +29,12 @@ from llmasos_builder.graph.openvino_attention import (
 )
 from llmasos_builder.graph.openvino_capped import capped_attention
 from llmasos_builder.graph.openvino_masks import StatefulMasks
-from llmasos_builder.graph.openvino_weights import OpenVINOWeight, make_weight
+from llmasos_builder.graph.openvino_weights import OpenVINOWeight, make_weight, side_by_side
 
 LAST_HIDDEN_STATE = "last_hidden_state"
 LOGITS = "logits"
+_MAX_JOINED = 3
+"""Rows of several matrices that are multiplied as one, for each of their columns."""
 
 
 class OpenVINOGraph:
@@ -63,6 +65,22 @@ class OpenVINOGraph:
     ) -> ov.Node:
         product = ops.matmul(x, weight.dense(), False, True)
         return product if bias is None else ops.add(product, bias.dense())
+
+    def linears(
+        self,
+        x: ov.Node,
+        weights: Sequence[OpenVINOWeight],
+        biases: Sequence[OpenVINOWeight] | None = None,
+    ) -> tuple[ov.Node, ...]:
+        """As one product where all are kept alike: threads meet and x is quantized once.
+
+        Not if it is much wider than x: it gains nothing then, and its parts must be copied.
+        """
+        joined = side_by_side(weights) if len(weights) > 1 else None
+        if joined is None or joined.num_rows > _MAX_JOINED * joined.num_columns:
+            return each_linear(self, x, weights, biases)
+        bias = None if biases is None else side_by_side(biases)
+        return self.split(self.linear(x, joined, bias), [w.num_rows for w in weights])
 
     def rms_norm(self, x: ov.Node, weight: OpenVINOWeight, *, eps: float) -> ov.Node:
         mean = ops.reduce_mean(ops.power(x, floats(2.0)), integers(-1), keep_dims=True)

@@ -10,7 +10,10 @@ and head share one constant.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -27,58 +30,92 @@ from llmasos_builder.graph.rounding import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenVINOWeight:
-    """A constant, and for int8 its scales [out, 1]; for int4 both are in groups.
+    """Values of a kind and their scales, which are constants of the network from their first use.
 
-    int4: a constant [out, groups, group] and its scales [out, groups, 1].
+    values: int8 [out, in] with scales [out, 1]; int4, as int8, [out, groups, group] with scales
+    [out, groups, 1]; the bits of bf16; f32 of any shape.
     """
 
-    constant: ov.Node
-    scales: ov.Node | None = None
+    name: str
+    kind: ov.Type
+    values: NDArray[Any]
+    scales: NDArray[np.float32] | None = None
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.values)
+
+    @property
+    def num_columns(self) -> int:
+        return math.prod(self.values.shape[1:])
+
+    @cached_property
+    def _constant(self) -> ov.Node:
+        if self.kind == ov.Type.i4:
+            return _named(_int4_constant(self.values), self.name)
+        if self.kind == ov.Type.bf16:
+            tensor = ov.Tensor(self.values, ov.Shape(list(self.values.shape)), ov.Type.bf16)
+            return _named(ov.op.Constant(tensor, shared_memory=False), self.name)
+        return _named(ops.constant(self.values, self.kind), self.name)
+
+    @cached_property
+    def _scales(self) -> ov.Node | None:
+        if self.scales is None:
+            return None
+        return _named(ops.constant(self.scales), f"{self.name}/scale")
 
     def dense(self) -> ov.Node:
         """All of it in f32."""
-        if self.constant.get_element_type() == ov.Type.f32:
-            return self.constant
-        if self.scales is None:
-            return _decompressed(self.constant)
-        values = ops.multiply(ops.convert(self.constant, "f32"), self.scales)
-        if self.constant.get_element_type() != ov.Type.i4:
+        if self.kind == ov.Type.f32:
+            return self._constant
+        if self._scales is None:
+            return _decompressed(self._constant)
+        values = ops.multiply(ops.convert(self._constant, "f32"), self._scales)
+        if self.kind != ov.Type.i4:
             return values
-        out, groups, group = self.constant.get_output_shape(0)
+        out, groups, group = self.values.shape
         return ops.reshape(values, np.array([out, groups * group]), False)
 
     def rows(self, indices: ov.Node) -> ov.Node:
         """Rows in f32: [*indices, in]; not of int4."""
-        assert self.constant.get_element_type() != ov.Type.i4
+        assert self.kind != ov.Type.i4
         axis = ops.constant(np.int64(0))
-        values = ops.gather(self.constant, indices, axis)
-        if self.constant.get_element_type() != ov.Type.f32:
+        values = ops.gather(self._constant, indices, axis)
+        if self.kind != ov.Type.f32:
             values = ops.convert(values, "f32")
-        if self.scales is None:
+        if self._scales is None:
             return values
-        return ops.multiply(values, ops.gather(self.scales, indices, axis))
+        return ops.multiply(values, ops.gather(self._scales, indices, axis))
 
 
 def make_weight(name: str, values: Array, precision: Precision) -> OpenVINOWeight:
-    """Copies values [out, in] or [n] into a constant of this precision."""
+    """values [out, in] or [n] in this precision."""
     values = np.ascontiguousarray(values)
     if precision == "int8":
         quantized, scales = quantize_rows(values)
-        return OpenVINOWeight(
-            _named(ops.constant(quantized), name), _named(ops.constant(scales), f"{name}/scale")
-        )
+        return OpenVINOWeight(name=name, kind=ov.Type.i8, values=quantized, scales=scales)
     if precision == "int4":
         groups, scales = quantize_groups(values)
-        return OpenVINOWeight(
-            _named(_int4_constant(groups), name), _named(ops.constant(scales), f"{name}/scale")
-        )
+        return OpenVINOWeight(name=name, kind=ov.Type.i4, values=groups, scales=scales)
     if precision == "bf16":
-        bits = to_bf16_bits(values)
-        tensor = ov.Tensor(bits, ov.Shape(list(bits.shape)), ov.Type.bf16)
-        return OpenVINOWeight(_named(ov.op.Constant(tensor, shared_memory=False), name))
-    return OpenVINOWeight(_named(ops.constant(values, ov.Type.f32), name))
+        return OpenVINOWeight(name=name, kind=ov.Type.bf16, values=to_bf16_bits(values))
+    return OpenVINOWeight(name=name, kind=ov.Type.f32, values=values)
+
+
+def side_by_side(weights: Sequence[OpenVINOWeight]) -> OpenVINOWeight | None:
+    """The rows of all, one after the other; None where they are not kept alike."""
+    first = weights[0]
+    if any((w.kind, w.values.shape[1:]) != (first.kind, first.values.shape[1:]) for w in weights):
+        return None
+    scales = [weight.scales for weight in weights if weight.scales is not None]
+    return OpenVINOWeight(
+        name="+".join(weight.name for weight in weights),
+        kind=first.kind,
+        values=np.concatenate([weight.values for weight in weights]),
+        scales=np.concatenate(scales) if scales else None,
+    )
 
 
 def _int4_constant(values: NDArray[np.int8]) -> ov.Node:

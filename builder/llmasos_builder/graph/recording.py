@@ -12,7 +12,7 @@ from typing import Any
 
 from llmasos.plan import Precision
 
-from llmasos_builder.graph.graph import Activation, Array, Scores
+from llmasos_builder.graph.graph import Activation, Array, Scores, each_linear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +70,14 @@ class RecordingGraph:
         assert x.num_heads is None and x.width == columns
         assert bias is None or bias.shape == (rows,)
         return self._record("linear", (x,), _present(weight, bias), width=rows)
+
+    def linears(
+        self,
+        x: RecordedTensor,
+        weights: Sequence[RecordedWeight],
+        biases: Sequence[RecordedWeight] | None = None,
+    ) -> tuple[RecordedTensor, ...]:
+        return each_linear(self, x, weights, biases)
 
     def rms_norm(self, x: RecordedTensor, weight: RecordedWeight, *, eps: float) -> RecordedTensor:
         assert weight.shape == (x.width,)

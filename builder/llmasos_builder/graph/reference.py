@@ -14,7 +14,7 @@ import numpy as np
 from llmasos.plan import Precision
 from numpy.typing import NDArray
 
-from llmasos_builder.graph.graph import Activation, Array, Scores
+from llmasos_builder.graph.graph import Activation, Array, Scores, each_linear
 from llmasos_builder.graph.rounding import rounded
 
 Wide = NDArray[np.float64]
@@ -69,6 +69,11 @@ class ReferenceGraph:
     def linear(self, x: Wide, weight: Wide, bias: Wide | None = None) -> Wide:
         product: Wide = x @ weight.T
         return product if bias is None else product + bias
+
+    def linears(
+        self, x: Wide, weights: Sequence[Wide], biases: Sequence[Wide] | None = None
+    ) -> tuple[Wide, ...]:
+        return each_linear(self, x, weights, biases)
 
     def rms_norm(self, x: Wide, weight: Wide, *, eps: float) -> Wide:
         deviation: Wide = np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + eps)

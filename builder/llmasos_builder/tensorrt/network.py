@@ -15,7 +15,7 @@ from llmasos.plan import Precision
 from llmasos.tensorrt_log import shared_log
 
 from llmasos_builder.checkpoint import Fp8Scales
-from llmasos_builder.graph import Activation, Array, Scores
+from llmasos_builder.graph import Activation, Array, Scores, each_linear
 from llmasos_builder.tensorrt.cached_attention import CachedAttention
 from llmasos_builder.tensorrt.candidates import output_candidates
 from llmasos_builder.tensorrt.constants import Constant, Constants
@@ -106,6 +106,14 @@ class TensorRTGraph:
             x = self._layers.rounded_to_fp8(x, weight.activation_scale)
         product = self._layers.matmul_transposed(x, weight.matrix())
         return product if bias is None else self._layers.add(product, bias.vector(2))
+
+    def linears(
+        self,
+        x: Any,
+        weights: Sequence[TensorRTWeight],
+        biases: Sequence[TensorRTWeight] | None = None,
+    ) -> tuple[Any, ...]:
+        return each_linear(self, x, weights, biases)
 
     def rms_norm(self, x: Any, weight: TensorRTWeight, *, eps: float) -> Any:
         """In f32, weight included: one near 1 loses most where activations have few bits."""

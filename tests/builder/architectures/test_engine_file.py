@@ -86,12 +86,12 @@ def test_weights_stay_compressed_in_memory(
 ) -> None:
     model = paged(engine(tiny_llama, tmp_path, precision=precision))
     linear = [o for o in executed(model, hint=hint) if "Fully" in kind_of(o)]
-    assert len(linear) == 7 * LAYERS + 1
+    assert len(linear) == 5 * LAYERS + 1  # query, key and value are one
     types = Counter(
         o.input_value(1).get_node().get_rt_info()["runtimePrecision"].astype(str) for o in linear
     )
     head = "i8" if precision == "int4" else kept
-    assert types == Counter({kept: 7 * LAYERS}) + Counter([head])
+    assert types == Counter({kept: 5 * LAYERS}) + Counter([head])
 
 
 @pytest.mark.parametrize("hint", ["f32", "bf16"])

@@ -55,9 +55,25 @@ def attention(graph: Graph[Any, Any], x: Any, **fields: Any) -> Any:
     return graph.merge_heads(heads)
 
 
+def several(
+    graph: Graph[Any, Any], x: Any, *heights: int, with_bias: bool = False, kept: str = "f32"
+) -> Any:
+    """Linears of one x, put in another order; kept: the precision of the last one."""
+    precisions = ["f32"] * (len(heights) - 1) + [kept]
+    matrices = [
+        graph.weight(f"w{i}", values("w" * (i + 1), rows, 16), precision)  # type: ignore[arg-type]
+        for i, (rows, precision) in enumerate(zip(heights, precisions, strict=True))
+    ]
+    biases = [weight(graph, "b" * (i + 2), rows) for i, rows in enumerate(heights)]
+    return graph.concat(graph.linears(x, matrices, biases if with_bias else None)[::-1])
+
+
 BODIES: dict[str, Callable[[Graph[Any, Any], Any], Any]] = {
     "linear": lambda g, x: g.linear(x, weight(g, "w", 12, 16)),
     "linear with bias": lambda g, x: g.linear(x, weight(g, "w", 12, 16), weight(g, "bias", 12)),
+    "linears": lambda g, x: several(g, x, 12, 5, 7),
+    "linears with biases": lambda g, x: several(g, x, 12, 5, 7, with_bias=True),
+    "wide linears": lambda g, x: several(g, x, 40, 40),
     "positions": lambda g, x: g.add(x, g.embed_positions(weight(g, "positions", 20, 16))),
     "rms norm": lambda g, x: g.rms_norm(x, weight(g, "w", 16), eps=0.1),
     "layer norm": lambda g, x: g.layer_norm(x, weight(g, "w", 16), weight(g, "bias", 16), eps=0.1),
@@ -115,6 +131,19 @@ def test_the_recording_knows_the_width_of_what_the_reference_computes(body: str)
     graph = RecordingGraph()
     maker.define(graph)
     assert graph.operations[-1].inputs[0].width == run_reference(maker).shape[-1]
+
+
+@pytest.mark.parametrize(
+    ("heights", "kept", "products"),
+    [((12, 5, 7), "f32", 1), ((16, 32), "f32", 1), ((17, 32), "f32", 2), ((12, 5), "int8", 2)],
+)
+def test_linears_are_one_product_where_they_are_narrow_and_kept_alike(
+    heights: tuple[int, ...], kept: str, products: int
+) -> None:
+    graph = OpenVINOGraph()
+    Maker(lambda g, x: several(g, x, *heights, kept=kept)).define(graph)
+    kinds = [node.get_type_name() for node in graph.model().get_ops()]
+    assert kinds.count("MatMul") == products
 
 
 MISFITS: dict[str, Callable[[Graph[Any, Any], Any], Any]] = {

@@ -14,7 +14,7 @@ from typing import Any
 
 from llmasos.plan import Precision
 
-from llmasos_builder.graph import Activation, Array, Scores
+from llmasos_builder.graph import Activation, Array, Scores, each_linear
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.parallel.collectives import all_reduce
 from llmasos_builder.tensorrt.parallel.cut import Cut
@@ -99,6 +99,14 @@ class SpreadGraph:
         if cut is None:
             return Common(whole=product)
         return Own(tensor=product, widths=tuple(map(len, cut.rows)))
+
+    def linears(
+        self,
+        x: Spread,
+        weights: Sequence[SpreadWeight],
+        biases: Sequence[SpreadWeight] | None = None,
+    ) -> tuple[Spread, ...]:
+        return each_linear(self, x, weights, biases)
 
     def rms_norm(self, x: Spread, weight: SpreadWeight, *, eps: float) -> Spread:
         normed = self._graph.rms_norm(self._normed(x), weight.weight, eps=eps)
