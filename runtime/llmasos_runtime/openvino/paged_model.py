@@ -73,7 +73,7 @@ def load_paged_model(
         properties[_ACTIVATION_GROUP] = activation_group(model) if quantized else 0
         gathers = is_written_out(model)
         if gathers:
-            gather_blocks(model, _TYPES[properties[_COMPUTE]])
+            gather_blocks(model, _TYPES[str(properties[_COMPUTE])])
         else:
             paged_attention_transformation(model)
         _select_sampled(model)
