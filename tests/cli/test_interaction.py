@@ -21,7 +21,8 @@ TEXT = "".join(PIECES)
 def test_ctrl_c_stops_the_request_and_exits_with_130() -> None:
     with fake_grpc() as triton:
         with subprocess.Popen(
-            [LLMASOS, "generate", "--url", triton.url, "hang"],
+            # What a shell runs in the background, these tests too, ignores the signal.
+            ["env", "--default-signal=INT", LLMASOS, "generate", "--url", triton.url, "hang"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
