@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
+from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.plan import EnginePlan
 from llmasos.tokenizer import Tokenizer
 from rich.console import Console
@@ -15,7 +16,7 @@ from benchmarks.catalogue import PeerSpec
 from benchmarks.comparison import Comparison, Preparation
 from benchmarks.environments import Environment, MissingPeerError, run_or_miss
 from benchmarks.machine import can_compute_bf16, describe_machine
-from benchmarks.models import PLAN, Models
+from benchmarks.models import Models
 from benchmarks.options import BENCHMARKS, Options, parse_options
 from benchmarks.peers.peer import PeerSettings
 from benchmarks.prompts import make_prompts
@@ -45,8 +46,8 @@ def main() -> None:
 def compare(options: Options, console: Console) -> Results:
     machine = describe_machine()
     models = Models(options.checkpoint, directory=WORK, precision=options.precision)
-    conditions = conditions_of(options, EnginePlan.read(models.repository / PLAN))
-    tokenizer = Tokenizer.load(models.repository / PLAN)
+    conditions = conditions_of(options, EnginePlan.read(models.repository / PLAN_IN_REPOSITORY))
+    tokenizer = Tokenizer.load(models.repository / PLAN_IN_REPOSITORY)
     prompts = make_prompts(tokenizer, count=max(options.streams), num_tokens=options.prompt_tokens)
 
     def prepare(spec: PeerSpec) -> Preparation:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from llmasos import SamplingParams, TritonClient
-from llmasos.contract.repository import MODELS
+from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.engine_cache import find_repository
 from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.engine import Engine, EngineOptions
@@ -26,9 +26,8 @@ from benchmarks.divergence import continuations
 from benchmarks.peers.peer import KV_CACHE_GIB, Prompt
 from benchmarks.prompts import make_prompts
 
-Run = Callable[[Sequence[Prompt]], None]
+Run = Callable[[Sequence[Prompt]], object]
 IN_PROCESS = "in process"
-PLAN = Path(MODELS[2]) / "1" / "plan"
 
 
 def main() -> None:
@@ -42,7 +41,8 @@ def main() -> None:
     intervals = [int(text) for text in options.intervals.split(",")]
     streams = [int(text) for text in options.streams.split(",")]
     repository = find_repository(options.model, precision="int8")
-    prompts = make_prompts(Tokenizer.load(repository / PLAN), count=max(streams), num_tokens=80)
+    tokenizer = Tokenizer.load(repository / PLAN_IN_REPOSITORY)
+    prompts = make_prompts(tokenizer, count=max(streams), num_tokens=80)
     with started(repository, intervals, options.new_tokens, max(streams)) as runs:
         print("| streams | how | tokens/s | of in process | range |\n|---|---|---:|---:|---:|")
         for run in runs.values():
@@ -60,7 +60,8 @@ def started(
     """What continues prompts, by how it does."""
     with ExitStack() as running:
         options = EngineOptions(kv_cache_bytes=KV_CACHE_GIB * 2**30, reuse_prefixes=False)
-        engine = running.enter_context(closing(Engine.load(repository / PLAN, options)))
+        engine = Engine.load(repository / PLAN_IN_REPOSITORY, options)
+        running.enter_context(closing(engine))
         runs = {IN_PROCESS: in_process(engine, num_tokens)}
         pool = running.enter_context(ThreadPoolExecutor(max_streams))
         clients = {n: running.enter_context(served(repository, n)) for n in intervals}
@@ -92,7 +93,7 @@ def served(repository: Path, interval: int) -> Iterator[TritonClient]:
 
 
 def in_process(engine: Engine, num_tokens: int) -> Run:
-    return lambda prompts: void(continuations(engine, [p.token_ids for p in prompts], num_tokens))
+    return lambda prompts: continuations(engine, [p.token_ids for p in prompts], num_tokens)
 
 
 def streaming(client: TritonClient, pool: ThreadPoolExecutor, num_tokens: int) -> Run:
@@ -102,19 +103,15 @@ def streaming(client: TritonClient, pool: ThreadPoolExecutor, num_tokens: int) -
         for _ in client.stream(prompt.text, params):
             pass
 
-    return lambda prompts: void(list(pool.map(read, prompts)))
+    return lambda prompts: list(pool.map(read, prompts))
 
 
 def whole(client: TritonClient, num_tokens: int) -> Run:
-    return lambda prompts: void(client.generate([p.text for p in prompts], params_for(num_tokens)))
+    return lambda prompts: client.generate([p.text for p in prompts], params_for(num_tokens))
 
 
 def params_for(num_tokens: int) -> SamplingParams:
     return SamplingParams(max_tokens=num_tokens, ignore_eos=True, speculate=False)
-
-
-def void(_: object) -> None:
-    """What a run returns is not looked at."""
 
 
 def one_round(runs: Mapping[str, Run], prompts: Sequence[Prompt]) -> dict[str, float]:

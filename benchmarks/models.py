@@ -8,6 +8,7 @@ import time
 from functools import cached_property
 from pathlib import Path
 
+from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.plan import Precision
 from llmasos_builder.build import BuildOptions, build
 from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
@@ -16,8 +17,6 @@ from safetensors.numpy import save_file
 from benchmarks.catalogue import ModelForm
 from benchmarks.environments import MissingPeerError, run_or_miss
 from benchmarks.gguf_file import write_q8_0_gguf
-
-PLAN = Path("engine", "1", "plan")
 
 
 class Models:
@@ -38,7 +37,7 @@ class Models:
         if form is ModelForm.REPOSITORY:
             return self.repository
         if form is ModelForm.PLAN:
-            return self.repository / PLAN
+            return self.repository / PLAN_IN_REPOSITORY
         if form is ModelForm.OPENVINO_IR:
             return self._openvino
         if form is ModelForm.GGUF:
@@ -69,7 +68,7 @@ class Models:
         for name in ("openvino_model.xml", "openvino_model.bin"):
             link = path / name
             link.unlink(missing_ok=True)
-            link.symlink_to(self.repository / PLAN / name)
+            link.symlink_to(self.repository / PLAN_IN_REPOSITORY / name)
         return path
 
     @cached_property

@@ -12,14 +12,13 @@ import json
 import random
 import statistics
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-from llmasos.sampling import SamplingParams
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.engine import Engine, EngineOptions
-from llmasos_runtime.request import Request, Update
+
+from benchmarks.divergence import continuations
 
 NEW_TOKENS = 33
 LOADS = ((1, 500), (1, 4000), (8, 500), (32, 500))
@@ -98,20 +97,8 @@ def one_round(
 
 def seconds(engine: Engine, prompts: list[tuple[int, ...]], *, max_tokens: int) -> float:
     """Until the last of these answers has ended."""
-    ended = threading.Semaphore(0)
-
-    def note(update: Update) -> None:
-        if update.error is not None:
-            raise update.error
-        if update.is_final:
-            ended.release()
-
-    params = SamplingParams(max_tokens=max_tokens, temperature=0.0, ignore_eos=True)
     began = time.perf_counter()
-    for number, prompt in enumerate(prompts):
-        engine.submit(Request(request_id=f"{number}", prompt_token_ids=prompt, params=params), note)
-    for _ in prompts:
-        ended.acquire()
+    continuations(engine, prompts, max_tokens)
     return time.perf_counter() - began
 
 

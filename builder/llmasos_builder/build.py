@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmasos import __version__
+from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.plan import (
     PLAN_FILE,
@@ -27,7 +28,7 @@ from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
 from llmasos_builder.compilers import CompiledEngine, compiler_for
 from llmasos_builder.new_directory import new_directory
 from llmasos_builder.options import BuildOptions
-from llmasos_builder.repository import PLAN_IN_REPOSITORY, write_repository
+from llmasos_builder.repository import write_repository
 from llmasos_builder.tensorrt_llm import NetworkSizes, network_sizes, refer
 
 DEFAULT_MAX_SEQ_LEN = 8192

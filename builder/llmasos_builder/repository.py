@@ -8,7 +8,6 @@ from pathlib import Path
 from llmasos.contract import MODELS, write_repository_configs
 from llmasos.errors import PlanError
 
-PLAN_IN_REPOSITORY = Path("engine", "1", "plan")
 _MODEL_FILE = Path("1", "model.py")
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from llmasos import __version__
 from llmasos.cache import engines_dir
-from llmasos.contract.repository import model_configs
-from llmasos.engine_store import PLAN_IN_REPOSITORY, locked, make_room, size_limit
+from llmasos.contract import PLAN_IN_REPOSITORY, model_configs
+from llmasos.engine_store import locked, make_room, size_limit
 from llmasos.errors import CheckpointError, PlanError
 from llmasos.plan import PLAN_FILE, PLAN_VERSION, Precision
 from llmasos.progress import show_progress
@@ -22,7 +22,7 @@ from llmasos.progress import show_progress
 _MAX_NAME_LENGTH = 48
 _log = logging.getLogger("llmasos.cache")
 
-__all__ = ["PLAN_IN_REPOSITORY", "find_built", "find_plan", "find_repository"]
+__all__ = ["find_built", "find_plan", "find_repository"]
 
 
 def find_built(path: Path | str) -> Path | None:

@@ -19,11 +19,11 @@ from typing import IO
 
 from llmasos.byte_size import parse_bytes
 from llmasos.cache import engines_dir
+from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.errors import PlanError
 from llmasos.plan import PLAN_FILE, EnginePlan
 from llmasos.plan_lock import exclusive, is_open
 
-PLAN_IN_REPOSITORY = Path("engine", "1", "plan")
 LIMIT_VARIABLE = "LLMASOS_CACHE_BYTES"
 DEFAULT_LIMIT = 20 * 10**9
 _REMOVING = ".removing-"

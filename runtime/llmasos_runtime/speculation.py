@@ -63,10 +63,10 @@ class Speculation:
         self, sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int | None]
     ) -> Progress:
         """Give a sequence what was sampled, as far as it is what the drafts say."""
-        num_accepted = -sequence.num_accepted_tokens
+        before = sequence.num_accepted_tokens
         progress = _take(sequence, drafts, sampled)
         self.num_draft_tokens += len(drafts)
-        self.num_accepted_tokens += num_accepted + sequence.num_accepted_tokens
+        self.num_accepted_tokens += sequence.num_accepted_tokens - before
         return progress
 
     def _drafts(
@@ -92,7 +92,6 @@ def _price(num_sequences: int) -> Price:
 
 
 def _take(sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int | None]) -> Progress:
-    """Give a sequence what was sampled, as far as it is what the drafts say."""
     taken: list[int] = []
     sequence.num_draft_tokens += len(drafts)
     for token_id, draft in zip_longest(sampled, drafts):

@@ -10,13 +10,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from llmasos.contract import MODELS
+from llmasos.contract import MODELS, PLAN_IN_REPOSITORY
 from llmasos.errors import CheckpointError, InvalidRequestError, PlanError
 from llmasos.plan import PLAN_FILE, EnginePlan, FileRecord, check_files, record_file
 from llmasos.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build, build_plan
 from llmasos_builder.checkpoint import open_checkpoint
-from llmasos_builder.repository import PLAN_IN_REPOSITORY
 from llmasos_builder.tensorrt_llm import NetworkSizes, network_sizes
 from safetensors.numpy import load_file, save_file
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from llmasos import engine_cache
 from llmasos.cache import cache_dir
+from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.contract.repository import RepositorySettings, model_configs
-from llmasos.engine_cache import PLAN_IN_REPOSITORY, find_built, find_plan, find_repository
+from llmasos.engine_cache import find_built, find_plan, find_repository
 from llmasos.errors import CheckpointError, InvalidRequestError, PlanError
 from llmasos.plan import PLAN_FILE, Precision
 

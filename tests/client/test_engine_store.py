@@ -17,8 +17,8 @@ import pytest
 from llmasos.byte_size import format_bytes, parse_bytes
 from llmasos.cache import engines_dir
 from llmasos.cli.app import app
+from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.engine_store import (
-    PLAN_IN_REPOSITORY,
     cached_engines,
     locked,
     make_room,

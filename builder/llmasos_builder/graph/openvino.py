@@ -76,11 +76,13 @@ class OpenVINOGraph:
 
         Not if it is much wider than x: it gains nothing then, and its parts must be copied.
         """
-        joined = side_by_side(weights) if len(weights) > 1 else None
-        if joined is None or joined.num_rows > _MAX_JOINED * joined.num_columns:
+        heights = [weight.num_rows for weight in weights]
+        is_narrow = sum(heights) <= _MAX_JOINED * weights[0].num_columns
+        joined = side_by_side(weights) if len(weights) > 1 and is_narrow else None
+        if joined is None:
             return each_linear(self, x, weights, biases)
         bias = None if biases is None else side_by_side(biases)
-        return self.split(self.linear(x, joined, bias), [w.num_rows for w in weights])
+        return self.split(self.linear(x, joined, bias), heights)
 
     def rms_norm(self, x: ov.Node, weight: OpenVINOWeight, *, eps: float) -> ov.Node:
         mean = ops.reduce_mean(ops.power(x, floats(2.0)), integers(-1), keep_dims=True)

@@ -4,6 +4,7 @@ from llmasos.contract.engine import ENGINE_INPUTS, ENGINE_OUTPUTS
 from llmasos.contract.ensemble import ENSEMBLE_INPUTS, ENSEMBLE_OUTPUTS
 from llmasos.contract.repository import (
     MODELS,
+    PLAN_IN_REPOSITORY,
     RepositorySettings,
     model_configs,
     write_repository_configs,
@@ -16,6 +17,7 @@ __all__ = [
     "ENSEMBLE_INPUTS",
     "ENSEMBLE_OUTPUTS",
     "MODELS",
+    "PLAN_IN_REPOSITORY",
     "DataType",
     "RepositorySettings",
     "Support",

@@ -20,6 +20,7 @@ from llmasos.errors import InvalidRequestError
 
 MODELS = ("ensemble", "tokenizer", "engine", "detokenizer")
 CONFIG_FILE = "config.pbtxt"
+PLAN_IN_REPOSITORY = Path("engine", "1", "plan")
 _GENERATED = "Written by `python -m llmasos.contract`; change the table there."
 _MAX_ROWS = 64
 _BATCH = (

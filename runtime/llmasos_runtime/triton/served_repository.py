@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmasos.contract import MODELS, model_configs
+from llmasos.contract import MODELS, PLAN_IN_REPOSITORY, model_configs
 from llmasos.contract.repository import CONFIG_FILE
 from llmasos.errors import PlanError, ServerError
 from llmasos.plan import REBUILD, EnginePlan
 
 from llmasos_runtime.load import check_target
-
-_PLAN = Path("engine", "1", "plan")
 
 
 def check_repository(repository: Path) -> None:
@@ -22,9 +20,9 @@ def check_repository(repository: Path) -> None:
             f"{repository} is no model repository: {missing[0]}/{CONFIG_FILE} is missing",
             hint="make one with `llmasos build`",
         )
-    plan = EnginePlan.load(repository / _PLAN)
+    plan = EnginePlan.load(repository / PLAN_IN_REPOSITORY)
     _refuse_other_declarations(repository)
-    check_target(plan, repository / _PLAN)
+    check_target(plan, repository / PLAN_IN_REPOSITORY)
 
 
 def _refuse_other_declarations(repository: Path) -> None:

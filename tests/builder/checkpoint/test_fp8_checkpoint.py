@@ -13,6 +13,7 @@ from llmasos.errors import CheckpointError
 from llmasos_builder.checkpoint import Fp8Scales, fp8_scales_of, open_checkpoint
 from made_tokenizers import byte_level, write_tokenizer
 from numpy.typing import NDArray
+from refusals import refusal
 from safetensors.numpy import save_file
 
 E4M3 = ml_dtypes.float8_e4m3fn
@@ -45,13 +46,6 @@ def write(
     named = {f"model.a.{name}": values for name, values in stored.items() if values is not None}
     save_file({**named, "model.b.weight": number(3, 2, 2)}, directory / "model.safetensors")
     return directory
-
-
-def refusal(directory: Path) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(directory)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

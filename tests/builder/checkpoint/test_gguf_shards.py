@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gguf import GGUFWriter
-from llmasos.errors import CheckpointError
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.checkpoint.gguf_shards import shard_pattern, without_shard
 from made_gguf import llama_tensors, llama_weights, write_gguf
+from refusals import refusal
 
 COUNT = 3
 
@@ -29,13 +29,6 @@ def write_shards(path: Path, *, seed: int = 0) -> list[Path]:
     found = sorted(path.parent.glob(f"{path.stem}-*.gguf"))
     assert [p.name for p in found] == [f"{path.stem}-0000{i}-of-00003.gguf" for i in (1, 2, 3)]
     return found
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(path)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("named", range(COUNT))

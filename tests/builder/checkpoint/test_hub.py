@@ -16,6 +16,7 @@ from llmasos.errors import CheckpointError
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.checkpoint.hub import _progress_bar as progress_bar
 from made_gguf import llama_tensors, llama_weights, write_gguf
+from refusals import refusal
 from safetensors.numpy import load_file
 from tiny import write_tiny_llama
 from tqdm import tqdm  # type: ignore[import-untyped]  # has no stubs
@@ -32,13 +33,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[FakeHub]:
     with running(FakeHub(repository="someone/tiny", directory=directory)) as fake:
         monkeypatch.setenv("HF_ENDPOINT", fake.url)
         yield fake
-
-
-def refusal(source: str, revision: str | None = None) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(source, revision=revision)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_hub_id_is_downloaded_and_opened(hub: FakeHub) -> None:

@@ -19,6 +19,7 @@ from llmasos.errors import CheckpointError
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.checkpoint.pickled_weights import PickledWeights
 from made_tokenizers import byte_level, write_tokenizer
+from refusals import refusal
 
 A = torch.arange(6, dtype=torch.float32).reshape(2, 3) / 7
 B = torch.full((4,), -1.5)
@@ -39,13 +40,6 @@ def write(directory: Path, content: Any, name: str = "pytorch_model.bin") -> Pat
     (directory / "config.json").write_text(json.dumps({"model_type": "llama"}))
     torch.save(content, directory / name)
     return directory
-
-
-def refusal(directory: Path) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(directory)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])

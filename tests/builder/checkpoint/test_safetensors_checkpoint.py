@@ -19,6 +19,7 @@ from llmasos.tokenizer import Tokenizer
 from llmasos_builder.checkpoint import open_checkpoint
 from made_tokenizers import TEXTS, byte_level, write_tokenizer
 from numpy.typing import NDArray
+from refusals import refusal
 from safetensors.numpy import save_file
 
 A = np.arange(6, dtype=np.float32).reshape(2, 3) / 7
@@ -45,14 +46,6 @@ def write_shards(directory: Path) -> Path:
     save_file({"model.b": B}, directory / homes["model.b"])
     (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": homes}))
     return directory
-
-
-def refusal(source: Path | str) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(source)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize("write", [write_checkpoint, write_shards])
