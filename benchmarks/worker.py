@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from llmasos.usage_reports import SWITCHES
 
 from benchmarks.environments import ROOT, MissingPeerError
 from benchmarks.peers.peer import PeerSettings, Prompt
@@ -55,7 +56,7 @@ class Worker:
             self._process = subprocess.Popen(
                 [str(python), "-m", "benchmarks.peers.host", module],
                 cwd=ROOT,
-                env={**os.environ, **variables},
+                env={**SWITCHES, **os.environ, **variables},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import openvino as ov
 from llmasos import __version__
 from llmasos.errors import PlanError, ServerError
+from llmasos.openvino_import import ov
 
 from llmasos_runtime.resources import available_memory_bytes, cpu_features, num_physical_cores
 from llmasos_runtime.tensorrt.driver import GPU

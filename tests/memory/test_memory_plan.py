@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
 import pytest
 from llmasos.cli.app import app
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.network_sizes import NetworkSizes
+from llmasos.openvino_import import ov
 from llmasos.plan import EnginePlan, Limits
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.build import BuildOptions, build_plan

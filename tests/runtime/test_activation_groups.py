@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
+from llmasos.openvino_import import ops, ov
 from llmasos.plan import Precision
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.openvino.activation_groups import activation_group
 from llmasos_runtime.openvino.paged_model import load_paged_model
-from openvino import opset13 as ops
 
 GROUP = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 

@@ -12,9 +12,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
-import openvino as ov
+from llmasos.openvino_import import ops, ov
 from llmasos.plan import Precision
-from openvino import opset13 as ops
 
 from llmasos_builder.graph.graph import Activation, Array, Scores, each_linear
 from llmasos_builder.graph.openvino_attention import (

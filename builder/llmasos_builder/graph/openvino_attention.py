@@ -11,10 +11,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import openvino as ov
+from llmasos.openvino_import import op, ops, ov
 from numpy.typing import NDArray
-from openvino import op
-from openvino import opset13 as ops
 
 
 def integers(*values: int) -> ov.Node:

@@ -7,8 +7,7 @@ The runtime knows such a network by that it has no ScaledDotProductAttention.
 
 from __future__ import annotations
 
-import openvino as ov
-from openvino import opset13 as ops
+from llmasos.openvino_import import ops, ov
 
 from llmasos_builder.graph.openvino_attention import (
     Extended,

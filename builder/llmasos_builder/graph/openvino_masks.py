@@ -14,8 +14,7 @@ A mask in any other form would be lost without a word.
 from __future__ import annotations
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as ops
+from llmasos.openvino_import import ops, ov
 
 from llmasos_builder.graph.graph import Scores
 from llmasos_builder.graph.openvino_attention import StatefulInputs, floats, integer, integers

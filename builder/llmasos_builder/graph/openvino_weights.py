@@ -16,10 +16,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import openvino as ov
+from llmasos.openvino_import import ops, ov
 from llmasos.plan import Precision
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 from openvino._offline_transformations import compress_model_transformation
 
 from llmasos_builder.graph.graph import Array

@@ -12,7 +12,9 @@ def main() -> None:
     """Run the command line; an error is one line on stderr and exit code 1 (2 for usage)."""
     from llmasos.cli.app import app, print_error
     from llmasos.errors import LLMasOSError
+    from llmasos.usage_reports import turn_off_usage_reports
 
+    turn_off_usage_reports()
     try:
         app()
     except LLMasOSError as error:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 from llmasos.errors import PlanError
+from llmasos.openvino_import import ov
 from llmasos.plan import EnginePlan
 from llmasos.plan_lock import PlanHold
 from numpy.typing import NDArray

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-import openvino as ov
+from llmasos.openvino_import import ov
 
 _DEFAULT = 32
 """OpenVINO's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import openvino as ov
+from llmasos.openvino_import import ov
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

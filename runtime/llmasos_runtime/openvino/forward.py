@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import openvino as ov
+from llmasos.openvino_import import ov
 from numpy.typing import NDArray
 
 from llmasos_runtime.openvino.cache_tensor import CacheTensor

@@ -12,8 +12,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as ops
+from llmasos.openvino_import import ops, ov
 
 BLOCK_SIZE = 32
 BLOCK_TABLE = "block_table"

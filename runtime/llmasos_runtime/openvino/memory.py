@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import openvino as ov
 from llmasos.network_sizes import NetworkSizes
+from llmasos.openvino_import import ov
 from llmasos.plan import EnginePlan, KVCachePrecision, Precision
 
 from llmasos_runtime.memory_need import MemoryNeed, openvino_need

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-import openvino as ov
+from llmasos.openvino_import import ov
 
 from llmasos_runtime.openvino.packing import Inputs, Ints, advance, pack
 from llmasos_runtime.openvino.paged_model import PagedModel

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from llmasos.errors import PlanError
+from llmasos.openvino_import import ops, ov
 from llmasos.plan import REBUILD, EnginePlan, KVCachePrecision, Precision
-from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
 from llmasos_runtime.openvino.activation_groups import activation_group

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from llmasos.errors import PlanError
+from llmasos.usage_reports import turn_off_usage_reports
 
 EXTRA = "llmasos[tensorrt-llm]"
 _NAME = "tensorrt_llm"
@@ -19,6 +20,7 @@ _NAME = "tensorrt_llm"
 
 def load_library() -> Any:
     """The module; raises PlanError in one line if it is not installed or cannot be loaded."""
+    turn_off_usage_reports()
     try:
         return importlib.import_module(_NAME)
     except ModuleNotFoundError as error:

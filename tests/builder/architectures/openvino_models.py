@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
+from llmasos.openvino_import import ov
 from llmasos.plan import PLAN_VERSION, CheckpointRecord, EnginePlan, Limits
 from llmasos_builder.architectures import DecoderSpec
 from llmasos_runtime.evaluation.forward import PackedForward, Part

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
 import pytest
 from family_networks import CAPPED_NETWORKS
+from llmasos.openvino_import import ov
 from mutations import with_spec
 from openvino_models import LoadedModel, StatefulModel
 from parity import Network, ReferenceModel, check_parity, compiled, make_network

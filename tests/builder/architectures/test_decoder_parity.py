@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import pytest
 import torch
 from family_networks import FAMILY_NETWORKS
+from llmasos.openvino_import import ops, ov
 from llmasos.plan import Precision
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.checkpoint.safetensors_weights import SafetensorsWeights, find_weight_files
 from networks import NETWORKS
-from openvino import opset13 as ops
 from openvino_models import PagedModel, StatefulModel, paged
 from parity import Model, Network, ReferenceModel, check_parity, compiled, make_network
 from torch.nn import Parameter

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import pytest
+from llmasos.openvino_import import ov
 from llmasos.plan import Precision
 from llmasos_builder.architectures import compile_openvino, decoder_spec
 from llmasos_builder.checkpoint import open_checkpoint

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
-import openvino as ov
 import pytest
+from llmasos.openvino_import import ov
 from llmasos_builder.graph import Activation, Array, Graph, Scores
 from llmasos_builder.graph.openvino import OpenVINOGraph
 from llmasos_builder.graph.recording import RecordingGraph

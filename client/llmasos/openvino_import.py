@@ -1,0 +1,36 @@
+"""OpenVINO, imported so that it reports nothing.
+
+OpenVINO's package sends an event each time it is imported, and writes an identifier into the
+home directory, through the package openvino_telemetry. Where that one is not installed it uses
+a stub of its own that does nothing. So openvino_telemetry is hidden while OpenVINO is imported,
+and only then: whoever imports it later gets it. An OpenVINO that the caller has imported before
+stays as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+_REPORTER = "openvino_telemetry"
+
+
+@contextmanager
+def _without_reporter() -> Generator[None]:
+    names = [name for name in sys.modules if name.split(".")[0] == _REPORTER]
+    imported_before = {name: sys.modules.pop(name) for name in names}
+    sys.modules[_REPORTER] = None  # type: ignore[assignment]  # importing it raises ImportError
+    try:
+        yield
+    finally:
+        del sys.modules[_REPORTER]
+        sys.modules.update(imported_before)
+
+
+with _without_reporter():
+    import openvino as ov
+    from openvino import op
+    from openvino import opset13 as ops
+
+__all__ = ["op", "ops", "ov"]
