@@ -18,6 +18,7 @@ from llmasos_builder.checkpoint.gguf_families import (
     phi3_config,
 )
 from llmasos_builder.checkpoint.gguf_file import GGUFFile
+from llmasos_builder.checkpoint.gguf_keys import check_no_key_is_unread
 from llmasos_builder.checkpoint.gguf_llama import llama_config, qwen2_config, qwen3_config
 from llmasos_builder.checkpoint.gguf_metadata import Metadata
 
@@ -37,7 +38,10 @@ CONFIGS: dict[str, Callable[[Metadata], dict[str, Any]]] = {
 
 
 def read_config(file: GGUFFile) -> dict[str, Any]:
-    """The config.json that the file stands for; raises UnsupportedArchitectureError."""
+    """The config.json that the file stands for.
+
+    Raises UnsupportedArchitectureError for an architecture, or a key of its, that is not read.
+    """
     metadata = Metadata(file)
     make = CONFIGS.get(metadata.architecture)
     if make is None:
@@ -45,7 +49,12 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
             f"{file.path} has the architecture {metadata.architecture!r}, GGUF files of "
             f"{', '.join(sorted(CONFIGS))} are read"
         )
+    if metadata.integer("expert_count", 0):
+        raise UnsupportedArchitectureError(
+            f"{file.path} is a mixture of experts, which is not supported"
+        )
     config = make(metadata)
+    check_no_key_is_unread(metadata)
     config |= {
         "vocab_size": _shape(file, "token_embd.weight")[0],
         "tie_word_embeddings": "output.weight" not in file.tensors,

@@ -8,13 +8,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmasos_builder.checkpoint.gguf_llama import gated_sizes
+from llmasos.errors import CheckpointError
+
+from llmasos_builder.checkpoint.gguf_llama import (
+    as_many_heads_of_key_and_value,
+    gated_sizes,
+    head_size_of,
+    share_of_the_hidden_size,
+)
 from llmasos_builder.checkpoint.gguf_metadata import Metadata
+from llmasos_builder.checkpoint.gguf_rope import (
+    check_whole_heads_rotate,
+    rope_factors,
+    rotary_fields,
+)
 
 # Layers of the only models whose scores are scaled by an equal share of the hidden size.
 _GEMMA2_27B, _GEMMA3_27B = 46, 62
+_GEMMA3_BASE = 1_000_000.0
 _GEMMA3_LOCAL_BASE = 10000.0
-_GEMMA3_PATTERN = 6
+_GEMMA_HEAD_SIZE = 256
+_GEMMA2_WINDOW = 4096
+_PATTERNS = {"gemma2": 2, "gemma3": 6}
 
 
 def gemma_config(metadata: Metadata) -> dict[str, Any]:
@@ -27,67 +42,54 @@ def gemma_config(metadata: Metadata) -> dict[str, Any]:
 
 
 def gemma2_config(metadata: Metadata) -> dict[str, Any]:
+    fields = _gemma_fields(metadata)
+    metadata.must_be("rope.freq_base_swa", fields["rope_theta"])
     return {
         "architectures": ["Gemma2ForCausalLM"],
         "model_type": "gemma2",
-        **_gemma_fields(metadata),
+        **fields,
         "attn_logit_softcapping": metadata.number("attn_logit_softcapping", 50.0),
         "final_logit_softcapping": metadata.number("final_logit_softcapping", 30.0),
         "query_pre_attn_scalar": _score_divisor(metadata, _GEMMA2_27B),
-        "sliding_window": metadata.count("attention.sliding_window"),
+        "sliding_window": metadata.count("attention.sliding_window", _GEMMA2_WINDOW),
+        "layer_types": _layer_types(metadata),
     }
 
 
 def gemma3_config(metadata: Metadata) -> dict[str, Any]:
-    window = metadata.count("attention.sliding_window", None)
-    kinds = ["full_attention"] * metadata.count("block_count")
+    window = metadata.integer("attention.sliding_window", 0)
+    kinds = _layer_types(metadata)
     return {
         "architectures": ["Gemma3ForCausalLM"],
         "model_type": "gemma3_text",
-        **_gemma_fields(metadata),
+        **_gemma_fields(metadata, default_base=_GEMMA3_BASE),
         "final_logit_softcapping": metadata.number("final_logit_softcapping", None),
         "query_pre_attn_scalar": _score_divisor(metadata, _GEMMA3_27B),
-        "rope_theta": metadata.number("rope.freq_base", 1_000_000.0),
-        "rope_local_base_freq": _GEMMA3_LOCAL_BASE,
-        "rope_scaling": _scaling(metadata),
-        "sliding_window": window,
-        "sliding_window_pattern": _GEMMA3_PATTERN,
-        **({} if window else {"layer_types": kinds}),
+        "rope_local_base_freq": metadata.number("rope.freq_base_swa", _GEMMA3_LOCAL_BASE),
+        "sliding_window": window or None,
+        "layer_types": kinds if window else ["full_attention"] * len(kinds),
     }
 
 
 def phi3_config(metadata: Metadata) -> dict[str, Any]:
-    sizes = gated_sizes(metadata)
-    head_size = sizes["hidden_size"] // sizes["num_attention_heads"]
+    head_size = share_of_the_hidden_size(metadata)
     original = metadata.count("rope.scaling.original_context_length", None)
+    factors = rope_factors(metadata)
+    positions = rotary_fields(metadata, scaling=factors)
     return {
         "architectures": ["Phi3ForCausalLM"],
         "model_type": "phi3",
-        **sizes,
-        "rope_theta": metadata.number("rope.freq_base", 10000.0),
-        "rope_scaling": _longrope(metadata) or _scaling(metadata),
+        **gated_sizes(metadata),
+        **positions,
         "partial_rotary_factor": _rotated_part(metadata, head_size),
         "sliding_window": metadata.integer("attention.sliding_window", 0) or None,
         **({"original_max_position_embeddings": original} if original else {}),
     }
 
 
-def _longrope(metadata: Metadata) -> dict[str, Any] | None:
-    """Of models for long texts alone, whose factors are tensors."""
-    file = metadata.file
-    names = {key: f"rope_factors_{key}.weight" for key in ("short", "long")}
-    found = {key: file.tensors[name] for key, name in names.items() if name in file.tensors}
-    if not found:
-        return None
-    factor = metadata.number("rope.scaling.attn_factor", None)
-    return {
-        "rope_type": "longrope",
-        **{f"{key}_factor": file.read(entry).ravel().tolist() for key, entry in found.items()},
-        **({"attention_factor": factor} if factor else {}),
-    }
-
-
 def gpt2_config(metadata: Metadata) -> dict[str, Any]:
+    share_of_the_hidden_size(metadata)
+    as_many_heads_of_key_and_value(metadata)
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -103,6 +105,8 @@ def gpt2_config(metadata: Metadata) -> dict[str, Any]:
 
 def gptneox_config(metadata: Metadata) -> dict[str, Any]:
     hidden_size, heads = _width(metadata)
+    head_size = share_of_the_hidden_size(metadata)
+    as_many_heads_of_key_and_value(metadata)
     return {
         "architectures": ["GPTNeoXForCausalLM"],
         "model_type": "gpt_neox",
@@ -112,14 +116,16 @@ def gptneox_config(metadata: Metadata) -> dict[str, Any]:
         "num_attention_heads": heads,
         "max_position_embeddings": metadata.count("context_length"),
         "layer_norm_eps": metadata.number("attention.layer_norm_epsilon"),
-        "rotary_emb_base": metadata.number("rope.freq_base", 10000.0),
-        "rotary_pct": _rotated_part(metadata, hidden_size // heads),
+        **rotary_fields(metadata, name="rotary_emb_base"),
+        "rotary_pct": _rotated_part(metadata, head_size),
         "use_parallel_residual": metadata.flag("use_parallel_residual", True),
     }
 
 
 def bloom_config(metadata: Metadata) -> dict[str, Any]:
     hidden_size, heads = _width(metadata)
+    share_of_the_hidden_size(metadata)
+    as_many_heads_of_key_and_value(metadata)
     return {
         "architectures": ["BloomForCausalLM"],
         "model_type": "bloom",
@@ -134,6 +140,7 @@ def bloom_config(metadata: Metadata) -> dict[str, Any]:
 def falcon_config(metadata: Metadata) -> dict[str, Any]:
     """One head of key and value is of the first generation, several are of the second."""
     hidden_size, heads = _width(metadata)
+    check_whole_heads_rotate(metadata, share_of_the_hidden_size(metadata))
     kv_heads = metadata.count("attention.head_count_kv", 1)
     two_norms = "blk.0.attn_norm_2.weight" in metadata.file.tensors
     new = {"num_kv_heads": kv_heads, "num_ln_in_parallel_attn": 1 + two_norms}
@@ -146,19 +153,36 @@ def falcon_config(metadata: Metadata) -> dict[str, Any]:
         "num_attention_heads": heads,
         "max_position_embeddings": metadata.count("context_length"),
         "layer_norm_epsilon": metadata.number("attention.layer_norm_epsilon"),
-        "rope_theta": metadata.number("rope.freq_base", 10000.0),
+        **rotary_fields(metadata),
         "new_decoder_architecture": kv_heads > 1,
         "bias": "blk.0.attn_qkv.bias" in metadata.file.tensors,
         **(new if kv_heads > 1 else {"multi_query": True, "num_kv_heads": 1}),
     }
 
 
-def _gemma_fields(metadata: Metadata) -> dict[str, Any]:
+def _gemma_fields(metadata: Metadata, *, default_base: float = 10000.0) -> dict[str, Any]:
+    head_size = head_size_of(metadata, default=_GEMMA_HEAD_SIZE)
+    check_whole_heads_rotate(metadata, head_size)
     return {
         **gated_sizes(metadata),
-        "head_dim": metadata.count("attention.key_length", 256),
+        **rotary_fields(metadata, default_base=default_base),
+        "head_dim": head_size,
         "attention_bias": "blk.0.attn_q.bias" in metadata.file.tensors,
     }
+
+
+def _layer_types(metadata: Metadata) -> list[str]:
+    """Of each layer; the pattern is how often a layer sees all, or which layers do not."""
+    layers, key = metadata.count("block_count"), "attention.sliding_window_pattern"
+    slides = metadata.integer_or_flags(key, _PATTERNS[metadata.architecture])
+    if isinstance(slides, int):
+        slides = [slides == 0 or layer % slides < slides - 1 for layer in range(layers)]
+    if len(slides) != layers:
+        raise CheckpointError(
+            f"{metadata.file.path}: {metadata.architecture}.{key} has {len(slides)} entries for "
+            f"{layers} layers"
+        )
+    return ["sliding_attention" if sliding else "full_attention" for sliding in slides]
 
 
 def _score_divisor(metadata: Metadata, num_layers: int) -> int:
@@ -167,13 +191,6 @@ def _score_divisor(metadata: Metadata, num_layers: int) -> int:
         hidden_size, heads = _width(metadata)
         return hidden_size // heads
     return int(metadata.count("attention.key_length", 256))
-
-
-def _scaling(metadata: Metadata) -> dict[str, Any] | None:
-    kind = metadata.text("rope.scaling.type", "none")
-    if kind == "none":
-        return None
-    return {"rope_type": kind, "factor": metadata.number("rope.scaling.factor")}
 
 
 def _width(metadata: Metadata) -> tuple[int, int]:

@@ -50,7 +50,6 @@ def _of_gemma(block: Mapping[str, Renamed]) -> NameTable:
         ),
         block_prefix="model.layers.",
         in_block=MappingProxyType({**block, **norms}),
-        ignored=frozenset({"rope_freqs.weight"}),
     )
 
 

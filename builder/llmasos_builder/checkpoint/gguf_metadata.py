@@ -6,7 +6,7 @@ from reprlib import repr as short
 from typing import Any
 
 import numpy as np
-from llmasos.errors import CheckpointError
+from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 
 from llmasos_builder.checkpoint.gguf_file import GGUFFile
 
@@ -14,10 +14,14 @@ _MISSING = object()
 
 
 class Metadata:
-    """The values of one architecture, with errors that name the file and the key."""
+    """The values of one architecture, with errors that name the file and the key.
+
+    asked: every key that somebody has read, whether the file has it or not.
+    """
 
     def __init__(self, file: GGUFFile) -> None:
         self.file = file
+        self.asked: set[str] = set()
         self.architecture = self._of("general.architecture", str, _MISSING)
 
     def integer(self, key: str, default: Any = _MISSING) -> Any:
@@ -41,8 +45,30 @@ class Metadata:
     def flag(self, key: str, default: Any = _MISSING) -> Any:
         return self._of(f"{self.architecture}.{key}", bool, default)
 
+    def integer_or_flags(self, key: str, default: int) -> int | list[bool]:
+        """One number, or a flag for each layer."""
+        key = f"{self.architecture}.{key}"
+        value = self.file.metadata.get(key)
+        if isinstance(value, list) and all(item in (0, 1) for item in value):
+            self.asked.add(key)
+            return [bool(item) for item in value]
+        number = int(self._of(key, int, default))
+        if number < 0:
+            raise CheckpointError(f"{self.file.path}: {key} must be at least 0, got {number}")
+        return number
+
     def text(self, key: str, default: Any = _MISSING) -> Any:
         return self._of(f"{self.architecture}.{key}", str, default)
+
+    def must_be(self, key: str, *allowed: Any) -> None:
+        """Raises UnsupportedArchitectureError for another value; a missing key has none."""
+        key = f"{self.architecture}.{key}"
+        self.asked.add(key)
+        value = self.file.metadata.get(key, allowed[0])
+        if not is_one_of(value, allowed):
+            raise UnsupportedArchitectureError(
+                f"{self.file.path}: {key} is {short(value)}, only {short(allowed[0])} is supported"
+            )
 
     def token_id(self, name: str) -> int | None:
         """bos, eos, eot, unknown, padding: None where the file does not say."""
@@ -50,11 +76,21 @@ class Metadata:
         return None if value is None else int(value)
 
     def _of(self, key: str, kind: type, default: Any) -> Any:
+        self.asked.add(key)
         value = self.file.metadata.get(key, default)
         if value is _MISSING:
             raise CheckpointError(f"{self.file.path} has no {key}")
-        if value is not default and not isinstance(value, kind):
+        if value is not default and (
+            not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+        ):
             raise CheckpointError(
                 f"{self.file.path}: {key} must be {kind.__name__}, got {short(value)}"
             )
         return value
+
+
+def is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:
+    """A flag is no number here, though Python takes True for 1."""
+    return any(
+        isinstance(value, bool) == isinstance(other, bool) and value == other for other in allowed
+    )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.checkpoint import open_checkpoint
-from llmasos_builder.checkpoint.gguf_llama import llama3_factors
+from llmasos_builder.checkpoint.gguf_rope import llama3_factors
 from made_gguf import (
     CONTEXT,
     HEADS,

@@ -92,12 +92,20 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "gptneox": (
         "gptneox",
         sizes("GPTNeoXForCausalLM", "gpt_neox", rotary_pct=0.25),
-        {"rope.dimension_count": 4, "use_parallel_residual": True},
+        {
+            "attention.head_count_kv": None,
+            "rope.dimension_count": 4,
+            "use_parallel_residual": True,
+        },
     ),
     "gptneox in turn": (
         "gptneox",
         sizes("GPTNeoXForCausalLM", "gpt_neox", rotary_pct=1.0, use_parallel_residual=False),
-        {"rope.dimension_count": 16, "use_parallel_residual": False},
+        {
+            "attention.head_count_kv": HEADS,
+            "rope.dimension_count": 16,
+            "use_parallel_residual": False,
+        },
     ),
     "bloom": (
         "bloom",
