@@ -69,7 +69,7 @@ def refer(checkpoint: Checkpoint, options: BuildOptions, report: Report) -> Comp
     records = {}
     for done, (name, path) in enumerate(checkpoint.files.items()):
         report(done, len(checkpoint.files))
-        records[name] = record_file(path)
+        records[name] = record_file(path, error=CheckpointError)
     report(len(records), len(records))
     return CompiledEngine(
         kv_cache_precision=computed_in,

@@ -6,18 +6,26 @@ are data, so that one boundary can turn any of these into a reply.
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import ClassVar
 
+_MAX_CHARACTERS = 4000
+_NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 
 class LLMasOSError(Exception):
-    """Root of the tree; its message is safe to show to a client."""
+    """Root of the tree; its message is safe to show to a client.
+
+    It is one line, whatever names it quotes from files or requests: what controls a terminal or
+    is no text stands there as an escape, and the middle of a very long one is left out.
+    """
 
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message if hint is None else f"{message}; {hint}")
+        super().__init__(_one_line(message if hint is None else f"{message}; {hint}"))
         self.hint = hint
 
 
@@ -78,3 +86,10 @@ class ServerError(LLMasOSError):
     """A Triton server could not be started, or stopped by itself."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def _one_line(message: str) -> str:
+    if len(message) > _MAX_CHARACTERS:
+        half = _MAX_CHARACTERS // 2
+        message = f"{message[:half]} [...] {message[-half:]}"
+    return _NOT_IN_A_LINE.sub(lambda found: repr(found[0])[1:-1], message)

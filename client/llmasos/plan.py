@@ -22,10 +22,12 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from llmasos.errors import PlanError
+from llmasos.errors import LLMasOSError, PlanError
+from llmasos.regular_file import is_there, open_regular, read_regular, regular_size
 
 PLAN_FILE = "plan.json"
 PLAN_VERSION = 1
+MAX_PLAN_BYTES = 16 << 20
 REBUILD = "build it again with `llmasos build`"
 
 Target = Literal["openvino", "tensorrt", "tensorrt-llm"]
@@ -176,12 +178,9 @@ class EnginePlan(_Record):
     def read(cls, directory: Path | str) -> EnginePlan:
         """Read ``plan.json`` alone, without checking the files beside it."""
         path = Path(directory) / PLAN_FILE
-        if not path.is_file():
+        if not is_there(path, error=PlanError):
             raise PlanError(f"{path} does not exist", hint=REBUILD)
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise PlanError(f"{path} cannot be read: {error.strerror}") from error
+        text = read_regular(path, at_most=MAX_PLAN_BYTES, error=PlanError)
         try:
             version = _Version.model_validate_json(text).version
             if version != PLAN_VERSION:
@@ -216,13 +215,15 @@ def _explain(error: ValidationError) -> str:
     return f"{where}: {first['msg']}, got {first['input']!r}"
 
 
-def record_file(path: Path) -> FileRecord:
-    """Size and sha256 of a file."""
+def record_file(path: Path, *, error: type[LLMasOSError] = PlanError) -> FileRecord:
+    """Size and sha256 of a file; error: what is raised if it cannot be read."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    size = 0
+    with open_regular(path, error=error) as stream:
         while chunk := stream.read(1 << 22):
             digest.update(chunk)
-    return FileRecord(size=path.stat().st_size, sha256=digest.hexdigest())
+            size += len(chunk)
+    return FileRecord(size=size, sha256=digest.hexdigest())
 
 
 def check_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
@@ -232,9 +233,9 @@ def check_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
 
 
 def _check_file(path: Path, expected: FileRecord) -> None:
-    if not path.is_file():
+    if not is_there(path, error=PlanError):
         raise PlanError(f"{path} is missing", hint=REBUILD)
-    size = path.stat().st_size
+    size = regular_size(path, error=PlanError)
     if size != expected.size:
         raise PlanError(f"{path} has {size} bytes, {expected.size} expected", hint=REBUILD)
     if record_file(path).sha256 != expected.sha256:

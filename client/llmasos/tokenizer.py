@@ -20,6 +20,7 @@ from tokenizers import models
 from llmasos.chat import ChatTemplate
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.json_file import read_bytes, read_json_object
+from llmasos.regular_file import is_there
 from llmasos.special_tokens import (
     NAMED_TOKENS,
     complete_special_tokens,
@@ -196,7 +197,7 @@ def _read_backend(path: Path) -> tokenizers.Tokenizer:
 
 
 def _read_template(path: Path) -> str | None:
-    if not path.exists():
+    if not is_there(path):
         return None
     try:
         return read_bytes(path).decode()

@@ -77,7 +77,7 @@ def test_each_file_of_the_checkpoint_is_hashed_once_and_after_what_can_be_refuse
     monkeypatch.setattr("llmasos_builder.checkpoint.checkpoint._sha256", counted)
     monkeypatch.setattr(
         "llmasos_builder.tensorrt_llm.record_file",
-        lambda path: FileRecord(size=path.stat().st_size, sha256=counted(path)),
+        lambda path, **_: FileRecord(size=path.stat().st_size, sha256=counted(path)),
     )
     with pytest.raises(InvalidRequestError, match="max_seq_len must be at most"):
         build_plan(tiny_llama, tmp_path / "plan", options(max_seq_len=10**6))

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmasos.errors import CheckpointError
+from llmasos.plan import record_file
+
 from llmasos_builder.checkpoint.weights import Weights
 
 
@@ -42,8 +45,4 @@ class Checkpoint:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return record_file(path, error=CheckpointError).sha256

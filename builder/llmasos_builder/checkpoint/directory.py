@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from llmasos.errors import CheckpointError
 from llmasos.json_file import read_json_object
+from llmasos.regular_file import is_there
 from numpy.typing import NDArray
 
 from llmasos_builder.checkpoint.checkpoint import Checkpoint
@@ -64,7 +65,7 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
     tokenizer_files = read_tokenizer_files(directory)
     others = {CONFIG_FILE: directory / CONFIG_FILE}
     optional = (QUANTIZATION_FILE, *tokenizer_files)
-    others |= {n: directory / n for n in optional if (directory / n).is_file()}
+    others |= {n: directory / n for n in optional if is_there(directory / n)}
     return Checkpoint(
         source=source,
         name=directory.resolve().name if Path(source).exists() else source.rsplit("/", 1)[-1],
@@ -147,7 +148,7 @@ def _quantized_to_fp8(config: dict[str, Any], directory: Path) -> bool:
     """Raises CheckpointError for any other quantization."""
     found = is_fp8(config, str(directory / CONFIG_FILE))
     path = directory / QUANTIZATION_FILE
-    return is_fp8(read_json_object(path), str(path)) or found if path.is_file() else found
+    return is_fp8(read_json_object(path, default={}), str(path)) or found
 
 
 def _no_weights(directory: Path) -> str:

@@ -1,24 +1,26 @@
 """The GGUF container: metadata, and where each tensor's bytes lie.
 
-Read from a mapped file with every length checked against the file's end first, so that a
-cut or damaged file ends in one line and never in a loop over a count that was not a count.
+Every length is checked against the file's end first, and how much a header may hold is bounded,
+so that a cut or damaged file ends in one line and never in a loop over a count that was not a
+count.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little
 endian). Types, block sizes and dequantization come from the `gguf` library.
 """
 
 from __future__ import annotations
 
-import mmap
+import os
 import struct
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 from gguf.quants import dequantize
 from llmasos.errors import CheckpointError
+from llmasos.regular_file import open_regular
 from numpy.typing import NDArray
 
 _MAGIC = b"GGUF"
@@ -64,8 +66,9 @@ class GGUFFile:
         self.paths: tuple[Path, ...] = (path,)
         self.metadata: dict[str, Any] = {}
         self.tensors: dict[str, TensorEntry] = {}
-        with _map(path) as data:
-            self._read_header(_Reader(data, path), size=len(data))
+        with open_regular(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            self._read_header(_Reader(stream, path, size=size), size=size)
 
     def read(self, entry: TensorEntry) -> NDArray[np.float32]:
         """One tensor's values. Its bytes are read and dequantized some rows at a time, so that
@@ -75,15 +78,15 @@ class GGUFFile:
         rows = values.reshape(-1, entry.shape[-1]) if entry.shape else values.reshape(1, 1)
         row_bytes = entry.size // len(rows)
         step = max(1, _CHUNK_BYTES // max(1, 4 * rows.shape[1]))
-        for first in range(0, len(rows), step):
-            part = rows[first : first + step]
-            data = np.fromfile(
-                entry.path, np.uint8, len(part) * row_bytes, offset=entry.offset + first * row_bytes
-            )
-            if data.size != len(part) * row_bytes:
-                raise CheckpointError(f"{entry.path} has changed while it was read")
-            # As one row, which gguf takes at once; of many it would take 16 at a time.
-            part[...] = dequantize(data.reshape(1, -1), entry.kind).reshape(part.shape)
+        with open_regular(entry.path) as stream:
+            stream.seek(entry.offset)
+            for first in range(0, len(rows), step):
+                part = rows[first : first + step]
+                data = np.fromfile(stream, np.uint8, len(part) * row_bytes)
+                if data.size != len(part) * row_bytes:
+                    raise CheckpointError(f"{entry.path} has changed while it was read")
+                # As one row, which gguf takes at once; of many it would take 16 at a time.
+                part[...] = dequantize(data.reshape(1, -1), entry.kind).reshape(part.shape)
         return values
 
     def _read_header(self, reader: _Reader, *, size: int) -> None:
@@ -107,8 +110,10 @@ class GGUFFile:
 class _Reader:
     """Reads forward through the header; nothing is read past the end."""
 
-    def __init__(self, data: mmap.mmap, path: Path) -> None:
-        self._data = data
+    def __init__(self, stream: BinaryIO, path: Path, *, size: int) -> None:
+        """size: of the file, in bytes."""
+        self._stream = stream
+        self._size = size
         self._path = path
         self._at = 0
 
@@ -201,25 +206,18 @@ class _Reader:
 
     def _take(self, size: int) -> bytes:
         self._check_room(size)
+        content = self._stream.read(size)
+        if len(content) != size:
+            raise CheckpointError(f"{self._path} has changed while it was read")
         self._at += size
-        return self._data[self._at - size : self._at]
+        return content
 
     def _check_room(self, size: int) -> None:
-        if self._at + size > len(self._data):
+        if self._at + size > self._size:
             raise CheckpointError(
                 f"{self._path} is truncated or damaged: {size} bytes expected at byte {self._at}, "
-                f"the file has {len(self._data)}"
+                f"the file has {self._size}"
             )
 
     def _damaged(self, what: str) -> CheckpointError:
         return CheckpointError(f"{self._path} is damaged: {what} before byte {self._at}")
-
-
-def _map(path: Path) -> mmap.mmap:
-    try:
-        with path.open("rb") as stream:
-            return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist") from error
-    except (OSError, ValueError) as error:  # a file without a byte cannot be mapped
-        raise CheckpointError(f"{path} is not a GGUF file: {error}") from error

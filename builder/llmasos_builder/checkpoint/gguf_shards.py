@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from llmasos.errors import CheckpointError
+from llmasos.regular_file import is_there
 
 from llmasos_builder.checkpoint.gguf_file import GGUFFile
 
@@ -60,7 +61,7 @@ def _paths(path: Path, count: int) -> list[Path]:
             "alike, so the others cannot be found"
         )
     names = [f"{match['stem']}-{i:05}-of-{match['count']}.gguf" for i in range(1, count + 1)]
-    missing = [name for name in names if not path.with_name(name).is_file()]
+    missing = [name for name in names if not is_there(path.with_name(name))]
     if missing:
         raise CheckpointError(
             f"{path} is one of {count} shards, of which {', '.join(missing)} "

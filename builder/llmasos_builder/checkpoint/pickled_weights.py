@@ -14,9 +14,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from llmasos.errors import CheckpointError
+from llmasos.regular_file import is_there
 from numpy.typing import NDArray
 
-from llmasos_builder.checkpoint.shard_index import indexed_files
+from llmasos_builder.checkpoint.shard_index import check_apart, indexed_files
 from llmasos_builder.checkpoint.torch_archive import TorchArchive
 from llmasos_builder.checkpoint.torch_description import (
     ForeignError,
@@ -51,6 +52,7 @@ class PickledWeights:
         self._homes: dict[str, Path] = {}
         for path in files.values():
             tensors = _described(path)
+            check_apart(self._tensors, tensors, path)
             self._tensors |= tensors
             self._homes |= dict.fromkeys(tensors, path)
 
@@ -90,9 +92,9 @@ def find_pickled_files(directory: Path) -> dict[str, Path]:
     Raises CheckpointError for an index that is wrong or names a file that is missing.
     """
     single, index = directory / SINGLE_FILE, directory / INDEX_FILE
-    if single.is_file():
+    if is_there(single):
         return {SINGLE_FILE: single}
-    return indexed_files(index) if index.is_file() else {}
+    return indexed_files(index) if is_there(index) else {}
 
 
 def _described(path: Path) -> dict[str, StoredTensor]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from llmasos.errors import CheckpointError
 from llmasos.json_file import read_json_object
+from llmasos.regular_file import is_there, regular_size
 
 
 def indexed_files(index: Path) -> dict[str, Path]:
@@ -21,8 +23,16 @@ def indexed_files(index: Path) -> dict[str, Path]:
     for name in names:
         if Path(name).name != name:
             raise CheckpointError(f"{index}: {name!r} is not a file name")
-        if not (directory / name).is_file():
+        if not is_there(directory / name):
             raise CheckpointError(
                 f"{directory / name} does not exist; {index.name} lists {len(names)} shards"
             )
+        regular_size(directory / name)  # which refuses anything but a regular file
     return {index.name: index} | {name: directory / name for name in names}
+
+
+def check_apart(known: Mapping[str, object], found: Mapping[str, object], path: Path) -> None:
+    """Raise CheckpointError for a tensor of the file at this path that another file has too."""
+    twice = known.keys() & found.keys()
+    if twice:
+        raise CheckpointError(f"{path} has the tensor {min(twice)}, as another shard does")

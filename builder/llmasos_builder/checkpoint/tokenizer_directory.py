@@ -8,6 +8,7 @@ from typing import Any
 
 from llmasos.errors import CheckpointError
 from llmasos.json_file import parse_json_object, read_bytes
+from llmasos.regular_file import is_there
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processors
 
 from llmasos_builder.checkpoint.merges import make_bpe
@@ -24,7 +25,7 @@ def read_tokenizer_files(directory: Path) -> dict[str, bytes]:
     tokenizer.json is made of GPT-2's vocab.json and merges.txt if it is missing. Raises
     CheckpointError if there is neither, or a file is not what its name says.
     """
-    files = {name: read_bytes(directory / name) for name in _KEPT if (directory / name).exists()}
+    files = {name: read_bytes(directory / name) for name in _KEPT if is_there(directory / name)}
     parsed = {
         name: parse_json_object(content, name=str(directory / name))
         for name, content in files.items()
@@ -36,12 +37,12 @@ def read_tokenizer_files(directory: Path) -> dict[str, bytes]:
 
 def _tokenizer_json(directory: Path, config: Mapping[str, Any]) -> bytes:
     path = directory / TOKENIZER_FILE
-    if path.exists():
+    if is_there(path):
         content = read_bytes(path)
         parse_json_object(content, name=str(path))
         return content
     vocab, merges = directory / "vocab.json", directory / "merges.txt"
-    if vocab.exists() and merges.exists():
+    if is_there(vocab) and is_there(merges):
         return _byte_level_bpe(vocab, merges, config).to_str().encode()
     if (directory / "tokenizer.model").exists():
         raise CheckpointError(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import BinaryIO
 
 from llmasos.errors import CheckpointError
+from llmasos.regular_file import open_regular
 
 _RECORD = "data.pkl"
 _ZIP = b"PK"
@@ -19,16 +22,22 @@ class TorchArchive:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._closing = ExitStack()
+        with ExitStack() as opening:
+            stream = opening.enter_context(open_regular(path))
+            self._open(stream)
+            self._closing = opening.pop_all()
+
+    def _open(self, stream: BinaryIO) -> None:
         try:
-            self._file = zipfile.ZipFile(path)
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+            self._file = zipfile.ZipFile(stream)
         except _DAMAGED as error:
-            raise CheckpointError(self._no_archive(error)) from error
+            raise CheckpointError(self._no_archive(stream, error)) from error
         found = [name for name in self._file.namelist() if PurePosixPath(name).name == _RECORD]
         if len(found) != 1:
-            self._file.close()
-            raise CheckpointError(f"{path} is no file of torch's: it has {len(found)} {_RECORD}")
+            raise CheckpointError(
+                f"{self._path} is no file of torch's: it has {len(found)} {_RECORD}"
+            )
         self._folder = found[0].removesuffix(_RECORD)
 
     def __enter__(self) -> TorchArchive:
@@ -40,7 +49,7 @@ class TorchArchive:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        self._closing.close()
 
     def description(self, *, at_most: int) -> bytes:
         """What describes the tensors: a pickle."""
@@ -63,9 +72,8 @@ class TorchArchive:
         except (KeyError, OSError, *_DAMAGED) as error:
             raise CheckpointError(f"{self._path} is damaged: {record} cannot be read") from error
 
-    def _no_archive(self, error: Exception) -> str:
-        with self._path.open("rb") as stream:
-            begins_as_zip = stream.read(len(_ZIP)) == _ZIP
-        if not begins_as_zip:
+    def _no_archive(self, stream: BinaryIO, error: Exception) -> str:
+        stream.seek(0)
+        if stream.read(len(_ZIP)) != _ZIP:
             return f"{self._path} is not in the form that torch saves in since its version 1.6"
         return f"{self._path} is truncated or damaged: {error}"

@@ -249,7 +249,7 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is not a GGUF file"),
+        (b"", "truncated or damaged"),
         (b"GG", "truncated or damaged"),
         (b"not a GGUF file at all, but long enough", "is not a GGUF file"),
         (b"GGUF\x01\0\0\0" + bytes(64), "has GGUF version 1, versions 2 and 3 are read"),
