@@ -12,6 +12,7 @@ from typing import Any
 from llmasos import __version__
 from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.errors import CheckpointError, InvalidRequestError
+from llmasos.generation_config import GenerationConfig
 from llmasos.plan import (
     PLAN_FILE,
     PLAN_VERSION,
@@ -127,6 +128,7 @@ def _write_tokenizer(checkpoint: Checkpoint, directory: Path) -> Tokenizer:
         (directory / name).write_bytes(content)
     config = json.dumps(dict(checkpoint.config), indent=2)
     (directory / "config.json").write_text(config + "\n", encoding="utf-8")
+    GenerationConfig.load(directory)  # refuses values that make no sense
     return Tokenizer.load(directory)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from typing import Any, TypedDict
 
 from typing_extensions import Unpack
 
 from llmasos.errors import InvalidRequestError
-from llmasos.sampling import SamplingParams
+from llmasos.sampling import SAMPLING_FIELDS, SamplingParams
 
 Message = dict[str, str]
 
@@ -38,16 +37,17 @@ def sampling_params(
 ) -> SamplingParams:
     """One SamplingParams from either form; raises InvalidRequestError for both or neither's limits.
 
-    Raises TypeError for a name that SamplingParams does not have.
+    Single fields leave all others open to the model's generation config; a SamplingParams says
+    everything. Raises TypeError for a name that SamplingParams does not have.
     """
-    unknown = given.keys() - {field.name for field in fields(SamplingParams)}
+    unknown = given.keys() - SAMPLING_FIELDS
     if unknown:
         raise TypeError(f"SamplingParams has no field {', '.join(sorted(unknown))}")
     if params is not None:
         _refuse_fields_too(given)
         return params
     values: dict[str, Any] = {**given}
-    return SamplingParams(**values)
+    return SamplingParams.open_to_model(**values)
 
 
 def params_of_each(

@@ -27,6 +27,7 @@ from llmasos.arguments import (
 from llmasos.async_stream import AsyncPieceStream
 from llmasos.engine_cache import find_plan
 from llmasos.errors import QueueFullError
+from llmasos.generation_config import GenerationConfigChoice
 from llmasos.outputs import Generation, StreamPiece
 from llmasos.plan import EnginePlan, Precision
 from llmasos.sampling import SamplingParams
@@ -53,6 +54,7 @@ class AsyncLLM:
         kv_cache_bytes: int | None = None,
         reuse_prefixes: bool = True,
         speculate: bool | None = None,
+        generation_config: GenerationConfigChoice = "auto",
     ) -> AsyncLLM:
         """As LLM's constructor, in a thread; a checkpoint is built on first use."""
         options = EngineOptions(
@@ -60,6 +62,7 @@ class AsyncLLM:
             kv_cache_bytes=kv_cache_bytes,
             reuse_prefixes=reuse_prefixes,
             speculate=speculate,
+            generation_config=generation_config,
         )
 
         def load() -> RunningEngine:

@@ -52,7 +52,9 @@ def run_demo(prompt: str, *, model: str, precision: Precision, max_tokens: int) 
         _note(f"Triton server ready in {time.perf_counter() - started:.1f} s: {server.grpc_url}")
         try:
             with TritonClient(server.grpc_url) as client:
-                timing = answer(client, prompt, params=SamplingParams(max_tokens=max_tokens))
+                timing = answer(
+                    client, prompt, params=SamplingParams.open_to_model(max_tokens=max_tokens)
+                )
         except EngineStoppedError as error:
             raise _reason_to_stop(server, error) from error
     _note(

@@ -25,6 +25,7 @@ from llmasos.arguments import (
 )
 from llmasos.engine_cache import find_plan
 from llmasos.errors import QueueFullError
+from llmasos.generation_config import GenerationConfigChoice
 from llmasos.outputs import Generation
 from llmasos.plan import EnginePlan, Precision
 from llmasos.sampling import SamplingParams
@@ -44,6 +45,8 @@ class LLM:
     reuse_prefixes: a prompt that begins like an earlier one takes its keys and values.
     speculate: guess tokens that an answer repeats, where that is faster; None does so where it
         cannot change a token, in f32.
+    generation_config: auto lets the checkpoint's generation_config.json fill in the fields that
+        a call leaves out; none does without it. A SamplingParams says everything either way.
 
     Raises CheckpointError, PlanError. Close it, or use it as a context manager.
     """
@@ -58,6 +61,7 @@ class LLM:
         kv_cache_bytes: int | None = None,
         reuse_prefixes: bool = True,
         speculate: bool | None = None,
+        generation_config: GenerationConfigChoice = "auto",
     ) -> None:
         plan_dir = find_plan(model, precision=precision, revision=revision)
         options = EngineOptions(
@@ -65,6 +69,7 @@ class LLM:
             kv_cache_bytes=kv_cache_bytes,
             reuse_prefixes=reuse_prefixes,
             speculate=speculate,
+            generation_config=generation_config,
         )
         self._engine = open_engine(plan_dir, options)
         self._ids = itertools.count()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from llmasos.errors import InvalidRequestError
@@ -40,6 +40,8 @@ class SamplingParams:
         request that is not answered ends with a DeadlineExceededError; None is none.
     speculate: whether tokens may be guessed and verified, several in one step; None leaves
         it to the engine. It changes the speed, not how tokens are chosen.
+    open_fields: names of the fields that the caller left to the model; its generation config
+        may replace their values. `open_to_model` sets it.
 
     Raises InvalidRequestError, naming the field, its value and its limit.
     """
@@ -57,6 +59,16 @@ class SamplingParams:
     priority: int = 0
     deadline_ms: int | None = None
     speculate: bool | None = None
+    open_fields: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+    @classmethod
+    def open_to_model(cls, **given: Any) -> SamplingParams:
+        """Params that leave every field that is not given to the model.
+
+        The model's generation config (`llmasos.generation_config`) fills in what it recommends;
+        other fields keep their defaults. Raises TypeError for a name that is no field.
+        """
+        return cls(**given, open_fields=SAMPLING_FIELDS - given.keys())
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "min_tokens", "top_k", "priority"):
@@ -90,6 +102,10 @@ class SamplingParams:
     def _set(self, name: str, value: object) -> None:
         """Keep a value in its plain type; numpy's numbers come in, and lists."""
         object.__setattr__(self, name, value)
+
+
+SAMPLING_FIELDS = frozenset(f.name for f in fields(SamplingParams)) - {"open_fields"}
+"""Names of the fields of SamplingParams that a caller may give."""
 
 
 def _integer(name: str, value: Any) -> int:

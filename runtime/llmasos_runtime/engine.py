@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from llmasos.generation_config import GenerationConfig
 from llmasos.plan import EnginePlan
 from llmasos.plan_lock import PlanHold
 from llmasos.tokenizer import Tokenizer
@@ -12,7 +13,14 @@ from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.answer import Answer
 from llmasos_runtime.detokenizer import Detokenizer
 from llmasos_runtime.executor import EngineStats, Executor
-from llmasos_runtime.intake import check_top_k, limits_of, may_speculate, sequence_of
+from llmasos_runtime.intake import (
+    check_top_k,
+    completed,
+    limits_of,
+    may_speculate,
+    recommended_by,
+    sequence_of,
+)
 from llmasos_runtime.load import load_runner
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.request import Request, Update
@@ -32,8 +40,14 @@ class Engine:
         tokenizer: Tokenizer,
         runner: ModelRunner,
         options: EngineOptions | None = None,
+        *,
+        generation_config: GenerationConfig | None = None,
     ) -> None:
-        """Most callers want `Engine.load`. Raises PlanError if the limits do not go together."""
+        """Most callers want `Engine.load`.
+
+        generation_config: fills in what requests leave open. Raises PlanError if the limits
+        do not go together.
+        """
         options = options or EngineOptions()
         self._plan = plan
         self._tokenizer = tokenizer
@@ -49,6 +63,7 @@ class Engine:
             max_drafts=getattr(runner, "max_drafts", 0),
             min_copied_tokens=getattr(runner, "min_copied_tokens", None),
         )
+        self._generation_config = generation_config or GenerationConfig()
         self._speculate = may_speculate(plan, options)
         self._block_size = runner.block_size
         self._max_top_k: int | None = getattr(runner, "max_top_k", None)
@@ -63,7 +78,9 @@ class Engine:
         hold = PlanHold(directory)
         plan = EnginePlan.load(directory)
         tokenizer = Tokenizer.load(directory)
-        engine = cls(plan, tokenizer, load_runner(plan, directory, options), options)
+        recommended = recommended_by(directory, options)
+        runner = load_runner(plan, directory, options)
+        engine = cls(plan, tokenizer, runner, options, generation_config=recommended)
         engine._hold = hold
         return engine
 
@@ -87,6 +104,7 @@ class Engine:
         max_tokens is cut to what max_seq_len leaves.
         Raises InvalidRequestError, QueueFullError, EngineStoppedError.
         """
+        request = completed(request, self._generation_config)
         check_top_k(request.params, self._max_top_k)
         sequence = sequence_of(request, self._plan, self._limits, speculate=self._speculate)
         self._executor.submit(sequence, Answer(request, self._detokenizer, sink))

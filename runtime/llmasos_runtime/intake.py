@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 import time
+from dataclasses import replace
+from pathlib import Path
 
 from llmasos.errors import InvalidRequestError, PlanError
+from llmasos.generation_config import GenerationConfig
 from llmasos.plan import EnginePlan, Limits
 from llmasos.sampling import SamplingParams
 
@@ -14,6 +18,26 @@ from llmasos_runtime.drafter import Drafter
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.request import Request
 from llmasos_runtime.sequence import Sequence
+
+_log = logging.getLogger("llmasos")
+
+
+def recommended_by(directory: Path | str, options: EngineOptions) -> GenerationConfig:
+    """The generation config of a plan, unless the options do without; logs what is not applied."""
+    if options.generation_config == "none":
+        return GenerationConfig()
+    config = GenerationConfig.load(directory)
+    warning = config.warning()
+    if warning is not None:
+        _log.warning("%s", warning)
+    return config
+
+
+def completed(request: Request, config: GenerationConfig) -> Request:
+    """The request with the fields that it leaves open filled in."""
+    num_prompt_tokens = len(request.prompt_token_ids)
+    params = config.complete(request.params, num_prompt_tokens=num_prompt_tokens)
+    return replace(request, params=params)
 
 
 def sequence_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from llmasos.errors import InvalidRequestError
+from llmasos.generation_config import GenerationConfigChoice, checked_choice
 
 DEFAULT_MAX_QUEUE_SIZE = 1024
 
@@ -24,6 +25,8 @@ class EngineOptions:
     speculate: guess tokens that an answer repeats, and compute them beside the next one, while
     that is likely to pay (prompt lookup); None is where that cannot change a token, in f32. A
     request may say otherwise.
+    generation_config: whether the model's generation config fills in the fields that a request
+    leaves open.
 
     Raises InvalidRequestError, naming the field, its value and its limit.
     """
@@ -36,9 +39,13 @@ class EngineOptions:
     pin_threads: bool = True
     reuse_prefixes: bool = True
     speculate: bool | None = None
+    generation_config: GenerationConfigChoice = "auto"
 
     def __post_init__(self) -> None:
+        checked_choice(self.generation_config)
         for field in fields(self):
+            if field.name == "generation_config":
+                continue
             value = getattr(self, field.name)
             if value is not None and not isinstance(value, int):
                 raise InvalidRequestError(f"{field.name} must be an integer, got {value!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,23 @@ def test_inspect_shows_what_is_in_a_plan(tiny_repository: Path) -> None:
     shown = llmasos("inspect", str(tiny_repository)).stdout
     for expected in ("LlamaForCausalLM", "f32", "openvino_model.bin", "tiny-llama", "512 tokens"):
         assert expected in shown
+
+
+def test_inspect_shows_what_the_checkpoint_recommends(tiny_llama: Path, tmp_path: Path) -> None:
+    checkpoint, output = tmp_path / "model", str(tmp_path / "out")
+    shutil.copytree(tiny_llama, checkpoint)
+    said = {"do_sample": True, "temperature": 0.6, "repetition_penalty": 1.1}
+    (checkpoint / "generation_config.json").write_text(json.dumps(said))
+    assert llmasos("build", str(checkpoint), "-p", "f32", "--output", output).returncode == 0
+    shown = llmasos("inspect", output).stdout
+    assert "temperature 0.6, top_k 50" in shown
+    assert "repetition_penalty 1.1" in shown
+    generate = ("generate", "--model", output, "--max-tokens", "1", "a")
+    assert "asks for repetition_penalty 1.1" in llmasos(*generate).stderr
+    quiet = llmasos(*generate, "--generation-config", "none")
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    unknown = llmasos(*generate, "--generation-config", "some")
+    assert "must be one of auto, none, got some" in unknown.stderr
 
 
 def test_what_is_built_already_is_no_checkpoint(tiny_repository: Path, tmp_path: Path) -> None:

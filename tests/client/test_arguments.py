@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 from llmasos import SamplingParams
 from llmasos.arguments import (
@@ -16,10 +14,11 @@ from llmasos.arguments import (
     sampling_params,
 )
 from llmasos.errors import InvalidRequestError
+from llmasos.sampling import SAMPLING_FIELDS
 
 
 def test_every_field_of_sampling_params_can_be_given_by_name() -> None:
-    assert SamplingFields.__optional_keys__ == {field.name for field in fields(SamplingParams)}
+    assert SamplingFields.__optional_keys__ == SAMPLING_FIELDS
 
 
 def test_fields_make_sampling_params() -> None:

@@ -95,6 +95,19 @@ def test_priority_and_deadline_are_sent_where_they_are_said(
     assert not {"priority", "deadline_ms", "speculate"} & unsaid.keys()
 
 
+def test_what_is_left_out_is_left_to_the_models_generation_config(
+    client: TritonClient, triton: FakeTriton
+) -> None:
+    client.generate_text("hello", temperature=0.5)
+    client.generate_text("hello", SamplingParams(temperature=0.5))
+    fields, params = triton.asked()
+    choices = {"max_tokens", "temperature", "top_k", "top_p", "min_p", "min_tokens"}
+    assert choices & fields.keys() == {"temperature"}
+    assert fields["use_generation_config"] is True
+    assert choices <= params.keys()
+    assert "use_generation_config" not in params
+
+
 def test_an_answer_that_passed_its_deadline_is_an_error_of_its_own() -> None:
     for text in (
         "in ensemble 'ensemble', deadline_ms of 30 passed before",
@@ -108,7 +121,7 @@ def test_an_answer_that_passed_its_deadline_is_an_error_of_its_own() -> None:
 
 def test_tensors_have_the_contracts_types_and_a_batch_of_one() -> None:
     with fake_grpc() as triton, TritonClient(triton.url) as client:
-        client.generate_text("hello", seed=1, stop=["a", "b"])
+        client.generate_text("hello", seed=1, max_tokens=9, temperature=0.5, stop=["a", "b"])
         types = triton.asked()[0]["types"]
     assert types["text_input"] == ("BYTES", (1, 1))
     assert types["stop_words"] == ("BYTES", (1, 2))

@@ -218,3 +218,23 @@ def test_too_many_stop_words_are_refused_with_the_limit() -> None:
 def test_text_that_is_not_utf8_is_refused_with_the_place() -> None:
     message = refusal(stop_text=[b"ab\xff"])
     assert message.startswith("stop_text is not valid UTF-8: byte 2 of 3")
+
+
+def test_a_request_that_asks_for_the_generation_config_leaves_open_what_it_does_not_send() -> None:
+    asked = params(use_generation_config=True, temperature=0.5, seed=7)
+    assert "max_tokens" not in asked.open_fields  # `request_output_len` was sent
+    assert not {"temperature", "seed"} & asked.open_fields
+    assert {"top_k", "top_p", "min_p", "min_tokens", "stop"} <= asked.open_fields
+    assert not params(use_generation_config=False).open_fields
+    assert not params().open_fields
+
+
+def test_max_tokens_may_be_left_to_the_generation_config() -> None:
+    asked = params(use_generation_config=True, request_output_len=[])
+    assert "max_tokens" in asked.open_fields
+    assert asked.max_tokens == SamplingParams().max_tokens
+    assert "request_output_len is missing" in refusal(request_output_len=[])
+
+
+def test_stop_words_of_a_request_go_before_those_of_the_generation_config() -> None:
+    assert "stop" not in params(use_generation_config=True, stop_text=[b"END"]).open_fields

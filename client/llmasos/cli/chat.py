@@ -10,7 +10,7 @@ import typer
 from llmasos.arguments import Message
 from llmasos.cli.model import open_model
 from llmasos.cli.options import (
-    DEFAULTS,
+    GenerationConfigOption,
     MaxTokens,
     ModelOption,
     PrecisionOption,
@@ -20,6 +20,7 @@ from llmasos.cli.options import (
     Threads,
     TopP,
     Url,
+    left_to_model,
 )
 from llmasos.sampling import SamplingParams
 
@@ -39,19 +40,25 @@ def chat(
         str | None, typer.Option(help="System message that leads the conversation.")
     ] = None,
     max_tokens: MaxTokens = 512,
-    temperature: Temperature = DEFAULTS.temperature,
-    top_p: TopP = DEFAULTS.top_p,
+    temperature: Temperature = None,
+    top_p: TopP = None,
     seed: Seed = None,
+    generation_config: GenerationConfigOption = None,
 ) -> None:
     """Talk with a model: line by line on a terminal, else one question from stdin."""
-    params = SamplingParams(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    params = left_to_model(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     messages = [] if system is None else [{"role": "system", "content": system}]
     question = None if sys.stdin.isatty() else sys.stdin.read().strip()
     if question == "":
         typer.echo("nothing was asked: stdin is empty", err=True)
         return
     with open_model(
-        model=model, url=url, precision=precision, revision=revision, threads=threads
+        model=model,
+        url=url,
+        precision=precision,
+        revision=revision,
+        threads=threads,
+        generation_config=generation_config,
     ) as opened:
         if question is None:
             _converse(opened, messages, params)

@@ -11,8 +11,8 @@ import typer
 
 from llmasos.cli.model import open_model
 from llmasos.cli.options import (
-    DEFAULTS,
     DeadlineMs,
+    GenerationConfigOption,
     MaxTokens,
     MinP,
     MinTokens,
@@ -27,8 +27,8 @@ from llmasos.cli.options import (
     TopK,
     TopP,
     Url,
+    left_to_model,
 )
-from llmasos.sampling import SamplingParams
 from llmasos.stream import PieceStream
 
 
@@ -42,22 +42,23 @@ def generate(
     precision: PrecisionOption = None,
     revision: Revision = None,
     threads: Threads = None,
-    max_tokens: MaxTokens = DEFAULTS.max_tokens,
-    min_tokens: MinTokens = DEFAULTS.min_tokens,
-    temperature: Temperature = DEFAULTS.temperature,
-    top_k: TopK = DEFAULTS.top_k,
-    top_p: TopP = DEFAULTS.top_p,
-    min_p: MinP = DEFAULTS.min_p,
+    max_tokens: MaxTokens = None,
+    min_tokens: MinTokens = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
     seed: Seed = None,
     stop: Stop = None,
-    priority: Priority = DEFAULTS.priority,
+    priority: Priority = 0,
     deadline_ms: DeadlineMs = None,
+    generation_config: GenerationConfigOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole result as one JSON object.")
     ] = False,
 ) -> None:
     """Continue a prompt, in this process or through a server, printing text as it comes."""
-    params = SamplingParams(
+    params = left_to_model(
         max_tokens=max_tokens,
         min_tokens=min_tokens,
         temperature=temperature,
@@ -65,14 +66,19 @@ def generate(
         top_p=top_p,
         min_p=min_p,
         seed=seed,
-        stop=tuple(stop or ()),
+        stop=tuple(stop) if stop else None,
         priority=priority,
         deadline_ms=deadline_ms,
     )
     text = sys.stdin.read() if prompt is None else prompt
     with (
         open_model(
-            model=model, url=url, precision=precision, revision=revision, threads=threads
+            model=model,
+            url=url,
+            precision=precision,
+            revision=revision,
+            threads=threads,
+            generation_config=generation_config,
         ) as opened,
         opened.stream(text, params) as stream,
     ):

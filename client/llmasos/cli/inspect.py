@@ -13,6 +13,7 @@ from llmasos.byte_size import format_bytes
 from llmasos.errors import PlanError
 
 if TYPE_CHECKING:
+    from llmasos.generation_config import GenerationConfig
     from llmasos.plan import EnginePlan, TensorRTRecord
 
 
@@ -22,6 +23,7 @@ def inspect(
 ) -> None:
     """Show what an engine was built from, its limits and its files, after checking them."""
     from llmasos.engine_cache import find_built
+    from llmasos.generation_config import GenerationConfig
     from llmasos.plan import EnginePlan
 
     plan_dir = find_built(path)
@@ -31,15 +33,15 @@ def inspect(
     if as_json:
         typer.echo(plan.model_dump_json(indent=2))
     else:
-        _print_table(plan, plan_dir)
+        _print_table(plan, plan_dir, GenerationConfig.load(plan_dir))
 
 
-def _print_table(plan: EnginePlan, plan_dir: Path) -> None:
+def _print_table(plan: EnginePlan, plan_dir: Path, recommended: GenerationConfig) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{plan.name} in {plan_dir}", show_header=False, title_justify="left")
-    for name, value in _rows(plan).items():
+    for name, value in (_rows(plan) | _recommended_rows(recommended)).items():
         table.add_row(name, value)
     Console().print(table)
 
@@ -66,6 +68,15 @@ def _rows(plan: EnginePlan) -> dict[str, str]:
             f"file {name}": f"{format_bytes(record.size)}, sha256 {record.sha256[:16]}"
             for name, record in plan.files.items()
         },
+    }
+
+
+def _recommended_rows(config: GenerationConfig) -> dict[str, str]:
+    """What a request that says nothing gets, and what the checkpoint asks for in vain."""
+    not_applied = ", ".join(f"{name} {value}" for name, value in config.not_applied.items())
+    return {
+        f"from {config.source}": config.described() or "no sampling defaults",
+        **({"not supported yet": not_applied} if not_applied else {}),
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from llmasos.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from llmasos.generation_config import GenerationConfigChoice
     from llmasos.llm import LLM
     from llmasos.plan import Precision
     from llmasos.triton_client import TritonClient
@@ -19,6 +20,7 @@ def open_model(
     precision: Precision | None,
     revision: str | None,
     threads: int | None,
+    generation_config: GenerationConfigChoice | None,
 ) -> LLM | TritonClient:
     """Raises InvalidRequestError unless exactly one of model and url is given."""
     if (model is None) == (url is None):
@@ -29,12 +31,22 @@ def open_model(
         for name, value in (("precision", precision), ("revision", revision), ("threads", threads)):
             if value is not None:
                 raise InvalidRequestError(f"--{name} is for --model, a server has its own")
+        if generation_config is not None:
+            raise InvalidRequestError(
+                "--generation-config is for --model; `llmasos serve` has that option too"
+            )
         return TritonClient(url)
     from llmasos.llm import LLM
 
     assert model is not None
     chosen = chosen_precision(model, precision)
-    return LLM(model, precision=chosen, revision=revision, num_threads=threads)
+    return LLM(
+        model,
+        precision=chosen,
+        revision=revision,
+        num_threads=threads,
+        generation_config=generation_config or "auto",
+    )
 
 
 def chosen_precision(model: str, precision: Precision | None) -> Precision:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmasos.sampling import SamplingParams
-
 # The plan's module takes a tenth of a second to import, so that its names stand here again.
 if TYPE_CHECKING:
+    from llmasos.generation_config import GenerationConfigChoice
     from llmasos.plan import KVCachePrecision, Precision, Target
+    from llmasos.sampling import SamplingParams
 else:
-    KVCachePrecision = Precision = Target = str
+    GenerationConfigChoice = KVCachePrecision = Precision = Target = str
 
-DEFAULTS = SamplingParams()
 PRECISIONS_OF_TARGET: Mapping[Target, tuple[Precision, ...]] = {
     "openvino": ("f32", "bf16", "int8", "int4"),
     "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
@@ -45,6 +44,10 @@ def _known_target(name: str) -> str:
 
 def _known_kv_cache_precision(name: str | None) -> str | None:
     return None if name is None else _one_of(name, KV_CACHE_PRECISIONS)
+
+
+def _known_generation_config(name: str | None) -> str | None:
+    return None if name is None else _one_of(name, ("auto", "none"))
 
 
 def _one_of(name: str, known: tuple[str, ...]) -> str:
@@ -126,12 +129,47 @@ Url = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="To compute with.", show_default=False)
 ]
-MaxTokens = Annotated[int, typer.Option(help="Most tokens to generate.")]
-MinTokens = Annotated[int, typer.Option(help="Do not stop before this many tokens.")]
-Temperature = Annotated[float, typer.Option(help="0 picks the most likely token.")]
-TopK = Annotated[int, typer.Option(help="Keep the k most likely tokens; 0 keeps all.")]
-TopP = Annotated[float, typer.Option(help="Keep the most likely tokens up to this probability.")]
-MinP = Annotated[float, typer.Option(help="Drop tokens below this share of the likeliest.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(help="Most tokens to generate. [model, else 128]", show_default=False),
+]
+MinTokens = Annotated[
+    int | None,
+    typer.Option(help="Do not stop before this many tokens. [model, else 0]", show_default=False),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(help="0 picks the most likely token. [model, else 0]", show_default=False),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        help="Keep the k most likely tokens; 0 keeps all. [model, else 0]", show_default=False
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        help="Keep the most likely tokens up to this probability. [model, else 1]",
+        show_default=False,
+    ),
+]
+MinP = Annotated[
+    float | None,
+    typer.Option(
+        help="Drop tokens below this share of the likeliest. [model, else 0]", show_default=False
+    ),
+]
+GenerationConfigOption = Annotated[
+    GenerationConfigChoice | None,
+    typer.Option(
+        "--generation-config",
+        help="auto: the model's generation_config.json fills in sampling options that are left "
+        "out; none: it does not. By default auto.",
+        callback=_known_generation_config,
+        show_default=False,
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.", show_default=False)]
 Priority = Annotated[int, typer.Option(help="-100 to 100: a higher one starts sooner.")]
 DeadlineMs = Annotated[
@@ -142,3 +180,11 @@ Stop = Annotated[
     list[str] | None,
     typer.Option(help="Text that ends the answer; may be given again.", show_default=False),
 ]
+
+
+def left_to_model(**options: Any) -> SamplingParams:
+    """Params of the options that were given; the others are left to the model."""
+    from llmasos.sampling import SamplingParams
+
+    given = {name: value for name, value in options.items() if value is not None}
+    return SamplingParams.open_to_model(**given)

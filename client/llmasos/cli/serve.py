@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llmasos.cli.model import chosen_precision
-from llmasos.cli.options import Model, PrecisionOption, Revision, Threads
+from llmasos.cli.options import (
+    GenerationConfigOption,
+    Model,
+    PrecisionOption,
+    Revision,
+    Threads,
+)
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")]
 
@@ -51,6 +58,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    generation_config: GenerationConfigOption = None,
     threads: Threads = None,
     precision: PrecisionOption = None,
     revision: Revision = None,
@@ -78,6 +86,19 @@ def serve(
         kv_cache_bytes=num_bytes,
         enable_kv_cache_reuse=None if prefix_reuse else False,
         speculate=speculate,
+        generation_config=generation_config,
         stream_interval=stream_interval,
     )
+    if generation_config != "none":
+        _warn_of_what_is_not_applied(repository)
     raise typer.Exit(serve_repository(repository, options))
+
+
+def _warn_of_what_is_not_applied(repository: Path) -> None:
+    """The engine's process warns too, but in the server's log."""
+    from llmasos.contract import PLAN_IN_REPOSITORY
+    from llmasos.generation_config import GenerationConfig
+
+    warning = GenerationConfig.load(repository / PLAN_IN_REPOSITORY).warning()
+    if warning is not None:
+        typer.echo(f"warning: {warning}", err=True)

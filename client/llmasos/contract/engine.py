@@ -122,6 +122,7 @@ ENGINE_INPUTS = (
     _scalar("priority", _INT32, Support.EXTRA),
     _scalar("deadline_ms", _INT32, Support.EXTRA),
     _scalar("speculate", _BOOL, Support.EXTRA),
+    _scalar("use_generation_config", _BOOL, Support.EXTRA),
     Tensor(
         name="stop_text",
         type=_STRING,

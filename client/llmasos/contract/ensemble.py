@@ -119,6 +119,7 @@ ENSEMBLE_INPUTS = (
     _to_engine("priority", _INT32, support=Support.EXTRA),
     _to_engine("deadline_ms", _INT32, support=Support.EXTRA),
     _to_engine("speculate", _BOOL, support=Support.EXTRA),
+    _to_engine("use_generation_config", _BOOL, support=Support.EXTRA),
     _text("messages", support=Support.EXTRA),
 )
 

@@ -17,6 +17,7 @@ from llmasos.contract.ensemble import (
     TOKENIZER_OUTPUTS,
 )
 from llmasos.errors import InvalidRequestError
+from llmasos.generation_config import checked_choice
 
 MODELS = ("ensemble", "tokenizer", "engine", "detokenizer")
 CONFIG_FILE = "config.pbtxt"
@@ -42,6 +43,7 @@ class RepositorySettings:
     enable_kv_cache_reuse: a prompt that begins like an earlier one shares its KV blocks.
     speculate: guess tokens that an answer repeats, for requests that do not say; None leaves
         the choice to the engine.
+    generation_config: auto or none (`llmasos.generation_config.GenerationConfigChoice`).
     stream_interval: tokens of one response of a stream, after the first, which has one.
     cancellation_check_period_ms: how often the engine looks for clients that have gone.
     default_deadline_ms: the longest that a request without `deadline_ms` may take.
@@ -58,6 +60,7 @@ class RepositorySettings:
     max_queue_size: int = 1024
     enable_kv_cache_reuse: bool = True
     speculate: bool | None = None
+    generation_config: str = "auto"
     stream_interval: int = 1
     cancellation_check_period_ms: int = 200
     default_deadline_ms: int = 600_000
@@ -65,6 +68,7 @@ class RepositorySettings:
     detokenizer_delay_us: int = 1000
 
     def __post_init__(self) -> None:
+        checked_choice(self.generation_config)
         for name in (
             "num_threads",
             "kv_cache_bytes",
@@ -136,6 +140,7 @@ def _engine(settings: RepositorySettings) -> ModelConfig:
             "max_queue_size": _text(settings.max_queue_size),
             "enable_kv_cache_reuse": str(settings.enable_kv_cache_reuse).lower(),
             "speculate": "" if settings.speculate is None else str(settings.speculate).lower(),
+            "generation_config": settings.generation_config,
             "stream_interval": _text(settings.stream_interval),
             "cancellation_check_period_ms": _text(settings.cancellation_check_period_ms),
             "default_deadline_ms": _text(settings.default_deadline_ms),

@@ -32,6 +32,8 @@ CLOSED = "the client is closed"
 OUTPUTS = ("text_output", "ending")
 """What is read of a response; the ensemble would send all its outputs otherwise."""
 _NO_TOKEN = -1
+_CHOICES = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "min_tokens")
+"""Fields that are sent even with their defaults, unless they are open to the model."""
 # Words of our own errors and of Triton's, which tell them apart where there is no status code.
 _ENSEMBLE_PREFIX = "in ensemble 'ensemble', "
 _QUEUE_FULL = "already waiting"
@@ -70,15 +72,12 @@ def request_fields(
     """Tensors of the ensemble for one request; what the contract lacks is refused by name."""
     fields: Fields = {
         "text_input": text,
-        "max_tokens": params.max_tokens,
-        "temperature": params.temperature,
-        "top_k": params.top_k,
-        "top_p": params.top_p,
-        "min_p": params.min_p,
-        "min_tokens": params.min_tokens,
+        **{name: getattr(params, name) for name in _CHOICES if name not in params.open_fields},
         "stream": stream,
         "exclude_input_in_output": True,
     }
+    if params.open_fields:
+        fields["use_generation_config"] = True
     if params.seed is not None:
         fields["seed"] = params.seed
     if params.priority:

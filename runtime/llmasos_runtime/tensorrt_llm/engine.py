@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from llmasos.generation_config import GenerationConfig
 from llmasos.plan import EnginePlan, Limits
 from llmasos.plan_lock import PlanHold
 from llmasos.tokenizer import Tokenizer
@@ -12,7 +13,7 @@ from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.answer import Answer
 from llmasos_runtime.detokenizer import Detokenizer
 from llmasos_runtime.executor import EngineStats
-from llmasos_runtime.intake import limits_of, sequence_of
+from llmasos_runtime.intake import completed, limits_of, recommended_by, sequence_of
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.request import Request, Update
 from llmasos_runtime.step_log import StepRecord
@@ -30,8 +31,11 @@ class TensorRTLLMEngine:
         executor: TensorRTLLMExecutor,
         limits: Limits,
         hold: PlanHold,
+        *,
+        generation_config: GenerationConfig,
     ) -> None:
         """Most callers want `load`. hold: is released with the engine."""
+        self._generation_config = generation_config
         self._plan = plan
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(tokenizer)
@@ -50,7 +54,9 @@ class TensorRTLLMEngine:
         plan = EnginePlan.load(directory)
         tokenizer = Tokenizer.load(directory)
         limits = limits_of(plan.limits, options)
-        return cls(plan, tokenizer, load_executor(plan, limits, options), limits, hold)
+        recommended = recommended_by(directory, options)
+        executor = load_executor(plan, limits, options)
+        return cls(plan, tokenizer, executor, limits, hold, generation_config=recommended)
 
     @property
     def plan(self) -> EnginePlan:
@@ -67,6 +73,7 @@ class TensorRTLLMEngine:
 
     def submit(self, request: Request, sink: Callable[[Update], None]) -> None:
         """As `Engine.submit`; raises UnsupportedFieldError for what TensorRT-LLM cannot do."""
+        request = completed(request, self._generation_config)
         sequence = sequence_of(request, self._plan, self._limits)
         self._executor.submit(sequence, Answer(request, self._detokenizer, sink))
 

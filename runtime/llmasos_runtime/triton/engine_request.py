@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmasos.contract.engine import ENGINE_INPUTS
 from llmasos.contract.ensemble import ENSEMBLE_INPUTS
 from llmasos.errors import InvalidRequestError
-from llmasos.sampling import MAX_DEADLINE_MS, SamplingParams
+from llmasos.sampling import MAX_DEADLINE_MS, SAMPLING_FIELDS, SamplingParams
 
 from llmasos_runtime.request import Request
 
@@ -23,7 +23,9 @@ _INPUT_OF = {
     "max_tokens": "request_output_len",
     "top_k": "runtime_top_k",
     "top_p": "runtime_top_p",
+    "stop": "stop_text",
 }
+_DEFAULTS = SamplingParams()
 Decode = Callable[[Sequence[int]], str]
 
 
@@ -72,8 +74,9 @@ def _prompt(fields: Fields) -> tuple[int, ...]:
 
 
 def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -> SamplingParams:
+    open_fields = _open_fields(fields)
     max_tokens = fields.integer("request_output_len")
-    if max_tokens is None:
+    if max_tokens is None and "max_tokens" not in open_fields:
         raise InvalidRequestError(f"{fields.display_name('request_output_len')} is missing")
     temperature, top_k, top_p, min_p = _randomness(fields)
     stop, stop_token_ids = _stops(fields, decode)
@@ -83,7 +86,7 @@ def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -
         stop_token_ids = (*stop_token_ids, end_id)
     try:
         return SamplingParams(
-            max_tokens=max_tokens,
+            max_tokens=_DEFAULTS.max_tokens if max_tokens is None else max_tokens,
             min_tokens=fields.integer("min_tokens") or 0,
             temperature=temperature,
             top_k=top_k,
@@ -96,9 +99,18 @@ def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -
             priority=fields.integer("priority") or 0,
             deadline_ms=fields.integer("deadline_ms"),
             speculate=fields.boolean("speculate"),
+            open_fields=open_fields,
         )
     except InvalidRequestError as error:
         raise InvalidRequestError(_in_clients_words(str(error), fields)) from error
+
+
+def _open_fields(fields: Fields) -> frozenset[str]:
+    """What the request leaves to the model's generation config, if it asks for that."""
+    if not fields.boolean("use_generation_config"):
+        return frozenset()
+    given = {name for name in SAMPLING_FIELDS if fields.has(_INPUT_OF.get(name, name))}
+    return SAMPLING_FIELDS - given
 
 
 def _randomness(fields: Fields) -> tuple[float, int, float, float]:

@@ -51,6 +51,11 @@ class Fields:
     def display_name(self, name: str) -> str:
         return self._table[name].name
 
+    def has(self, name: str) -> bool:
+        """Whether the client sent the input, with at least one element."""
+        array = self._arrays.get(name)
+        return array is not None and array.size > 0
+
     def boolean(self, name: str) -> bool | None:
         value = self._scalar(name)
         return None if value is None else bool(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from llmasos.generation_config import checked_choice
+
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.running_engine import RunningEngine, open_engine
 from llmasos_runtime.triton.model_arguments import ModelArguments
@@ -21,5 +23,6 @@ def load_engine(arguments: ModelArguments) -> RunningEngine:
             pin_threads=False,
             reuse_prefixes=arguments.boolean("enable_kv_cache_reuse") is not False,
             speculate=arguments.boolean("speculate"),
+            generation_config=checked_choice(arguments.parameters.get("generation_config", "auto")),
         ),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmasos.errors import ServerError
+from llmasos.generation_config import GenerationConfigChoice
 
 OVERRIDE = "LLMASOS_ENGINE_"
 """Begins the environment variables that replace a parameter of the model `engine`."""
@@ -21,7 +22,7 @@ class ServerOptions:
     start_timeout_s: longest wait until the first answer. drain_s: how long running requests
     may take to end when the server is stopped. canary_period_s: how often a running server
     is asked for a token. num_threads, kv_cache_bytes, max_queue_size, enable_kv_cache_reuse,
-    speculate, stream_interval: replace what the repository says for the engine.
+    speculate, generation_config, stream_interval: replace what the repository says for the engine.
     """
 
     grpc_port: int = 8001
@@ -38,6 +39,7 @@ class ServerOptions:
     max_queue_size: int | None = None
     enable_kv_cache_reuse: bool | None = None
     speculate: bool | None = None
+    generation_config: GenerationConfigChoice | None = None
     stream_interval: int | None = None
 
     def __post_init__(self) -> None:
@@ -61,6 +63,7 @@ class ServerOptions:
             "max_queue_size": self.max_queue_size,
             "enable_kv_cache_reuse": self.enable_kv_cache_reuse,
             "speculate": self.speculate,
+            "generation_config": self.generation_config,
             "stream_interval": self.stream_interval,
         }
         return {

@@ -1,0 +1,238 @@
+"""What a checkpoint recommends for generating text: its generation_config.json.
+
+`transformers` takes these values wherever a caller says nothing else, and so do we: for the
+fields that a caller leaves open (`SamplingParams.open_fields`). What the file asks for and this
+product cannot do is kept by name in `not_applied`, so that it can be reported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from llmasos.errors import CheckpointError, InvalidRequestError
+from llmasos.json_file import read_json_object
+from llmasos.sampling import SamplingParams
+
+GENERATION_CONFIG_FILE = "generation_config.json"
+GenerationConfigChoice = Literal["auto", "none"]
+"""auto: the model's generation config fills in what a request leaves open. none: nothing does."""
+
+
+def checked_choice(choice: str) -> GenerationConfigChoice:
+    """The choice; raises InvalidRequestError for what is none."""
+    if choice == "auto":
+        return "auto"
+    if choice == "none":
+        return "none"
+    raise InvalidRequestError(f"generation_config must be auto or none, got {choice!r}")
+
+
+_MODEL_CONFIG_FILE = "config.json"
+_SAMPLING_TOP_K = 50
+"""What transformers' `generate` takes for top_k where a model samples and names none."""
+_LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
+_SHOWN = 80
+
+NEUTRAL: Mapping[str, tuple[object, ...]] = MappingProxyType(
+    {
+        "repetition_penalty": (1.0,),
+        "encoder_repetition_penalty": (1.0,),
+        "no_repeat_ngram_size": (0,),
+        "encoder_no_repeat_ngram_size": (0,),
+        "bad_words_ids": ([],),
+        "force_words_ids": ([],),
+        "constraints": ([],),
+        "sequence_bias": ({}, []),
+        "suppress_tokens": ([],),
+        "begin_suppress_tokens": ([],),
+        "forced_bos_token_id": (),
+        "forced_eos_token_id": (),
+        "forced_decoder_ids": ([],),
+        "exponential_decay_length_penalty": (),
+        "guidance_scale": (1.0,),
+        "typical_p": (1.0,),
+        "top_h": (1.0,),
+        "epsilon_cutoff": (0.0,),
+        "eta_cutoff": (0.0,),
+        "penalty_alpha": (0.0,),
+        "num_beams": (1,),
+        "num_beam_groups": (1,),
+        "diversity_penalty": (0.0,),
+        "num_return_sequences": (1,),
+        "token_healing": (False,),
+        "watermarking_config": (),
+        "dola_layers": (),
+        "max_time": (),
+        "xtc_probability": (0.0,),
+        "mirostat": (0,),
+    }
+)
+"""Fields that change an answer and are not applied, and the values that ask for nothing.
+
+null always asks for nothing. The last two are those of GGUF files (`general.sampling.*`).
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationConfig:
+    """The recommended values; None where the checkpoint recommends nothing.
+
+    source: name of the file that they come from.
+    temperature: 0 where the checkpoint asks for greedy decoding.
+    max_length, min_length: tokens of prompt and answer together; max_new_tokens and
+        min_new_tokens go before them.
+    not_applied: fields that would change an answer and have no effect here, with their values.
+    """
+
+    source: str = GENERATION_CONFIG_FILE
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    stop: tuple[str, ...] | None = None
+    max_new_tokens: int | None = None
+    max_length: int | None = None
+    min_new_tokens: int | None = None
+    min_length: int | None = None
+    not_applied: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, directory: Path | str) -> GenerationConfig:
+        """Read it from a checkpoint or plan directory.
+
+        Without generation_config.json the fields of config.json count, as in transformers.
+        Raises CheckpointError for a value that is of the wrong type or out of its range.
+        """
+        path = Path(directory) / GENERATION_CONFIG_FILE
+        if not path.exists():
+            path = Path(directory) / _MODEL_CONFIG_FILE
+        return cls.parse(read_json_object(path, default={}), name=str(path))
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], *, name: str) -> GenerationConfig:
+        """Check the content of a file. name: what errors call it."""
+        said = {key: value for key, value in content.items() if value is not None}
+        config = cls(
+            source=Path(name).name,
+            **_randomness(said),
+            stop=_stop(said.get("stop_strings"), name=name),
+            **{key: said[key] for key in _LENGTHS if key in said},
+            not_applied={
+                key: said[key]
+                for key, neutral in NEUTRAL.items()
+                if key in said and said[key] not in neutral
+            },
+        )
+        try:
+            config._check()
+        except InvalidRequestError as error:
+            raise CheckpointError(f"{name}: {error}") from error
+        return config
+
+    def complete(self, params: SamplingParams, *, num_prompt_tokens: int) -> SamplingParams:
+        """The params with their open fields filled in.
+
+        Raises InvalidRequestError where the prompt is as long as max_length and the caller
+        did not say how many tokens to generate.
+        """
+        if not params.open_fields:
+            return params
+        recommended = self._recommended(params, num_prompt_tokens)
+        chosen = {k: v for k, v in recommended.items() if k in params.open_fields and v is not None}
+        return replace(params, open_fields=frozenset(), **_fitting(chosen, params))
+
+    def described(self) -> str:
+        """The recommended values in one line, empty if there are none."""
+        names = ("temperature", "top_k", "top_p", "min_p", *_LENGTHS, "stop")
+        values = {name: getattr(self, name) for name in names}
+        return ", ".join(f"{name} {_short(v)}" for name, v in values.items() if v is not None)
+
+    def warning(self) -> str | None:
+        """One line that names what is not applied; None if everything is."""
+        if not self.not_applied:
+            return None
+        fields = ", ".join(f"{name} {_short(value)}" for name, value in self.not_applied.items())
+        return (
+            f"{self.source} asks for {fields}, which is not supported yet: "
+            "answers can differ from those of transformers"
+        )
+
+    def _recommended(self, params: SamplingParams, num_prompt_tokens: int) -> dict[str, Any]:
+        max_tokens, min_tokens = self.max_new_tokens, self.min_new_tokens
+        if max_tokens is None and self.max_length is not None:
+            max_tokens = self.max_length - num_prompt_tokens
+            if max_tokens < 1 and "max_tokens" in params.open_fields:
+                raise InvalidRequestError(
+                    f"the prompt has {num_prompt_tokens} tokens, and max_length of {self.source} "
+                    f"is {self.max_length}",
+                    hint="set max_tokens",
+                )
+        if min_tokens is None and self.min_length is not None:
+            min_tokens = max(0, self.min_length - num_prompt_tokens)
+        return {
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "min_p": self.min_p,
+            "stop": self.stop,
+            "max_tokens": max_tokens,
+            "min_tokens": min_tokens,
+        }
+
+    def _check(self) -> None:
+        """Raises InvalidRequestError, naming the field."""
+        for name in _LENGTHS:
+            value, least = getattr(self, name), 1 if name.startswith("max") else 0
+            if value is not None and (type(value) is not int or not least <= value < 2**31):
+                raise InvalidRequestError(
+                    f"{name} must be an integer of at least {least}, got {_short(value)}"
+                )
+        values = self._recommended(SamplingParams(), 0)
+        lengths = {"max_tokens", "min_tokens"}
+        SamplingParams(**{k: v for k, v in values.items() if v is not None and k not in lengths})
+
+
+def _randomness(said: Mapping[str, Any]) -> dict[str, Any]:
+    """How tokens are drawn; do_sample false, or left out, is greedy decoding."""
+    top_p, samples = said.get("top_p"), said.get("do_sample") is True
+    values = {name: said[name] for name in ("top_k", "min_p") if name in said}
+    if isinstance(top_p, int | float):
+        values["top_p"] = min(top_p, 1.0)  # transformers filters nothing from 1 on
+    elif top_p is not None:
+        values["top_p"] = top_p
+    if "do_sample" in said:
+        values["temperature"] = said.get("temperature", 1.0) if samples else 0.0
+    if samples:
+        values.setdefault("top_k", _SAMPLING_TOP_K)
+    if top_p == 0:  # the likeliest token alone
+        values |= {"temperature": 0.0, "top_p": 1.0}
+    return values
+
+
+def _stop(strings: object, *, name: str) -> tuple[str, ...] | None:
+    if strings is None:
+        return None
+    listed = [strings] if isinstance(strings, str) else strings
+    if not isinstance(listed, list) or not all(isinstance(text, str) for text in listed):
+        raise CheckpointError(f"{name}: stop_strings must be strings, got {_short(strings)}")
+    return tuple(listed)
+
+
+def _fitting(chosen: dict[str, Any], params: SamplingParams) -> dict[str, Any]:
+    """The caller's own number of tokens goes before the checkpoint's other bound."""
+    max_tokens = chosen.get("max_tokens", params.max_tokens)
+    if "max_tokens" in chosen and "min_tokens" not in chosen:
+        chosen["max_tokens"] = max(max_tokens, params.min_tokens)
+    if "min_tokens" in chosen:
+        chosen["min_tokens"] = min(chosen["min_tokens"], max_tokens)
+    return chosen
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, float) else f"{value:g}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
