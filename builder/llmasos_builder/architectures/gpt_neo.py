@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from llmasos_builder.architectures.config import MAX_HEADS, MAX_LAYERS, Config
 from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec
@@ -66,12 +67,13 @@ def gpt_neo_spec(config: Config) -> DecoderSpec:
 def _attention_types(config: Config, num_layers: int) -> list[str]:
     """Of each layer: `attention_types` gives patterns, and how often each is repeated."""
     try:
-        types = [
+        repeated = (
             str(kind)
             for pattern, times in config.items("attention_types", _DEFAULT_TYPES)
             for _ in range(min(times, num_layers + 1))
             for kind in pattern
-        ]
+        )
+        types = list(islice(repeated, num_layers + 1))
     except (TypeError, ValueError):
         types = []
     if len(types) != num_layers or not {"global", "local"}.issuperset(types):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmasos.errors import UnsupportedArchitectureError
+from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 
 from llmasos_builder.architectures.bloom import bloom_spec
 from llmasos_builder.architectures.config import Config
@@ -139,7 +139,10 @@ def decoder_spec(config: Mapping[str, Any]) -> DecoderSpec:
     fields.must_be("model_type", architecture.model_type)
     fields.must_be("quantization_config", None)
     fields.must_be("is_encoder_decoder", False)
-    return architecture.spec(fields)
+    try:
+        return architecture.spec(fields)
+    except ArithmeticError as error:
+        raise CheckpointError(f"config.json: its numbers do not make sense: {error}") from error
 
 
 def _architecture(config: Mapping[str, Any]) -> Architecture:

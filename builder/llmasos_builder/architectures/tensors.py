@@ -61,8 +61,13 @@ def check_shapes(spec: DecoderSpec, weights: Weights) -> Shapes:
 
 
 def load_tensor(weights: Weights, name: str) -> Array:
-    """One tensor's values; raises CheckpointError if they are not all finite."""
-    values = weights.load(name)
+    """One tensor's values; raises CheckpointError if they are not all finite, or too many."""
+    try:
+        values = weights.load(name)
+    except MemoryError as error:
+        raise CheckpointError(
+            f"tensor {name} of the shape {_text(weights.shape(name))} does not fit into memory"
+        ) from error
     if not (np.isfinite(values.min()) and np.isfinite(values.max())):
         raise CheckpointError(f"tensor {name} holds values that are not finite numbers")
     return values
@@ -74,9 +79,13 @@ def _check_unused(name: str, spec: DecoderSpec, weights: Weights) -> None:
             f"the checkpoint has the tensor {name}, which the network in its config.json "
             "does not use"
         )
-    if not np.array_equal(weights.load(name), weights.load(f"{spec.names.embedding}.weight")):
+    embedding = f"{spec.names.embedding}.weight"
+    same_shape = tuple(weights.shape(name)) == tuple(weights.shape(embedding))
+    if not same_shape or not np.array_equal(
+        load_tensor(weights, name), load_tensor(weights, embedding)
+    ):
         raise CheckpointError(
-            f"tensor {name} differs from {spec.names.embedding}.weight, though config.json "
+            f"tensor {name} differs from {embedding}, though config.json "
             "says by tie_word_embeddings that they are one"
         )
 

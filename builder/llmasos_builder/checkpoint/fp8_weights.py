@@ -8,6 +8,7 @@ are kept in what is computed in.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Fp8Weights:
         self.scales: Mapping[str, Fp8Scales] = {
             name: self._read(name)
             for name in matrices
-            if np.prod(stored.shape(f"{name}_scale"), dtype=int) == 1
+            if math.prod(stored.shape(f"{name}_scale")) == 1
         }
 
     @property
@@ -108,8 +109,9 @@ class Fp8Weights:
         )
 
     def _scale(self, name: str) -> float:
-        values = self._stored.load(name)
-        if values.size != 1 or not (np.isfinite(values).all() and values.min() > 0):
+        is_one = math.prod(self._stored.shape(name)) == 1
+        values = self._stored.load(name) if is_one else np.zeros(1, np.float32)
+        if not (np.isfinite(values).all() and values.min() > 0):
             raise CheckpointError(f"tensor {name} must be one positive number")
         return float(values.reshape(()))
 

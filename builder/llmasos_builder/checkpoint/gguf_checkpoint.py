@@ -23,7 +23,8 @@ from llmasos_builder.checkpoint.gguf_family_names import (
     GPTNEOX_NAMES,
     PHI3_NAMES,
 )
-from llmasos_builder.checkpoint.gguf_file import GGUFFile, TensorEntry
+from llmasos_builder.checkpoint.gguf_file import GGUFFile
+from llmasos_builder.checkpoint.gguf_header import TensorEntry
 from llmasos_builder.checkpoint.gguf_names import (
     GPT2_NAMES,
     LLAMA_NAMES,

@@ -69,4 +69,9 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
 def _shape(file: GGUFFile, name: str) -> tuple[int, ...]:
     if name not in file.tensors:
         raise CheckpointError(f"{file.path} has no tensor {name}")
-    return file.tensors[name].shape
+    shape = file.tensors[name].shape
+    if len(shape) != 2:
+        raise CheckpointError(
+            f"{file.path}: tensor {name} has the shape {list(shape)}, no matrix's"
+        )
+    return shape

@@ -11,6 +11,13 @@ from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 from llmasos_builder.checkpoint.gguf_file import GGUFFile
 
 _MISSING = object()
+_LARGEST = 1 << 28
+# What loops and tables are made by; no model is near it.
+_MOST = {
+    "attention.head_count": 1 << 16,
+    "attention.key_length": 1 << 16,
+    "block_count": 1 << 10,
+}
 
 
 class Metadata:
@@ -29,11 +36,13 @@ class Metadata:
         return self._of(f"{self.architecture}.{key}", int, default)
 
     def count(self, key: str, default: Any = _MISSING) -> Any:
-        """An integer of at least 1."""
+        """An integer of at least 1, with a bound."""
         value = self.integer(key, default)
-        if value is not None and value < 1:
+        most = _MOST.get(key, _LARGEST)
+        if value is not None and not 1 <= value <= most:
             raise CheckpointError(
-                f"{self.file.path}: {self.architecture}.{key} must be at least 1, got {value}"
+                f"{self.file.path}: {self.architecture}.{key} must be at least 1 and at most "
+                f"{most}, got {value}"
             )
         return value
 

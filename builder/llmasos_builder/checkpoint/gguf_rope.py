@@ -15,12 +15,14 @@ import numpy as np
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 from numpy.typing import NDArray
 
+from llmasos_builder.checkpoint.gguf_header import TensorEntry
 from llmasos_builder.checkpoint.gguf_metadata import Metadata
 
 # Llama 3.1's published scaling; GGUF keeps only the factors that it gives.
 _LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
 _LLAMA3_ORIGINAL_LENGTH = 8192
 _BASE = 10000.0
+_MOST_FACTORS = 1 << 16
 _YARN_DEFAULTS = {"yarn_beta_fast": 32.0, "yarn_beta_slow": 1.0, "yarn_ext_factor": 1.0}
 
 
@@ -61,7 +63,7 @@ def rope_factors(metadata: Metadata) -> dict[str, Any] | None:
         metadata.must_be(key, 1.0, 0.0)
     return {
         "rope_type": "longrope",
-        **{f"{key}_factor": file.read(entry).ravel().tolist() for key, entry in found.items()},
+        **{f"{key}_factor": _factors(metadata, entry).tolist() for key, entry in found.items()},
         "attention_factor": metadata.number("rope.scaling.attn_factor", 1.0),
     }
 
@@ -76,9 +78,19 @@ def llama3_scaling(metadata: Metadata, head_dim: int) -> dict[str, Any] | None:
             f"{file.path} has both rope_freqs.weight and {metadata.architecture}.rope.scaling, "
             "one of which is supported"
         )
-    stored = file.read(file.tensors["rope_freqs.weight"]).ravel()
+    stored = _factors(metadata, file.tensors["rope_freqs.weight"])
     theta = metadata.number("rope.freq_base", _BASE)
     return _llama3(stored, head_dim=head_dim, theta=theta, path=str(file.path))
+
+
+def _factors(metadata: Metadata, entry: TensorEntry) -> NDArray[np.float32]:
+    """One for each pair of a head, of which there are not many."""
+    if math.prod(entry.shape) > _MOST_FACTORS:
+        raise CheckpointError(
+            f"{metadata.file.path}: tensor {entry.name} has the shape {list(entry.shape)}, at most "
+            f"{_MOST_FACTORS} factors are read"
+        )
+    return metadata.file.read(entry).ravel()
 
 
 def llama3_factors(scaling: dict[str, Any], *, head_dim: int, theta: float) -> NDArray[np.float64]:

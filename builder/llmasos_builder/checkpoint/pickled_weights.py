@@ -7,6 +7,7 @@ several tensors may share. Tensors are read one at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,9 @@ from llmasos.regular_file import is_there
 from numpy.typing import NDArray
 
 from llmasos_builder.checkpoint.shard_index import check_apart, indexed_files
+from llmasos_builder.checkpoint.stored_tensor import Storage, StoredTensor
 from llmasos_builder.checkpoint.torch_archive import TorchArchive
-from llmasos_builder.checkpoint.torch_description import (
-    ForeignError,
-    Storage,
-    StoredTensor,
-    described,
-)
+from llmasos_builder.checkpoint.torch_description import ForeignError, described
 
 SINGLE_FILE = "pytorch_model.bin"
 INDEX_FILE = "pytorch_model.bin.index.json"
@@ -32,7 +29,8 @@ CONVERT = (
     "convert them where you trust them: transformers' AutoModelForCausalLM.from_pretrained(DIR)"
     ".save_pretrained(NEW_DIR) writes model.safetensors"
 )
-_MAX_DESCRIPTION = 100 << 20
+_MAX_DESCRIPTION = 16 << 20
+_REPEATS, _FEW = 4, 1 << 24
 _TYPES: Mapping[str, Any] = {
     "F64": np.float64,
     "F32": np.float32,
@@ -49,12 +47,13 @@ class PickledWeights:
         anything but tensors.
         """
         self._tensors: dict[str, StoredTensor] = {}
-        self._homes: dict[str, Path] = {}
+        self._homes: dict[str, TorchArchive] = {}
         for path in files.values():
-            tensors = _described(path)
+            archive = TorchArchive(path)
+            tensors = _described(archive, path)
             check_apart(self._tensors, tensors, path)
             self._tensors |= tensors
-            self._homes |= dict.fromkeys(tensors, path)
+            self._homes |= dict.fromkeys(tensors, archive)
 
     def names(self) -> frozenset[str]:
         return frozenset(self._tensors)
@@ -67,15 +66,15 @@ class PickledWeights:
         return self._tensor(name).storage.kind
 
     def load(self, name: str) -> NDArray[np.float32]:
-        tensor, path = self._tensor(name), self._homes.get(name)
-        assert path is not None
+        tensor, archive = self._tensor(name), self._homes.get(name)
+        assert archive is not None
         kind = tensor.storage.kind
         if kind not in _TYPES:
             raise CheckpointError(
-                f"{path}: tensor {name} has the type {kind}, which is not read",
+                f"{archive.path}: tensor {name} has the type {kind}, which is not read",
                 hint=f"use a checkpoint in one of {', '.join(sorted(_TYPES))}",
             )
-        numbers = _numbers(path, tensor.storage)
+        numbers = _numbers(archive, tensor.storage)
         steps = tuple(step * numbers.itemsize for step in tensor.strides)
         view = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, steps)
         return np.array(view, np.float32)
@@ -97,14 +96,13 @@ def find_pickled_files(directory: Path) -> dict[str, Path]:
     return indexed_files(index) if is_there(index) else {}
 
 
-def _described(path: Path) -> dict[str, StoredTensor]:
+def _described(archive: TorchArchive, path: Path) -> dict[str, StoredTensor]:
     """The tensors that a file says it has, by name."""
-    with TorchArchive(path) as archive:
-        content = archive.description(at_most=_MAX_DESCRIPTION)
-        if not archive.is_little_endian():
-            raise CheckpointError(f"{path} has big-endian numbers, which are not read")
+    content = archive.description(at_most=_MAX_DESCRIPTION)
+    if not archive.is_little_endian():
+        raise CheckpointError(f"{path} has big-endian numbers, which are not read")
     try:
-        return described(content)
+        tensors = described(content)
     except ForeignError as error:
         raise CheckpointError(
             f"{path} holds something else than tensors: {error}", hint=CONVERT
@@ -112,14 +110,23 @@ def _described(path: Path) -> dict[str, StoredTensor]:
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{path} is damaged: {reason}") from error
+    # Tensors may share numbers, or repeat them by steps of 0.
+    count = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    most = _REPEATS * archive.size + _FEW
+    if count > most:
+        raise CheckpointError(
+            f"{path} has tensors of {count} numbers, at most {most} are read of a file of "
+            f"{archive.size} bytes"
+        )
+    return tensors
 
 
-def _numbers(path: Path, storage: Storage) -> NDArray[Any]:
+def _numbers(archive: TorchArchive, storage: Storage) -> NDArray[Any]:
     size = storage.count * np.dtype(_TYPES[storage.kind]).itemsize
-    with TorchArchive(path) as archive:
-        content = archive.read(f"data/{storage.key}", at_most=size)
+    content = archive.read(f"data/{storage.key}", at_most=size)
     if len(content) != size:
         raise CheckpointError(
-            f"{path} is damaged: data/{storage.key} has {len(content)} bytes, {size} expected"
+            f"{archive.path} is damaged: data/{storage.key} has {len(content)} bytes, "
+            f"{size} expected"
         )
     return np.frombuffer(content, _TYPES[storage.kind])

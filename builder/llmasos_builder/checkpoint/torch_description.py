@@ -4,16 +4,21 @@ A pickle is a program for a stack machine, which may call what it names. This ma
 few instructions of which torch makes a dictionary of tensors, and names that stand for a plain
 description here. Whatever else a file asks for is refused, so that nothing of it runs; torch is
 not needed. `pickletools` takes the instructions apart, and runs none.
+
+A short program can describe values that are very large written out, such as a tuple of the same
+two tuples, and so on. Values are therefore never hashed, compared, printed or copied whole, but
+strings and numbers; and there are bounds for all that a program can repeat.
 """
 
 from __future__ import annotations
 
-import math
 import pickletools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from llmasos_builder.checkpoint.stored_tensor import Storage, StoredTensor, is_size
 
 # torch's classes of storages, by the types that safetensors gives their numbers.
 _STORAGES = {
@@ -30,36 +35,12 @@ _STORAGES = {
 }
 
 
+_MAX_INSTRUCTIONS = 1 << 21
+_MAX_MARKS = 64
+
+
 class ForeignError(ValueError):
     """It asks for something that no dictionary of tensors needs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storage:
-    """Numbers of one type in a row: their place in the archive, and how many there are."""
-
-    kind: str
-    key: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredTensor:
-    """Which numbers of a storage, from where and in which steps."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        sizes = (self.offset, *self.shape, *self.strides)
-        if len(self.shape) != len(self.strides) or any(type(n) is not int or n < 0 for n in sizes):
-            raise ValueError("a tensor of odd sizes")
-        steps = zip(self.shape, self.strides, strict=True)
-        last = self.offset + sum((size - 1) * step for size, step in steps)
-        if math.prod(self.shape) and last >= self.storage.count:
-            raise ValueError("a tensor that ends behind its storage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +57,9 @@ def described(content: bytes) -> dict[str, StoredTensor]:
     no pickle, or a damaged one.
     """
     machine = _Machine()
-    for opcode, argument, _ in pickletools.genops(content):
+    for done, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if done == _MAX_INSTRUCTIONS:
+            raise ValueError(f"a description of more than {_MAX_INSTRUCTIONS} instructions")
         machine.step(opcode.name, argument)
     (found,) = machine.stack
     if not isinstance(found, dict):
@@ -106,6 +89,8 @@ class _Machine:
         elif name in _RECALL:
             self.stack.append(self._memo[int(argument)])
         elif name == "MARK":
+            if len(self._below) == _MAX_MARKS:
+                raise ValueError(f"more than {_MAX_MARKS} marks at once")
             self._below.append(self.stack)
             self.stack = []
         elif name in _STEPS:
@@ -114,7 +99,8 @@ class _Machine:
             raise ForeignError(f"it has the instruction {name}")
 
     def tuple(self) -> None:
-        self.stack = [*self._below.pop(), tuple(self.stack)]
+        items, self.stack = self.stack, self._below.pop()
+        self.stack.append(tuple(items))
 
     def global_from_stack(self) -> None:
         self._replace(2, _named_in)
@@ -151,6 +137,8 @@ def _named(name: str) -> _Name:
 
 
 def _named_in(module: object, name: object) -> _Name:
+    if not isinstance(module, str) or not isinstance(name, str):
+        raise ValueError("a name that is no text")
     return _named(f"{module} {name}")
 
 
@@ -164,8 +152,9 @@ def _called(function: object, arguments: object) -> Any:
 
 def _storage(pid: object) -> Storage:
     match pid:
-        case ("storage", _Name(name), str() as key, str(), int() as count) if name in _STORAGES:
-            return Storage(kind=_STORAGES[name], key=key, count=count)
+        case ("storage", _Name(name), str() as key, str(), count):
+            if name in _STORAGES and is_size(count):
+                return Storage(kind=_STORAGES[name], key=key, count=count)
         case _:
             pass
     raise ForeignError("it has a storage that is none")
@@ -189,8 +178,15 @@ def _filled(value: object, *item: Any, items: Sequence[Any] = ()) -> dict[Any, A
     """item: one key and its value; items: several, one after the other."""
     found = _dictionary(value)
     pairs = [*item, *items]
-    found.update(zip(pairs[::2], pairs[1::2], strict=True))
+    for key, content in zip(pairs[::2], pairs[1::2], strict=True):
+        if type(key) not in (str, int):
+            raise ForeignError(f"it has a key that is a {type(key).__name__}")
+        found[key] = content
     return found
+
+
+def _empty_dictionary() -> dict[Any, Any]:
+    return {}
 
 
 def _without_state(value: object, _state: object) -> dict[Any, Any]:
@@ -202,7 +198,7 @@ def _first(tensor: object, *_: object) -> object:
 
 
 _CALLS: Mapping[str, Callable[..., Any]] = {
-    "collections OrderedDict": dict,
+    "collections OrderedDict": _empty_dictionary,
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": _first,
 }

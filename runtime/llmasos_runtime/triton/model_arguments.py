@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -46,16 +45,10 @@ class ModelArguments:
         return replace(self, parameters={**self.parameters, **replaced})
 
     def path(self, name: str) -> Path:
-        """A parameter as a path, relative to the version directory.
-
-        Links in it stay: where they lead may have letters that no Python of Triton can name.
-        """
+        """A parameter as a path, relative to the version directory."""
         if name not in self.parameters:
             raise PlanError(f"parameter {name} of {self.directory.parent.name} is missing")
-        text = self.parameters[name]
-        if not text.isascii():
-            raise PlanError(f"parameter {name} must be a path in ASCII, got {text!r}")
-        return Path(os.path.normpath(self.directory / text))
+        return (self.directory / self.parameters[name]).resolve()
 
     def integer(self, name: str) -> int | None:
         """A parameter as a number of at least 1, None when absent."""
