@@ -8,10 +8,9 @@ from typing import Any, TypedDict
 
 from typing_extensions import Unpack
 
+from llmasos.chat_options import ChatFields, ChatOptions
 from llmasos.errors import InvalidRequestError
 from llmasos.sampling import SAMPLING_FIELDS, SamplingParams
-
-Message = dict[str, str]
 
 
 class SamplingFields(TypedDict, total=False):
@@ -30,6 +29,10 @@ class SamplingFields(TypedDict, total=False):
     priority: int
     deadline_ms: int | None
     speculate: bool | None
+
+
+class ChatArguments(SamplingFields, ChatFields, total=False):
+    """What a chat may be given beside its messages."""
 
 
 def sampling_params(
@@ -84,16 +87,13 @@ def check_prompts(prompts: object) -> list[str]:
     return [check_text(f"prompts[{index}]", prompt) for index, prompt in enumerate(prompts)]
 
 
-def check_messages(messages: object) -> list[Message]:
-    """The messages with their content as text; raises InvalidRequestError naming the message."""
-    # The chat template brings its compiler along, which not every caller needs.
-    from llmasos import chat  # noqa: PLC0415
-
-    checked = chat.check_messages(messages)
-    for index, message in enumerate(checked):
-        for name, text in message.items():
-            check_text(f"messages[{index}].{name}", text)
-    return checked
+def chat_arguments(
+    params: SamplingParams | None, **given: Unpack[ChatArguments]
+) -> tuple[SamplingParams, ChatOptions]:
+    """How to sample and how to render, from the arguments of a chat."""
+    fields: dict[str, Any] = {**given}
+    options = {name: fields.pop(name) for name in ChatFields.__optional_keys__ if name in fields}
+    return sampling_params(params, **fields), ChatOptions(**options)
 
 
 def check_timeout(timeout_s: float | None) -> float | None:

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing_extensions import Unpack
 
 from llmasos.arguments import (
-    Message,
+    ChatArguments,
     SamplingFields,
-    check_messages,
+    chat_arguments,
     check_prompt,
     check_prompts,
     check_timeout,
@@ -19,6 +19,8 @@ from llmasos.arguments import (
     sampling_params,
 )
 from llmasos.async_stream import AsyncPieceStream
+from llmasos.chat_messages import Message, check_messages
+from llmasos.chat_options import ChatOptions
 from llmasos.errors import InvalidRequestError
 from llmasos.outputs import Generation
 from llmasos.sampling import SamplingParams
@@ -97,23 +99,28 @@ class AsyncTritonClient:
         self,
         messages: Sequence[Message],
         params: SamplingParams | None = None,
-        **fields: Unpack[SamplingFields],
+        **fields: Unpack[ChatArguments],
     ) -> Generation:
-        """The model's answer to a conversation of {"role": ..., "content": ...} messages."""
-        chosen = sampling_params(params, **fields)
+        """The model's answer to a conversation of {"role": ..., "content": ...} messages.
+
+        fields: those of SamplingParams, and of ChatOptions such as `tools`.
+        """
+        chosen, options = chat_arguments(params, **fields)
         return await self._start(
-            messages=check_messages(messages), params=chosen, stream=False
+            messages=check_messages(messages), options=options, params=chosen, stream=False
         ).read()
 
     def stream_chat(
         self,
         messages: Sequence[Message],
         params: SamplingParams | None = None,
-        **fields: Unpack[SamplingFields],
+        **fields: Unpack[ChatArguments],
     ) -> AsyncPieceStream:
         """As `chat`, piece by piece."""
-        chosen = sampling_params(params, **fields)
-        return self._start(messages=check_messages(messages), params=chosen, stream=True)
+        chosen, options = chat_arguments(params, **fields)
+        return self._start(
+            messages=check_messages(messages), options=options, params=chosen, stream=True
+        )
 
     async def aclose(self) -> None:
         """Cancel what is running and close the connection; calling it again does nothing."""
@@ -135,8 +142,11 @@ class AsyncTritonClient:
         *,
         text: str = "",
         messages: Sequence[Message] | None = None,
+        options: ChatOptions | None = None,
         params: SamplingParams,
         stream: bool,
     ) -> AsyncPieceStream:
-        fields = request_fields(text=text, messages=messages, params=params, stream=stream)
+        fields = request_fields(
+            text=text, messages=messages, options=options, params=params, stream=stream
+        )
         return self._transport.start(fields, timeout_s=self._timeout_s)

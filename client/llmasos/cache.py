@@ -14,9 +14,14 @@ def cache_dir() -> Path:
     """The root of the cache; it may not exist yet."""
     chosen = os.environ.get("LLMASOS_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "llmasos"
+
+
+def expanded(path: str | Path) -> Path:
+    """With ~ replaced where it stands for a home directory that is known."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own fails for an unknown user
 
 
 def checkpoints_dir() -> Path:

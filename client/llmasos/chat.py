@@ -13,9 +13,14 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
+from jinja2.meta import find_undeclared_variables
 from jinja2.parser import Parser
 
+from llmasos.chat_continuation import render_to_continue
+from llmasos.chat_forms import form_that_is_read
 from llmasos.chat_limits import BoundedEnvironment
+from llmasos.chat_messages import REASONING_FIELDS, Message, check_messages
+from llmasos.chat_options import ChatOptions
 from llmasos.errors import InvalidRequestError
 
 MAX_TEMPLATE_CHARACTERS = 1 << 20
@@ -32,6 +37,7 @@ class ChatTemplate:
             raise InvalidRequestError(
                 f"the chat template has {len(source)} characters, at most {MAX_TEMPLATE_CHARACTERS}"
             )
+        self._source = source
         self._tokens = dict(tokens)
         self._environment = BoundedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
@@ -40,82 +46,79 @@ class ChatTemplate:
             self._template = self._environment.from_source(
                 source, {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
             )
+            self._reads = find_undeclared_variables(self._environment.parse(source))
         except (jinja2.TemplateError, RecursionError, SyntaxError) as error:
             raise InvalidRequestError(f"the chat template is not valid: {error}") from error
 
     def render(
-        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True
+        self, messages: Sequence[Mapping[str, Any]], options: ChatOptions | None = None
     ) -> str:
-        """The conversation's text, with the opening of the answer if asked for.
+        """The conversation's text, with the opening of the answer unless options say no.
 
-        messages: {"role": text, "content": text or [{"type": "text", "text": text}]}.
-        Raises InvalidRequestError: malformed messages, or what the template refuses.
+        messages: {"role": text, "content": text or [{"type": "text", "text": text}]} and what
+        else the template reads; see `chat_messages`.
+        Raises InvalidRequestError: malformed messages, what the template refuses, and what it
+        does not print.
         """
-        checked = check_messages(messages)
+        options = options or ChatOptions()
+        self._refuse_unread(options)
+
+        def render(messages: Sequence[Message]) -> str:
+            return self._render(messages, options)
+
+        checked = [_with_reasoning_names(message) for message in check_messages(messages)]
+        self._refuse_unread_calls(checked)
         with self._environment.budget():
-            try:
-                return self._template.render(
-                    messages=checked,
-                    add_generation_prompt=add_generation_prompt,
-                    tools=None,  # templates ask for these two, also with `is not none`
-                    documents=None,
-                    **self._tokens,
+            fitting = form_that_is_read(checked, render)
+            if options.continue_final_message:
+                return render_to_continue(fitting, render)
+            return render(fitting)
+
+    def _render(self, messages: Sequence[Message], options: ChatOptions) -> str:
+        variables = {
+            **self._tokens,
+            **(options.chat_template_kwargs or {}),
+            "messages": messages,
+            "add_generation_prompt": options.opens_answer,
+            "tools": options.tools,  # templates ask for these two, also with `is not none`
+            "documents": options.documents,
+        }
+        try:
+            return self._template.render(variables)
+        except (
+            jinja2.TemplateError,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise InvalidRequestError(f"the chat template refused: {error}") from error
+
+    def _refuse_unread(self, options: ChatOptions) -> None:
+        """What a template does not read, the model does not see."""
+        for name, value in (("tools", options.tools), ("documents", options.documents)):
+            if value and name not in self._reads:
+                raise InvalidRequestError(
+                    f"{name} cannot be given: the model's chat template does not read {name}"
                 )
-            except (
-                jinja2.TemplateError,
-                ArithmeticError,
-                AttributeError,
-                LookupError,
-                RecursionError,
-                TypeError,
-                ValueError,
-            ) as error:
-                raise InvalidRequestError(f"the chat template refused: {error}") from error
+
+    def _refuse_unread_calls(self, messages: Sequence[Message]) -> None:
+        for index, message in enumerate(messages):
+            if message.get("tool_calls") and "tool_calls" not in self._source:
+                raise InvalidRequestError(
+                    f"messages[{index}].tool_calls cannot be given: the model's chat template "
+                    "does not read tool_calls"
+                )
 
 
-def check_messages(messages: Any) -> list[dict[str, str]]:
-    """The messages with their content as text; raises InvalidRequestError naming the message."""
-    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
-        raise InvalidRequestError(f"messages must be a list, got {type(messages).__name__}")
-    if not messages:
-        raise InvalidRequestError("messages must hold at least one message, got none")
-    return [_check_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
-
-
-def _check_message(message: Any, where: str) -> dict[str, str]:
-    if not isinstance(message, Mapping):
-        raise InvalidRequestError(f"{where} must be an object, got {type(message).__name__}")
-    for name in message:
-        if name not in {"role", "content"}:
-            raise InvalidRequestError(f"{where} has the field {name!r}; role and content are known")
-    for name in ("role", "content"):
-        if name not in message:
-            raise InvalidRequestError(f"{where} has no {name}")
-    role = message["role"]
-    if not isinstance(role, str) or not role:
-        raise InvalidRequestError(f"{where}.role must be a non-empty string, got {role!r}")
-    return {"role": str(role), "content": _text(message["content"], f"{where}.content")}
-
-
-def _text(content: Any, where: str) -> str:
-    """Content as one string; parts are joined by line breaks."""
-    if isinstance(content, str):
-        return str(content)
-    if not isinstance(content, Sequence):
-        raise InvalidRequestError(
-            f"{where} must be a string or a list of text parts, got {type(content).__name__}"
-        )
-    return "\n".join(_part(part, f"{where}[{i}]") for i, part in enumerate(content))
-
-
-def _part(part: Any, where: str) -> str:
-    if not isinstance(part, Mapping) or part.get("type") != "text":
-        kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-        raise InvalidRequestError(f"{where} must be a text part, got {kind!r}")
-    text = part.get("text")
-    if not isinstance(text, str):
-        raise InvalidRequestError(f"{where}.text must be a string, got {type(text).__name__}")
-    return text
+def _with_reasoning_names(message: Message) -> Message:
+    """Reasoning under the names that templates read, whichever its caller used."""
+    reasoning = next((message[name] for name in REASONING_FIELDS if name in message), None)
+    if reasoning is None:
+        return message
+    return {"thinking": reasoning, **message, REASONING_FIELDS[0]: reasoning}
 
 
 class _Generation(Extension):

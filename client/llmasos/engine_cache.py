@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from llmasos import __version__
-from llmasos.cache import engines_dir
+from llmasos.cache import engines_dir, expanded
 from llmasos.contract import PLAN_IN_REPOSITORY, model_configs
 from llmasos.engine_store import locked, make_room, size_limit
 from llmasos.errors import CheckpointError, PlanError
@@ -30,7 +30,8 @@ def find_built(path: Path | str) -> Path | None:
 
     Raises CheckpointError for a path that cannot be looked at.
     """
-    for plan_dir in (Path(path), Path(path) / PLAN_IN_REPOSITORY):
+    path = expanded(path)
+    for plan_dir in (path, path / PLAN_IN_REPOSITORY):
         if _is_file(plan_dir / PLAN_FILE):
             return plan_dir
     return None
@@ -49,16 +50,16 @@ def find_repository(
 ) -> Path:
     """The Triton model repository of a model, built into the cache unless it is there.
 
-    A checkpoint on disk is known by its files' sizes and times, any other by its name and
-    revision; the versions of what would build it and what its models declare count too. A new
-    one may push those unused for longest out of the cache (`llmasos.engine_store`). The plan
-    inside a repository stands for it. Raises CheckpointError, and PlanError for a plan alone or
-    a cache that cannot be written.
+    A checkpoint is known by what a build of it would read (`llmasos_builder.fingerprint`); the
+    versions of what would build it and what its models declare count too. A new one may push
+    those unused for longest out of the cache (`llmasos.engine_store`). The plan inside a
+    repository stands for it. Raises CheckpointError, and PlanError for a plan alone or a cache
+    that cannot be written.
     """
     plan_dir = find_built(model)
     if plan_dir is not None:
         return _repository_of(plan_dir)
-    repository = engines_dir() / _name(str(model), precision=precision, revision=revision)
+    repository = engines_dir() / _name(model, precision=precision, revision=revision)
     manifest = repository / PLAN_IN_REPOSITORY / PLAN_FILE
     if manifest.is_file() and not os.access(repository.parent, os.W_OK):
         return repository  # nothing can be noted there, nor removed
@@ -108,10 +109,12 @@ def _make_room(repository: Path) -> None:
         _log.info("%s was used least of late and is removed from the cache", engine.name)
 
 
-def _name(model: str, *, precision: Precision, revision: str | None) -> str:
+def _name(model: str | Path, *, precision: Precision, revision: str | None) -> str:
+    # The builder knows what it reads; this part of it brings no compiler along.
+    from llmasos_builder.fingerprint import fingerprint  # noqa: PLC0415
+
     parts = [
-        _identity(model),
-        revision,
+        fingerprint(model, revision=revision),
         precision,
         PLAN_VERSION,
         __version__,
@@ -119,14 +122,6 @@ def _name(model: str, *, precision: Precision, revision: str | None) -> str:
         [config.pbtxt() for config in model_configs()],
     ]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    readable = re.sub(r"[^A-Za-z0-9._]+", "-", Path(model).name or model)[-_MAX_NAME_LENGTH:]
+    name = Path(model).name or str(model)
+    readable = re.sub(r"[^A-Za-z0-9._]+", "-", name)[-_MAX_NAME_LENGTH:]
     return f"{readable}-{precision}-{digest}"
-
-
-def _identity(model: str) -> object:
-    path = Path(model)
-    if not path.exists():
-        return model
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
-    stats = [(file, file.stat()) for file in files]
-    return [str(path.resolve()), *([f.name, s.st_size, s.st_mtime_ns] for f, s in stats)]

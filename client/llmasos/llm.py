@@ -15,14 +15,15 @@ from llmasos_runtime.running_engine import open_engine
 from typing_extensions import Unpack
 
 from llmasos.arguments import (
-    Message,
+    ChatArguments,
     SamplingFields,
-    check_messages,
+    chat_arguments,
     check_prompt,
     check_prompts,
     params_of_each,
     sampling_params,
 )
+from llmasos.chat_messages import Message
 from llmasos.engine_cache import find_plan
 from llmasos.errors import QueueFullError
 from llmasos.generation_config import GenerationConfigChoice
@@ -122,20 +123,24 @@ class LLM:
         self,
         messages: Sequence[Message],
         params: SamplingParams | None = None,
-        **fields: Unpack[SamplingFields],
+        **fields: Unpack[ChatArguments],
     ) -> Generation:
-        """The model's answer to a conversation of {"role": ..., "content": ...} messages."""
+        """The model's answer to a conversation of {"role": ..., "content": ...} messages.
+
+        fields: those of SamplingParams, and of ChatOptions such as `tools`.
+        """
         return self.stream_chat(messages, params, **fields).read()
 
     def stream_chat(
         self,
         messages: Sequence[Message],
         params: SamplingParams | None = None,
-        **fields: Unpack[SamplingFields],
+        **fields: Unpack[ChatArguments],
     ) -> PieceStream:
         """As `chat`, piece by piece."""
-        token_ids = self._engine.tokenizer.encode_chat(check_messages(messages))
-        return self._start(token_ids, sampling_params(params, **fields))
+        chosen, options = chat_arguments(params, **fields)
+        token_ids = self._engine.tokenizer.encode_chat(messages, options)
+        return self._start(token_ids, chosen)
 
     def close(self) -> None:
         """Stop the engine and free its memory; calling it again does nothing."""

@@ -21,6 +21,7 @@ turn_off_usage_reports()  # before the harness' libraries read the variables
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]
 from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]
 
+from llmasos.chat_options import ChatOptions
 from llmasos.engine_cache import find_plan
 from llmasos.errors import EngineStoppedError, InvalidRequestError
 from llmasos.llm import LLM
@@ -92,7 +93,8 @@ class LLMasOSModel(TemplateLM):  # type: ignore[misc]
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """The text of a conversation."""
-        return self._tokens.render_chat(chat_history, add_generation_prompt=add_generation_prompt)
+        options = ChatOptions(add_generation_prompt=add_generation_prompt)
+        return self._tokens.render_chat(chat_history, options)
 
     def loglikelihood_rolling(self, requests: Sequence[Any], **_options: object) -> list[float]:
         """Of whole texts, none of which knows of another."""

@@ -17,10 +17,10 @@ from typing import Any
 import tokenizers
 from tokenizers import models
 
-from llmasos.chat import ChatTemplate
+from llmasos.chat_options import ChatOptions
+from llmasos.chat_templates import ChatTemplates, templates_of_config, templates_of_directory
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.json_file import read_bytes, read_json_object
-from llmasos.regular_file import is_there
 from llmasos.special_tokens import (
     NAMED_TOKENS,
     complete_special_tokens,
@@ -30,7 +30,6 @@ from llmasos.special_tokens import (
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
-CHAT_TEMPLATE_FILE = "chat_template.jinja"
 # Tokens that end a turn; one ends a text where the chat template writes it.
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|eot|>")
 # What Hugging Face calls cleaning up: spaces that WordPiece puts before punctuation.
@@ -57,12 +56,13 @@ class Tokenizer:
         *,
         config: Mapping[str, Any],
         model_configs: Sequence[Mapping[str, Any]] = (),
-        chat_template: str | None = None,
+        chat_templates: Mapping[str, str] | None = None,
     ) -> None:
         """backend: is changed: its special tokens are completed from config.
 
         config: the content of tokenizer_config.json. model_configs: those of
-        generation_config.json and config.json.
+        generation_config.json and config.json. chat_templates: by name, in the place of those
+        in config.
         """
         self._backend = backend
         self._config = config
@@ -74,7 +74,11 @@ class Tokenizer:
         self._cleans_up = bool(config.get("clean_up_tokenization_spaces")) and not isinstance(
             backend.model, models.BPE
         )
-        self._template_source = _template_source(config) if chat_template is None else chat_template
+        tokens = {name: self._token(name) for name in NAMED_TOKENS}
+        self._chat_templates = ChatTemplates(
+            chat_templates or templates_of_config(config),
+            tokens={name: token for name, token in tokens.items() if token is not None},
+        )
 
     @classmethod
     def load(cls, directory: Path | str) -> Tokenizer:
@@ -88,7 +92,7 @@ class Tokenizer:
             _read_backend(directory / TOKENIZER_FILE),
             config=read_json_object(directory / TOKENIZER_CONFIG_FILE, default={}),
             model_configs=tuple(model_configs),
-            chat_template=_read_template(directory / CHAT_TEMPLATE_FILE),
+            chat_templates=templates_of_directory(directory),
         )
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
@@ -121,22 +125,23 @@ class Tokenizer:
         return text
 
     def render_chat(
-        self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True
+        self, messages: Sequence[Mapping[str, Any]], options: ChatOptions | None = None
     ) -> str:
         """The text of a conversation; raises InvalidRequestError, also without a template."""
-        if self._chat_template is None:
-            raise InvalidRequestError("this model has no chat template", hint="send plain text")
-        return self._chat_template.render(messages, add_generation_prompt=add_generation_prompt)
+        options = options or ChatOptions()
+        return self._chat_templates.of(options).render(messages, options)
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Token ids of a conversation up to where the model's answer begins."""
-        return self.encode(self.render_chat(messages), add_special_tokens=False)
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], options: ChatOptions | None = None
+    ) -> list[int]:
+        """Token ids of a conversation; the template writes its special tokens itself."""
+        return self.encode(self.render_chat(messages, options), add_special_tokens=False)
 
     @cached_property
     def eos_token_ids(self) -> tuple[int, ...]:
         """Every token that ends a text, ascending: of all config files, and of the chat's turns."""
         ids = {i for config in self._model_configs for i in token_ids(config.get("eos_token_id"))}
-        template = self._template_source or ""
+        template = "".join(self._chat_templates.sources.values())
         names = [self._token("eos_token"), *(name for name in _TURN_ENDS if name in template)]
         ids |= {i for name in names if (i := self._id(name)) is not None}
         return tuple(sorted(ids))
@@ -162,15 +167,6 @@ class Tokenizer:
         added = self._backend.get_added_tokens_decoder()
         return frozenset(index for index, token in added.items() if token.special)
 
-    @cached_property
-    def _chat_template(self) -> ChatTemplate | None:
-        if self._template_source is None:
-            return None
-        tokens = {name: self._token(name) for name in NAMED_TOKENS}
-        return ChatTemplate(
-            self._template_source, tokens={k: v for k, v in tokens.items() if v is not None}
-        )
-
     def _named_id(self, name: str) -> int | None:
         found = self._id(self._token(name))
         if found is not None:
@@ -194,21 +190,3 @@ def _read_backend(path: Path) -> tokenizers.Tokenizer:
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path} is not a tokenizer that can be read: {reason}") from error
-
-
-def _read_template(path: Path) -> str | None:
-    if not is_there(path):
-        return None
-    try:
-        return read_bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path} is not UTF-8 text (byte {error.start})") from error
-
-
-def _template_source(config: Mapping[str, Any]) -> str | None:
-    """The template in tokenizer_config.json: a string, or the default one of a list of named."""
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        named = (entry for entry in template if isinstance(entry, dict))
-        template = next((e.get("template") for e in named if e.get("name") == "default"), None)
-    return template if isinstance(template, str) else None

@@ -14,15 +14,17 @@ from weakref import WeakSet
 from typing_extensions import Unpack
 
 from llmasos.arguments import (
-    Message,
+    ChatArguments,
     SamplingFields,
-    check_messages,
+    chat_arguments,
     check_prompt,
     check_prompts,
     check_timeout,
     params_of_each,
     sampling_params,
 )
+from llmasos.chat_messages import Message, check_messages
+from llmasos.chat_options import ChatOptions
 from llmasos.errors import EngineStoppedError, InvalidRequestError
 from llmasos.outputs import Generation
 from llmasos.sampling import SamplingParams
@@ -120,21 +122,28 @@ class TritonClient:
         self,
         messages: Sequence[Message],
         params: SamplingParams | None = None,
-        **fields: Unpack[SamplingFields],
+        **fields: Unpack[ChatArguments],
     ) -> Generation:
-        """The model's answer to a conversation of {"role": ..., "content": ...} messages."""
-        chosen = sampling_params(params, **fields)
-        return self._start(messages=check_messages(messages), params=chosen, stream=False).read()
+        """The model's answer to a conversation of {"role": ..., "content": ...} messages.
+
+        fields: those of SamplingParams, and of ChatOptions such as `tools`.
+        """
+        chosen, options = chat_arguments(params, **fields)
+        return self._start(
+            messages=check_messages(messages), options=options, params=chosen, stream=False
+        ).read()
 
     def stream_chat(
         self,
         messages: Sequence[Message],
         params: SamplingParams | None = None,
-        **fields: Unpack[SamplingFields],
+        **fields: Unpack[ChatArguments],
     ) -> PieceStream:
         """As `chat`, piece by piece."""
-        chosen = sampling_params(params, **fields)
-        return self._start(messages=check_messages(messages), params=chosen, stream=True)
+        chosen, options = chat_arguments(params, **fields)
+        return self._start(
+            messages=check_messages(messages), options=options, params=chosen, stream=True
+        )
 
     def close(self) -> None:
         """Cancel what is running and close the connection; calling it again does nothing."""
@@ -163,10 +172,13 @@ class TritonClient:
         *,
         text: str = "",
         messages: Sequence[Message] | None = None,
+        options: ChatOptions | None = None,
         params: SamplingParams,
         stream: bool,
     ) -> PieceStream:
-        fields = request_fields(text=text, messages=messages, params=params, stream=stream)
+        fields = request_fields(
+            text=text, messages=messages, options=options, params=params, stream=stream
+        )
         if self._closed:
             raise EngineStoppedError(CLOSED)
         started = self._transport.start(fields, timeout_s=self._timeout_s)

@@ -144,6 +144,31 @@ def test_chat_answers_one_question_from_stdin() -> None:
     ]
 
 
+def test_chat_hands_tools_documents_and_variables_to_the_template(tmp_path: Path) -> None:
+    tools, documents = tmp_path / "tools.json", tmp_path / "documents.json"
+    tools.write_text('[{"name": "größe"}]', encoding="utf-8")
+    documents.write_text('[{"text": "x"}]')
+    variables = '{"enable_thinking": false}'
+    with fake_grpc() as triton:
+        ask = ("chat", "--url", triton.url, "--tools", str(tools))
+        more = ("--documents", str(documents), "--chat-template", "tool_use")
+        llmasos(*ask, *more, "--chat-template-kwargs", variables, stdin="Hi?\n")
+        (asked,) = triton.asked()
+        refused = [
+            llmasos(*ask, "--chat-template-kwargs", "{", stdin="Hi?\n"),
+            llmasos(*ask, "--chat-template-kwargs", "[]", stdin="Hi?\n"),
+            llmasos("chat", "--url", triton.url, "--tools", str(tmp_path / "none"), stdin="Hi?\n"),
+        ]
+        assert len(triton.asked()) == 1
+    names = ("tools", "documents", "chat_template_kwargs", "chat_template")
+    expected = ['[{"name": "größe"}]', '[{"text": "x"}]', variables, "tool_use"]
+    assert [asked[name] for name in names] == expected
+    assert [r.returncode for r in refused] == [1, 1, 1]
+    assert refused[0].stderr.startswith("error: chat-template-kwargs is not JSON: ")
+    assert refused[1].stderr == "error: chat_template_kwargs must be a JSON object, got list\n"
+    assert refused[2].stderr.endswith("none cannot be read: No such file or directory\n")
+
+
 def test_a_server_that_breaks_in_mid_answer_is_exit_code_1() -> None:
     with fake_grpc() as triton:
         result = llmasos("generate", "--url", triton.url, "break")

@@ -43,6 +43,7 @@ def test_it_answers_what_llm_answers(tiny_repository: Path) -> None:
     with LLM(tiny_repository, num_threads=1) as llm:
         texts = [llm.generate_text(prompt, PARAMS) for prompt in ("one", "two")]
         chat = llm.chat([{"role": "user", "content": "Hi"}], PARAMS)
+        with_tools = llm.chat([{"role": "user", "content": "Hi"}], PARAMS, tools=[{"name": "f"}])
 
     async def main() -> None:
         async with await AsyncLLM.load(tiny_repository, num_threads=1) as llm:
@@ -54,7 +55,9 @@ def test_it_answers_what_llm_answers(tiny_repository: Path) -> None:
             pieces = [piece async for piece in llm.stream("two", PARAMS)]
             assert "".join(piece.text for piece in pieces) == texts[1]
             assert [p.finish_reason for p in pieces] == [None] * 11 + [FinishReason.LENGTH]
-            assert await llm.chat([{"role": "user", "content": "Hi"}], PARAMS) == chat
+            messages = [{"role": "user", "content": "Hi"}]
+            assert await llm.chat(messages, PARAMS) == chat
+            assert await llm.chat(messages, PARAMS, tools=[{"name": "f"}]) == with_tools
 
     asyncio.run(main())
 

@@ -43,7 +43,9 @@ def test_the_methods_are_those_of_the_client_that_waits() -> None:
         assert (await client.chat([{"role": "user", "content": "Hi"}])).text == TEXT
         async for _ in client.stream_chat([{"role": "user", "content": "Hi"}]):
             pass
+        await client.chat([{"role": "user", "content": "Hi"}], tools=[{"name": "f"}])
         assert fake.asked()[0]["max_tokens"] == 7
+        assert [request.get("tools") for request in fake.asked()[-2:]] == [None, '[{"name": "f"}]']
         assert fake.stops() == []
 
     run(act)

@@ -59,6 +59,16 @@ def checkpoint(tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No hub, and its cache, which is empty."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
 def test_the_second_use_does_not_build(builder: Builder, checkpoint: Path) -> None:
     first = find_repository(checkpoint, precision="int8")
     assert find_repository(str(checkpoint), precision="int8") == first
@@ -69,7 +79,7 @@ def test_the_second_use_does_not_build(builder: Builder, checkpoint: Path) -> No
 
 
 def test_another_precision_or_revision_is_another_engine(
-    builder: Builder, checkpoint: Path
+    builder: Builder, checkpoint: Path, offline: Path
 ) -> None:
     engines = {
         find_repository(checkpoint, precision="int8"),
@@ -82,10 +92,49 @@ def test_another_precision_or_revision_is_another_engine(
 
 def test_a_checkpoint_that_changed_is_built_again(builder: Builder, checkpoint: Path) -> None:
     find_repository(checkpoint, precision="int8")
-    weights = checkpoint / "model.safetensors"
-    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
+    (checkpoint / "model.safetensors").write_bytes(b"Weights")
     find_repository(checkpoint, precision="int8")
     assert builder.num_builds == 2
+
+
+def test_however_a_checkpoint_is_named_it_is_one_and_its_change_is_seen(
+    builder: Builder, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(checkpoint.parent))
+    monkeypatch.chdir(checkpoint.parent)
+    link = checkpoint.parent / "link"
+    link.symlink_to(checkpoint)
+    names = ("~/my model", "my model", "./my model/", str(checkpoint), "link")
+    digests = {find_repository(name, precision="int8").name[-16:] for name in names}
+    (checkpoint / "model.safetensors").write_bytes(b"Weights")
+    changed = {find_repository(name, precision="int8").name[-16:] for name in names}
+    assert len(digests) == len(changed) == 1
+    assert digests != changed
+
+
+def test_a_built_repository_may_be_named_from_the_home_directory(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    repository = write_repository(tmp_path / "repository")
+    assert find_repository("~/repository", precision="int8") == repository
+    assert builder.num_builds == 0
+
+
+def test_a_branch_that_moved_is_built_again_without_a_network(
+    builder: Builder, offline: Path
+) -> None:
+    refs = offline / "models--org--name" / "refs"
+    refs.mkdir(parents=True)
+    engines = []
+    for digit in "aba":
+        (refs / "main").write_text(digit * 40)
+        engines.append(find_repository("org/name", precision="int8"))
+    assert builder.num_builds == 2
+    assert (
+        engines[0] == engines[2] == find_repository("org/name", precision="int8", revision="main")
+    )
+    assert engines[1] == find_repository("org/name", precision="int8", revision="b" * 40)
 
 
 def test_other_tensors_than_an_older_source_declared_are_another_engine(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmasos import LLM, FinishReason, SamplingParams
+from llmasos import LLM, FinishReason, Generation, SamplingParams
 from llmasos import llm as llm_module
 from llmasos.errors import (
     DeadlineExceededError,
@@ -73,6 +73,19 @@ def test_a_chat_is_the_rendered_template(llm: LLM) -> None:
     rendered = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     assert llm.chat(messages, PARAMS).text == llm.generate_text(rendered, PARAMS)
     assert llm.stream_chat(messages, PARAMS).read() == llm.chat(messages, PARAMS)
+
+
+def test_a_chat_template_gets_tools_and_variables(llm: LLM) -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
+    turns = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    rendered = f'{{"name": "f"}}\n{turns}<think></think>'
+    expected = llm.generate_text(rendered, PARAMS)
+    variables = {"enable_thinking": False}
+    for ask in (llm.chat, llm.stream_chat):
+        answer = ask(messages, PARAMS, tools=[{"name": "f"}], chat_template_kwargs=variables)
+        assert (answer if isinstance(answer, Generation) else answer.read()).text == expected
+    with pytest.raises(InvalidRequestError, match="does not read documents"):
+        llm.chat(messages, PARAMS, documents=[{"text": "x"}])
 
 
 @pytest.mark.usefixtures("slow_steps")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llmasos.chat_options import ChatOptions
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.tokenizer import Tokenizer
 from made_tokenizers import KINDS, TEXTS, byte_level, write_tokenizer
@@ -131,17 +132,59 @@ def test_a_tokenizer_alone_has_no_ends(tmp_path: Path) -> None:
     assert ours.special_ids == {0, 1, 2}
 
 
+MESSAGES = [{"role": "user", "content": "x"}]
+
+
+def named_templates(*names: str) -> list[dict[str, str]]:
+    return [{"name": name, "template": name + " {{ messages[0].content }}"} for name in names]
+
+
 def test_the_template_file_comes_before_the_one_in_the_config(tmp_path: Path) -> None:
-    directory = byte_level_directory(tmp_path, chat_template="config")
-    assert Tokenizer.load(directory).render_chat([{"role": "user", "content": "x"}]) == "config"
-    (directory / "chat_template.jinja").write_text("file {{ bos_token }}")
-    assert Tokenizer.load(directory).render_chat([{"role": "user", "content": "x"}]) == "file <s>"
+    directory = byte_level_directory(tmp_path, chat_template="config {{ messages[0].content }}")
+    assert Tokenizer.load(directory).render_chat(MESSAGES) == "config x"
+    file = directory / "chat_template.jinja"
+    file.write_text("file {{ bos_token }}{{ messages[0].content }}")
+    assert Tokenizer.load(directory).render_chat(MESSAGES) == "file <s>x"
 
 
 def test_the_default_of_several_templates_is_taken(tmp_path: Path) -> None:
-    named = [{"name": "tool", "template": "t"}, {"name": "default", "template": "d"}]
+    named = named_templates("tool", "default")
     ours = Tokenizer.load(byte_level_directory(tmp_path, chat_template=named))
-    assert ours.render_chat([{"role": "user", "content": "x"}]) == "d"
+    assert ours.render_chat(MESSAGES) == "default x"
+    assert ours.render_chat(MESSAGES, ChatOptions(chat_template="tool")) == "tool x"
+    with pytest.raises(
+        InvalidRequestError, match=r"chat_template must name .*, default, tool, got"
+    ):
+        ours.render_chat(MESSAGES, ChatOptions(chat_template="{{ messages }}"))
+
+
+def test_a_template_for_tools_is_taken_where_there_are_tools(tmp_path: Path) -> None:
+    named = named_templates("default", "tool_use")
+    named[1]["template"] += "{{ tools }}"
+    directory = byte_level_directory(tmp_path, chat_template=named)
+    ours, theirs = Tokenizer.load(directory), reference(directory)
+    for tools in (None, [], [{"name": "f"}]):
+        expected = theirs.apply_chat_template(MESSAGES, tools=tools, tokenize=False)
+        assert ours.render_chat(MESSAGES, ChatOptions(tools=tools)) == expected
+
+
+def test_templates_of_which_none_is_the_default_must_be_named(tmp_path: Path) -> None:
+    named = named_templates("a", "b")
+    ours = Tokenizer.load(byte_level_directory(tmp_path, chat_template=named))
+    with pytest.raises(InvalidRequestError, match=r"no default chat template; name one .*: a, b"):
+        ours.render_chat(MESSAGES)
+
+
+def test_templates_in_files_of_their_own_are_named_after_them(tmp_path: Path) -> None:
+    directory = byte_level_directory(tmp_path, chat_template="config")
+    (directory / "chat_template.jinja").write_text("file {{ messages[0].content }}")
+    more = directory / "additional_chat_templates"
+    more.mkdir()
+    (more / "rag.jinja").write_text("rag {{ messages[0].content }}")
+    ours, theirs = Tokenizer.load(directory), reference(directory)
+    for name in ("default", "rag"):
+        expected = theirs.apply_chat_template(MESSAGES, chat_template=name, tokenize=False)
+        assert ours.render_chat(MESSAGES, ChatOptions(chat_template=name)) == expected
 
 
 def test_a_chat_is_encoded_without_further_special_tokens(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -70,6 +71,48 @@ def test_a_conversation_is_sent_as_messages(client: TritonClient, triton: FakeTr
     expected = '[{"role": "user", "content": "Grüße"}]'
     assert [r["messages"] for r in triton.asked()] == [expected, expected]
     assert [r["stream"] for r in triton.asked()] == [False, True]
+
+
+CHAT_OPTIONS: dict[str, Any] = {
+    "tools": [{"type": "function", "function": {"name": "größe"}}],
+    "documents": [{"title": "a", "text": "b"}],
+    "chat_template_kwargs": {"enable_thinking": False},
+    "chat_template": "tool_use",
+    "add_generation_prompt": False,
+    "continue_final_message": True,
+}
+
+
+def test_what_a_template_gets_is_sent_beside_the_messages(
+    client: TritonClient, triton: FakeTriton
+) -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    messages = [{"role": "user", "name": "Ada", "content": parts}]
+    client.chat(messages, max_tokens=5, **CHAT_OPTIONS)
+    client.stream_chat(messages, **CHAT_OPTIONS).read()
+    client.chat(messages, tools=None)
+    *both, bare = triton.asked()
+    for request in both:
+        assert json.loads(request["messages"]) == messages
+        assert "größe" in request["tools"]
+        sent = {name: request[name] for name in CHAT_OPTIONS}
+        for name in ("tools", "documents", "chat_template_kwargs"):
+            sent[name] = json.loads(sent[name])
+        assert sent == CHAT_OPTIONS
+    assert both[0]["max_tokens"] == 5
+    assert not CHAT_OPTIONS.keys() & bare.keys()
+
+
+def test_options_of_a_chat_that_cannot_be_are_refused_before_they_are_sent(
+    client: TritonClient, triton: FakeTriton
+) -> None:
+    messages = [{"role": "user", "content": "Hi"}]
+    for ask in (client.chat, client.stream_chat):
+        with pytest.raises(InvalidRequestError, match=r"tools\[0\] must be a JSON object"):
+            ask(messages, tools=[print])  # type: ignore[list-item]  # the point of the test
+        with pytest.raises(TypeError, match=r"tool$"):
+            ask(messages, tool=[])  # type: ignore[call-arg]  # the point of the test
+    assert triton.asked() == []
 
 
 def test_sampling_is_sent_by_the_contracts_names(client: TritonClient, triton: FakeTriton) -> None:

@@ -102,14 +102,10 @@ def test_what_a_request_must_have_is_refused_by_the_models_and_not_by_triton() -
 
 def test_what_is_not_classic_is_extra_internal_or_refused() -> None:
     added = set(by_name(ENSEMBLE_INPUTS)) - CLASSIC_ENSEMBLE_INPUTS
-    assert added == {
-        "min_p",
-        "priority",
-        "deadline_ms",
-        "speculate",
-        "messages",
-        "use_generation_config",
-    }
+    chats = {"messages", "tools", "documents", "chat_template_kwargs", "chat_template"}
+    chats |= {"add_generation_prompt", "continue_final_message"}
+    of_the_answer = {"min_p", "priority", "deadline_ms", "speculate", "use_generation_config"}
+    assert added == of_the_answer | chats
     engine = by_name(ENGINE_INPUTS)
     for name in set(engine) - CLASSIC_ENGINE_INPUTS:
         assert engine[name].support is not Support.CORE

@@ -23,11 +23,9 @@ from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_runtime.triton.ports import Ports
 from llmasos_runtime.triton.processes import model_processes
-from llmasos_runtime.triton.server_log import ServerLog
 from patience import PATIENCE_S, wait_until
 
 ANY_PORTS = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
-PREFIX = f"llmasos-test-{os.getpid()}-"
 
 
 def test_options_name_what_is_wrong() -> None:
@@ -115,35 +113,6 @@ def test_a_repository_of_another_release_is_refused_before_anything_starts(
         TritonServer(older, ANY_PORTS).start()
 
 
-def test_the_log_gives_the_error_of_a_model_that_did_not_load(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    path.write_text(
-        "I1124 1 successfully loaded 'tokenizer'\n"
-        'E1124 2 "failed to load engine: Internal: PlanError: plan.json is missing\\n\\nAt:\\n x"\n'
-        "last line\n"
-    )
-    log = ServerLog(path)
-    path.unlink()
-    assert log.loaded() == {"tokenizer"}
-    assert log.reason() == "PlanError: plan.json is missing"
-    log.close()
-
-
-def test_the_log_tells_that_another_program_took_a_port(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    path.write_text("I1124 1 started\n")
-    log = ServerLog(path)
-    assert not log.lost_a_port()
-    with path.open("a") as stream:
-        stream.write(
-            "E1124 2 \"failed to start HTTP service: Unavailable - Socket '[::1]:80' already in"
-            ' use "\nSignal (15) received.\n'
-        )
-    assert log.lost_a_port()
-    assert log.reason() == "another program took [::1]:80 while the models were loaded"
-    log.close()
-
-
 def test_a_port_that_another_program_takes_meanwhile_is_chosen_anew(
     tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,16 +177,19 @@ class Kept:
 
     def __init__(self, run_dir: Path, script: str, drain_s: float) -> None:
         self.run_dir = run_dir
-        self.region = keeper.SHARED_MEMORY / f"{PREFIX}region"
+        self.region = run_dir.with_name(f"{run_dir.name}-region")
         run_dir.mkdir()
         self.region.touch()
-        arguments = [str(run_dir), PREFIX, str(drain_s), "sh", "-c", script]
+        lock = os.open(run_dir, os.O_RDONLY)
+        arguments = [str(run_dir), str(lock), str(drain_s), "sh", "-c", script]
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(keeper.__file__), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            pass_fds=(lock,),
         )
+        os.close(lock)
         self.server_pid = 0
 
     def wait_for_server(self) -> None:

@@ -16,10 +16,12 @@ import psutil
 import pytest
 from llmasos.errors import EngineStoppedError, ServerError
 from llmasos.triton_client import TritonClient
+from llmasos_runtime.triton import keeper
 from llmasos_runtime.triton import server as server_module
 from llmasos_runtime.triton.keeper import SHARED_MEMORY
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
 from llmasos_runtime.triton.processes import model_processes
+from llmasos_runtime.triton.run_directory import remove_leftovers
 from patience import PATIENCE_S
 
 OPTIONS = ServerOptions(grpc_port=0, http_port=0, metrics_port=0, canary_period_s=1000.0)
@@ -123,6 +125,25 @@ def test_a_killed_launcher_takes_everything_with_it(tiny_repository: Path) -> No
     with serving(tiny_repository) as (process, started):
         process.kill()
         assert len(started) == 5
+
+
+def test_a_killed_keeper_ends_the_server_and_leaves_nothing(tiny_repository: Path) -> None:
+    with serving(tiny_repository) as (process, started):
+        (guard,) = (p for p in started if str(keeper.__file__) in p.cmdline())
+        guard.kill()
+        _, said = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 1
+        assert "error: tritonserver ended with status 137" in said
+
+
+def test_what_is_left_when_all_are_killed_goes_with_the_next_start(tiny_repository: Path) -> None:
+    with serving(tiny_repository) as (process, started):
+        (guard,) = (p for p in started if str(keeper.__file__) in p.cmdline())
+        process.send_signal(signal.SIGSTOP)  # or it would clean up
+        guard.kill()
+        process.kill()
+        assert all_end(started)
+        remove_leftovers()
 
 
 def test_a_server_that_takes_no_steps_and_does_not_answer_is_ended(

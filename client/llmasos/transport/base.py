@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from llmasos.arguments import Message, check_text
+from llmasos.arguments import check_text
+from llmasos.chat_messages import Message
+from llmasos.chat_options import ChatOptions
 from llmasos.errors import (
     DeadlineExceededError,
     EngineStoppedError,
@@ -66,6 +68,7 @@ def request_fields(
     *,
     text: str = "",
     messages: Sequence[Message] | None = None,
+    options: ChatOptions | None = None,
     params: SamplingParams,
     stream: bool,
 ) -> Fields:
@@ -93,7 +96,14 @@ def request_fields(
         fields["end_id"] = end_id
     if messages is not None:
         fields["messages"] = json.dumps(list(messages), ensure_ascii=False)
+    if options is not None:
+        fields |= {name: _tensor_of_option(value) for name, value in options.given().items()}
     return fields
+
+
+def _tensor_of_option(value: Any) -> str | bool:
+    """Lists and objects travel as their JSON in a string, as messages do."""
+    return value if isinstance(value, str | bool) else json.dumps(value, ensure_ascii=False)
 
 
 def _end_id(params: SamplingParams) -> int | None:

@@ -21,7 +21,11 @@ def server_command(
     ports: Ports,
     shm_prefix: str,
 ) -> list[str]:
-    """argv of the server. shm_prefix: begins the name of each of its shared memory regions."""
+    """argv of the server.
+
+    repository: a path of which the server may make a shell's line. shm_prefix: begins the name
+    of each of its shared memory regions.
+    """
     # Nobody learns this key: what it protects is not used.
     key = f"llmasos-admin={secrets.token_hex(16)}"
     return [

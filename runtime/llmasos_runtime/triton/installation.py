@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmasos.errors import ServerError
+
+from llmasos_runtime.triton.links import link_libraries, link_python
 
 _STUB = "triton_python_backend_stub"
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -44,7 +47,7 @@ def find_installation(run_dir: Path) -> Installation:
         return Installation(
             executable=Path(on_path),
             arguments=(),
-            environment={"PATH": _path()},
+            environment={"PATH": _path(run_dir)},
         )
     return _embedded(run_dir)
 
@@ -55,19 +58,18 @@ def _embedded(run_dir: Path) -> Installation:
     stub = server / "python_backend_stubs" / _PYTHON / _STUB
     if not stub.is_file():
         raise ServerError(f"nvidia-pytriton has no Python backend for Python {_PYTHON}")
-    libraries = [str(root / "nvidia_pytriton.libs"), *_libpython_dirs()]
+    libraries = link_libraries([root / "nvidia_pytriton.libs", *_libpython_dirs()], run_dir)
     inherited = os.environ.get("LD_LIBRARY_PATH")
     if inherited:
         libraries.append(inherited)
     backends = run_dir / "backends"
     _link_backend(server / "backends" / "python", stub, backends / "python")
+    environment = {"PATH": _path(run_dir), "LD_LIBRARY_PATH": ":".join(libraries)}
+    _check_stub(stub, environment)
     return Installation(
         executable=server / "bin" / "tritonserver",
         arguments=(f"--backend-directory={backends}",),
-        environment={
-            "PATH": _path(),
-            "LD_LIBRARY_PATH": ":".join(libraries),
-        },
+        environment=environment,
     )
 
 
@@ -82,12 +84,12 @@ def _package_root() -> Path:
     return Path(found.origin).parents[1]
 
 
-def _libpython_dirs() -> list[str]:
+def _libpython_dirs() -> list[Path]:
     """Where libpython lies, if the loader would not find the right one by itself."""
     name = f"libpython{_PYTHON}.so.1.0"
     own = sysconfig.get_config_var("LIBDIR")
     if own and (Path(own) / name).is_file():
-        return [own]
+        return [Path(own)]
     if find_library(f"python{_PYTHON}") is None:
         raise ServerError(
             f"{name} is missing, which Triton's Python backend needs",
@@ -104,10 +106,26 @@ def _link_backend(backend: Path, stub: Path, target: Path) -> None:
     (target / _STUB).symlink_to(stub)
 
 
-def _path() -> str:
+def _check_stub(stub: Path, environment: Mapping[str, str]) -> None:
+    """Without arguments it ends with status 1; Triton waits for ever for one that cannot run."""
+    if shutil.which("bash") is None:
+        raise ServerError("there is no bash on PATH, by which Triton starts its Python processes")
+    try:
+        tried = subprocess.run(
+            [stub], env={**os.environ, **environment}, capture_output=True, check=False
+        )
+    except OSError as error:
+        raise ServerError(f"{stub} cannot be run ({error.strerror})") from error
+    if tried.returncode != 1:
+        said = tried.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = said[-1] if said else f"it ended with status {tried.returncode}"
+        raise ServerError(f"Triton's Python backend cannot run here: {reason}")
+
+
+def _path(run_dir: Path) -> str:
     """PATH with our own Python first.
 
     The stub ignores PYTHONPATH and PYTHONHOME; it takes the standard library and the packages
     of the `python3` that it finds on PATH, with those of editable installs.
     """
-    return f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+    return f"{link_python(run_dir)}:{os.environ.get('PATH', os.defpath)}"

@@ -5,7 +5,8 @@ closes, because the launcher asks for it or was killed, the server is told to en
 time, and is killed with all its processes. Whatever way the server ends, its shared memory
 and its directory are removed. The line "kill" on stdin skips the time.
 
-argv: RUN_DIR SHM_PREFIX DRAIN_S COMMAND...   stdout: the server's process id, one line.
+argv: RUN_DIR LOCK DRAIN_S COMMAND...   stdout: the server's process id, one line.
+LOCK is a descriptor that this process and the server hold as long as they live.
 Exits as the server did: with its status, or 128 and the number of the signal.
 """
 
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -27,13 +29,14 @@ _GRACE_S = 2.0
 
 
 def main(arguments: list[str]) -> int:
-    run_dir, shm_prefix, drain_s, *command = arguments
+    run_dir, lock, drain_s, *command = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         start_new_session=True,
+        pass_fds=(int(lock),),
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - safe: this process has one thread
     )
 
@@ -46,8 +49,16 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=_obey, args=(server, float(drain_s)), daemon=True).start()
     status = server.wait()
     _kill_group(server)
-    _clean(Path(run_dir), shm_prefix)
+    remove(Path(run_dir))
     return status if status >= 0 else 128 - status
+
+
+def remove(run_dir: Path) -> None:
+    """Remove a server's directory, and the regions beside it, whose names begin with its own."""
+    for region in run_dir.parent.glob(f"{run_dir.name}-*"):
+        with suppress(FileNotFoundError, PermissionError):  # gone, or not ours
+            region.unlink()
+    shutil.rmtree(run_dir, ignore_errors=True)
 
 
 def _obey(server: subprocess.Popen[bytes], drain_s: float) -> None:
@@ -70,12 +81,6 @@ def _kill_group(server: subprocess.Popen[bytes]) -> None:
         os.killpg(server.pid, signal.SIGKILL)
     except ProcessLookupError:
         return  # all have gone
-
-
-def _clean(run_dir: Path, shm_prefix: str) -> None:
-    for region in SHARED_MEMORY.glob(f"{shm_prefix}*"):
-        region.unlink(missing_ok=True)
-    shutil.rmtree(run_dir, ignore_errors=True)
 
 
 def _die_with_parent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -45,10 +46,16 @@ class ModelArguments:
         return replace(self, parameters={**self.parameters, **replaced})
 
     def path(self, name: str) -> Path:
-        """A parameter as a path, relative to the version directory."""
+        """A parameter as a path, relative to the version directory.
+
+        Links in it stay: where they lead may have letters that no Python of Triton can name.
+        """
         if name not in self.parameters:
             raise PlanError(f"parameter {name} of {self.directory.parent.name} is missing")
-        return (self.directory / self.parameters[name]).resolve()
+        text = self.parameters[name]
+        if not text.isascii():
+            raise PlanError(f"parameter {name} must be a path in ASCII, got {text!r}")
+        return Path(os.path.normpath(self.directory / text))
 
     def integer(self, name: str) -> int | None:
         """A parameter as a number of at least 1, None when absent."""

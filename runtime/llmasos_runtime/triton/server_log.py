@@ -4,25 +4,49 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
+
+from llmasos.errors import ServerError
 
 _LOADED = re.compile(r"successfully loaded '(\w+)'")
 _LOST_A_PORT = re.compile(r"Socket '([^']+)' already in use")
 _TAIL_LINES = 12
 _MAX_BYTES = 1 << 20
+_PROBE_BYTES = 1 << 16
 
 
 class ServerLog:
-    """Reads a log file that another process writes."""
+    """A file that a server writes, and this process reads.
 
-    def __init__(self, path: Path) -> None:
-        """path: a file that exists. It stays readable after it has been removed."""
-        self.path = path
-        self._stream = path.open("rb")
+    stream: where the server writes. path: the file, or None for one without a name, which is
+    gone when nobody has it open any more. What stood in the file before is not read.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Raises ServerError for a file that cannot be written, as on a full disk."""
+        try:
+            with ExitStack() as undone:
+                self.stream = undone.enter_context(_open(path))
+                self._begin = self.stream.seek(0, os.SEEK_END)
+                # A server whose log cannot be written looks as one that never gets ready.
+                self.stream.write(bytes(_PROBE_BYTES))
+                self.stream.truncate(self._begin)
+                self.stream.seek(self._begin)
+                undone.pop_all()
+        except OSError as error:
+            raise _refusal(path, error) from error
+        self._shown: dict[str, str] = {}
 
     def close(self) -> None:
         """Let go of the file; nothing can be read afterwards."""
-        self._stream.close()
+        self.stream.close()
+
+    def show(self, link: Path, target: Path) -> None:
+        """From now on, name the target where the server names the link."""
+        self._shown[str(link)] = str(target)
 
     def loaded(self) -> set[str]:
         """Models that are loaded."""
@@ -49,6 +73,24 @@ class ServerLog:
         return "\n".join(self._text().splitlines()[-_TAIL_LINES:])
 
     def _text(self) -> str:
-        size = self._stream.seek(0, os.SEEK_END)
-        self._stream.seek(max(0, size - _MAX_BYTES))
-        return self._stream.read().decode("utf-8", "replace")
+        descriptor = self.stream.fileno()
+        begin = max(self._begin, os.fstat(descriptor).st_size - _MAX_BYTES)
+        # The server's descriptor shares its position with this one: it must not be moved.
+        text = os.pread(descriptor, _MAX_BYTES, begin).decode("utf-8", "replace")
+        for link, target in self._shown.items():
+            text = text.replace(link, target)
+        return text
+
+
+def _open(path: Path | None) -> IO[bytes]:
+    if path is None:
+        return tempfile.TemporaryFile(buffering=0)
+    return path.open("a+b", buffering=0)
+
+
+def _refusal(path: Path | None, error: OSError) -> ServerError:
+    where = "a temporary file" if path is None else str(path)
+    return ServerError(
+        f"the server's log cannot be written to {where} ({error.strerror})",
+        hint="TMPDIR names a directory for temporary files" if path is None else None,
+    )

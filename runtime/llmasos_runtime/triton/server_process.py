@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
 from llmasos.errors import ServerError
 
 from llmasos_runtime.triton import keeper
 from llmasos_runtime.triton.command import server_command
 from llmasos_runtime.triton.installation import find_installation
+from llmasos_runtime.triton.links import link_repository
 from llmasos_runtime.triton.options import ServerOptions
 from llmasos_runtime.triton.ports import Ports
+from llmasos_runtime.triton.run_directory import RunDirectory, remove_leftovers
 from llmasos_runtime.triton.server_log import ServerLog
 
-_SHM_PREFIX = "llmasos"
-_STARTS_WITHIN_S = 10.0
+_ENDS_WITHIN_S = 10.0
+_POLL_S = 0.02
 
 
 class ServerProcess:
@@ -35,34 +35,21 @@ class ServerProcess:
     def __init__(self, repository: Path, options: ServerOptions) -> None:
         self.ports = Ports.choose(options)
         self._stopping = threading.Lock()
-        run_dir = Path(tempfile.mkdtemp(prefix="llmasos-server-"))
+        self._group: int | None = None
+        remove_leftovers()
+        self.log = ServerLog(options.log_file)
         try:
-            installation = find_installation(run_dir)
-            log_file = options.log_file or run_dir / "server.log"
-            log_file.touch()
+            self._run_dir = RunDirectory()
+            self._keeper = self._start(repository, options)
+            self.pid = self._group = self._read_pid()
         except BaseException:
-            shutil.rmtree(run_dir)
+            self.log.close()
             raise
-        self.log = ServerLog(log_file)
-        _remove_leftovers()
-        shm_prefix = f"{_SHM_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}-"
-        command = server_command(installation, repository, options, self.ports, shm_prefix)
-        guard = [sys.executable, "-I", "-S", str(keeper.__file__)]
-        with log_file.open("ab") as log:
-            self._keeper = subprocess.Popen(
-                [*guard, str(run_dir), shm_prefix, str(options.drain_s), *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **installation.environment, **options.engine_environment()},
-                start_new_session=True,
-                text=True,
-            )
-        self.pid = self._read_pid()
 
     def poll(self) -> int | None:
-        """The status that the server ended with, or None while it runs."""
-        return self._keeper.poll()
+        """The status that the server ended with (128 and a signal's number), None while it runs."""
+        status = self._keeper.poll()
+        return status if status is None or status >= 0 else 128 - status
 
     def stop(self, *, drain: bool = True) -> None:
         """End the server and wait until nothing of it is left; `drain` lets requests finish.
@@ -75,7 +62,8 @@ class ServerProcess:
                 if not drain:
                     self._keeper.stdin.write("kill\n")
                 self._keeper.stdin.close()
-        self._keeper.wait()
+        if self._keeper.wait() < 0:
+            self._clean_up()
 
     def close(self) -> None:
         """Let go of the log of a server that has ended."""
@@ -83,20 +71,49 @@ class ServerProcess:
         self._keeper.stdout.close()
         self.log.close()
 
+    def _start(self, repository: Path, options: ServerOptions) -> subprocess.Popen[str]:
+        run_dir = self._run_dir
+        try:
+            installation = find_installation(run_dir.path)
+            links = link_repository(repository, run_dir.path)
+            self.log.show(links, repository)
+            command = server_command(installation, links, options, self.ports, run_dir.shm_prefix)
+            guard = [sys.executable, "-I", "-S", str(keeper.__file__)]
+            return subprocess.Popen(
+                [*guard, str(run_dir.path), str(run_dir.lock), str(options.drain_s), *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.log.stream,
+                env={**os.environ, **installation.environment, **options.engine_environment()},
+                start_new_session=True,
+                pass_fds=(run_dir.lock,),
+                text=True,
+            )
+        except BaseException:
+            keeper.remove(run_dir.path)
+            raise
+        finally:
+            run_dir.close()
+
     def _read_pid(self) -> int:
         assert self._keeper.stdout is not None
         line = self._keeper.stdout.readline().strip()
         if not line.isdecimal():
             self.stop(drain=False)
             reason = self.log.reason()
-            self.close()
+            self._keeper.stdout.close()
             raise ServerError(f"tritonserver could not be started: {reason}")
         return int(line)
 
+    def _clean_up(self) -> None:
+        """What a keeper does that was killed: end what the server started, and remove its files.
 
-def _remove_leftovers() -> None:
-    """Remove shared memory of servers whose launcher and keeper were both killed."""
-    for region in keeper.SHARED_MEMORY.glob(f"{_SHM_PREFIX}-*"):
-        pid = region.name.split("-")[1]
-        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
-            region.unlink(missing_ok=True)
+        A lock that is held is held by a process of the server's group: its number is not yet
+        another's.
+        """
+        ends_at = time.monotonic() + _ENDS_WITHIN_S
+        while not self._run_dir.remove_if_free() and time.monotonic() < ends_at:
+            if self._group is not None:
+                with suppress(ProcessLookupError):  # they have ended since
+                    os.killpg(self._group, signal.SIGKILL)
+            time.sleep(_POLL_S)

