@@ -120,7 +120,7 @@ def _variables(values: object) -> dict[str, Any] | None:
             f"chat_template_kwargs must be a JSON object, got {type(values).__name__}"
         )
     # The tokenizers library comes along, which a client of a server seldom needs.
-    from llmasos.special_tokens import NAMED_TOKENS  # noqa: PLC0415
+    from llmasos.tokenizer_files.declared_tokens import NAMED_TOKENS  # noqa: PLC0415
 
     plain: dict[str, Any] = plain_json(values, "chat_template_kwargs")
     for name in plain:

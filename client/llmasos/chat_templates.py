@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from llmasos.chat import ChatTemplate
 from llmasos.chat_options import ChatOptions
-from llmasos.errors import CheckpointError, InvalidRequestError
-from llmasos.json_file import read_bytes
-from llmasos.regular_file import is_there
+from llmasos.errors import InvalidRequestError
 
-TEMPLATE_FILE = "chat_template.jinja"
-TEMPLATE_DIRECTORY = "additional_chat_templates"
 _DEFAULT, _FOR_TOOLS = "default", "tool_use"
 
 
@@ -66,17 +61,3 @@ def templates_of_config(config: Mapping[str, Any]) -> dict[str, str]:
         for entry in named
         if isinstance(entry.get("name"), str) and isinstance(entry.get("template"), str)
     }
-
-
-def templates_of_directory(directory: Path) -> dict[str, str]:
-    """Those in files of their own, which go before those of the config if there are any."""
-    files = {_DEFAULT: directory / TEMPLATE_FILE}
-    files |= {path.stem: path for path in sorted((directory / TEMPLATE_DIRECTORY).glob("*.jinja"))}
-    return {name: _read(path) for name, path in files.items() if is_there(path)}
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path} is not UTF-8 text (byte {error.start})") from error

@@ -1,9 +1,8 @@
 """Text to token ids and back, exactly as Hugging Face's AutoTokenizer does it.
 
-The work is done by the `tokenizers` library from ``tokenizer.json``. What that file does
-not say stands in the small files beside it: which tokens are special
-(``tokenizer_config.json``), which end a text (``generation_config.json``,
-``config.json``), how a conversation is written (``chat_template.jinja``).
+The work is done by the `tokenizers` library from ``tokenizer.json``. What the files beside it
+change is resolved by `tokenizer_files`: at build for a plan, at loading for a checkpoint. Which
+tokens end a text stands in ``generation_config.json`` and ``config.json`` too.
 """
 
 from __future__ import annotations
@@ -18,20 +17,15 @@ import tokenizers
 from tokenizers import models
 
 from llmasos.chat_options import ChatOptions
-from llmasos.chat_templates import ChatTemplates, templates_of_config, templates_of_directory
-from llmasos.errors import CheckpointError, InvalidRequestError
-from llmasos.json_file import read_bytes, read_json_object
-from llmasos.special_tokens import (
-    NAMED_TOKENS,
-    complete_special_tokens,
-    token_content,
-    token_ids,
-)
+from llmasos.chat_templates import ChatTemplates, templates_of_config
+from llmasos.errors import InvalidRequestError
+from llmasos.json_file import read_json_object
+from llmasos.tokenizer_files import CONFIG_FILE, RESOLVED, TokenizerSources, read_backend, resolve
 
 TOKENIZER_FILE = "tokenizer.json"
-TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 # Tokens that end a turn; one ends a text where the chat template writes it.
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|eot|>")
+_CLEANS_UP_BPE = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
 # What Hugging Face calls cleaning up: spaces that WordPiece puts before punctuation.
 _CLEAN_UPS = (
     (" .", "."),
@@ -56,44 +50,41 @@ class Tokenizer:
         *,
         config: Mapping[str, Any],
         model_configs: Sequence[Mapping[str, Any]] = (),
-        chat_templates: Mapping[str, str] | None = None,
     ) -> None:
-        """backend: is changed: its special tokens are completed from config.
+        """backend: has all tokens; its truncation and padding are taken away.
 
-        config: the content of tokenizer_config.json. model_configs: those of
-        generation_config.json and config.json. chat_templates: by name, in the place of those
-        in config.
+        config: the content of a resolved tokenizer_config.json. model_configs: those of
+        generation_config.json and config.json.
         """
         self._backend = backend
         self._config = config
         self._model_configs = model_configs
-        complete_special_tokens(backend, config)
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = bool(config.get("split_special_tokens"))
-        self._cleans_up = bool(config.get("clean_up_tokenization_spaces")) and not isinstance(
-            backend.model, models.BPE
+        self._cleans_up = bool(config.get("clean_up_tokenization_spaces")) and bool(
+            not isinstance(backend.model, models.BPE) or config.get(_CLEANS_UP_BPE)
         )
-        tokens = {name: self._token(name) for name in NAMED_TOKENS}
-        self._chat_templates = ChatTemplates(
-            chat_templates or templates_of_config(config),
-            tokens={name: token for name, token in tokens.items() if token is not None},
-        )
+        others = ("tokenizer_class", "chat_template")
+        tokens = {n: t for n, t in config.items() if isinstance(t, str) and n not in others}
+        self._chat_templates = ChatTemplates(templates_of_config(config), tokens=tokens)
 
     @classmethod
     def load(cls, directory: Path | str) -> Tokenizer:
         """Read the tokenizer of a checkpoint or plan directory; raises CheckpointError."""
         directory = Path(directory)
-        model_configs = (
+        model_configs = tuple(
             read_json_object(directory / name, default={})
             for name in ("generation_config.json", "config.json")
         )
-        return cls(
-            _read_backend(directory / TOKENIZER_FILE),
-            config=read_json_object(directory / TOKENIZER_CONFIG_FILE, default={}),
-            model_configs=tuple(model_configs),
-            chat_templates=templates_of_directory(directory),
-        )
+        sources = TokenizerSources.read(directory)
+        config = sources.json(CONFIG_FILE) or {}
+        if not config.get(RESOLVED):
+            resolved = resolve(sources)
+            return cls(resolved.backend, config=resolved.config, model_configs=model_configs)
+        backend = read_backend(sources)
+        assert backend is not None, "a plan has tokenizer.json"
+        return cls(backend, config=config, model_configs=model_configs)
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text; raises InvalidRequestError for text that is not Unicode."""
@@ -140,7 +131,7 @@ class Tokenizer:
     @cached_property
     def eos_token_ids(self) -> tuple[int, ...]:
         """Every token that ends a text, ascending: of all config files, and of the chat's turns."""
-        ids = {i for config in self._model_configs for i in token_ids(config.get("eos_token_id"))}
+        ids = {i for config in self._model_configs for i in _token_ids(config.get("eos_token_id"))}
         template = "".join(self._chat_templates.sources.values())
         names = [self._token("eos_token"), *(name for name in _TURN_ENDS if name in template)]
         ids |= {i for name in names if (i := self._id(name)) is not None}
@@ -161,32 +152,30 @@ class Tokenizer:
         """How many tokens have a name here; the network's vocabulary may be larger."""
         return self._backend.get_vocab_size(with_added_tokens=True)
 
-    @property
+    @cached_property
     def special_ids(self) -> frozenset[int]:
         """Tokens that decoding leaves out when it skips special tokens."""
         added = self._backend.get_added_tokens_decoder()
-        return frozenset(index for index, token in added.items() if token.special)
+        special = (index for index, token in added.items() if token.special)
+        return frozenset(index for index in special if not self._backend.decode([index]))
 
     def _named_id(self, name: str) -> int | None:
         found = self._id(self._token(name))
         if found is not None:
             return found
         for config in self._model_configs:
-            for token_id in token_ids(config.get(f"{name}_id")):
+            for token_id in _token_ids(config.get(f"{name}_id")):
                 return token_id
         return None
 
     def _token(self, name: str) -> str | None:
-        return token_content(self._config.get(name))
+        token = self._config.get(name)
+        return token if isinstance(token, str) and token else None
 
     def _id(self, token: str | None) -> int | None:
         return None if token is None else self._backend.token_to_id(token)
 
 
-def _read_backend(path: Path) -> tokenizers.Tokenizer:
-    content = read_bytes(path)
-    try:
-        return tokenizers.Tokenizer.from_buffer(content)
-    except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} is not a tokenizer that can be read: {reason}") from error
+def _token_ids(value: Any) -> list[int]:
+    values = value if isinstance(value, list) else [value]
+    return [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0]

@@ -44,6 +44,7 @@ def test_the_same_files_have_the_same_fingerprint(checkpoint: Path) -> None:
 )
 def test_a_file_that_is_new_changed_or_gone_is_another(checkpoint: Path, name: str) -> None:
     states = [fingerprint(checkpoint)]
+    (checkpoint / name).parent.mkdir(exist_ok=True)
     for content in (b"one", b"two"):
         (checkpoint / name).write_bytes(content)
         states.append(fingerprint(checkpoint))
@@ -148,6 +149,7 @@ def record_opened(event: str, arguments: tuple[object, ...]) -> None:
 def write_gpt2_files(directory: Path) -> Path:
     write_tiny_llama(directory)
     (directory / "tokenizer.json").rename(directory / "old")
+    (directory / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
     (directory / "vocab.json").write_text('{"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}')
     (directory / "merges.txt").write_text("#version: 0.2\na b\n")
     (directory / "generation_config.json").write_text("{}")

@@ -213,8 +213,8 @@ def test_text_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("tokenizer.json", None, "tokenizer.json does not exist"),
-        ("tokenizer.json", b"{", "is not a tokenizer that can be read"),
+        ("tokenizer.json", None, "has no tokenizer.json"),
+        ("tokenizer.json", b"{", "tokenizer.json is not valid JSON"),
         ("tokenizer.json", b'{"model": {}}', "is not a tokenizer that can be read"),
         ("tokenizer_config.json", b"{,}", "tokenizer_config.json is not valid JSON"),
         ("tokenizer_config.json", b"[1]", "must hold a JSON object, got list"),

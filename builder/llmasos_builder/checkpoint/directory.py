@@ -62,10 +62,10 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
         raise CheckpointError(_no_weights(directory))
     if more_than_text:
         config = text_config(config, str(directory / CONFIG_FILE))
-    tokenizer_files = read_tokenizer_files(directory)
-    others = {CONFIG_FILE: directory / CONFIG_FILE}
-    optional = (QUANTIZATION_FILE, *tokenizer_files)
-    others |= {n: directory / n for n in optional if is_there(directory / n)}
+    tokenizer = read_tokenizer_files(directory)
+    others = {CONFIG_FILE: directory / CONFIG_FILE, **tokenizer.read}
+    if is_there(directory / QUANTIZATION_FILE):
+        others[QUANTIZATION_FILE] = directory / QUANTIZATION_FILE
     return Checkpoint(
         source=source,
         name=directory.resolve().name if Path(source).exists() else source.rsplit("/", 1)[-1],
@@ -73,7 +73,7 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
         weights=_weights(
             weight_files, config, quantized_to_fp8=quantized, more_than_text=more_than_text
         ),
-        tokenizer_files=tokenizer_files,
+        tokenizer_files=tokenizer.made,
         files=others | weight_files,
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmasos.tokenizer_files import TokenizerSources, resolve
 from tokenizers import (
     Regex,
     Tokenizer,
@@ -131,9 +132,15 @@ def make_tokenizer_files(file: GGUFFile) -> dict[str, bytes]:
         bos=vocabulary.token("bos") if vocabulary.flag("add_bos_token", default=adds_bos) else None,
         eos=vocabulary.token("eos") if vocabulary.flag("add_eos_token", default=False) else None,
     )
+    sources = TokenizerSources(
+        name=str(file.path),
+        contents={
+            "tokenizer.json": tokenizer.to_str().encode(),
+            "tokenizer_config.json": json.dumps(vocabulary.config()).encode(),
+        },
+    )
     return {
-        "tokenizer.json": tokenizer.to_str().encode(),
-        "tokenizer_config.json": json.dumps(vocabulary.config(), indent=2).encode(),
+        **resolve(sources).files(),
         "generation_config.json": json.dumps(vocabulary.generation_config(), indent=2).encode(),
     }
 

@@ -21,7 +21,10 @@ WANTED_FILES = (
     "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
+    "additional_chat_templates/*.jinja",
     "vocab.json",
     "merges.txt",
 )

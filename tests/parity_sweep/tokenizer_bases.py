@@ -1,0 +1,144 @@
+"""The checkpoints that the sweep varies: one for each way in which transformers makes a tokenizer.
+
+A row is a class, a model type, and the files that the vocabulary is in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from made_tokenizers import byte_fallback, byte_level, metaspace, word_piece
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """name: tokenizer_class, None for a file without it. model_type: of config.json, if any.
+
+    two_files: the vocabulary is in vocab.json and merges.txt instead of tokenizer.json.
+    """
+
+    name: str | None
+    model_type: str | None
+    make: Callable[[], Tokenizer]
+    two_files: bool = False
+
+    def write(self, directory: Path) -> Path:
+        directory.mkdir(parents=True)
+        if self.model_type is not None:
+            write_json(directory / "config.json", {"model_type": self.model_type})
+        config: dict[str, Any] = {"chat_template": CHATML}
+        if self.name is not None:
+            config["tokenizer_class"] = self.name
+        write_json(directory / "tokenizer_config.json", config)
+        stored = _stored(self.make)
+        if self.two_files:
+            write_json(directory / "vocab.json", stored["model"]["vocab"])
+            merges = [" ".join(pair) for pair in stored["model"]["merges"]]
+            (directory / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+        else:
+            write_json(directory / "tokenizer.json", stored)
+        return directory
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False))
+
+
+@cache
+def _stored(make: Callable[[], Tokenizer]) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = json.loads(make().to_str())
+    return content
+
+
+def digits_alone() -> Tokenizer:
+    """Byte-level with a cut of its own, as SmolLM's and Llama 3's tokenizer.json have it."""
+    tokenizer = byte_level()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), tokenizer.pre_tokenizer]
+    )
+    return tokenizer
+
+
+def with_begin() -> Tokenizer:
+    """Byte-level, with a begin token before each text."""
+    tokenizer = byte_level()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    return tokenizer
+
+
+def composing() -> Tokenizer:
+    """Byte-level, with words of two merges and a normalizer of its own."""
+    tokenizer = byte_level()
+    tokenizer.normalizer = normalizers.NFKC()
+    return tokenizer
+
+
+def pieces_with_begin() -> Tokenizer:
+    """Llama 2's: pieces with byte fallback and a begin token."""
+    tokenizer = byte_fallback()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    return tokenizer
+
+
+def ignoring_merges() -> Tokenizer:
+    tokenizer = byte_level()
+    stored = json.loads(tokenizer.to_str())["model"]
+    tokenizer.model = models.BPE(
+        vocab={**stored["vocab"], "Ġcapital": len(stored["vocab"])},
+        merges=[tuple(pair) for pair in stored["merges"]],
+        ignore_merges=True,
+    )
+    return tokenizer
+
+
+BASES: Mapping[str, Base] = {
+    "generic, byte-level": Base(
+        name="PreTrainedTokenizerFast", model_type="llama", make=digits_alone
+    ),
+    "generic, unigram": Base(name="PreTrainedTokenizerFast", model_type=None, make=metaspace),
+    "generic, word pieces": Base(name="PreTrainedTokenizer", model_type=None, make=word_piece),
+    "no class, llama": Base(name=None, model_type="llama", make=with_begin),
+    "no class, gpt_neox": Base(name=None, model_type="gpt_neox", make=with_begin),
+    "unknown class": Base(name="HouseTokenizerFast", model_type="llama", make=ignoring_merges),
+    "GPT2 of SmolLM": Base(name="GPT2Tokenizer", model_type="llama", make=digits_alone),
+    "GPT2, two files": Base(
+        name="GPT2Tokenizer", model_type="gpt2", make=byte_level, two_files=True
+    ),
+    "OPT, two files": Base(name="GPT2Tokenizer", model_type="opt", make=byte_level, two_files=True),
+    "OPT, two files, no class": Base(name=None, model_type="opt", make=byte_level, two_files=True),
+    "CodeGen, two files": Base(
+        name="CodeGenTokenizer", model_type=None, make=byte_level, two_files=True
+    ),
+    "GPT-NeoX": Base(name="GPTNeoXTokenizer", model_type="gpt_neox", make=with_begin),
+    "GPT-NeoX, two files": Base(
+        name="GPTNeoXTokenizerFast", model_type="gpt_neox", make=byte_level, two_files=True
+    ),
+    "Qwen2": Base(name="Qwen2Tokenizer", model_type="qwen2", make=with_begin),
+    "Qwen2, two files": Base(
+        name="Qwen2Tokenizer", model_type="qwen2", make=byte_level, two_files=True
+    ),
+    "Qwen3 as generic": Base(name="PreTrainedTokenizerFast", model_type="qwen3", make=composing),
+    "Qwen2 as Llama": Base(name="LlamaTokenizerFast", model_type="qwen2", make=composing),
+    "Qwen3.5": Base(name="Qwen3_5Tokenizer", model_type=None, make=composing),
+    "Llama 2": Base(name="LlamaTokenizer", model_type="llama", make=pieces_with_begin),
+    "Llama 3 as Llama": Base(name="LlamaTokenizerFast", model_type="llama", make=digits_alone),
+    "Mistral": Base(name="LlamaTokenizerFast", model_type="mistral", make=pieces_with_begin),
+    "Phi-3": Base(name="LlamaTokenizerFast", model_type="phi3", make=pieces_with_begin),
+    "Gemma": Base(name="GemmaTokenizerFast", model_type="gemma2", make=pieces_with_begin),
+    "Bloom": Base(name="BloomTokenizerFast", model_type="bloom", make=byte_level),
+}
