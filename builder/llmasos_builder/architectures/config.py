@@ -127,10 +127,24 @@ class Config:
         )
 
     def renamed(self, **names: str) -> Config:
-        """All fields, some by new names where those are not there: of each old name its new one."""
-        missing = {old: new for old, new in names.items() if self.has(old) and not self.has(new)}
-        found = {new: self._fields[old] for old, new in missing.items()}
-        return Config({**self._fields, **found}, where=self._where)
+        """All fields, some by new names: of each old name its new one.
+
+        Raises UnsupportedArchitectureError where both are there and differ.
+        """
+        found = {old: new for old, new in names.items() if self.has(old)}
+        for old, new in found.items():
+            self.must_agree(new, self, old)
+        renamed = {new: self._fields[old] for old, new in found.items()}
+        kept = {name: value for name, value in self._fields.items() if name not in found}
+        return Config({**kept, **renamed}, where=self._where)
+
+    def replaced(self, **fields: Any) -> Config:
+        """All fields, of which these have other values."""
+        return Config({**self._fields, **fields}, where=self._where)
+
+    def joined(self, other: Config) -> Config:
+        """The fields of both, which have none in common."""
+        return Config({**self._fields, **other._fields}, where=self._where)
 
     def without(self, *names: str) -> Config:
         """All fields but these."""
@@ -146,6 +160,27 @@ class Config:
         value = self._fields.get(name)
         if value not in (None, only, [], {}):
             raise self.unsupported(name, f"only {only!r} is supported")
+
+    def must_agree(self, name: str, other: Config, other_name: str) -> None:
+        """One fact in two places; raises UnsupportedArchitectureError where they differ."""
+        if not self.has(name) or not other.has(other_name):
+            return
+        value, others = self._fields[name], other._fields[other_name]
+        if value != others or isinstance(value, bool) != isinstance(others, bool):
+            raise UnsupportedArchitectureError(
+                f"{self._where}: {name} is {short(value)}, but {other_name} in {other._where} "
+                f"is {short(others)}"
+            )
+
+    def must_be_in_both(self, name: str, other: Config) -> None:
+        """As `must_agree`, where a field that one of the two leaves out differs too."""
+        if self.has(name) != other.has(name):
+            given, without = (self, other) if self.has(name) else (other, self)
+            raise UnsupportedArchitectureError(
+                f"{given._where}: {name} is {short(given._fields[name])}, and {without._where} "
+                "has none"
+            )
+        self.must_agree(name, other, name)
 
     def wrong(self, name: str, expected: str) -> CheckpointError:
         return CheckpointError(f"{self._where}: {name} {expected}, got {self._shown(name)}")

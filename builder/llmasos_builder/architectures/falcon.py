@@ -45,6 +45,7 @@ def falcon_spec(config: Config) -> DecoderSpec:
 
     The length is the exception: the published checkpoints have none.
     """
+    config = config.renamed(n_embed="hidden_size")
     hidden_size = config.size("hidden_size")
     num_heads = config.size("num_attention_heads", at_most=MAX_HEADS)
     head_size = hidden_size // num_heads

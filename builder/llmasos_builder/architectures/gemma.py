@@ -12,6 +12,8 @@ from llmasos_builder.architectures.spec import DecoderNames, DecoderSpec
 from llmasos_builder.architectures.window import DEFAULT_WINDOW, layer_types, windows
 
 _HEAD_SIZE = 256
+_KV_HEADS = 16  # of the first Gemma
+_SHARED_KV_HEADS = 4  # of Gemma 2 and 3
 _PATTERN = 6  # every sixth layer of Gemma 3 attends to everything
 _SCORES = 256
 _GLOBAL = RotaryFields(default_theta=1_000_000.0)
@@ -39,6 +41,7 @@ def gemma_spec(config: Config) -> DecoderSpec:
         attention_input_bias=bias,
         attention_output_bias=bias,
         default_head_size=_HEAD_SIZE,
+        default_kv_heads=_KV_HEADS,
         rotary_fields=_LOCAL,
     )
     activation = "gelu_tanh" if activation == "gelu" else activation
@@ -80,6 +83,8 @@ def _sandwiched(config: Config, kinds: Sequence[str], *, names: DecoderNames) ->
     """What Gemma 2 and 3 have in common: norms around each part, layers of two kinds."""
     bias = config.flag("attention_bias", False)
     slides = [kind == "sliding_attention" for kind in kinds]
+    if any(slides) and config.is_null("sliding_window"):
+        raise config.unsupported("sliding_window", "which layers that slide need")
     window = config.size("sliding_window", DEFAULT_WINDOW) if any(slides) else DEFAULT_WINDOW
     llama = llama_like_spec(
         config,
@@ -87,6 +92,7 @@ def _sandwiched(config: Config, kinds: Sequence[str], *, names: DecoderNames) ->
         attention_input_bias=bias,
         attention_output_bias=bias,
         default_head_size=_HEAD_SIZE,
+        default_kv_heads=_SHARED_KV_HEADS,
         rotary_fields=_LOCAL,
         windows=windows(config, slides, window=window),
     )
@@ -122,19 +128,15 @@ def _layer_frequencies(
     config: Config, kinds: Sequence[str], *, head_size: int
 ) -> tuple[tuple[float, ...], ...]:
     """transformers 5 gives parameters for each kind, 4 two bases and the scaling of one kind."""
-    sections = config.section("rope_parameters")
-    if sections is None:
-        wide = config.only(
-            rope_theta="rope_theta",
-            rope_scaling="rope_scaling",
-            max_position_embeddings="max_position_embeddings",
-        )
-        near = config.only(rope_theta="rope_local_base_freq")
-    else:
-        for field in ("rope_scaling", "rope_theta", "rope_local_base_freq"):
-            config.must_be(field, None)
-        wide = sections.only(rope_parameters="full_attention")
-        near = sections.only(rope_parameters="sliding_attention")
+    sections = config.section("rope_parameters") or Config({})
+    wide = config.only(
+        rope_theta="rope_theta",
+        rope_scaling="rope_scaling",
+        max_position_embeddings="max_position_embeddings",
+    ).joined(sections.only(rope_parameters="full_attention"))
+    near = config.only(
+        rope_theta="rope_local_base_freq", max_position_embeddings="max_position_embeddings"
+    ).joined(sections.only(rope_parameters="sliding_attention"))
     frequencies = {
         "full_attention": rotary_frequencies(wide, head_size=head_size, fields=_GLOBAL),
         "sliding_attention": rotary_frequencies(near, head_size=head_size, fields=_LOCAL),

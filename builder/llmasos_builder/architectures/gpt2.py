@@ -30,6 +30,12 @@ def gpt2_spec(config: Config) -> DecoderSpec:
     reorder_and_upcast_attn is not asked for: it says in what order and precision the same
     scores are computed.
     """
+    config = config.renamed(
+        hidden_size="n_embd",
+        max_position_embeddings="n_positions",
+        num_attention_heads="n_head",
+        num_hidden_layers="n_layer",
+    )
     hidden_size = config.size("n_embd")
     num_heads = config.size("n_head", at_most=MAX_HEADS)
     if hidden_size % num_heads:

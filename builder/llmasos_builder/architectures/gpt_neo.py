@@ -32,6 +32,7 @@ def gpt_neo_spec(config: Config) -> DecoderSpec:
 
     Defaults are transformers' (GPTNeoConfig), except for sizes, which must be given.
     """
+    config = config.renamed(num_attention_heads="num_heads", num_hidden_layers="num_layers")
     hidden_size = config.size("hidden_size")
     num_heads = config.size("num_heads", at_most=MAX_HEADS)
     if hidden_size % num_heads:

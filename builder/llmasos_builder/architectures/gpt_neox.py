@@ -37,6 +37,7 @@ def gpt_neox_spec(config: Config) -> DecoderSpec:
     if head_size > MAX_HEAD_SIZE:
         text = f"makes heads of {head_size} elements, at most {MAX_HEAD_SIZE} are supported"
         raise config.wrong("hidden_size", text)
+    config.must_be("head_dim", head_size)  # transformers would rotate by it, and no more
     num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
     attention_bias = config.flag("attention_bias", True)
     parallel = config.flag("use_parallel_residual", True)

@@ -49,13 +49,16 @@ def llama_like_spec(
     attention_output_bias: bool = False,
     mlp_bias: bool = False,
     default_head_size: int | None = None,
+    default_kv_heads: int | None = None,
     default_norm_eps: float = 1e-6,
     rotary_fields: RotaryFields = LLAMA_ROTARY,
     windows: Windows = None,
 ) -> DecoderSpec:
     """What Llama's fields say of it and of those that differ by no more than the arguments.
 
-    default_head_size: None is an equal share of the hidden size. windows: as in `window`.
+    default_head_size: None is an equal share of the hidden size. default_kv_heads: where
+    num_key_value_heads is missing; None, as null there, is as many as heads. windows: as in
+    `window`.
     """
     hidden_size = config.size("hidden_size")
     num_heads = config.size("num_attention_heads", at_most=MAX_HEADS)
@@ -72,7 +75,7 @@ def llama_like_spec(
         intermediate_size=config.size("intermediate_size"),
         num_layers=num_layers,
         num_heads=num_heads,
-        num_kv_heads=config.size("num_key_value_heads", num_heads, at_most=num_heads),
+        num_kv_heads=_num_kv_heads(config, num_heads, default_kv_heads),
         head_size=head_size,
         max_position_embeddings=longest_text(config),
         norm="rms",
@@ -90,3 +93,11 @@ def llama_like_spec(
         tied=config.flag("tie_word_embeddings", False),
         names=names,
     )
+
+
+def _num_kv_heads(config: Config, num_heads: int, default: int | None) -> int:
+    if default is None or config.is_null("num_key_value_heads"):
+        default = num_heads
+    # A default that is more than there are heads fits no network, so one must be given.
+    fitting = default if default <= num_heads else None
+    return config.size("num_key_value_heads", fitting, at_most=num_heads)

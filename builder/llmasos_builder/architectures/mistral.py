@@ -7,10 +7,16 @@ from llmasos_builder.architectures.llama import llama_like_spec
 from llmasos_builder.architectures.spec import DecoderSpec
 from llmasos_builder.architectures.window import DEFAULT_WINDOW, windows_of_all_layers
 
+_KV_HEADS = 8
+
 
 def mistral_spec(config: Config) -> DecoderSpec:
     """A Llama that attends through a window.
 
     Defaults are transformers' (MistralConfig), except for sizes, which must be given.
     """
-    return llama_like_spec(config, windows=windows_of_all_layers(config, default=DEFAULT_WINDOW))
+    return llama_like_spec(
+        config,
+        default_kv_heads=_KV_HEADS,
+        windows=windows_of_all_layers(config, default=DEFAULT_WINDOW),
+    )

@@ -11,7 +11,7 @@ from llmasos_builder.architectures.spec import DecoderSpec
 from llmasos_builder.architectures.window import windows_of_all_layers
 
 _NAMES = replace(NAMES, attention_inputs=("self_attn.qkv_proj",), mlp_inputs=("mlp.gate_up_proj",))
-_ROTARY = RotaryFields(default_part=1.0, kinds=("default", "longrope"))
+_ROTARY = RotaryFields(default_part=1.0, kinds=("default", "longrope"), default_original=4096)
 
 
 def phi3_spec(config: Config) -> DecoderSpec:

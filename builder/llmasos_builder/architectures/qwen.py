@@ -11,6 +11,7 @@ from llmasos_builder.architectures.window import windows_of_some_layers
 
 _QWEN3_NAMES = replace(NAMES, head_norms=("self_attn.q_norm", "self_attn.k_norm"))
 _QWEN3_HEAD_SIZE = 128
+_KV_HEADS = 32
 
 
 def qwen2_spec(config: Config) -> DecoderSpec:
@@ -20,7 +21,10 @@ def qwen2_spec(config: Config) -> DecoderSpec:
     """
     config.must_be("use_mrope", False)
     return llama_like_spec(
-        config, attention_input_bias=True, windows=windows_of_some_layers(config)
+        config,
+        attention_input_bias=True,
+        default_kv_heads=_KV_HEADS,
+        windows=windows_of_some_layers(config),
     )
 
 
@@ -36,5 +40,6 @@ def qwen3_spec(config: Config) -> DecoderSpec:
         attention_input_bias=bias,
         attention_output_bias=bias,
         default_head_size=_QWEN3_HEAD_SIZE,
+        default_kv_heads=_KV_HEADS,
         windows=windows_of_some_layers(config),
     )

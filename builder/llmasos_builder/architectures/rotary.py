@@ -12,7 +12,7 @@ import numpy as np
 from llmasos.errors import CheckpointError
 
 from llmasos_builder.architectures.config import Config
-from llmasos_builder.architectures.rotary_kinds import KINDS, Plain, Rotary
+from llmasos_builder.architectures.rotary_kinds import KINDS, Plain, Rotary, original_length
 
 _PART = "partial_rotary_factor"
 _ORIGINAL = "original_max_position_embeddings"
@@ -35,7 +35,8 @@ class RotaryFields:
 
     theta, part: fields of the base, and of the part of each head that is rotated. default_part:
     where config.json does not say; None means that heads are always rotated whole. kinds: those
-    that are supported; the ones unless it is said scale no scores.
+    that are supported; the ones unless it is said scale no scores. default_original: the length
+    before it was trained for longer texts; None is the trained one.
     """
 
     theta: str = "rope_theta"
@@ -43,6 +44,7 @@ class RotaryFields:
     part: str = _PART
     default_part: float | None = None
     kinds: tuple[str, ...] = _WITHOUT_FACTOR
+    default_original: int | None = None
 
 
 LLAMA_ROTARY = RotaryFields(kinds=tuple(KINDS))
@@ -62,32 +64,53 @@ def rotary(config: Config, *, head_size: int, fields: RotaryFields = LLAMA_ROTAR
 
     Raises UnsupportedArchitectureError for a kind or a parameter that is not supported.
     """
-    parameters = _parameters(config)
+    parameters = _parameters(config, fields)
     theta = _agreeing(config, fields.theta, parameters, "rope_theta", fields.default_theta)
     if fields.theta != "rope_theta":
         config.must_be("rope_theta", theta)
     size = _rotated_size(config, parameters, head_size, fields)
     kind = _kind(parameters, fields.kinds)
     frequencies = theta ** -(np.arange(0, size, 2) / size)
-    given = Plain(frequencies=frequencies, theta=theta, parameters=parameters, config=config)
+    given = Plain(
+        frequencies=frequencies,
+        theta=theta,
+        parameters=parameters,
+        config=config,
+        default_original=fields.default_original,
+    )
     return KINDS[kind].make(given)
 
 
 def longest_text(config: Config) -> int:
     """Tokens of a sequence that a network is good for: yarn stretches what it was trained for."""
     trained = config.size("max_position_embeddings")
-    parameters = _parameters(config)
+    parameters = _parameters(config, LLAMA_ROTARY)
     if _kind_field(parameters) != "yarn":
         return trained
-    original = parameters.size(_ORIGINAL, trained)
+    original = original_length(config, parameters, None) or trained
     return max(trained, int(original * parameters.number("factor", 1.0)))
 
 
-def _parameters(config: Config) -> Config:
+def _parameters(config: Config, fields: RotaryFields) -> Config:
+    """The object of either name. Where both are there, transformers reads rope_scaling alone."""
     scaling, parameters = config.section("rope_scaling"), config.section("rope_parameters")
-    if scaling is not None and parameters is not None:
-        raise config.unsupported("rope_scaling", "and rope_parameters is given too")
-    return parameters or scaling or Config({})
+    if scaling is None or not scaling.names():
+        return parameters or Config({})
+    if parameters is not None and parameters.names():
+        known = {
+            "rope_theta": config.number(fields.theta, fields.default_theta),
+            _PART: config.number(fields.part, fields.default_part or 1.0),
+        }
+        first, second = (_complete(given, known) for given in (scaling, parameters))
+        for name in sorted(first.names() | second.names()):
+            first.must_be_in_both(name, second)
+    return scaling
+
+
+def _complete(parameters: Config, known: dict[str, float]) -> Config:
+    """With what the fields beside the object say, and the kind by its newer name."""
+    absent = {name: value for name, value in known.items() if not parameters.has(name)}
+    return parameters.replaced(**absent, rope_type=_kind_field(parameters)).without("type")
 
 
 def _agreeing(config: Config, field: str, parameters: Config, inner: str, default: float) -> float:
@@ -120,10 +143,10 @@ def _rotated_size(config: Config, parameters: Config, head_size: int, fields: Ro
 
 def _kind(parameters: Config, kinds: tuple[str, ...]) -> str:
     """Raises for one that is not among the kinds, or has a parameter that it cannot have."""
-    field = "rope_type" if parameters.has("rope_type") else "type"
     kind = _kind_field(parameters)
     if kind not in kinds:
         verb = "are" if len(kinds) > 1 else "is"
+        field = "rope_type" if parameters.has("rope_type") else "type"
         raise parameters.unsupported(field, f"{', '.join(kinds)} {verb} supported")
     for name in sorted(parameters.names() - _COMMON - KINDS[kind].parameters):
         raise parameters.unsupported(name, f"which {kind} rotary positions do not have")
@@ -132,5 +155,6 @@ def _kind(parameters: Config, kinds: tuple[str, ...]) -> str:
 
 def _kind_field(parameters: Config) -> str:
     field = "rope_type" if parameters.has("rope_type") else "type"
+    parameters.must_agree("rope_type", parameters, "type")
     kind = parameters.text(field, "default")
     return _OLDER_NAMES.get(kind, kind)

@@ -42,13 +42,14 @@ class Plain:
     """Plain frequencies, and what a kind may ask about them.
 
     parameters: the object that gives the kind. config: the whole config.json, whose lengths
-    stand in for those that the kind does not say.
+    stand in for those that the kind does not say. default_original: see `RotaryFields`.
     """
 
     frequencies: Frequencies
     theta: float
     parameters: Config
     config: Config
+    default_original: int | None = None
 
     @property
     def trained(self) -> int:
@@ -57,8 +58,19 @@ class Plain:
     @property
     def original(self) -> int:
         """The length before it was trained for longer texts."""
-        where = self.config if self.config.has(_ORIGINAL) else self.parameters
-        return where.size(_ORIGINAL) if where.has(_ORIGINAL) else self.trained
+        return original_length(self.config, self.parameters, self.default_original) or self.trained
+
+
+def original_length(config: Config, parameters: Config, default: int | None) -> int | None:
+    """It is given beside the parameters or among them; None where it is not.
+
+    default: what counts beside them where nothing is given.
+    """
+    if default is not None and not config.has(_ORIGINAL):
+        config = config.replaced(**{_ORIGINAL: default})
+    parameters.must_agree(_ORIGINAL, config, _ORIGINAL)
+    where = config if config.has(_ORIGINAL) else parameters
+    return where.size(_ORIGINAL) if where.has(_ORIGINAL) else None
 
 
 def _default(given: Plain) -> Rotary:
@@ -98,7 +110,7 @@ def _yarn(given: Plain) -> Rotary:
         parameters.number("beta_slow", _BETA_SLOW),
     )
     ends = [_pair_that_turns(turns, given) for turns in (fast, slow)]
-    if parameters.flag("truncate", True):
+    if not parameters.is_null("truncate") and parameters.flag("truncate", True):
         ends = [math.floor(ends[0]), math.ceil(ends[1])]
     first, last = max(ends[0], 0.0), min(ends[1], 2 * half - 1.0)
     slowed = np.clip((np.arange(half) - first) / (last - first or 0.001), 0.0, 1.0)

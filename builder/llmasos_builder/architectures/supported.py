@@ -139,10 +139,20 @@ def decoder_spec(config: Mapping[str, Any]) -> DecoderSpec:
     fields.must_be("model_type", architecture.model_type)
     fields.must_be("quantization_config", None)
     fields.must_be("is_encoder_decoder", False)
+    _check_common_fields(fields)
     try:
         return architecture.spec(fields)
     except ArithmeticError as error:
         raise CheckpointError(f"config.json: its numbers do not make sense: {error}") from error
+
+
+def _check_common_fields(config: Config) -> None:
+    """What transformers reads of every config, whatever the architecture's own fields are."""
+    config.must_be("is_causal", True)
+    if config.is_null("is_causal"):  # which is as good as false there
+        raise config.unsupported("is_causal", "only True is supported")
+    for field in ("per_layer_config", "default_theta", "default_rope_type", "_rope_type_labels"):
+        config.must_be(field, None)
 
 
 def _architecture(config: Mapping[str, Any]) -> Architecture:

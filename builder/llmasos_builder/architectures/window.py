@@ -42,6 +42,10 @@ def windows_of_some_layers(config: Config) -> Windows:
     slides = [used and layer >= full_layers for layer in range(num_layers)]
     if kinds is not None:
         slides = [kind == "sliding_attention" for kind in kinds]
+    if used and config.is_null("sliding_window"):
+        if any(slides) and kinds is not None:
+            raise config.unsupported("sliding_window", "though layer_types has layers that slide")
+        return None
     if any(slides) and not used:
         raise config.unsupported("layer_types", "though use_sliding_window is not true")
     return windows(config, slides, window=config.size("sliding_window", DEFAULT_WINDOW))

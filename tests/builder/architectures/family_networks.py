@@ -55,6 +55,7 @@ def llama_like(architecture: str, model_type: str) -> dict[str, Any]:
         "intermediate_size": 96,
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
+        "num_key_value_heads": 4,
         "max_position_embeddings": 128,
     }
 

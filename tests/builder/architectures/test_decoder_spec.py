@@ -97,7 +97,7 @@ def test_other_rotary_kinds_are_refused_by_name(kind: str, field: str) -> None:
         (
             LLAMA,
             {"rope_scaling": {"factor": 2.0}, "rope_parameters": {"rope_theta": 6.0}},
-            "rope_scaling is .* and rope_parameters is given too",
+            "rope_scaling: factor is 2.0, and config.json: rope_parameters has none",
         ),
         (GPT2, {"add_cross_attention": True}, "add_cross_attention is True, only False"),
         (GPT2, {"pruned_heads": {"0": [1]}}, "pruned_heads is {'0': .1.}"),

@@ -45,7 +45,8 @@ def refusal(config: dict[str, Any], **changes: Any) -> str:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_size_is_needed_and_named(name: str) -> None:
     config = CONFIGS[name]
-    for field in [field for field, value in config.items() if isinstance(value, int)]:
+    sizes = {field for field, value in config.items() if isinstance(value, int)}
+    for field in sorted(sizes - {"num_key_value_heads"}):
         assert refusal(config, **{field: None}) == f"config.json has no {field}"
         assert f"config.json: {field} must be a whole" in refusal(config, **{field: 2.5})
 
@@ -55,6 +56,7 @@ def test_absurd_sizes_take_no_memory(name: str) -> None:
     sizes = {field: 1 << 24 for field, value in CONFIGS[name].items() if isinstance(value, int)}
     counts = dict.fromkeys(("num_attention_heads", "num_heads", "n_head"), 1 << 12)
     counts |= dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer"), 2)
+    counts |= dict.fromkeys({"num_key_value_heads"} & sizes.keys(), 1 << 10)
     assert required_tensors(spec_of(CONFIGS[name], **sizes | counts))
 
 
@@ -151,6 +153,34 @@ def test_each_layer_has_its_window(
     spec = spec_of(config, **changes)
     assert spec.attention_windows == windows
     assert spec.max_position_embeddings == changes.get("max_position_embeddings", 128)
+
+
+@pytest.mark.parametrize(
+    ("config", "default"),
+    [(MISTRAL, 8), (QWEN2, 32), (QWEN3, 32), (GEMMA, 16), (GEMMA2, 4), (GEMMA3, 4), (PHI3, None)],
+)
+def test_missing_heads_of_keys_are_transformers_default(
+    config: dict[str, Any], default: int | None
+) -> None:
+    without = {name: value for name, value in config.items() if name != "num_key_value_heads"}
+    many = {"hidden_size": 512, "num_attention_heads": 32}
+    assert spec_of(without, **many).num_kv_heads == (default or 32)
+    assert spec_of(config, **many, num_key_value_heads=None).num_kv_heads == 32
+    if default is not None and default > 4:
+        assert refusal(without) == "config.json has no num_key_value_heads"
+
+
+def test_a_window_that_is_null_is_none_for_a_qwen_and_wrong_for_a_gemma() -> None:
+    long = {"max_position_embeddings": 8192}
+    used = {"use_sliding_window": True, "max_window_layers": 0}
+    assert spec_of(QWEN2, **long, **used).attention_windows == (4096,) * 3
+    assert spec_of(QWEN2, **long, **used, sliding_window=None).attention_windows is None
+    sliding = {"layer_types": ["sliding_attention"] * 3, "sliding_window": None}
+    assert "sliding_window is None, though layer_types" in refusal(QWEN3, **used, **sliding)
+    for config in (GEMMA2, GEMMA3):
+        assert "sliding_window is None, which layers" in refusal(config, sliding_window=None)
+        wide = ["full_attention"] * 3
+        assert spec_of(config, sliding_window=None, layer_types=wide).attention_windows is None
 
 
 def test_a_gemma2_bounds_scores_and_logits() -> None:
@@ -340,8 +370,8 @@ def test_attention_types_that_are_none_are_named(types: object) -> None:
         (GEMMA3, {"final_logit_softcapping": 30.0}, "final_logit_softcapping is 30.0, only None"),
         (
             GEMMA3,
-            {"rope_parameters": {"full_attention": {}}, "rope_theta": 5.0},
-            "rope_theta is 5.0, only None is supported",
+            {"rope_parameters": {"full_attention": {"rope_theta": 1e6}}, "rope_theta": 5.0},
+            "rope_theta is 1000000.0, but beside it rope_theta is 5.0",
         ),
         (
             GEMMA3,
