@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
+from llmasos.forked import OwnProcess
 from llmasos.outputs import Generation, StreamPiece
 from llmasos.stream import join
 
@@ -15,7 +16,8 @@ class AsyncPieceStream:
 
     Leaving the stream before its last piece (`break`, `aclose`, leaving its `async with`
     block, dropping it, or the cancellation of the task that waits for a piece) cancels the
-    request, so that it takes no more steps.
+    request, so that it takes no more steps. In a process that was forked meanwhile it has no more
+    pieces, and leaving it does nothing.
 
     receive: waits for the next piece; raises an LLMasOSError when the request failed.
     cancel: ends the request at its source. abandon: the same without waiting.
@@ -30,6 +32,7 @@ class AsyncPieceStream:
         self._receive = receive
         self._cancel = cancel
         self._abandon = abandon
+        self._process = OwnProcess("this stream")
         self._open = True
 
     def __aiter__(self) -> AsyncPieceStream:
@@ -38,6 +41,7 @@ class AsyncPieceStream:
     async def __anext__(self) -> StreamPiece:
         if not self._open:
             raise StopAsyncIteration
+        self._process.check()
         try:
             piece = await self._receive()
         except BaseException:
@@ -61,12 +65,15 @@ class AsyncPieceStream:
     def __del__(self) -> None:
         if self._open:
             self._open = False
-            self._abandon()
+            if self._process.is_this:
+                self._abandon()
 
     async def aclose(self) -> None:
         """Cancel the request if it has not finished; calling it again does nothing."""
         if self._open:
             self._open = False
+            if not self._process.is_this:
+                return
             await asyncio.shield(asyncio.ensure_future(self._cancel()))
 
     async def read(self) -> Generation:

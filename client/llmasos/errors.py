@@ -53,6 +53,10 @@ class EngineStoppedError(LLMasOSError):
     retryable = True
 
 
+class ForkedProcessError(LLMasOSError):
+    """What was made before a fork is used in the child, where it cannot work."""
+
+
 class RequestTimeoutError(LLMasOSError):
     """The answer did not come within the time that the caller set."""
 

@@ -49,7 +49,9 @@ class LLM:
     generation_config: auto lets the checkpoint's generation_config.json fill in the fields that
         a call leaves out; none does without it. A SamplingParams says everything either way.
 
-    Raises CheckpointError, PlanError. Close it, or use it as a context manager.
+    Raises CheckpointError, PlanError. Close it, or use it as a context manager. It works in the
+    process that loaded it: in one that was forked from there its methods raise
+    ForkedProcessError, and closing it does nothing.
     """
 
     def __init__(

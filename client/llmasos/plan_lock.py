@@ -29,12 +29,25 @@ class PlanHold:
             self.release = weakref.finalize(self, _do_nothing)
             return
         self.release = weakref.finalize(self, partial(os.close, descriptor))
+        _HOLDS.add(self)
         with suppress(OSError):  # a file system without locks has no cache of ours
             fcntl.flock(descriptor, fcntl.LOCK_SH)
         if not is_open(descriptor, plan_dir):
             self.release()
             raise PlanError(f"{plan_dir} was removed from the cache meanwhile", hint="try again")
         _note_use(plan_dir)
+
+
+_HOLDS: weakref.WeakSet[PlanHold] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """A forked process does not run the plan, and must not hold it when its parent has let go."""
+    for hold in list(_HOLDS):
+        hold.release()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 @contextmanager

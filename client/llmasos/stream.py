@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable
 from functools import cache, partial
@@ -10,6 +11,7 @@ from queue import SimpleQueue
 from types import TracebackType
 
 from llmasos.errors import EngineStoppedError
+from llmasos.forked import OwnProcess
 from llmasos.outputs import Generation, StreamPiece
 
 _log = logging.getLogger(__name__)
@@ -19,7 +21,8 @@ class PieceStream:
     """The pieces of one request, in order; the last one has finish_reason and usage.
 
     Leaving the stream before its last piece (`break`, `close`, leaving its `with`
-    block, or dropping it) cancels the request, so that it takes no more steps.
+    block, or dropping it) cancels the request, so that it takes no more steps. In a process that
+    was forked meanwhile it has no more pieces, and leaving it does nothing.
 
     receive: waits for the next piece; raises an LLMasOSError when the request failed.
     cancel: ends the request at its source. abandon: the same for a stream that was dropped,
@@ -36,6 +39,7 @@ class PieceStream:
         self._receive = receive
         self._cancel = cancel
         self._abandon = abandon or partial(_reaper().put, cancel)
+        self._process = OwnProcess("this stream")
         self._open = True
 
     def __iter__(self) -> PieceStream:
@@ -44,6 +48,7 @@ class PieceStream:
     def __next__(self) -> StreamPiece:
         if not self._open:
             raise StopIteration
+        self._process.check()
         try:
             piece = self._receive()
         except BaseException:
@@ -67,13 +72,15 @@ class PieceStream:
     def __del__(self) -> None:
         if self._open:
             self._open = False
-            self._abandon()
+            if self._process.is_this:
+                self._abandon()
 
     def close(self) -> None:
         """Cancel the request if it has not finished; calling it again does nothing."""
         if self._open:
             self._open = False
-            self._cancel()
+            if self._process.is_this:
+                self._cancel()
 
     def read(self) -> Generation:
         """Wait for the rest and return it as one Generation."""
@@ -94,6 +101,10 @@ def _reaper() -> SimpleQueue[Callable[[], object]]:
 
     threading.Thread(target=reap, name="dropped streams", daemon=True).start()
     return dropped
+
+
+# A forked process has no such thread, and starts one of its own.
+os.register_at_fork(after_in_child=_reaper.cache_clear)
 
 
 def settle_dropped(timeout_s: float) -> None:

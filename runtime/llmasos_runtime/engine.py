@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from llmasos.forked import OwnProcess
 from llmasos.generation_config import GenerationConfig
 from llmasos.plan import EnginePlan
 from llmasos.plan_lock import PlanHold
@@ -32,7 +33,11 @@ __all__ = ["Engine", "EngineOptions"]
 
 
 class Engine:
-    """Runs requests in shared steps; its methods may be called from any thread."""
+    """Runs requests in shared steps; its methods may be called from any thread.
+
+    In a process that was forked from the one that loaded it they raise ForkedProcessError, and
+    `close` and `abandon` do nothing.
+    """
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class Engine:
         self._block_size = runner.block_size
         self._max_top_k: int | None = getattr(runner, "max_top_k", None)
         self._executor = Executor(scheduler, runner)
+        self._process = OwnProcess(f"the engine of {plan.name}")
         self._hold: PlanHold | None = None
 
     @classmethod
@@ -90,6 +96,7 @@ class Engine:
 
     @property
     def tokenizer(self) -> Tokenizer:
+        self._process.check()  # each request begins with it
         return self._tokenizer
 
     @property
@@ -104,6 +111,7 @@ class Engine:
         max_tokens is cut to what max_seq_len leaves.
         Raises InvalidRequestError, QueueFullError, EngineStoppedError.
         """
+        self._process.check()
         request = completed(request, self._generation_config)
         check_top_k(request.params, self._max_top_k)
         sequence = sequence_of(request, self._plan, self._limits, speculate=self._speculate)
@@ -111,22 +119,28 @@ class Engine:
 
     def cancel(self, request_id: str) -> bool:
         """End a request, whose last update says `abort`; False if it has ended already."""
+        self._process.check()
         return self._executor.cancel(request_id)
 
     def abandon(self, request_id: str) -> None:
         """As `cancel`, a little later: without a lock, so that a destructor may call it."""
-        self._executor.abandon(request_id)
+        if self._process.is_this:
+            self._executor.abandon(request_id)
 
     def stats(self) -> EngineStats:
         """Numbers for gauges."""
+        self._process.check()
         return self._executor.stats()
 
     def step_log(self) -> tuple[StepRecord, ...]:
         """What the last steps were made of, oldest first."""
+        self._process.check()
         return self._executor.steps().records()
 
     def close(self) -> None:
         """Stop; requests that have not finished get an EngineStoppedError. May be called again."""
+        if not self._process.is_this:
+            return
         self._executor.close()
         if self._hold is not None:
             self._hold.release()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from weakref import WeakSet
 
 from llmasos.errors import (
     DeadlineExceededError,
@@ -19,6 +17,7 @@ from llmasos.errors import (
 from llmasos.outputs import FinishReason
 
 from llmasos_runtime.answer import Answer
+from llmasos_runtime.closed_at_exit import close_at_exit
 from llmasos_runtime.request import Update
 from llmasos_runtime.runner import ModelRunner
 from llmasos_runtime.scheduler import Scheduler
@@ -81,7 +80,7 @@ class Executor:
             target=self._run, args=(runner,), name="engine", daemon=True
         )
         self._thread.start()
-        _EXECUTORS.add(self)
+        close_at_exit(self)
 
     def submit(self, sequence: Sequence, answer: Answer) -> None:
         """Queue a request; raises EngineStoppedError, QueueFullError, InvalidRequestError."""
@@ -232,13 +231,3 @@ class Executor:
 def _too_late(sequence: Sequence) -> Progress:
     message = f"deadline_ms of {sequence.params.deadline_ms} passed before the answer was whole"
     return Progress(sequence, error=DeadlineExceededError(message))
-
-
-_EXECUTORS: WeakSet[Executor] = WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """End what still runs when the program ends: a forward would go on without its memory."""
-    for executor in list(_EXECUTORS):
-        executor.close()

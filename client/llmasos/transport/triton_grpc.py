@@ -22,6 +22,7 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from llmasos.errors import EngineStoppedError, LLMasOSError
+from llmasos.forked import OwnProcess
 from llmasos.outputs import StreamPiece
 from llmasos.stream import PieceStream
 from llmasos.transport.base import (
@@ -51,17 +52,24 @@ _TYPES: dict[str, tuple[str, str]] = {
 _FORMATS = {"INT32": "<i", "INT64": "<q", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
 
 
+CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    # Else a client that is made in a forked process would share the connection of its parent.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+
 class GrpcTransport:
     """address: host:port of the server's gRPC endpoint."""
 
     def __init__(self, address: str, *, model: str) -> None:
-        self._channel = grpc.insecure_channel(
-            address, options=[("grpc.max_receive_message_length", -1)]
-        )
+        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._process = OwnProcess("this client's gRPC connection")
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._model = model
 
     def start(self, fields: Fields, *, timeout_s: float | None) -> PieceStream:
+        self._process.check()
         request_id = uuid.uuid4().hex
         deadline = Deadline.after(timeout_s)
         request = infer_request(self._model, request_id, fields)
@@ -83,6 +91,7 @@ class GrpcTransport:
         return PieceStream(receive, cancel)
 
     def is_ready(self) -> bool:
+        self._process.check()
         request = _messages.ModelReadyRequest(name=self._model)
         try:
             return bool(self._stub.ModelReady(request, timeout=READY_TIMEOUT_S).ready)
@@ -90,7 +99,8 @@ class GrpcTransport:
             return False
 
     def close(self) -> None:
-        self._channel.close()
+        if self._process.is_this:
+            self._channel.close()
 
     def _stop(self, request_id: str) -> None:
         """Triton does not pass a cancelled ensemble on to its engine, so tell the engine itself."""

@@ -14,6 +14,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from llmasos.async_stream import AsyncPieceStream
 from llmasos.errors import EngineStoppedError
+from llmasos.forked import OwnProcess
 from llmasos.outputs import StreamPiece
 from llmasos.transport.base import (
     CLOSED,
@@ -25,6 +26,7 @@ from llmasos.transport.base import (
     piece_of,
 )
 from llmasos.transport.triton_grpc import (
+    CHANNEL_OPTIONS,
     error_of_call,
     infer_request,
     stop_request,
@@ -38,9 +40,8 @@ class AsyncGrpcTransport:
     """address: host:port of the server's gRPC endpoint. Belongs to one event loop."""
 
     def __init__(self, address: str, *, model: str) -> None:
-        self._channel = grpc.aio.insecure_channel(
-            address, options=[("grpc.max_receive_message_length", -1)]
-        )
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._process = OwnProcess("this client's gRPC connection")
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._model = model
         self._ending: set[asyncio.Task[None]] = set()
@@ -51,6 +52,7 @@ class AsyncGrpcTransport:
         """Send a request; its answer is read from the stream that is returned."""
         if self._closed:
             raise EngineStoppedError(CLOSED)
+        self._process.check()
         request_id = uuid.uuid4().hex
         deadline = Deadline.after(timeout_s)
         request = infer_request(self._model, request_id, fields)
@@ -79,6 +81,7 @@ class AsyncGrpcTransport:
         """Whether the server answers and its models are loaded."""
         if self._closed:
             return False
+        self._process.check()
         request = _messages.ModelReadyRequest(name=self._model)
         try:
             return bool((await self._stub.ModelReady(request, timeout=READY_TIMEOUT_S)).ready)
@@ -88,6 +91,8 @@ class AsyncGrpcTransport:
     async def aclose(self) -> None:
         """End what runs, let what was abandoned end, then close the connection."""
         self._closed = True
+        if not self._process.is_this:
+            return
         await asyncio.sleep(0)  # streams that were dropped just now are heard of
         ending = {*self._ending, *(asyncio.ensure_future(s.aclose()) for s in self._streams)}
         if ending:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from llmasos.errors import PlanError
+from llmasos.forked import OwnProcess
 from llmasos.openvino_import import ov
 from llmasos.plan import EnginePlan
 from llmasos.plan_lock import PlanHold
@@ -61,6 +62,7 @@ class PackedForward:
                 f"quarter of the memory is {available}",
                 hint="take a shorter window",
             )
+        self._process = OwnProcess(f"the engine of {plan.name}")
         self._forward = model.forward(num_blocks=self.num_slots * self._blocks_each)
 
     @property
@@ -74,6 +76,7 @@ class PackedForward:
 
         They are the engine's own memory, and valid until the next call.
         """
+        self._process.check()
         for name, array in self._pack(parts).items():
             self._forward.bind(name, array)
         self._forward.start()

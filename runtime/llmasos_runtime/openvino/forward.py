@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from llmasos.forked import leave_to_parent
 from llmasos.openvino_import import ov
 from numpy.typing import NDArray
 
@@ -38,7 +39,9 @@ class PagedForward:
     def __init__(
         self, compiled: ov.CompiledModel, caches: Sequence[CacheTensor], *, num_blocks: int
     ) -> None:
+        self._compiled = compiled  # lives as long as this
         self._request = compiled.create_infer_request()
+        leave_to_parent(self)
         self._inputs: Inputs = {}
         for cache in caches:
             shape = ov.Shape([num_blocks, *cache.block_shape])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from llmasos.forked import leave_to_parent
 from llmasos.openvino_import import ov
 from numpy.typing import NDArray
 
@@ -29,7 +30,9 @@ class GatheredForward:
     def __init__(
         self, compiled: ov.CompiledModel, caches: Sequence[CacheTensor], *, num_blocks: int
     ) -> None:
+        self._compiled = compiled  # lives as long as this
         self._request = compiled.create_infer_request()
+        leave_to_parent(self)
         self._inputs: Inputs = {}
         self._launches: list[Launch] = []
         self._caches: dict[str, NDArray[Any]] = {}

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
+from llmasos.forked import OwnProcess
 from llmasos.plan import EnginePlan
 from numpy.typing import NDArray
 
@@ -41,7 +42,7 @@ class TensorRTRunner:
         resources: ExitStack,
     ) -> None:
         assert plan.tensorrt is not None
-        self._freed = weakref.finalize(self, resources.close)
+        self._freed = weakref.finalize(self, _close_here, OwnProcess("this engine"), resources)
         self._freed.atexit = False  # the engine's thread may still run then
         self._plan, self._num_slots = plan, num_slots
         self._num_candidates = plan.tensorrt.num_candidates
@@ -135,3 +136,9 @@ class TensorRTRunner:
     def close(self) -> None:
         """See ModelRunner. So does dropping the runner before any engine has it."""
         self._freed()
+
+
+def _close_here(process: OwnProcess, resources: ExitStack) -> None:
+    """A forked process has no CUDA: what it has a copy of is its parent's to free."""
+    if process.is_this:
+        resources.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from llmasos.forked import OwnProcess
 from llmasos.generation_config import GenerationConfig
 from llmasos.plan import EnginePlan, Limits
 from llmasos.plan_lock import PlanHold
@@ -40,6 +41,7 @@ class TensorRTLLMEngine:
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(tokenizer)
         self._executor = executor
+        self._process = OwnProcess(f"the engine of {plan.name}")
         self._limits = limits
         self._hold = hold
 
@@ -64,6 +66,7 @@ class TensorRTLLMEngine:
 
     @property
     def tokenizer(self) -> Tokenizer:
+        self._process.check()  # each request begins with it
         return self._tokenizer
 
     @property
@@ -73,27 +76,34 @@ class TensorRTLLMEngine:
 
     def submit(self, request: Request, sink: Callable[[Update], None]) -> None:
         """As `Engine.submit`; raises UnsupportedFieldError for what TensorRT-LLM cannot do."""
+        self._process.check()
         request = completed(request, self._generation_config)
         sequence = sequence_of(request, self._plan, self._limits)
         self._executor.submit(sequence, Answer(request, self._detokenizer, sink))
 
     def cancel(self, request_id: str) -> bool:
         """End a request, whose last update says `abort`; False if it has ended already."""
+        self._process.check()
         return self._executor.cancel(request_id)
 
     def abandon(self, request_id: str) -> None:
         """As `cancel`, a little later: without a lock, so that a destructor may call it."""
-        self._executor.abandon(request_id)
+        if self._process.is_this:
+            self._executor.abandon(request_id)
 
     def stats(self) -> EngineStats:
         """Numbers for gauges."""
+        self._process.check()
         return self._executor.stats()
 
     def step_log(self) -> tuple[StepRecord, ...]:
         """Nothing: what a step is made of is known to TensorRT-LLM alone."""
+        self._process.check()
         return ()
 
     def close(self) -> None:
         """Stop; requests that have not finished get an EngineStoppedError. May be called again."""
+        if not self._process.is_this:
+            return
         self._executor.close()
         self._hold.release()

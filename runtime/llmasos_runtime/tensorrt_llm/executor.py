@@ -7,7 +7,6 @@ other target. It has never run with the real package: tests have one that is mad
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import math
 import threading
@@ -16,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import WeakSet
 
 from llmasos.errors import (
     DeadlineExceededError,
@@ -28,6 +26,7 @@ from llmasos.errors import (
 from llmasos.outputs import FinishReason
 
 from llmasos_runtime.answer import Answer
+from llmasos_runtime.closed_at_exit import close_at_exit
 from llmasos_runtime.executor import EngineStats
 from llmasos_runtime.request import Update
 from llmasos_runtime.sequence import Sequence
@@ -80,7 +79,7 @@ class TensorRTLLMExecutor:
         self._closing = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
-        _EXECUTORS.add(self)
+        close_at_exit(self)
 
     def submit(self, sequence: Sequence, answer: Answer) -> None:
         """Raises UnsupportedFieldError, EngineStoppedError, QueueFullError, InvalidRequestError."""
@@ -238,13 +237,3 @@ class TensorRTLLMExecutor:
             if not update.is_final:  # else the id may be another's already
                 self.cancel(request_id)
         return update.is_final
-
-
-_EXECUTORS: WeakSet[TensorRTLLMExecutor] = WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """End what still runs when the program ends, before what it runs on is taken apart."""
-    for executor in list(_EXECUTORS):
-        executor.close()

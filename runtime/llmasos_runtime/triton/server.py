@@ -17,6 +17,7 @@ from llmasos.errors import (
     RequestTimeoutError,
     ServerError,
 )
+from llmasos.forked import OwnProcess
 from llmasos.progress import Progress
 from llmasos.triton_client import TritonClient
 
@@ -51,6 +52,7 @@ class TritonServer:
         self._options = options or ServerOptions()
         self._address = _address_for_clients(self._options.host)
         self._progress = progress
+        self._home = OwnProcess("this server")
         self._process: ServerProcess | None = None
         self._watcher: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -92,7 +94,12 @@ class TritonServer:
         self._watcher.start()
 
     def stop(self, *, drain: bool = True) -> None:
-        """End the server and all it started; running requests get `drain_s` seconds."""
+        """End the server and all it started; running requests get `drain_s` seconds.
+
+        In a process that was forked meanwhile it does nothing: the server is its parent's.
+        """
+        if not self._home.is_this:
+            return
         self._stopping.set()
         if self._process is not None:
             self._process.stop(drain=drain)
