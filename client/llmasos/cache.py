@@ -32,3 +32,8 @@ def checkpoints_dir() -> Path:
 def engines_dir() -> Path:
     """Built model repositories, one directory for each checkpoint and set of options."""
     return cache_dir() / "engines"
+
+
+def server_environments_dir() -> Path:
+    """Python environments for the Triton server, where the user's own is too new for it."""
+    return cache_dir() / "server-env"

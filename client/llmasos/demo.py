@@ -41,9 +41,12 @@ class Timing:
 
 def run_demo(prompt: str, *, model: str, precision: Precision, max_tokens: int) -> None:
     """Build, serve, ask, print, stop; raises LLMasOSError when any of it fails."""
-    from llmasos_runtime.triton.options import ServerOptions  # noqa: PLC0415 - not needed before
+    # Not needed before.
+    from llmasos_runtime.triton.installation import prepare_server  # noqa: PLC0415
+    from llmasos_runtime.triton.options import ServerOptions  # noqa: PLC0415
     from llmasos_runtime.triton.server import TritonServer  # noqa: PLC0415
 
+    prepare_server()
     repository = _timed_build(model, precision)
     options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
     server = TritonServer(repository, options)

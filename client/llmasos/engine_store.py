@@ -1,5 +1,6 @@
 """The built engines in the cache: which there are, and what goes when they take too much.
 
+The Python environments of the Triton server are listed and removed in the same way, by hand.
 An engine in use, or being built, always stays. What is removed is renamed first, so that
 nobody finds half of it; a name that begins with a dot is no engine.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from llmasos.byte_size import parse_bytes
-from llmasos.cache import engines_dir
+from llmasos.cache import engines_dir, server_environments_dir
 from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.errors import PlanError
 from llmasos.plan import PLAN_FILE, EnginePlan
@@ -33,7 +34,7 @@ _LEFTOVER_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedEngine:
-    """A built repository in the cache.
+    """A built repository in the cache, or an environment of the Triton server.
 
     plan: None if it cannot be read, as one of another release. size: of its files, in bytes.
     last_used: seconds since the epoch. in_use: a process runs it.
@@ -55,7 +56,15 @@ def size_limit() -> int:
 
 def cached_engines() -> list[CachedEngine]:
     """All of them, that used last first."""
-    directory = engines_dir()
+    return _cached(engines_dir())
+
+
+def cached_environments() -> list[CachedEngine]:
+    """The Python environments of the Triton server, that used last first."""
+    return _cached(server_environments_dir())
+
+
+def _cached(directory: Path) -> list[CachedEngine]:
     if not directory.is_dir():
         return []
     found = [_engine(path) for path in directory.iterdir() if _is_engine(path)]
@@ -102,7 +111,7 @@ def make_room(*, keep: Path) -> list[CachedEngine]:
 
 def remove_leftovers() -> None:
     """Remove what a process that was killed had half built or half removed."""
-    for path in engines_dir().glob(".*"):
+    for path in (*engines_dir().glob(".*"), *server_environments_dir().glob(".*")):
         with suppress(OSError):
             if path.is_dir() and time.time() - path.stat().st_mtime > _LEFTOVER_S:
                 with exclusive(path):

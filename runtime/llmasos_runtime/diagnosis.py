@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 from llmasos import __version__
 from llmasos.errors import PlanError, ServerError
@@ -24,7 +21,7 @@ from llmasos_runtime.tensorrt.machine import (
     installed_version,
 )
 from llmasos_runtime.tensorrt.preflight import EXTRAS, RTX_GPUS, check_driver
-from llmasos_runtime.triton.installation import find_installation
+from llmasos_runtime.triton.installation import describe_server
 
 _GIB = 2**30
 
@@ -63,19 +60,10 @@ def _cpu() -> Finding:
 
 
 def _triton() -> Finding:
-    with tempfile.TemporaryDirectory() as run_dir:
-        try:
-            installation = find_installation(Path(run_dir))
-        except ServerError as error:
-            return Finding(subject="Triton", text=str(error), is_problem=True)
-    executable = installation.executable
-    if "pytriton" in executable.parts:
-        return Finding(
-            subject="Triton", text=f"{executable}, of nvidia-pytriton {version('nvidia-pytriton')}"
-        )
-    # NVIDIA's containers say so; the server itself has no option that tells.
-    release = os.environ.get("TRITON_SERVER_VERSION")
-    return Finding(subject="Triton", text=f"{executable}{f', {release}' if release else ''}")
+    try:
+        return Finding(subject="Triton", text=describe_server())
+    except ServerError as error:
+        return Finding(subject="Triton", text=str(error), is_problem=True)
 
 
 def _nvidia(driver: DriverReport | None) -> list[Finding]:

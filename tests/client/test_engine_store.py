@@ -260,7 +260,7 @@ def test_rm_wants_to_know_just_one_thing(arguments: list[str]) -> None:
 def test_rm_of_an_unknown_name_removes_nothing() -> None:
     write_engine("a")
     error = run("rm", "a", "b")[2]
-    assert str(error) == "the cache has no engine 'b': see `llmasos cache ls`"
+    assert str(error) == "the cache has no 'b': see `llmasos cache ls`"
     assert names() == ["a"]
 
 

@@ -12,7 +12,6 @@ from llmasos_runtime import diagnosis
 from llmasos_runtime.diagnosis import Finding, diagnose
 from llmasos_runtime.resources import cpu_features
 from llmasos_runtime.tensorrt.machine import Library
-from llmasos_runtime.triton.installation import Installation
 from made_machine import GIB, H100, L4, MadeMachine, driver
 from typer.testing import CliRunner
 
@@ -80,30 +79,33 @@ def test_this_machine_can_run_plans_and_a_server() -> None:
     (target,) = of("target openvino", findings)
     assert "int8" in target
     (server,) = of("Triton", findings)
-    assert Path(server.partition(",")[0]).is_file()
+    assert "llmasos serve" in server or Path(server.partition(",")[0]).is_file()
     (cpu,) = of("CPU", findings)
     assert all(feature in cpu for feature in cpu_features())
 
 
 def test_a_server_on_the_path_says_its_version_where_the_container_does(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    found = Installation(executable=Path("/opt/tritonserver"), arguments=(), environment={})
-    monkeypatch.setattr(diagnosis, "find_installation", lambda _: found)
+    server = tmp_path / "bin" / "tritonserver"
+    server.parent.mkdir()
+    server.touch(0o755)
+    monkeypatch.setenv("PATH", str(server.parent))
     monkeypatch.setenv("TRITON_SERVER_VERSION", "2.66.0")
-    assert of("Triton", diagnose()) == ["/opt/tritonserver, 2.66.0"]
+    assert of("Triton", diagnose()) == [f"{server}, 2.66.0"]
     monkeypatch.delenv("TRITON_SERVER_VERSION")
-    assert of("Triton", diagnose()) == ["/opt/tritonserver"]
+    assert of("Triton", diagnose()) == [str(server)]
 
 
 def test_a_missing_server_is_a_problem_and_an_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    def find(run_dir: Path) -> None:
+    def describe() -> str:
         raise ServerError("there is no tritonserver")
 
+    monkeypatch.setattr(diagnosis, "describe_server", lambda: "/opt/tritonserver")
     found = CliRunner().invoke(app, ["doctor"])
     assert found.exit_code == 0
     assert "llmasos[tensorrt-llm]" in found.output
-    monkeypatch.setattr(diagnosis, "find_installation", find)
+    monkeypatch.setattr(diagnosis, "describe_server", describe)
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "missing: there is no tritonserver" in result.output

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from llmasos.errors import ServerError
 from llmasos_runtime.triton import links
+from llmasos_runtime.triton.python_facts import this_python
 
 ODD = "sp ace $(touch RAN) `touch RAN` ;&|<> 'q\" é ☃ \udcff \n"
 """A name of what shells, lists of paths and ASCII do not bear."""
@@ -52,7 +53,7 @@ def test_libraries_get_names_that_no_list_of_paths_splits(tmp_path: Path) -> Non
 
 
 def test_this_python_is_named_as_it_is_where_that_can_be_read(tmp_path: Path) -> None:
-    assert links.link_python(tmp_path) == Path(sys.executable).parent
+    assert links.link_python(this_python(), tmp_path) == Path(sys.executable).parent
     assert not list(tmp_path.iterdir())
 
 
@@ -70,7 +71,7 @@ def test_a_python_elsewhere_is_found_by_a_name_in_ascii(
     monkeypatch.setattr(sys, "prefix", str(python))
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    found = links.link_python(run_dir)
+    found = links.link_python(this_python(), run_dir)
     assert str(found).isascii()
     said = subprocess.run(
         ["python3", "-c", "import sys, json; print(sys.prefix)"],

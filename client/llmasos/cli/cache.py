@@ -1,4 +1,7 @@
-"""`llmasos cache`: the built engines that were kept, and how to be rid of them."""
+"""`llmasos cache`: the built engines that were kept, and how to be rid of them.
+
+Beside them are the Python environments of the Triton server, where this Python is too new.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from llmasos.engine_store import CachedEngine
 
 _DAY_S = 86400.0
+_ENVIRONMENT = "Python packages of the Triton server"
 
 cache = typer.Typer(help="Built engines that are kept for the next use.", no_args_is_help=True)
 
@@ -23,18 +27,18 @@ cache = typer.Typer(help="Built engines that are kept for the next use.", no_arg
 def list_engines(
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
-    """List the built engines, that used last first.
+    """List the built engines, that used last first, and the Triton server's environments.
 
-    Together they take at most what LLMASOS_CACHE_BYTES says (20GB): those unused for longest
-    go when a new one needs the room.
+    Together the engines take at most what LLMASOS_CACHE_BYTES says (20GB): those unused for
+    longest go when a new one needs the room.
     """
-    from llmasos.engine_store import cached_engines
+    from llmasos.engine_store import cached_engines, cached_environments
 
-    engines = cached_engines()
+    engines, environments = cached_engines(), cached_environments()
     if as_json:
-        typer.echo(json.dumps([_record(engine) for engine in engines], indent=2))
+        typer.echo(json.dumps([_record(one) for one in (*engines, *environments)], indent=2))
     else:
-        _print_table(engines)
+        _print_table(engines, environments)
 
 
 @cache.command("rm")
@@ -43,21 +47,26 @@ def remove_engines(
         list[str] | None, typer.Argument(help="As `cache ls` shows them.", show_default=False)
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Every engine.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All that `cache ls` lists.")] = False,
     older_than: Annotated[
         float | None,
         typer.Option(min=0, help="Those unused for so many days.", show_default=False),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove built engines; one that a process runs stays, and is an error."""
+    """Remove what `cache ls` lists; what a process uses stays, and is an error."""
     from llmasos.byte_size import format_bytes
-    from llmasos.engine_store import cached_engines, remove_engine, remove_leftovers
+    from llmasos.engine_store import (
+        cached_engines,
+        cached_environments,
+        remove_engine,
+        remove_leftovers,
+    )
 
     if bool(names) + everything + (older_than is not None) != 1:
         raise InvalidRequestError("give either names, --all or --older-than")
     remove_leftovers()
-    chosen = _choose(cached_engines(), names, older_than)
+    chosen = _choose([*cached_engines(), *cached_environments()], names, older_than)
     if not chosen:
         typer.echo("there is nothing to remove")
         return
@@ -91,16 +100,16 @@ def _choose(
     by_name = {engine.name: engine for engine in engines}
     for name in names:
         if name not in by_name:
-            raise InvalidRequestError(f"the cache has no engine {name!r}: see `llmasos cache ls`")
+            raise InvalidRequestError(f"the cache has no {name!r}: see `llmasos cache ls`")
     return [by_name[name] for name in dict.fromkeys(names)]
 
 
-def _print_table(engines: list[CachedEngine]) -> None:
+def _print_table(engines: list[CachedEngine], environments: list[CachedEngine]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from llmasos.byte_size import format_bytes
-    from llmasos.cache import engines_dir
+    from llmasos.cache import engines_dir, server_environments_dir
     from llmasos.engine_store import size_limit
 
     table = Table(box=None, pad_edge=False)
@@ -110,6 +119,8 @@ def _print_table(engines: list[CachedEngine]) -> None:
         checkpoint, precision, target = _origin(engine)
         size, when = format_bytes(engine.size), _when(engine)
         table.add_row(size, when, precision, target, engine.name, checkpoint)
+    for one in environments:
+        table.add_row(format_bytes(one.size), _when(one), "", "", one.name, _ENVIRONMENT)
     total = format_bytes(sum(engine.size for engine in engines))
     console = Console()
     # Whole names, for `cache rm`: a terminal wraps a line that is longer than it is wide.
@@ -119,6 +130,10 @@ def _print_table(engines: list[CachedEngine]) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if environments:
+        size = format_bytes(sum(one.size for one in environments))
+        text = f"{len(environments)} in {server_environments_dir()}: {size}"
+        console.print(text, soft_wrap=True, highlight=False)
 
 
 def _origin(engine: CachedEngine) -> tuple[str, str, str]:

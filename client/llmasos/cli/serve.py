@@ -64,6 +64,7 @@ def serve(
     revision: Revision = None,
 ) -> None:
     """Serve a model with Triton until interrupted; a checkpoint is built first."""
+    from llmasos_runtime.triton.installation import prepare_server
     from llmasos_runtime.triton.launcher import serve as serve_repository
     from llmasos_runtime.triton.options import ServerOptions
 
@@ -73,6 +74,7 @@ def serve(
     num_bytes = (
         None if kv_cache_bytes is None else parse_bytes(kv_cache_bytes, name="kv_cache_bytes")
     )
+    prepare_server()  # before the work: else that would be in vain where there can be none
     repository = find_repository(
         model, precision=chosen_precision(model, precision), revision=revision
     )

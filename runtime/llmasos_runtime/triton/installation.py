@@ -6,23 +6,30 @@ The server wants the stub beside the backend, so a directory of links is made fo
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
-import sysconfig
+import tempfile
 from collections.abc import Mapping
-from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
+import llmasos
+from llmasos.cache import server_environments_dir
 from llmasos.errors import ServerError
+from llmasos.plan_lock import PlanHold
 
+import llmasos_runtime
+from llmasos_runtime.triton.interpreters import find_interpreter, missing_libpython
 from llmasos_runtime.triton.links import link_libraries, link_python
+from llmasos_runtime.triton.python_facts import PythonFacts, this_python
+from llmasos_runtime.triton.server_environment import SOURCE_VARIABLE, ready_python, server_python
 
 _STUB = "triton_python_backend_stub"
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+_LIBPYTHON = re.compile(rb"libpython(3\.\d+)\.so")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +37,13 @@ class Installation:
     """executable: tritonserver. arguments: what it needs to find its parts.
 
     environment: what the server and its Python processes need to run in this environment.
+    hold: keeps the Python environment of its processes in the cache while it exists.
     """
 
     executable: Path
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
+    hold: PlanHold | None = None
 
 
 def find_installation(run_dir: Path) -> Installation:
@@ -42,60 +51,111 @@ def find_installation(run_dir: Path) -> Installation:
 
     run_dir: an empty directory, as long-lived as the server.
     """
-    on_path = shutil.which("tritonserver")
+    on_path = server_on_path()
     if on_path is not None:
         return Installation(
-            executable=Path(on_path),
+            executable=on_path,
             arguments=(),
-            environment={"PATH": _path(run_dir)},
+            environment={"PATH": _path(this_python(), run_dir)},
         )
-    return _embedded(run_dir)
+    return _embedded(server_python(), run_dir)
 
 
-def _embedded(run_dir: Path) -> Installation:
-    root = _package_root()
-    server = root / "pytriton" / "tritonserver"
-    stub = server / "python_backend_stubs" / _PYTHON / _STUB
-    if not stub.is_file():
-        raise ServerError(f"nvidia-pytriton has no Python backend for Python {_PYTHON}")
-    libraries = link_libraries([root / "nvidia_pytriton.libs", *_libpython_dirs()], run_dir)
+def server_on_path() -> Path | None:
+    """The tritonserver on PATH, unless its Python backend is for another Python than this."""
+    found = shutil.which("tritonserver")
+    if found is None:
+        return None
+    stub = Path(found).resolve().parents[1] / "backends" / "python" / _STUB
+    if stub.is_file():
+        versions = {match.decode() for match in _LIBPYTHON.findall(stub.read_bytes())}
+        if versions and _PYTHON not in versions:
+            return None
+    return Path(found)
+
+
+def prepare_server() -> None:
+    """Have a server that can run; raises ServerError, in one line, when there can be none.
+
+    Makes the environment of the embedded server's processes if there is none yet.
+    """
+    if server_on_path() is None:
+        _Parts.of(server_python())
+
+
+def describe_server() -> str:
+    """Which server would be used, one line; raises ServerError as `prepare_server` does."""
+    on_path = server_on_path()
+    if on_path is not None:
+        # NVIDIA's containers say so; the server itself has no option that tells.
+        release = os.environ.get("TRITON_SERVER_VERSION")
+        return f"{on_path}{f', {release}' if release else ''}"
+    python = ready_python()
+    if python is None:
+        base = find_interpreter()
+        return (
+            f"the first `llmasos serve` installs it into {server_environments_dir()}, "
+            f"for Python {base.version} ({base.executable})"
+        )
+    with tempfile.TemporaryDirectory() as run_dir:
+        text = (
+            f"{_embedded(python, Path(run_dir)).executable}, of nvidia-pytriton {python.pytriton}"
+        )
+    return text if python.executable == sys.executable else f"{text}, for Python {python.version}"
+
+
+def _embedded(python: PythonFacts, run_dir: Path) -> Installation:
+    parts = _Parts.of(python)
+    libraries = link_libraries(parts.library_dirs, run_dir)
     inherited = os.environ.get("LD_LIBRARY_PATH")
     if inherited:
         libraries.append(inherited)
     backends = run_dir / "backends"
-    _link_backend(server / "backends" / "python", stub, backends / "python")
-    environment = {"PATH": _path(run_dir), "LD_LIBRARY_PATH": ":".join(libraries)}
-    _check_stub(stub, environment)
+    _link_backend(parts.backend, parts.stub, backends / "python")
+    environment = {"PATH": _path(python, run_dir), "LD_LIBRARY_PATH": ":".join(libraries)}
+    is_own = python.executable == sys.executable
+    if not is_own:
+        environment[SOURCE_VARIABLE] = str(_link_source(run_dir / "source"))
+    _check_stub(parts.stub, environment)
     return Installation(
-        executable=server / "bin" / "tritonserver",
+        executable=parts.executable,
         arguments=(f"--backend-directory={backends}",),
         environment=environment,
+        hold=None if is_own else PlanHold(Path(python.prefix)),
     )
 
 
-def _package_root() -> Path:
-    # Found without importing it: the package sets up logging and more when imported.
-    found = importlib.util.find_spec("pytriton")
-    if found is None or found.origin is None:
-        raise ServerError(
-            "there is no tritonserver on PATH and the package nvidia-pytriton is not installed",
-            hint="pip install nvidia-pytriton==0.7.0",
-        )
-    return Path(found.origin).parents[1]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """Of the package nvidia-pytriton; library_dirs: where its libraries and libpython lie."""
 
+    executable: Path
+    backend: Path
+    stub: Path
+    library_dirs: tuple[Path, ...]
 
-def _libpython_dirs() -> list[Path]:
-    """Where libpython lies, if the loader would not find the right one by itself."""
-    name = f"libpython{_PYTHON}.so.1.0"
-    own = sysconfig.get_config_var("LIBDIR")
-    if own and (Path(own) / name).is_file():
-        return [Path(own)]
-    if find_library(f"python{_PYTHON}") is None:
-        raise ServerError(
-            f"{name} is missing, which Triton's Python backend needs",
-            hint=f"on Debian and Ubuntu: apt-get install libpython{_PYTHON}",
+    @classmethod
+    def of(cls, python: PythonFacts) -> _Parts:
+        """What a Python has installed; raises ServerError for what is missing."""
+        if python.pytriton_root is None:
+            raise ServerError(
+                "there is no tritonserver on PATH and the package nvidia-pytriton is not installed",
+                hint="pip install nvidia-pytriton==0.7.0",
+            )
+        root = Path(python.pytriton_root)
+        server = root / "pytriton" / "tritonserver"
+        stub = server / "python_backend_stubs" / python.version / _STUB
+        if not stub.is_file():
+            raise ServerError(f"nvidia-pytriton has no Python backend for Python {python.version}")
+        libpython_dirs = python.libpython_dirs()
+        if libpython_dirs is None:
+            raise missing_libpython(python.version)
+        return cls(
+            executable=server / "bin" / "tritonserver",
+            backend=server / "backends" / "python",
+            stub=stub,
+            library_dirs=(root / "nvidia_pytriton.libs", *libpython_dirs),
         )
-    return []
 
 
 def _link_backend(backend: Path, stub: Path, target: Path) -> None:
@@ -104,6 +164,14 @@ def _link_backend(backend: Path, stub: Path, target: Path) -> None:
         if file.is_file():
             (target / file.name).symlink_to(file)
     (target / _STUB).symlink_to(stub)
+
+
+def _link_source(target: Path) -> Path:
+    """What another Python imports of this one's packages: ours, and nothing beside them."""
+    target.mkdir()
+    for package in (llmasos, llmasos_runtime):
+        (target / package.__name__).symlink_to(Path(str(package.__file__)).parent)
+    return target
 
 
 def _check_stub(stub: Path, environment: Mapping[str, str]) -> None:
@@ -122,10 +190,10 @@ def _check_stub(stub: Path, environment: Mapping[str, str]) -> None:
         raise ServerError(f"Triton's Python backend cannot run here: {reason}")
 
 
-def _path(run_dir: Path) -> str:
-    """PATH with our own Python first.
+def _path(python: PythonFacts, run_dir: Path) -> str:
+    """PATH with this Python first.
 
     The stub ignores PYTHONPATH and PYTHONHOME; it takes the standard library and the packages
     of the `python3` that it finds on PATH, with those of editable installs.
     """
-    return f"{link_python(run_dir)}:{os.environ.get('PATH', os.defpath)}"
+    return f"{link_python(python, run_dir)}:{os.environ.get('PATH', os.defpath)}"

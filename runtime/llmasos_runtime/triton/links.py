@@ -8,12 +8,13 @@ directory: `repository/engine`, `python`, `libraries/0`, and never where they le
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from llmasos.contract.repository import CONFIG_FILE
 from llmasos.errors import ServerError
+
+from llmasos_runtime.triton.python_facts import PythonFacts
 
 _PLAIN_PATH = re.compile(r"[\w./+@%=-]*", re.ASCII)
 _PLAIN_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -47,15 +48,15 @@ def link_libraries(directories: Iterable[Path], run_dir: Path) -> list[str]:
     return [str(link) for link, _ in links]
 
 
-def link_python(run_dir: Path) -> Path:
-    """The directory of this Python's `python3`, by a name that a Python process can read.
+def link_python(of: PythonFacts, run_dir: Path) -> Path:
+    """The directory of a Python's `python3`, by a name that a Python process can read.
 
     An environment elsewhere is linked entry by entry, with a pyvenv.cfg of its own: the
     original names where the environment's Python is, in letters that it could not read.
     """
-    prefix, base = Path(sys.prefix), Path(sys.base_prefix)
-    if all(_PLAIN_PATH.fullmatch(str(path)) for path in (prefix, base, sys.executable)):
-        return Path(sys.executable).parent
+    prefix, base = Path(of.prefix), Path(of.base_prefix)
+    if all(_PLAIN_PATH.fullmatch(path) for path in (of.prefix, of.base_prefix, of.executable)):
+        return Path(of.executable).parent
     python, base_link = run_dir / "python", run_dir / "base"
     base_link.symlink_to(base)
     if prefix == base:

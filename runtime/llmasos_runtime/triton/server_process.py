@@ -75,6 +75,7 @@ class ServerProcess:
         run_dir = self._run_dir
         try:
             installation = find_installation(run_dir.path)
+            self._hold = installation.hold
             links = link_repository(repository, run_dir.path)
             self.log.show(links, repository)
             command = server_command(installation, links, options, self.ports, run_dir.shm_prefix)
