@@ -31,6 +31,7 @@ from llmasos.errors import QueueFullError
 from llmasos.generation_config import GenerationConfigChoice
 from llmasos.outputs import Generation, StreamPiece
 from llmasos.plan import EnginePlan, Precision
+from llmasos.prompt_encoder import PromptEncoder
 from llmasos.sampling import SamplingParams
 
 
@@ -43,6 +44,7 @@ class AsyncLLM:
     def __init__(self, engine: RunningEngine) -> None:
         """engine: is closed with this."""
         self._engine = engine
+        self._prompts = PromptEncoder(engine.tokenizer, max_seq_len=engine.plan.limits.max_seq_len)
 
     @classmethod
     async def load(
@@ -99,7 +101,7 @@ class AsyncLLM:
         done: list[Generation] = []
         try:
             for prompt, one in zip(prompts, each, strict=True):
-                token_ids = self._engine.tokenizer.encode(prompt)
+                token_ids = self._prompts.encode(prompt)
                 running.append(await self._start_when_there_is_room(token_ids, one, running, done))
             return done + [await stream.read() for stream in running]
         finally:
@@ -110,7 +112,7 @@ class AsyncLLM:
         self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
     ) -> AsyncPieceStream:
         """The answer piece by piece, for `async for`. Raises QueueFullError at once."""
-        token_ids = self._engine.tokenizer.encode(check_prompt(prompt))
+        token_ids = self._prompts.encode(check_prompt(prompt))
         return self._start(token_ids, sampling_params(params, **fields))
 
     async def chat(
@@ -133,7 +135,7 @@ class AsyncLLM:
     ) -> AsyncPieceStream:
         """As `chat`, piece by piece."""
         chosen, options = chat_arguments(params, **fields)
-        token_ids = self._engine.tokenizer.encode_chat(messages, options)
+        token_ids = self._prompts.encode_chat(messages, options)
         return self._start(token_ids, chosen)
 
     async def aclose(self) -> None:

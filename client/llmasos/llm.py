@@ -29,6 +29,7 @@ from llmasos.errors import QueueFullError
 from llmasos.generation_config import GenerationConfigChoice
 from llmasos.outputs import Generation
 from llmasos.plan import EnginePlan, Precision
+from llmasos.prompt_encoder import PromptEncoder
 from llmasos.sampling import SamplingParams
 from llmasos.stream import PieceStream
 
@@ -75,6 +76,9 @@ class LLM:
             generation_config=generation_config,
         )
         self._engine = open_engine(plan_dir, options)
+        self._prompts = PromptEncoder(
+            self._engine.tokenizer, max_seq_len=self.plan.limits.max_seq_len
+        )
         self._ids = itertools.count()
 
     @property
@@ -107,7 +111,7 @@ class LLM:
         done: list[Generation] = []
         try:
             for prompt, one in zip(prompts, each, strict=True):
-                token_ids = self._engine.tokenizer.encode(prompt)
+                token_ids = self._prompts.encode(prompt)
                 running.append(self._start_when_there_is_room(token_ids, one, running, done))
             return done + [stream.read() for stream in running]
         finally:
@@ -118,7 +122,7 @@ class LLM:
         self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
     ) -> PieceStream:
         """The answer piece by piece; leaving the loop early cancels the request."""
-        token_ids = self._engine.tokenizer.encode(check_prompt(prompt))
+        token_ids = self._prompts.encode(check_prompt(prompt))
         return self._start(token_ids, sampling_params(params, **fields))
 
     def chat(
@@ -141,7 +145,7 @@ class LLM:
     ) -> PieceStream:
         """As `chat`, piece by piece."""
         chosen, options = chat_arguments(params, **fields)
-        token_ids = self._engine.tokenizer.encode_chat(messages, options)
+        token_ids = self._prompts.encode_chat(messages, options)
         return self._start(token_ids, chosen)
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from llmasos.chat_options import ChatOptions
 from llmasos.chat_templates import ChatTemplates, templates_of_config
 from llmasos.errors import InvalidRequestError
 from llmasos.json_file import read_json_object
+from llmasos.token_sizes import TokenSizes
 from llmasos.tokenizer_files import CONFIG_FILE, RESOLVED, TokenizerSources, read_backend, resolve
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -151,6 +152,11 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """How many tokens have a name here; the network's vocabulary may be larger."""
         return self._backend.get_vocab_size(with_added_tokens=True)
+
+    @cached_property
+    def token_sizes(self) -> TokenSizes:
+        """How much text one of its tokens can stand for."""
+        return TokenSizes.of(self._backend)
 
     @cached_property
     def special_ids(self) -> frozenset[int]:

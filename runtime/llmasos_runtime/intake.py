@@ -104,15 +104,20 @@ def limits_of(limits: Limits, options: EngineOptions, *, chunk_multiple: int = 1
     )
 
 
+def check_prompt_length(num_tokens: int, *, max_seq_len: int) -> None:
+    """Raise InvalidRequestError for a prompt that leaves no room for one token of an answer."""
+    longest = max_seq_len - 1
+    if num_tokens > longest:
+        raise InvalidRequestError(
+            f"the prompt has {num_tokens} tokens, at most {longest} fit: max_seq_len is "
+            f"{max_seq_len}, and one is left for the answer"
+        )
+
+
 def _check_prompt(prompt: tuple[int, ...], *, vocab_size: int, max_seq_len: int) -> None:
     if not prompt:
         raise InvalidRequestError("the prompt is empty: it must have at least one token")
-    longest = max_seq_len - 1
-    if len(prompt) > longest:
-        raise InvalidRequestError(
-            f"the prompt has {len(prompt)} tokens, at most {longest} fit: max_seq_len is "
-            f"{max_seq_len}, and one is left for the answer"
-        )
+    check_prompt_length(len(prompt), max_seq_len=max_seq_len)
     if min(prompt) < 0 or max(prompt) >= vocab_size:
         wrong = next(i for i in prompt if not 0 <= i < vocab_size)
         raise InvalidRequestError(

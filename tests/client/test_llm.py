@@ -19,6 +19,7 @@ from llmasos.errors import (
     QueueFullError,
 )
 from llmasos.outputs import Usage
+from llmasos.plan import EnginePlan
 from llmasos_runtime.request import Request, Update
 from patience import wait_until
 
@@ -149,14 +150,15 @@ def test_a_damaged_plan_is_one_clear_error(tmp_path: Path) -> None:
 class SmallEngine:
     """Holds two requests, and answers those it holds when a third comes or it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan_dir: Path) -> None:
         self._held: list[Callable[[], None]] = []
         self.num_refused = 0
+        self.plan = EnginePlan.read(plan_dir)
         self.tokenizer = self
 
     @classmethod
     def load(cls, plan_dir: Path, options: object) -> SmallEngine:
-        return cls()
+        return cls(plan_dir)
 
     def encode(self, text: str) -> list[int]:
         return [int(text)]
@@ -198,6 +200,16 @@ def test_more_prompts_than_the_queue_holds_wait_for_their_turn(
         answers = llm.generate([str(index) for index in range(7)])
         assert [answer.text for answer in answers] == list("0123456")
         assert llm._engine.num_refused == 3  # type: ignore[attr-defined]  # it is a SmallEngine
+
+
+def test_a_prompt_that_cannot_fit_is_refused_by_its_bytes(tiny_plan: Path) -> None:
+    message = "has 10000000 bytes, at most 6643 can fit: max_seq_len is 512"
+    with LLM(tiny_plan) as llm:
+        for ask in (llm.stream, llm.generate_text, lambda text: llm.generate([text])):
+            with pytest.raises(InvalidRequestError, match=f"the prompt {message}"):
+                ask("a" * 10_000_000)
+        with pytest.raises(InvalidRequestError, match=r"the conversation has \d{8} bytes"):
+            llm.chat([{"role": "user", "content": "a" * 10_000_000}])
 
 
 @pytest.mark.parametrize("ending", ["del stream", "pass", "raise SystemExit(0)"])

@@ -32,7 +32,11 @@ Sink = Callable[[Update], None]
 class HeldEngine:
     """Accepts requests; the test says what becomes of them."""
 
-    plan: Any = field(default_factory=lambda: SimpleNamespace(eos_token_ids=(2,)))
+    plan: Any = field(
+        default_factory=lambda: SimpleNamespace(
+            eos_token_ids=(2,), limits=SimpleNamespace(max_seq_len=512)
+        )
+    )
     tokenizer: Any = field(default_factory=lambda: SimpleNamespace(decode=str))
     sinks: dict[str, Sink] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)

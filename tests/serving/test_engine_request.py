@@ -37,7 +37,12 @@ def read(from_ensemble: bool = False, **inputs: Any) -> EngineRequest:
     if from_ensemble:
         fields = fields.seen_as(ENSEMBLE_TABLE)
     return read_request(
-        fields, request_id="7", decode=decode, eos_token_ids=(2,), default_deadline_ms=600_000
+        fields,
+        request_id="7",
+        decode=decode,
+        eos_token_ids=(2,),
+        max_seq_len=512,
+        default_deadline_ms=600_000,
     )
 
 
@@ -197,7 +202,12 @@ def test_a_repositorys_deadline_beyond_all_that_can_be_said_refuses_nobody() -> 
     names = ("input_ids", "input_lengths", "request_output_len")
     fields = Fields({name: tensor(1) for name in names}, ENGINE_TABLE)
     wanted = read_request(
-        fields, request_id="7", decode=decode, eos_token_ids=(2,), default_deadline_ms=10**12
+        fields,
+        request_id="7",
+        decode=decode,
+        eos_token_ids=(2,),
+        max_seq_len=512,
+        default_deadline_ms=10**12,
     )
     assert wanted.request.params.deadline_ms == 2**31 - 1
 
@@ -213,6 +223,39 @@ def test_a_seed_is_64_bits() -> None:
 
 def test_too_many_stop_words_are_refused_with_the_limit() -> None:
     assert "10000 strings, at most 256" in refusal(stop_text=["x"] * 10_000)
+    listed = np.array([[7] * 20_000, range(1, 20_001)], np.int32)
+    assert refusal(stop_words_list=listed) == "stop_words_list holds 20000 tokens, at most 16384"
+
+
+def test_a_stop_word_is_refused_by_its_bytes_before_it_is_decoded() -> None:
+    message = "stop_words holds a string of 16385 bytes, at most 16384"
+    assert refusal(from_ensemble=True, stop_text=[b"\xff" * 16_385]).endswith(message[10:])
+
+
+class Uncopied(np.ndarray[Any, np.dtype[np.int32]]):
+    """Token ids that must not become Python's numbers."""
+
+    def tolist(self) -> Any:
+        raise AssertionError("the prompt is too long to be copied")
+
+
+def test_a_prompt_of_too_many_tokens_is_refused_before_they_are_copied() -> None:
+    ids = np.zeros(1000, np.int32).view(Uncopied)
+    message = "the prompt has 600 tokens, at most 511 fit: max_seq_len is 512, and one is left"
+    assert refusal(input_ids=ids, input_lengths=600).startswith(message)
+
+
+def test_tokens_behind_the_prompts_length_may_be_any_number() -> None:
+    ids = np.arange(1000, dtype=np.int32)
+    assert read(input_ids=ids, input_lengths=3).request.prompt_token_ids == (0, 1, 2)
+
+
+def test_an_input_that_is_not_supported_is_refused_by_its_first_element() -> None:
+    many = np.ones(10_000, np.float32)
+    assert "prompt_embedding_table is not supported yet: got 1.0" in refusal(
+        prompt_embedding_table=many
+    )
+    assert refusal(draft_input_ids=[1] * 10_000).startswith("draft_input_ids is not supported yet")
 
 
 def test_text_that_is_not_utf8_is_refused_with_the_place() -> None:

@@ -139,6 +139,16 @@ def test_messages_are_a_conversation(client: TritonClient) -> None:
     assert answer.usage.num_prompt_tokens > 10
 
 
+def test_a_prompt_of_every_token_that_fits_is_answered(client: TritonClient) -> None:
+    answer = client.stream(" a" * 255 + "b", max_tokens=5).read()
+    assert (answer.usage.num_prompt_tokens, answer.usage.num_output_tokens) == (511, 1)
+
+
+def test_token_ids_that_cannot_fit_are_refused_by_their_number(raw: RawClient) -> None:
+    with pytest.raises(InferenceServerException, match="the prompt has 1000000 tokens, at most"):
+        ask_engine(raw, input_ids=[7] * 1_000_000, input_lengths=1_000_000)
+
+
 def test_the_engine_takes_token_ids_as_the_classic_one_did(raw: RawClient) -> None:
     (whole,) = ask_engine(raw, end_id=-1)
     assert whole["output_ids"][:2] == [72, 105]
@@ -157,6 +167,8 @@ def test_the_engine_takes_token_ids_as_the_classic_one_did(raw: RawClient) -> No
         ({"text_input": ""}, "text_input is empty"),
         ({"text_input": b"a\xff"}, "text_input is not valid UTF-8"),
         ({"text_input": "a" * 600}, "max_seq_len"),
+        ({"text_input": "a" * 8_000_000}, "text_input has 8000000 bytes, at most 6643 can fit"),
+        ({"messages": "[" * 8_000_000, "text_input": ""}, "messages has 8000000 bytes, at most"),
         ({"max_tokens": 0}, "max_tokens must be between 1"),
         ({"max_tokens": -1}, "max_tokens must be between 1"),
         ({"temperature": math.nan}, "temperature must be"),

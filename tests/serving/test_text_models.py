@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from llmasos.chat_options import ChatOptions
 from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.triton.detokenizer_model import DetokenizerModel
 from llmasos_runtime.triton.tokenizer_model import TokenizerModel
+from patience import PATIENCE_S
 
 MESSAGES = '[{"role": "user", "content": "hi"}]'
 
@@ -23,9 +25,16 @@ def tokenizer(tiny_llama: Path) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, **inputs: Any) -> FakeResponse:
-    request = FakeRequest({name: tensor(value) for name, value in inputs.items()})
-    (response,) = TokenizerModel(FakeBackend, tokenizer).execute([request])
-    assert isinstance(response, FakeResponse)
+    return answer(tokenizer, FakeRequest({name: tensor(value) for name, value in inputs.items()}))
+
+
+def answer(tokenizer: Tokenizer, *requests: FakeRequest) -> FakeResponse:
+    """The response to the last of these requests."""
+    model = TokenizerModel(FakeBackend, tokenizer, max_seq_len=512)
+    assert model.execute(requests) == [None] * len(requests)
+    model.close()
+    assert all(request.sender.final.is_set() for request in requests)
+    (response,) = requests[-1].sender.responses
     return response
 
 
@@ -101,8 +110,12 @@ def test_a_template_gets_what_is_sent_beside_the_messages(tokenizer: Tokenizer) 
         ({"text_input": "a", "messages": "[]"}, "text_input must be left out, or be empty, where"),
         ({"text_input": "", "messages": "{"}, "messages is not JSON"),
         ({"text_input": "", "messages": '"a"'}, "messages must be a JSON list"),
-        ({"text_input": "", "messages": "[" * 100_000}, "messages is not JSON"),
+        ({"text_input": "", "messages": "[" * 80_000}, "messages is not JSON"),
         ({"text_input": "a", "stop_words": ["x"] * 10_000}, "stop_words holds 10000 strings"),
+        ({"text_input": "a" * 10_000}, "text_input has 10000 bytes, at most 6643 can fit: max_seq"),
+        ({"messages": "[" * 100_000}, "messages has 100000 bytes, at most 85465 can fit"),
+        ({"text_input": "a", "stop_words": ["x" * 99_999]}, "stop_words holds a string of 99999 b"),
+        ({"text_input": "a", "bad_words": [""] * 5000}, "bad_words is not supported yet: got 5000"),
         ({"text_input": "a", "bad_words": ["x"]}, "bad_words is not supported yet: got 'x'"),
         ({"text_input": "a", "embedding_bias_weights": [0.5]}, "embedding_bias_weights is not"),
     ],
@@ -127,26 +140,63 @@ def test_a_parameter_that_was_meant_as_an_input_is_refused(
     tokenizer: Tokenizer, name: str, message: str
 ) -> None:
     request = FakeRequest({"text_input": tensor("a")}, parameters={"id": "7", name: 0.5})
-    (response,) = TokenizerModel(FakeBackend, tokenizer).execute([request])
-    assert isinstance(response, FakeResponse) and response.error is not None
+    response = answer(tokenizer, request)
+    assert response.error is not None
     assert (response.error.message, response.error.code) == (message, FakeError.INVALID_ARG)
 
 
 def test_any_other_parameter_passes(tokenizer: Tokenizer) -> None:
     parameters = {"id": "7", "outputs": "text_output,ending", "user": "x", "timeout": 5}
     request = FakeRequest({"text_input": tensor("a")}, parameters=parameters)
-    (response,) = TokenizerModel(FakeBackend, tokenizer).execute([request])
-    assert isinstance(response, FakeResponse) and response.error is None
+    assert answer(tokenizer, request).error is None
 
 
 def test_one_bad_request_leaves_the_others_of_a_call_alone(tokenizer: Tokenizer) -> None:
     requests = [FakeRequest({"text_input": tensor(text)}) for text in ("a", "", "b")]
-    responses = TokenizerModel(FakeBackend, tokenizer).execute(requests)
-    assert [r.error is None for r in responses if isinstance(r, FakeResponse)] == [
+    answer(tokenizer, *requests)
+    assert [request.sender.responses[0].error is None for request in requests] == [
         True,
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize("parameters", [{"x": "y" * 20_000}, {f"x{n}": 1 for n in range(200)}])
+def test_more_parameters_than_anyone_means_are_refused(
+    tokenizer: Tokenizer, parameters: dict[str, object]
+) -> None:
+    error = answer(tokenizer, FakeRequest({"text_input": tensor("a")}, parameters=parameters)).error
+    assert error is not None and "parameters" in error.message and "at most" in error.message
+
+
+class HeldTokenizer(Tokenizer):
+    """Encodes a text of these letters, or a conversation, when it is let."""
+
+    held = threading.Event()
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        if text.startswith("held"):
+            assert self.held.wait(PATIENCE_S)
+        return super().encode(text, add_special_tokens=add_special_tokens)
+
+    def render_chat(self, *arguments: Any, **options: Any) -> str:
+        assert self.held.wait(PATIENCE_S)
+        return super().render_chat(*arguments, **options)
+
+
+def test_a_short_prompt_does_not_wait_for_long_ones_and_for_chats(tiny_llama: Path) -> None:
+    model = TokenizerModel(FakeBackend, HeldTokenizer.load(tiny_llama), max_seq_len=1 << 20)
+    chat = json.dumps([{"role": "user", "content": "hi"}])
+    slow = [{"text_input": tensor("held" * 30_000)}, {"messages": tensor(chat)}] * 8
+    waiting = [FakeRequest(inputs) for inputs in slow]
+    short = FakeRequest({"text_input": tensor("short")})
+    model.execute(waiting)
+    model.execute([short])
+    assert short.sender.final.wait(PATIENCE_S)
+    assert not any(request.sender.responses for request in waiting)
+    HeldTokenizer.held.set()
+    model.close()
+    assert all(len(request.sender.responses) == 1 for request in waiting)
 
 
 class Letters:

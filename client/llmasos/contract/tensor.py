@@ -82,6 +82,8 @@ class Tensor:
 
 
 def _short(value: Scalar) -> str:
+    if isinstance(value, str):
+        value = value[: _SHOWN + 1]  # the rest would not be shown, and may be long
     if isinstance(value, float):
         value = float(f"{value:.7g}")  # 1.2, as the client wrote it, and not FP32's nearest
     text = repr(value).lower() if isinstance(value, bool) else repr(value)

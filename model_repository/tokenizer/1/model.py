@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
+from llmasos.plan import EnginePlan
 from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_runtime.triton.tokenizer_model import TokenizerModel
@@ -14,8 +15,15 @@ class TritonPythonModel:
     """The name that Triton looks for."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        tokenizer = Tokenizer.load(ModelArguments.of(args).path("tokenizer_dir"))
-        self._model = TokenizerModel(pb_utils, tokenizer)
+        directory = ModelArguments.of(args).path("tokenizer_dir")
+        self._model = TokenizerModel(
+            pb_utils,
+            Tokenizer.load(directory),
+            max_seq_len=EnginePlan.read(directory).limits.max_seq_len,
+        )
 
-    def execute(self, requests: list[Any]) -> list[Any]:
+    def execute(self, requests: list[Any]) -> list[None]:
         return self._model.execute(requests)
+
+    def finalize(self) -> None:
+        self._model.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import threading
 import time
@@ -25,6 +24,7 @@ from llmasos_runtime.triton.backend import (
 from llmasos_runtime.triton.engine_metrics import EngineMetrics, Stats
 from llmasos_runtime.triton.engine_request import ENGINE_TABLE, ENSEMBLE_TABLE, read_request
 from llmasos_runtime.triton.fields import Fields
+from llmasos_runtime.triton.parameters import read_parameters
 from llmasos_runtime.triton.reply import OutputTensors, Reply
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from llmasos.tokenizer import Tokenizer
 
 _MAX_STOPPED_EARLY = 1024
+_MAX_ID = 1024
 _BETWEEN_MODELS = {tensor.name for tensor in DETOKENIZER_INPUTS}
 _log = logging.getLogger(__name__)
 
@@ -124,6 +125,7 @@ class EngineModel:
             request_id=str(next(self._numbers)),
             decode=self._engine.tokenizer.decode,
             eos_token_ids=self._engine.plan.eos_token_ids,
+            max_seq_len=self._engine.plan.limits.max_seq_len,
             default_deadline_ms=self._default_deadline_ms,
         )
         reply = Reply(
@@ -168,6 +170,10 @@ class EngineModel:
         """
         if not client_id:
             raise InvalidRequestError("stop needs the id of the request that it shall end")
+        if len(client_id) > _MAX_ID:
+            raise InvalidRequestError(
+                f"the id of a request to stop has {len(client_id)} characters, at most {_MAX_ID}"
+            )
         found = [i for i, running in list(self._running.items()) if running.client_id == client_id]
         for request_id in found:
             self._engine.cancel(request_id)
@@ -209,7 +215,7 @@ def _requested_outputs(request: BackendRequest) -> tuple[str, ...]:
     which ensembles pass on: then only those are sent.
     """
     requested = tuple(request.requested_output_names())
-    listed = json.loads(request.parameters() or "{}").get(OUTPUTS_PARAMETER)
+    listed = read_parameters(request.parameters()).get(OUTPUTS_PARAMETER)
     if not isinstance(listed, str):
         return requested
     wanted = {*listed.split(","), *_BETWEEN_MODELS}

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 from llmasos.contract.engine import ENGINE_INPUTS
 from llmasos.contract.ensemble import ENSEMBLE_INPUTS
 from llmasos.errors import InvalidRequestError
-from llmasos.sampling import MAX_DEADLINE_MS, SAMPLING_FIELDS, SamplingParams
+from llmasos.sampling import (
+    MAX_DEADLINE_MS,
+    MAX_STOP_BYTES,
+    MAX_STOP_STRINGS,
+    SAMPLING_FIELDS,
+    SamplingParams,
+)
 
+from llmasos_runtime.intake import check_prompt_length
 from llmasos_runtime.request import Request
 
 if TYPE_CHECKING:
@@ -26,6 +33,7 @@ _INPUT_OF = {
     "stop": "stop_text",
 }
 _DEFAULTS = SamplingParams()
+_MAX_LISTED_IDS = 1 << 14
 Decode = Callable[[Sequence[int]], str]
 
 
@@ -43,6 +51,7 @@ def read_request(
     request_id: str,
     decode: Decode,
     eos_token_ids: tuple[int, ...],
+    max_seq_len: int,
     default_deadline_ms: int,
 ) -> EngineRequest:
     """Check and translate the inputs; raises InvalidRequestError naming field and value."""
@@ -55,7 +64,7 @@ def read_request(
     return EngineRequest(
         request=Request(
             request_id=request_id,
-            prompt_token_ids=_prompt(fields),
+            prompt_token_ids=_prompt(fields, max_seq_len=max_seq_len),
             params=params,
             echo=not (streams if excludes_input is None else excludes_input),
         ),
@@ -63,14 +72,15 @@ def read_request(
     )
 
 
-def _prompt(fields: Fields) -> tuple[int, ...]:
-    ids = fields.integers("input_ids")
+def _prompt(fields: Fields, *, max_seq_len: int) -> tuple[int, ...]:
+    num_ids = fields.num_elements("input_ids")
     length = fields.integer("input_lengths")
-    if length is None or not 0 <= length <= len(ids):
+    if length is None or not 0 <= length <= num_ids:
         raise InvalidRequestError(
-            f"input_lengths must be between 0 and the {len(ids)} tokens of input_ids, got {length}"
+            f"input_lengths must be between 0 and the {num_ids} tokens of input_ids, got {length}"
         )
-    return tuple(ids[:length])
+    check_prompt_length(length, max_seq_len=max_seq_len)
+    return tuple(fields.integers("input_ids", most=length))
 
 
 def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -> SamplingParams:
@@ -135,6 +145,7 @@ def _randomness(fields: Fields) -> tuple[float, int, float, float]:
 
 def _stops(fields: Fields, decode: Decode) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Stop strings, and stop tokens: a listed word of several tokens is matched as text."""
+    fields.check_texts("stop_text", most=MAX_STOP_STRINGS, most_bytes=MAX_STOP_BYTES)
     texts = [text for text in fields.texts("stop_text") if text]
     token_ids: list[int] = []
     for word in _listed_words(fields):
@@ -150,6 +161,11 @@ def _stops(fields: Fields, decode: Decode) -> tuple[tuple[str, ...], tuple[int, 
 
 def _listed_words(fields: Fields) -> list[list[int]]:
     """The classic form of a word list: row 0 all ids, row 1 where each word ends, -1 for none."""
+    num_ids = fields.num_elements("stop_words_list") // 2
+    if num_ids > _MAX_LISTED_IDS:
+        raise InvalidRequestError(
+            f"stop_words_list holds {num_ids} tokens, at most {_MAX_LISTED_IDS}"
+        )
     matrix = fields.matrix("stop_words_list")
     if matrix is None:
         return []

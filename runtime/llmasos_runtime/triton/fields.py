@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from llmasos.contract.tensor import Support, Tensor
-from llmasos.errors import InvalidRequestError
+from llmasos.errors import InvalidRequestError, UnsupportedFieldError
 from numpy.typing import NDArray
 
 from llmasos_runtime.triton.backend import BackendRequest
 
 _SHOWN = 40
+_MOST_NEUTRAL = 4096
 
 
 class Fields:
@@ -47,6 +48,11 @@ class Fields:
             tensor = self._table[name]
             if tensor.support is Support.NEUTRAL_ONLY and array.size:
                 tensor.refuse_unless_neutral(self._plain(name))
+                if array.size > _MOST_NEUTRAL:
+                    raise UnsupportedFieldError(
+                        f"{tensor.name} is not supported yet: got {array.size} elements, "
+                        "leave it out"
+                    )
 
     def display_name(self, name: str) -> str:
         return self._table[name].name
@@ -69,9 +75,10 @@ class Fields:
         value = self._scalar(name)
         return None if value is None else float(str(value))
 
-    def integers(self, name: str) -> list[int]:
+    def integers(self, name: str, most: int | None = None) -> list[int]:
+        """All of them, or the first so many."""
         array = self._arrays.get(name)
-        return [] if array is None else array.reshape(-1).tolist()
+        return [] if array is None else array.reshape(-1)[:most].tolist()
 
     def matrix(self, name: str) -> NDArray[np.int64] | None:
         """A [2, n] input without its batch dimension."""
@@ -79,6 +86,29 @@ class Fields:
         if array is None or not array.size:
             return None
         return array.reshape(2, -1).astype(np.int64)
+
+    def num_elements(self, name: str) -> int:
+        array = self._arrays.get(name)
+        return 0 if array is None else array.size
+
+    def num_bytes(self, name: str) -> int:
+        """Of all strings of an input, before they are decoded."""
+        array = self._arrays.get(name)
+        return 0 if array is None else sum(map(len, array.reshape(-1)))
+
+    def check_texts(self, name: str, *, most: int, most_bytes: int) -> None:
+        """Raise InvalidRequestError for more strings, or a longer one; empty ones do not count."""
+        array = self._arrays.get(name)
+        sizes = [] if array is None else [size for item in array.reshape(-1) if (size := len(item))]
+        if len(sizes) > most:
+            raise InvalidRequestError(
+                f"{self.display_name(name)} holds {len(sizes)} strings, at most {most}"
+            )
+        if sizes and max(sizes) > most_bytes:
+            raise InvalidRequestError(
+                f"{self.display_name(name)} holds a string of {max(sizes)} bytes, at most "
+                f"{most_bytes}"
+            )
 
     def texts(self, name: str) -> list[str]:
         """Strings; raises InvalidRequestError where one is not UTF-8."""
@@ -91,9 +121,10 @@ class Fields:
         array = self._arrays.get(name)
         return None if array is None or not array.size else array.reshape(-1)[0]
 
-    def _plain(self, name: str) -> list[Any]:
-        array = self._arrays[name]
-        return self.texts(name) if array.dtype == object else array.reshape(-1).tolist()
+    def _plain(self, name: str) -> Iterator[Any]:
+        """The first elements, one by one, since a refused one is most often the first."""
+        for item in self._arrays[name].reshape(-1)[:_MOST_NEUTRAL]:
+            yield self._decode(name, item) if isinstance(item, bytes | str) else item.item()
 
     def _decode(self, name: str, item: bytes | str) -> str:
         if isinstance(item, str):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from difflib import get_close_matches
+from typing import Any
 
 from llmasos.contract.engine import ENGINE_INPUTS
 from llmasos.contract.ensemble import ENSEMBLE_INPUTS
@@ -21,6 +22,24 @@ _NAMES_ELSEWHERE = {
     **_OLD_NAMES,
 }
 _ALIKE = 0.8
+_MAX_CHARACTERS = 1 << 14
+_MAX_PARAMETERS = 128
+_FIELDS = "over HTTP, a field that is no input of the model counts as one"
+
+
+def read_parameters(text: str) -> dict[str, Any]:
+    """A request's parameters, from a JSON object or nothing; raises InvalidRequestError."""
+    if len(text) > _MAX_CHARACTERS:
+        raise InvalidRequestError(
+            f"the parameters of the request have {len(text)} characters, at most {_MAX_CHARACTERS}",
+            hint=_FIELDS,
+        )
+    parameters: dict[str, Any] = json.loads(text or "{}")
+    if len(parameters) > _MAX_PARAMETERS:
+        raise InvalidRequestError(
+            f"the request has {len(parameters)} parameters, at most {_MAX_PARAMETERS}", hint=_FIELDS
+        )
+    return parameters
 
 
 def refuse_meant_inputs(parameters: str) -> None:
@@ -30,7 +49,7 @@ def refuse_meant_inputs(parameters: str) -> None:
     InvalidRequestError for the name, or nearly the name, of an input, one of an older
     release's inputs or of the engine's.
     """
-    for name in json.loads(parameters or "{}"):
+    for name in read_parameters(parameters):
         if name in _INPUTS:
             raise InvalidRequestError(f"{name} is an input of ensemble, and came as a parameter")
         if name in _NAMES_ELSEWHERE:

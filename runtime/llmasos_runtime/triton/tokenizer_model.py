@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from llmasos.contract.ensemble import TOKENIZER_INPUTS
+from llmasos.chat import MAX_TEMPLATE_CHARACTERS
+from llmasos.contract.ensemble import CHAT_OBJECTS, TOKENIZER_INPUTS
 from llmasos.errors import InvalidRequestError, LLMasOSError
-from llmasos.sampling import MAX_STOP_STRINGS
+from llmasos.prompt_encoder import PromptEncoder
+from llmasos.sampling import MAX_STOP_BYTES, MAX_STOP_STRINGS
 from llmasos.tokenizer import Tokenizer
 
-from llmasos_runtime.triton.backend import Backend, BackendRequest, error_response
+from llmasos_runtime.triton.backend import (
+    FINAL,
+    Backend,
+    BackendRequest,
+    ResponseSender,
+    error_response,
+)
 from llmasos_runtime.triton.chat_inputs import (
     chat_options,
     conversation,
@@ -22,18 +31,50 @@ from llmasos_runtime.triton.parameters import refuse_meant_inputs
 
 _log = logging.getLogger(__name__)
 _TABLE = {tensor.name: tensor for tensor in TOKENIZER_INPUTS}
+_NUM_AT_ONCE = 4
+_LONG_BYTES = 1 << 16
 
 
 class TokenizerModel:
-    """Encodes text_input, or the conversation in messages; stop words stay text."""
+    """Encodes text_input, or the conversation in messages; stop words stay text.
 
-    def __init__(self, backend: Backend, tokenizer: Tokenizer) -> None:
+    Requests are answered beside each other (the tokenizers library works while other threads
+    run), so a long prompt or a slow chat template keeps no short prompt waiting. Long prompts
+    are encoded one after the other, since each takes memory.
+    """
+
+    def __init__(self, backend: Backend, tokenizer: Tokenizer, *, max_seq_len: int) -> None:
+        """max_seq_len: the engine's."""
         self._backend = backend
-        self._tokenizer = tokenizer
+        self._prompts = PromptEncoder(tokenizer, max_seq_len=max_seq_len)
+        self._texts = ThreadPoolExecutor(_NUM_AT_ONCE, thread_name_prefix="texts")
+        self._chats = ThreadPoolExecutor(_NUM_AT_ONCE, thread_name_prefix="chats")
+        self._long = ThreadPoolExecutor(1, thread_name_prefix="long prompts")
 
-    def execute(self, requests: Sequence[BackendRequest]) -> list[object]:
-        """One response for each request, in their order."""
-        return [self._answer(request) for request in requests]
+    def execute(self, requests: Sequence[BackendRequest]) -> list[None]:
+        """Accept requests; their answers follow from other threads, which None says to Triton."""
+        for request in requests:
+            lane = self._lane(request)
+            lane.submit(self._respond, request, request.get_response_sender())
+        return [None] * len(requests)
+
+    def close(self) -> None:
+        """Answer what was accepted, and take no more."""
+        for lane in (self._texts, self._chats, self._long):
+            lane.shutdown()
+
+    def _lane(self, request: BackendRequest) -> ThreadPoolExecutor:
+        arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        texts = (array for array in arrays.values() if array.dtype == object)
+        if sum(len(text) for array in texts for text in array.reshape(-1)) > _LONG_BYTES:
+            return self._long
+        return self._chats if "messages" in arrays else self._texts
+
+    def _respond(self, request: BackendRequest, sender: ResponseSender) -> None:
+        try:
+            sender.send(self._answer(request), flags=FINAL)
+        except Exception:  # noqa: BLE001 - a thread of a pool has nobody to raise to
+            _log.exception("a response could not be sent")
 
     def _answer(self, request: BackendRequest) -> object:
         try:
@@ -61,6 +102,10 @@ class TokenizerModel:
         )
 
     def _prompt(self, fields: Fields) -> list[int]:
+        self._prompts.check_bytes(fields.num_bytes("text_input"), "text_input")
+        for name in ("messages", *CHAT_OBJECTS):
+            self._prompts.check_json_bytes(fields.num_bytes(name), name)
+        fields.check_texts("chat_template", most=1, most_bytes=4 * MAX_TEMPLATE_CHARACTERS)
         given = fields.texts("text_input")
         text = "".join(given)
         messages = "".join(fields.texts("messages"))
@@ -70,18 +115,14 @@ class TokenizerModel:
                 raise InvalidRequestError("text_input is missing", hint="send it, or messages")
             if not text:
                 raise InvalidRequestError("text_input is empty")
-            return self._tokenizer.encode(text)
+            return self._prompts.encode(text, name="text_input")
         if text:
             raise InvalidRequestError(
                 "text_input must be left out, or be empty, where messages is given"
             )
-        return self._tokenizer.encode_chat(conversation(messages), chat_options(fields))
+        return self._prompts.encode_chat(conversation(messages), chat_options(fields))
 
 
 def _stop_words(fields: Fields) -> list[str]:
-    words = [word for word in fields.texts("stop_words") if word]
-    if len(words) > MAX_STOP_STRINGS:
-        raise InvalidRequestError(
-            f"stop_words holds {len(words)} strings, at most {MAX_STOP_STRINGS}"
-        )
-    return words
+    fields.check_texts("stop_words", most=MAX_STOP_STRINGS, most_bytes=MAX_STOP_BYTES)
+    return [word for word in fields.texts("stop_words") if word]
