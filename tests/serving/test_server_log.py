@@ -21,15 +21,10 @@ def write(log: ServerLog, text: str) -> None:
     log.stream.write(text.encode())
 
 
-def test_it_gives_the_error_of_a_model_that_did_not_load(log: ServerLog) -> None:
-    write(
-        log,
-        "I1124 1 successfully loaded 'tokenizer'\n"
-        'E1124 2 "failed to load engine: Internal: PlanError: plan.json is missing\\n\\nAt:\\n x"\n'
-        "last line\n",
-    )
+def test_it_says_which_models_are_loaded(log: ServerLog) -> None:
+    write(log, "I1124 1 model_lifecycle.cc:839] \"successfully loaded 'tokenizer'\"\n")
     assert log.loaded() == {"tokenizer"}
-    assert log.reason() == "PlanError: plan.json is missing"
+    assert log.failure() is None
 
 
 def test_it_tells_that_another_program_took_a_port(log: ServerLog) -> None:
@@ -41,13 +36,29 @@ def test_it_tells_that_another_program_took_a_port(log: ServerLog) -> None:
         ' use "\nSignal (15) received.\n',
     )
     assert log.lost_a_port()
-    assert log.reason() == "another program took [::1]:80 while the models were loaded"
+    said = "another program took [::1]:80 while the models were loaded"
+    assert str(log.failure()) == said
 
 
 def test_it_names_what_the_user_named_and_not_the_links_to_it(log: ServerLog) -> None:
     log.show(Path("/run/repository"), Path("/home/José"))
-    write(log, "/run/repository/engine is damaged\n")
-    assert log.reason() == "/home/José/engine is damaged"
+    write(log, "Failed to preinitialize Python stub: /run/repository/engine is damaged\n")
+    assert str(log.failure()).endswith("cannot start: /home/José/engine is damaged")
+
+
+def test_without_a_known_cause_it_gives_what_happened_and_the_first_error(log: ServerLog) -> None:
+    write(
+        log,
+        'E1126 05:32:20.213391 39 server.cc:241] "CudaDriverHelper has not been initialized."\n'
+        'E1126 05:32:20.437819 39 server.cc:300] "the sky fell"\n'
+        'E1126 05:32:20.437820 39 server.cc:301] "and more"\n',
+    )
+    assert str(log.error("it ended")) == "it ended: the sky fell"
+
+
+def test_without_any_error_it_gives_the_last_lines(log: ServerLog) -> None:
+    write(log, "one\n\n two\n")
+    assert str(log.error("it ended")) == "it ended: one / two"
 
 
 def test_what_an_earlier_server_wrote_into_the_same_file_is_not_read(tmp_path: Path) -> None:

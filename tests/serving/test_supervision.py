@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import psutil
 import pytest
 from llmasos.errors import EngineStoppedError, ServerError
 from llmasos.triton_client import TritonClient
-from llmasos_runtime.triton import keeper
+from llmasos_runtime.triton import keeper, processes
 from llmasos_runtime.triton import server as server_module
 from llmasos_runtime.triton.keeper import SHARED_MEMORY
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
@@ -166,3 +168,32 @@ def test_a_server_that_takes_no_steps_and_does_not_answer_is_ended(
         is_suspended.set()
         with pytest.raises(ServerError, match="does not answer"):
             server.wait()
+
+
+def test_a_repository_that_does_not_load_says_what_is_wrong_in_it(
+    tiny_repository: Path, tmp_path: Path
+) -> None:
+    broken = shutil.copytree(tiny_repository, tmp_path / "broken")
+    config = broken / "detokenizer" / "config.pbtxt"
+    config.write_text(config.read_text().replace("max_batch_size: ", "max_batch_size: {"))
+    with pytest.raises(ServerError) as caught, TritonServer(broken, OPTIONS):
+        pass
+    assert re.fullmatch(
+        rf"{re.escape(str(config))}, line \d+, column \d+: Expected integer, got: .*",
+        str(caught.value),
+    )
+    assert not regions(os.getpid())
+
+
+def test_a_models_process_that_ends_before_it_speaks_ends_the_start(
+    tiny_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton waits for its first word for ever."""
+    broken = shutil.copytree(tiny_repository, tmp_path / "broken")
+    stub = broken / "tokenizer" / "triton_python_backend_stub"  # goes before the backend's own
+    stub.write_text("#!/bin/sh\nexit 1\n")
+    stub.chmod(0o755)
+    monkeypatch.setattr(processes, "_TRITON_SAYS_SO_WITHIN_S", 0.5)
+    with pytest.raises(ServerError) as caught, TritonServer(broken, OPTIONS):
+        pass
+    assert str(caught.value).startswith("a process of a model ended while it was loaded: ")

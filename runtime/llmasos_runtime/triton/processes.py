@@ -1,10 +1,12 @@
 """The Python processes of a running server, one for each model that is written in Python.
 
-Triton never restarts one that died, and goes on saying that it is healthy. So we look.
+Triton never restarts one that died, and goes on saying that it is healthy; for one that died
+before it said anything it waits for ever. So we look.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 import psutil
 
 _STUB = "triton_python_backend_stub"
+_LOOK_S = 1.0
+_TRITON_SAYS_SO_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,3 +46,32 @@ def model_processes(server_pid: int) -> list[ModelProcess]:
                     model_file = Path(command[1])  # in MODEL/VERSION
                     found.append(ModelProcess(model=model_file.parents[1].name, process=process))
     return found
+
+
+class LoadingProcesses:
+    """Those of a server that loads its models."""
+
+    def __init__(self, server_pid: int) -> None:
+        self._server_pid = server_pid
+        self._next_look = 0.0
+        self._lost_since: float | None = None
+
+    def lost_one(self) -> bool:
+        """Whether one ended so long ago that Triton, if it had noticed, would have said so."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK_S
+            if not _has_ended_child(self._server_pid):
+                self._lost_since = None
+            elif self._lost_since is None:
+                self._lost_since = now
+        return self._lost_since is not None and now - self._lost_since > _TRITON_SAYS_SO_WITHIN_S
+
+
+def _has_ended_child(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    return True
+    return False

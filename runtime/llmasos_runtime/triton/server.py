@@ -22,7 +22,7 @@ from llmasos.progress import Progress
 from llmasos.triton_client import TritonClient
 
 from llmasos_runtime.triton.options import ServerOptions
-from llmasos_runtime.triton.processes import ModelProcess, model_processes
+from llmasos_runtime.triton.processes import LoadingProcesses, ModelProcess, model_processes
 from llmasos_runtime.triton.served_repository import check_repository
 from llmasos_runtime.triton.server_process import ServerProcess
 
@@ -152,14 +152,14 @@ class TritonServer:
 
     def _wait_until_it_answers(self, process: ServerProcess) -> list[ModelProcess]:
         ends_at = time.monotonic() + self._options.start_timeout_s
+        loading = LoadingProcesses(process.pid)
         with TritonClient(self.grpc_url, timeout_s=self._options.start_timeout_s) as client:
             while not (len(self._report(process)) == len(MODELS) and self._is_open(client)):
-                _refuse_if_ended(process)
+                _refuse_if_failed(process)
+                if loading.lost_one():
+                    raise process.log.error("a process of a model ended while it was loaded")
                 if time.monotonic() > ends_at:
-                    raise ServerError(
-                        f"not ready within {self._options.start_timeout_s:g} s: "
-                        f"{process.log.reason()}"
-                    )
+                    raise process.log.error(f"not ready within {self._options.start_timeout_s:g} s")
                 time.sleep(_POLL_S)
             processes = model_processes(process.pid)
             ask_for_a_token(client)  # so they are those that answer
@@ -226,10 +226,14 @@ def _address_for_clients(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _refuse_if_ended(process: ServerProcess) -> None:
+def _refuse_if_failed(process: ServerProcess) -> None:
+    """Triton says what failed, and then unloads the others for some seconds, or for ever."""
+    failure = process.log.failure()
+    if failure is not None:
+        raise failure
     status = process.poll()
     if status is not None:
-        raise ServerError(f"tritonserver ended with status {status}: {process.log.reason()}")
+        raise process.log.error(f"tritonserver ended with status {status}")
 
 
 def _what_died(process: ServerProcess, processes: list[ModelProcess]) -> str | None:

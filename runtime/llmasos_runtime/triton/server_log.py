@@ -11,6 +11,8 @@ from typing import IO
 
 from llmasos.errors import ServerError
 
+from llmasos_runtime.triton.load_failure import find_failure, first_error
+
 _LOADED = re.compile(r"successfully loaded '(\w+)'")
 _LOST_A_PORT = re.compile(r"Socket '([^']+)' already in use")
 _TAIL_LINES = 12
@@ -52,17 +54,17 @@ class ServerLog:
         """Models that are loaded."""
         return set(_LOADED.findall(self._text()))
 
-    def reason(self) -> str:
-        """The error that a Python model gave, the port that was lost, or the last lines."""
+    def failure(self) -> ServerError | None:
+        """Why the server does not start, where the log says so."""
+        found = find_failure(self._text())
+        return None if found is None else ServerError(found.message, hint=found.hint)
+
+    def error(self, event: str) -> ServerError:
+        """Why the server does not start, or else what happened and what the log says of it."""
         text = self._text()
-        lost = _LOST_A_PORT.search(text)
-        if lost is not None:
-            return f"another program took {lost[1]} while the models were loaded"
-        lines = text.splitlines()
-        for line in lines:
-            if "Internal: " in line and "Error: " in line:
-                return line.partition("Internal: ")[2].partition("\\n")[0].strip(' "')
-        return " / ".join(line.strip() for line in lines[-_TAIL_LINES:] if line.strip())
+        lines = [line.strip() for line in text.splitlines()[-_TAIL_LINES:]]
+        said = first_error(text) or " / ".join(filter(None, lines))
+        return self.failure() or ServerError(f"{event}: {said}")
 
     def lost_a_port(self) -> bool:
         """Whether another program has a port that the server wanted to open."""

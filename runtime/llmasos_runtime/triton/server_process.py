@@ -11,8 +11,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from llmasos.errors import ServerError
-
 from llmasos_runtime.triton import keeper
 from llmasos_runtime.triton.command import server_command
 from llmasos_runtime.triton.installation import find_installation
@@ -101,9 +99,8 @@ class ServerProcess:
         line = self._keeper.stdout.readline().strip()
         if not line.isdecimal():
             self.stop(drain=False)
-            reason = self.log.reason()
             self._keeper.stdout.close()
-            raise ServerError(f"tritonserver could not be started: {reason}")
+            raise self.log.error("tritonserver could not be started")
         return int(line)
 
     def _clean_up(self) -> None:
