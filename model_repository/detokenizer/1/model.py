@@ -8,12 +8,14 @@ import triton_python_backend_utils as pb_utils
 from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.triton.detokenizer_model import DetokenizerModel
 from llmasos_runtime.triton.model_arguments import ModelArguments
+from llmasos_runtime.triton.orphan import end_with_server
 
 
 class TritonPythonModel:
     """The name that Triton looks for."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        end_with_server()
         tokenizer = Tokenizer.load(ModelArguments.of(args).path("tokenizer_dir"))
         self._model = DetokenizerModel(pb_utils, tokenizer)
 

@@ -9,12 +9,14 @@ import triton_python_backend_utils as pb_utils
 from llmasos_runtime.triton.engine_model import EngineModel
 from llmasos_runtime.triton.load_engine import load_engine
 from llmasos_runtime.triton.model_arguments import ModelArguments
+from llmasos_runtime.triton.orphan import end_with_server
 
 
 class TritonPythonModel:
     """The name that Triton looks for."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        end_with_server()
         arguments = ModelArguments.of(args).overridden(os.environ)
         self._model = EngineModel(
             pb_utils,

@@ -8,6 +8,7 @@ import triton_python_backend_utils as pb_utils
 from llmasos.plan import EnginePlan
 from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.triton.model_arguments import ModelArguments
+from llmasos_runtime.triton.orphan import end_with_server
 from llmasos_runtime.triton.tokenizer_model import TokenizerModel
 
 
@@ -15,6 +16,7 @@ class TritonPythonModel:
     """The name that Triton looks for."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        end_with_server()
         directory = ModelArguments.of(args).path("tokenizer_dir")
         self._model = TokenizerModel(
             pb_utils,
