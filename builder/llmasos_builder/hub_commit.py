@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llmasos.cache import cache_dir
-from llmasos.usage_reports import turn_off_usage_reports
+from llmasos.cache import cache_dir, make_directory
+from llmasos.huggingface import prepare_huggingface
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DEFAULT_BRANCH = "main"
@@ -31,13 +31,13 @@ def commit_of(repository: str, revision: str | None) -> str | None:
         return _read(note)
     if commit != _read(note):
         with suppress(OSError):  # a cache that is only read
-            note.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(note.parent)
             note.write_text(commit)
     return commit
 
 
 def _on_the_hub(repository: str, revision: str | None) -> str | None:
-    turn_off_usage_reports()
+    prepare_huggingface()
     from huggingface_hub import constants  # noqa: PLC0415 - a built engine does without
 
     if constants.HF_HUB_OFFLINE:

@@ -1,22 +1,76 @@
 """Where LLMasOS keeps what it downloads and builds.
 
 One directory, the first of: ``LLMASOS_CACHE``, ``XDG_CACHE_HOME/llmasos``,
-``~/.cache/llmasos``. Deleting it is always safe: everything in it comes back.
+``~/.cache/llmasos``, and where there is no home directory that can be written, a private one
+under the directory for temporary files. Deleting it is always safe: everything in it comes back.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
+import tempfile
+from functools import cache
 from pathlib import Path
+
+from llmasos.errors import PlanError
+
+_HINT = "let LLMASOS_CACHE name a directory"
+_log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """The root of the cache; it may not exist yet."""
+    """The root of the cache; it may not exist yet.
+
+    Raises PlanError where nothing but a directory of somebody else is left.
+    """
     chosen = os.environ.get("LLMASOS_CACHE")
     if chosen:
-        return expanded(chosen)
+        return expanded(chosen).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "llmasos"
+    if base and os.path.isabs(base):  # noqa: PTH117 - others are to be ignored, says its standard
+        return Path(base) / "llmasos"
+    home = home_dir()
+    usual = None if home is None else home / ".cache" / "llmasos"
+    if usual is not None and can_be_used(usual):
+        return usual
+    place = temporary_cache_dir()
+    _check_private(place)
+    return place
+
+
+def home_dir() -> Path | None:
+    """The user's, if there is one."""
+    if os.environ.get("HOME") == "":  # which would be taken for /
+        return None
+    home = expanded("~")
+    return home if home.is_absolute() and home.is_dir() else None
+
+
+def temporary_cache_dir() -> Path:
+    """Where the cache is when there is no other place for it."""
+    try:
+        return Path(tempfile.gettempdir(), f"llmasos-{os.getuid()}")
+    except OSError as error:
+        raise PlanError(f"there is no place for the cache: {error.strerror}", hint=_HINT) from error
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory in the cache, and the cache if need be; raises OSError, PlanError."""
+    if "LLMASOS_CACHE" not in os.environ:  # the place was not chosen
+        temporary = temporary_cache_dir()
+        if directory.is_relative_to(temporary):
+            temporary.mkdir(mode=0o700, exist_ok=True)
+            _check_private(temporary)
+            _say_where(temporary)
+    directory.mkdir(parents=True, exist_ok=True)
+
+
+def can_be_used(place: Path) -> bool:
+    """It is there, or can be made: in a cache that is only read, engines are used as they are."""
+    nearest = next(path for path in (place, *place.parents) if path.exists())
+    return nearest == place or (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK))
 
 
 def expanded(path: str | Path) -> Path:
@@ -37,3 +91,28 @@ def engines_dir() -> Path:
 def server_environments_dir() -> Path:
     """Python environments for the Triton server, where the user's own is too new for it."""
     return cache_dir() / "server-env"
+
+
+def _check_private(place: Path) -> None:
+    """Others who may write there could put engines of their own in place of ours."""
+    try:
+        found = place.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise PlanError(f"{place} cannot be used: {error.strerror}", hint=_HINT) from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PlanError(
+            f"there is no home directory that can be written, and {place} is no directory that "
+            "you alone may use",
+            hint=_HINT,
+        )
+
+
+@cache
+def _say_where(place: Path) -> None:
+    _log.warning(
+        "there is no home directory that can be written: what is built is kept in %s, until "
+        "LLMASOS_CACHE names a directory",
+        place,
+    )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from llmasos.byte_size import parse_bytes
-from llmasos.cache import engines_dir, server_environments_dir
+from llmasos.cache import engines_dir, make_directory, server_environments_dir
 from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.errors import PlanError
 from llmasos.plan import PLAN_FILE, EnginePlan
@@ -136,7 +136,7 @@ def locked(path: Path, *, wait: bool) -> Generator[None]:
 
 def _open_to_lock(file: Path) -> IO[str]:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(file.parent)
         return file.open("w")
     except OSError as error:
         raise _no_lock(file, error) from error

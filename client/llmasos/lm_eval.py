@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from llmasos.usage_reports import turn_off_usage_reports
+from llmasos.huggingface import prepare_huggingface
 
-turn_off_usage_reports()  # before the harness' libraries read the variables
+prepare_huggingface()  # before the harness' libraries read the variables
 
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]
 from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]

@@ -75,6 +75,6 @@ def _do_nothing() -> None:
 
 def _note_use(plan_dir: Path) -> None:
     """The time of the directory of a plan in the cache is that of its last use."""
-    if plan_dir.resolve().is_relative_to(engines_dir().resolve()):
-        with suppress(OSError):
+    with suppress(OSError, PlanError):  # PlanError: there is no place for a cache, and no need
+        if plan_dir.resolve().is_relative_to(engines_dir().resolve()):
             os.utime(plan_dir)

@@ -199,15 +199,17 @@ def test_two_at_once_build_once(
     assert slow.num_builds == 1
 
 
-def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LLMASOS_CACHE", "/somewhere")
     assert cache_dir() == Path("/somewhere")
     monkeypatch.delenv("LLMASOS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_dir() == Path("/xdg/llmasos")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert cache_dir() == Path("/home/me/.cache/llmasos")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_dir() == tmp_path / ".cache" / "llmasos"
 
 
 def test_a_new_engine_pushes_out_the_one_unused_for_longest(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from llmasos.errors import CheckpointError
+from llmasos.huggingface import prepare_huggingface
 from llmasos.progress import Progress
-from llmasos.usage_reports import turn_off_usage_reports
 
 WANTED_FILES = (
     "config.json",
@@ -51,7 +51,7 @@ def download_repository(
     HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they do everywhere.
     Raises CheckpointError: unknown repository or revision, no permission, no network.
     """
-    turn_off_usage_reports()  # before huggingface_hub reads the variable
+    prepare_huggingface()  # before huggingface_hub reads the variable
     # These bring an HTTP client along, which a checkpoint on disk does without.
     from huggingface_hub import snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError  # noqa: PLC0415

