@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
@@ -104,6 +104,16 @@ def _write_tokenizer(directory: Path) -> None:
             }
         )
     )
+
+
+def begin_texts(directory: Path) -> None:
+    """Let the tokenizer of a tiny checkpoint begin each text with its BOS token."""
+    path, begin = str(directory / "tokenizer.json"), SPECIAL_TOKENS[0]
+    tokenizer = Tokenizer.from_file(path)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A", special_tokens=[(begin, tokenizer.token_to_id(begin))]
+    )
+    tokenizer.save(path)
 
 
 def _weights(config: dict[str, object], *, seed: int) -> dict[str, NDArray[np.float32]]:

@@ -80,15 +80,23 @@ class AsyncLLM:
         return self._engine.plan
 
     async def generate_text(
-        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+        self,
+        prompt: str,
+        params: SamplingParams | None = None,
+        *,
+        add_special_tokens: bool = True,
+        **fields: Unpack[SamplingFields],
     ) -> str:
         """The new text that continues a prompt; the prompt is not repeated."""
-        return (await self.stream(prompt, params, **fields).read()).text
+        asked = self.stream(prompt, params, add_special_tokens=add_special_tokens, **fields)
+        return (await asked.read()).text
 
     async def generate(
         self,
         prompts: Sequence[str],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        add_special_tokens: bool = True,
         **fields: Unpack[SamplingFields],
     ) -> list[Generation]:
         """Continue many prompts together, in their order.
@@ -101,7 +109,7 @@ class AsyncLLM:
         done: list[Generation] = []
         try:
             for prompt, one in zip(prompts, each, strict=True):
-                token_ids = self._prompts.encode(prompt)
+                token_ids = self._prompts.encode(prompt, add_special_tokens=add_special_tokens)
                 running.append(await self._start_when_there_is_room(token_ids, one, running, done))
             return done + [await stream.read() for stream in running]
         finally:
@@ -109,10 +117,17 @@ class AsyncLLM:
                 await stream.aclose()
 
     def stream(
-        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+        self,
+        prompt: str,
+        params: SamplingParams | None = None,
+        *,
+        add_special_tokens: bool = True,
+        **fields: Unpack[SamplingFields],
     ) -> AsyncPieceStream:
         """The answer piece by piece, for `async for`. Raises QueueFullError at once."""
-        token_ids = self._prompts.encode(check_prompt(prompt))
+        token_ids = self._prompts.encode(
+            check_prompt(prompt), add_special_tokens=add_special_tokens
+        )
         return self._start(token_ids, sampling_params(params, **fields))
 
     async def chat(

@@ -20,11 +20,10 @@ from llmasos.arguments import (
 )
 from llmasos.async_stream import AsyncPieceStream
 from llmasos.chat_messages import Message, check_messages
-from llmasos.chat_options import ChatOptions
 from llmasos.errors import InvalidRequestError
 from llmasos.outputs import Generation
 from llmasos.sampling import SamplingParams
-from llmasos.transport.base import request_fields
+from llmasos.transport.base import Fields, chat_fields, request_fields, text_fields
 from llmasos.transport.triton_grpc_async import AsyncGrpcTransport
 from llmasos.triton_client import address_of
 
@@ -57,30 +56,39 @@ class AsyncTritonClient:
         return await self._transport.is_ready()
 
     async def generate_text(
-        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+        self,
+        prompt: str,
+        params: SamplingParams | None = None,
+        *,
+        add_special_tokens: bool = True,
+        **fields: Unpack[SamplingFields],
     ) -> str:
         """The new text that continues a prompt; the prompt is not repeated."""
         chosen = sampling_params(params, **fields)
-        return (
-            await self._start(text=check_prompt(prompt), params=chosen, stream=False).read()
-        ).text
+        source = text_fields(check_prompt(prompt), add_special_tokens=add_special_tokens)
+        return (await self._start(source, params=chosen, stream=False).read()).text
 
     async def generate(
         self,
         prompts: Sequence[str],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        add_special_tokens: bool = True,
         **fields: Unpack[SamplingFields],
     ) -> list[Generation]:
         """Continue many prompts together, at most 64 at once, in their order."""
         room = asyncio.Semaphore(_MAX_CONCURRENT)
 
-        async def one(prompt: str, chosen: SamplingParams) -> Generation:
+        async def one(source: Fields, chosen: SamplingParams) -> Generation:
             async with room:
-                return await self._start(text=prompt, params=chosen, stream=False).read()
+                return await self._start(source, params=chosen, stream=False).read()
 
-        texts = check_prompts(prompts)
-        each = params_of_each(params, count=len(texts), **fields)
-        tasks = [asyncio.ensure_future(one(*pair)) for pair in zip(texts, each, strict=True)]
+        sources = [
+            text_fields(prompt, add_special_tokens=add_special_tokens)
+            for prompt in check_prompts(prompts)
+        ]
+        each = params_of_each(params, count=len(sources), **fields)
+        tasks = [asyncio.ensure_future(one(*pair)) for pair in zip(sources, each, strict=True)]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
@@ -89,11 +97,17 @@ class AsyncTritonClient:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def stream(
-        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+        self,
+        prompt: str,
+        params: SamplingParams | None = None,
+        *,
+        add_special_tokens: bool = True,
+        **fields: Unpack[SamplingFields],
     ) -> AsyncPieceStream:
         """The answer piece by piece, for `async for`."""
         chosen = sampling_params(params, **fields)
-        return self._start(text=check_prompt(prompt), params=chosen, stream=True)
+        source = text_fields(check_prompt(prompt), add_special_tokens=add_special_tokens)
+        return self._start(source, params=chosen, stream=True)
 
     async def chat(
         self,
@@ -107,7 +121,7 @@ class AsyncTritonClient:
         """
         chosen, options = chat_arguments(params, **fields)
         return await self._start(
-            messages=check_messages(messages), options=options, params=chosen, stream=False
+            chat_fields(check_messages(messages), options), params=chosen, stream=False
         ).read()
 
     def stream_chat(
@@ -119,7 +133,7 @@ class AsyncTritonClient:
         """As `chat`, piece by piece."""
         chosen, options = chat_arguments(params, **fields)
         return self._start(
-            messages=check_messages(messages), options=options, params=chosen, stream=True
+            chat_fields(check_messages(messages), options), params=chosen, stream=True
         )
 
     async def aclose(self) -> None:
@@ -139,14 +153,10 @@ class AsyncTritonClient:
 
     def _start(
         self,
+        source: Fields,
         *,
-        text: str = "",
-        messages: Sequence[Message] | None = None,
-        options: ChatOptions | None = None,
         params: SamplingParams,
         stream: bool,
     ) -> AsyncPieceStream:
-        fields = request_fields(
-            text=text, messages=messages, options=options, params=params, stream=stream
-        )
+        fields = request_fields(source, params=params, stream=stream)
         return self._transport.start(fields, timeout_s=self._timeout_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -87,18 +87,27 @@ class LLM:
         return self._engine.plan
 
     def generate_text(
-        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+        self,
+        prompt: str,
+        params: SamplingParams | None = None,
+        *,
+        add_special_tokens: bool = True,
+        **fields: Unpack[SamplingFields],
     ) -> str:
         """The new text that continues a prompt; the prompt is not repeated.
 
         Sampling is said by one SamplingParams or by its fields: `max_tokens=64`.
+        add_special_tokens: False for a text that has its own, such as a rendered chat.
         """
-        return self.stream(prompt, params, **fields).read().text
+        asked = self.stream(prompt, params, add_special_tokens=add_special_tokens, **fields)
+        return asked.read().text
 
     def generate(
         self,
         prompts: Sequence[str],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        add_special_tokens: bool = True,
         **fields: Unpack[SamplingFields],
     ) -> list[Generation]:
         """Continue many prompts together; the results are in the order of the prompts.
@@ -107,11 +116,27 @@ class LLM:
         """
         prompts = check_prompts(prompts)
         each = params_of_each(params, count=len(prompts), **fields)
+        encode = self._prompts.encode
+        return self._generate(
+            (encode(prompt, add_special_tokens=add_special_tokens) for prompt in prompts), each
+        )
+
+    def generate_from_tokens(
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> list[Generation]:
+        """As `generate`, of prompts that are token ids already."""
+        return self._generate(prompts, params_of_each(params, count=len(prompts), **fields))
+
+    def _generate(
+        self, prompts: Iterable[Sequence[int]], each: Sequence[SamplingParams]
+    ) -> list[Generation]:
         running: deque[PieceStream] = deque()
         done: list[Generation] = []
         try:
-            for prompt, one in zip(prompts, each, strict=True):
-                token_ids = self._prompts.encode(prompt)
+            for token_ids, one in zip(prompts, each, strict=True):
                 running.append(self._start_when_there_is_room(token_ids, one, running, done))
             return done + [stream.read() for stream in running]
         finally:
@@ -119,10 +144,17 @@ class LLM:
                 stream.close()
 
     def stream(
-        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+        self,
+        prompt: str,
+        params: SamplingParams | None = None,
+        *,
+        add_special_tokens: bool = True,
+        **fields: Unpack[SamplingFields],
     ) -> PieceStream:
         """The answer piece by piece; leaving the loop early cancels the request."""
-        token_ids = self._prompts.encode(check_prompt(prompt))
+        token_ids = self._prompts.encode(
+            check_prompt(prompt), add_special_tokens=add_special_tokens
+        )
         return self._start(token_ids, sampling_params(params, **fields))
 
     def chat(

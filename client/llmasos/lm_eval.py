@@ -21,10 +21,12 @@ prepare_huggingface()  # before the harness' libraries read the variables
 from lm_eval.api.model import TemplateLM  # pyright: ignore[reportMissingImports]
 from lm_eval.api.registry import register_model  # pyright: ignore[reportMissingImports]
 
-from llmasos.chat_options import ChatOptions
 from llmasos.engine_cache import find_plan
 from llmasos.errors import EngineStoppedError, InvalidRequestError
 from llmasos.llm import LLM
+from llmasos.lm_eval_chat import HarnessChat
+from llmasos.lm_eval_tokens import HarnessTokens
+from llmasos.outputs import Generation
 from llmasos.plan import EnginePlan, Precision
 from llmasos.progress import show_progress
 from llmasos.sampling import SamplingParams
@@ -54,63 +56,94 @@ class LLMasOSModel(TemplateLM):  # type: ignore[misc]
         url: str | None = None,
         precision: Precision = "int8",
         threads: int | str | None = None,
+        add_bos_token: bool | None = None,
+        prefix_token_id: int | None = None,
+        chat_template_args: dict[str, Any] | str | None = None,
+        enable_thinking: bool | None = None,
+        think_end_token: str | int | None = None,
         **of_the_harness: object,
     ) -> None:
-        """of_the_harness: its batch sizes and device, which the engine chooses for itself."""
+        """add_bos_token and the four after it are those of the harness' own model (HFLM).
+
+        of_the_harness: its batch sizes and device, which the engine chooses for itself.
+        """
         super().__init__()
         del of_the_harness
         self._plan_dir = find_plan(plan, precision=precision)
         self._url = url
         self._threads = None if threads is None else int(threads)
         self._plan = EnginePlan.read(self._plan_dir)
-        self._tokens = Tokenizer.load(self._plan_dir)
+        self._tokenizer = Tokenizer.load(self._plan_dir)
+        self._tokens = HarnessTokens(
+            tokenizer=self._tokenizer,
+            add_bos_token=add_bos_token,
+            prefix=prefix_token_id,
+            end=self._plan.eos_token_ids[0],
+        )
+        self._chat = HarnessChat.of(
+            chat_template_args,
+            enable_thinking=enable_thinking,
+            think_end_token=self._tokens.text_of(think_end_token),
+        )
         if url is not None:
             _check_ready(url)
 
     @property
     def eot_token_id(self) -> int:
-        """The first of those that end a text."""
-        return self._plan.eos_token_ids[0]
+        """What ends a text."""
+        return self._tokens.eot_id
 
     @property
     def prefix_token_id(self) -> int:
         """What stands before a text that has no context."""
-        begin = self._tokens.bos_token_id
-        return self.eot_token_id if begin is None else begin
+        return self._tokens.prefix_id
 
     @property
     def tokenizer_name(self) -> str:
-        """For the harness' cache of requests."""
-        return f"{self._plan.name}-{self._plan.checkpoint.sha256[:16]}"
+        """For the harness' cache of requests, which holds rendered conversations too."""
+        name = f"{self._plan.name}-{self._plan.checkpoint.sha256[:16]}"
+        return f"{name}-{self._chat.fingerprint}" if self._chat.fingerprint else name
 
     def tok_encode(
-        self, string: str, add_special_tokens: bool | None = None, **_options: object
+        self,
+        string: str,
+        add_special_tokens: bool | None = None,
+        left_truncate_len: int | None = None,
+        **_options: object,
     ) -> list[int]:
-        """Token ids; special tokens are added unless that is refused."""
-        return self._tokens.encode(string, add_special_tokens=add_special_tokens is not False)
+        """Token ids, of a long text the last; a text that has its BOS gets no second one."""
+        token_ids = self._tokens.encode(string, add_special_tokens=add_special_tokens)
+        return token_ids[-left_truncate_len:] if left_truncate_len else token_ids
 
     def apply_chat_template(
-        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+        self, chat_history: list[dict[str, Any]], add_generation_prompt: bool = True
     ) -> str:
         """The text of a conversation."""
-        options = ChatOptions(add_generation_prompt=add_generation_prompt)
-        return self._tokens.render_chat(chat_history, options)
+        return self._chat.render(
+            self._tokenizer, chat_history, add_generation_prompt=add_generation_prompt
+        )
+
+    def loglikelihood(self, requests: Sequence[Any], **options: Any) -> list[tuple[float, bool]]:
+        """Of continuations; raises InvalidRequestError for a model that thinks first."""
+        if self._chat.thinks:
+            raise InvalidRequestError(
+                "enable_thinking is for tasks that generate text, and not for log-likelihoods"
+            )
+        scores: list[tuple[float, bool]] = super().loglikelihood(requests, **options)
+        return scores
 
     def loglikelihood_rolling(self, requests: Sequence[Any], **_options: object) -> list[float]:
         """Of whole texts, none of which knows of another."""
-        texts = [self.tok_encode(request.args[0], add_special_tokens=False) for request in requests]
+        texts = [self.tok_encode(request.args[0]) for request in requests]
         with show_progress() as progress:
             return self._scorer.score_texts(texts, self.prefix_token_id, progress)
 
     def generate_until(self, requests: Sequence[Any], **_options: object) -> list[str]:
         """Texts up to the first of their stop strings."""
         each = [_params(request.args[1]) for request in requests]
-        prompts = [
-            self._cut(request.args[0], params)
-            for request, params in zip(requests, each, strict=True)
-        ]
-        with self._generator() as generator:
-            return [generation.text for generation in generator.generate(prompts, each)]
+        texts = [request.args[0] for request in requests]
+        answers = self._generate(texts, each) if self._url is None else self._ask(texts, each)
+        return [self._chat.answer(answer.text) for answer in answers]
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[object, list[int], list[int]]], **_options: object
@@ -119,8 +152,8 @@ class LLMasOSModel(TemplateLM):  # type: ignore[misc]
         with show_progress() as progress:
             return self._scorer.score(pairs, progress)
 
-    def _cut(self, prompt: str, params: SamplingParams) -> str:
-        """The prompt's end, if all of it would leave no room for the answer."""
+    def _cut(self, prompt: str, params: SamplingParams) -> list[int]:
+        """The prompt's tokens, the last of them if all would leave no room for the answer."""
         longest = self._plan.limits.max_seq_len
         room = longest - params.max_tokens
         if room < 1:
@@ -129,15 +162,31 @@ class LLMasOSModel(TemplateLM):  # type: ignore[misc]
                 f"{params.max_tokens}",
                 hint="build with a greater --max-seq-len, or give --gen_kwargs max_gen_toks",
             )
-        token_ids = self._tokens.encode(prompt)
-        if len(token_ids) <= room:
-            return prompt
-        return self._tokens.decode(token_ids[-room:], skip_special_tokens=False)
+        return self._tokens.encode_prompt(prompt)[-room:]
 
-    def _generator(self) -> LLM | TritonClient:
-        if self._url is not None:
-            return TritonClient(self._url)
-        return LLM(self._plan_dir, num_threads=self._threads)
+    def _generate(self, texts: Sequence[str], each: Sequence[SamplingParams]) -> list[Generation]:
+        prompts = [self._cut(text, params) for text, params in zip(texts, each, strict=True)]
+        with LLM(self._plan_dir, num_threads=self._threads) as llm:
+            return llm.generate_from_tokens(prompts, each)
+
+    def _ask(self, texts: Sequence[str], each: Sequence[SamplingParams]) -> list[Generation]:
+        """The server's answers: first to texts that get special tokens, then to the others."""
+        assert self._url is not None
+        prompts = [
+            self._tokens.as_text(text, self._cut(text, params))
+            for text, params in zip(texts, each, strict=True)
+        ]
+        answers: dict[int, Generation] = {}
+        with TritonClient(self._url) as client:
+            for adds in (True, False):
+                chosen = [index for index, prompt in enumerate(prompts) if prompt[1] is adds]
+                found = client.generate(
+                    [prompts[index][0] for index in chosen],
+                    [each[index] for index in chosen],
+                    add_special_tokens=adds,
+                )
+                answers |= dict(zip(chosen, found, strict=True))
+        return [answers[index] for index in range(len(texts))]
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -156,10 +205,12 @@ def _check_ready(url: str) -> None:
 
 
 def _params(asked: Mapping[str, Any]) -> SamplingParams:
-    """The harness' fields as ours; without do_sample the answer is greedy."""
+    """The harness' fields as ours; do_sample false is greedy, whatever the temperature."""
     stop = cast("str | list[str]", asked.get("until") or [])
-    max_tokens = next((asked[n] for n in _MAX_TOKENS_NAMES if n in asked), _MAX_TOKENS)
-    temperature = float(asked.get("temperature") or 0.0) if asked.get("do_sample") else 0.0
+    given = (asked.get(name) for name in _MAX_TOKENS_NAMES)
+    max_tokens = next((value for value in given if value is not None), _MAX_TOKENS)
+    samples = asked.get("do_sample") is not False
+    temperature = float(asked.get("temperature") or 0.0) if samples else 0.0
     return SamplingParams(
         max_tokens=int(max_tokens),
         temperature=temperature,

@@ -62,10 +62,12 @@ class PromptEncoder:
         possible = _JSON_GROWS * self.max_bytes + _JSON_BESIDE_TEXT
         return min(possible, max(_MOST_JSON, _JSON_BYTES_OF_A_TOKEN * self._max_tokens))
 
-    def encode(self, text: str, *, name: str = "the prompt") -> list[int]:
+    def encode(
+        self, text: str, *, name: str = "the prompt", add_special_tokens: bool = True
+    ) -> list[int]:
         """Token ids of a prompt; raises InvalidRequestError for one that cannot fit."""
         self.check(text, name)
-        return self._tokenizer.encode(text)
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
     def encode_chat(
         self, messages: Sequence[Mapping[str, Any]], options: ChatOptions | None = None

@@ -165,8 +165,12 @@ class Tokenizer:
         special = (index for index, token in added.items() if token.special)
         return frozenset(index for index in special if not self._backend.decode([index]))
 
+    def named_token_id(self, name: str) -> int | None:
+        """The token that tokenizer_config.json itself calls so, such as eos_token."""
+        return self._id(self._token(name))
+
     def _named_id(self, name: str) -> int | None:
-        found = self._id(self._token(name))
+        found = self.named_token_id(name)
         if found is not None:
             return found
         for config in self._model_configs:

@@ -24,12 +24,18 @@ from llmasos.arguments import (
     sampling_params,
 )
 from llmasos.chat_messages import Message, check_messages
-from llmasos.chat_options import ChatOptions
 from llmasos.errors import EngineStoppedError, InvalidRequestError
 from llmasos.outputs import Generation
 from llmasos.sampling import SamplingParams
 from llmasos.stream import PieceStream, settle_dropped
-from llmasos.transport.base import CLOSED, Transport, request_fields
+from llmasos.transport.base import (
+    CLOSED,
+    Fields,
+    Transport,
+    chat_fields,
+    request_fields,
+    text_fields,
+)
 from llmasos.transport.triton_grpc import GrpcTransport
 from llmasos.transport.triton_http import HttpTransport
 
@@ -78,45 +84,63 @@ class TritonClient:
         return not self._closed and self._transport.is_ready()
 
     def generate_text(
-        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+        self,
+        prompt: str,
+        params: SamplingParams | None = None,
+        *,
+        add_special_tokens: bool = True,
+        **fields: Unpack[SamplingFields],
     ) -> str:
         """The new text that continues a prompt; the prompt is not repeated.
 
         Sampling is said by one SamplingParams or by its fields: `max_tokens=64`.
+        add_special_tokens: False for a text that has its own, such as a rendered chat.
         """
         chosen = sampling_params(params, **fields)
-        return self._start(text=check_prompt(prompt), params=chosen, stream=False).read().text
+        source = text_fields(check_prompt(prompt), add_special_tokens=add_special_tokens)
+        return self._start(source, params=chosen, stream=False).read().text
 
     def generate(
         self,
         prompts: Sequence[str],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        add_special_tokens: bool = True,
         **fields: Unpack[SamplingFields],
     ) -> list[Generation]:
         """Continue many prompts together; the results are in the order of the prompts.
 
         params: one for all, as its fields are, or one for each prompt. Raises InvalidRequestError.
         """
-        texts = check_prompts(prompts)
-        each = params_of_each(params, count=len(texts), **fields)
+        sources = [
+            text_fields(prompt, add_special_tokens=add_special_tokens)
+            for prompt in check_prompts(prompts)
+        ]
+        each = params_of_each(params, count=len(sources), **fields)
         running: deque[PieceStream] = deque()
         done: list[Generation] = []
         try:
-            for prompt, one in zip(texts, each, strict=True):
+            for source, one in zip(sources, each, strict=True):
                 if len(running) == _MAX_CONCURRENT:
                     done.append(running.popleft().read())
-                running.append(self._start(text=prompt, params=one, stream=False))
+                running.append(self._start(source, params=one, stream=False))
             return done + [stream.read() for stream in running]
         finally:
             for stream in running:
                 stream.close()
 
     def stream(
-        self, prompt: str, params: SamplingParams | None = None, **fields: Unpack[SamplingFields]
+        self,
+        prompt: str,
+        params: SamplingParams | None = None,
+        *,
+        add_special_tokens: bool = True,
+        **fields: Unpack[SamplingFields],
     ) -> PieceStream:
         """The answer piece by piece; leaving the loop early cancels the request."""
         chosen = sampling_params(params, **fields)
-        return self._start(text=check_prompt(prompt), params=chosen, stream=True)
+        source = text_fields(check_prompt(prompt), add_special_tokens=add_special_tokens)
+        return self._start(source, params=chosen, stream=True)
 
     def chat(
         self,
@@ -130,7 +154,7 @@ class TritonClient:
         """
         chosen, options = chat_arguments(params, **fields)
         return self._start(
-            messages=check_messages(messages), options=options, params=chosen, stream=False
+            chat_fields(check_messages(messages), options), params=chosen, stream=False
         ).read()
 
     def stream_chat(
@@ -142,7 +166,7 @@ class TritonClient:
         """As `chat`, piece by piece."""
         chosen, options = chat_arguments(params, **fields)
         return self._start(
-            messages=check_messages(messages), options=options, params=chosen, stream=True
+            chat_fields(check_messages(messages), options), params=chosen, stream=True
         )
 
     def close(self) -> None:
@@ -169,16 +193,12 @@ class TritonClient:
 
     def _start(
         self,
+        source: Fields,
         *,
-        text: str = "",
-        messages: Sequence[Message] | None = None,
-        options: ChatOptions | None = None,
         params: SamplingParams,
         stream: bool,
     ) -> PieceStream:
-        fields = request_fields(
-            text=text, messages=messages, options=options, params=params, stream=stream
-        )
+        fields = request_fields(source, params=params, stream=stream)
         if self._closed:
             raise EngineStoppedError(CLOSED)
         started = self._transport.start(fields, timeout_s=self._timeout_s)

@@ -134,6 +134,13 @@ def test_generate_says_how_urgent_it_is() -> None:
     assert refused.stderr == "error: priority must be between -100 and 100, got 101\n"
 
 
+def test_generate_takes_a_prompt_that_has_its_special_tokens() -> None:
+    with fake_grpc() as triton:
+        for more in ((), ("--no-special-tokens",)):
+            llmasos("generate", "--url", triton.url, "<s>hello", *more)
+    assert [r.get("add_special_tokens") for r in triton.asked()] == [None, False]
+
+
 def test_chat_answers_one_question_from_stdin() -> None:
     with fake_grpc() as triton:
         result = llmasos("chat", "--url", triton.url, "--system", "Be brief.", stdin="Hi?\n")

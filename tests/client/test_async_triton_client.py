@@ -43,6 +43,11 @@ def test_the_methods_are_those_of_the_client_that_waits() -> None:
         assert (await client.chat([{"role": "user", "content": "Hi"}])).text == TEXT
         async for _ in client.stream_chat([{"role": "user", "content": "Hi"}]):
             pass
+        await client.generate(["<s>a"], add_special_tokens=False)
+        await client.generate_text("<s>a", add_special_tokens=False)
+        await client.stream("<s>a", add_special_tokens=False).read()
+        assert [r["add_special_tokens"] for r in fake.asked()[-3:]] == [False] * 3
+        await client.chat([{"role": "user", "content": "Hi"}])
         await client.chat([{"role": "user", "content": "Hi"}], tools=[{"name": "f"}])
         assert fake.asked()[0]["max_tokens"] == 7
         assert [request.get("tools") for request in fake.asked()[-2:]] == [None, '[{"name": "f"}]']

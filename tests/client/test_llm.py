@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmasos import LLM, FinishReason, Generation, SamplingParams
+from llmasos import LLM, AsyncLLM, FinishReason, Generation, SamplingParams
 from llmasos import llm as llm_module
 from llmasos.errors import (
     DeadlineExceededError,
@@ -20,8 +21,10 @@ from llmasos.errors import (
 )
 from llmasos.outputs import Usage
 from llmasos.plan import EnginePlan
+from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.request import Request, Update
 from patience import wait_until
+from tiny import SPECIAL_TOKENS, begin_texts, write_tiny_llama
 
 PARAMS = SamplingParams(max_tokens=12, ignore_eos=True)
 LONG = SamplingParams(max_tokens=400, ignore_eos=True, speculate=False)  # takes 400 steps
@@ -67,6 +70,29 @@ def test_what_comes_too_late_is_an_error(llm: LLM) -> None:
     with pytest.raises(DeadlineExceededError, match="deadline_ms of 1 passed"):
         llm.generate_text("Hello", max_tokens=400, ignore_eos=True, deadline_ms=1, priority=1)
     assert llm.generate_text("Hello", max_tokens=1, deadline_ms=60_000) is not None
+
+
+def test_a_text_that_has_its_special_tokens_gets_no_others(tmp_path: Path) -> None:
+    begin_texts(write_tiny_llama(tmp_path / "tiny"))
+    build_plan(tmp_path / "tiny", tmp_path / "plan", BuildOptions(precision="f32"))
+    begun = SPECIAL_TOKENS[0] + "Hi"
+    with LLM(tmp_path / "plan", num_threads=1) as llm:
+        plain = llm.generate(["Hi", begun], PARAMS)
+        (alone,) = llm.generate([begun], PARAMS, add_special_tokens=False)
+        text = llm.generate_text(begun, PARAMS, add_special_tokens=False)
+        streamed = llm.stream(begun, PARAMS, add_special_tokens=False).read()
+        tokens = llm.generate_from_tokens([llm._engine.tokenizer.encode("Hi")], PARAMS)
+
+    async def ask() -> list[str]:
+        async with await AsyncLLM.load(tmp_path / "plan", num_threads=1) as llm:
+            answers = await llm.generate([begun], PARAMS, add_special_tokens=False)
+            streamed = await llm.stream(begun, PARAMS, add_special_tokens=False).read()
+            text = await llm.generate_text(begun, PARAMS, add_special_tokens=False)
+            return [answers[0].text, streamed.text, text]
+
+    assert [answer.usage.num_prompt_tokens for answer in (*plain, alone)] == [3, 4, 3]
+    assert [alone.text, text, streamed.text, tokens[0].text] == [plain[0].text] * 4
+    assert asyncio.run(ask()) == [plain[0].text] * 3
 
 
 def test_a_chat_is_the_rendered_template(llm: LLM) -> None:
@@ -160,7 +186,7 @@ class SmallEngine:
     def load(cls, plan_dir: Path, options: object) -> SmallEngine:
         return cls(plan_dir)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         return [int(text)]
 
     def submit(self, request: Request, sink: Callable[[Update], None]) -> None:

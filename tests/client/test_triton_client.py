@@ -73,6 +73,17 @@ def test_a_conversation_is_sent_as_messages(client: TritonClient, triton: FakeTr
     assert [r["stream"] for r in triton.asked()] == [False, True]
 
 
+def test_special_tokens_are_refused_where_a_text_has_its_own(
+    client: TritonClient, triton: FakeTriton
+) -> None:
+    client.generate_text("<s>a", add_special_tokens=False)
+    client.stream("<s>b", add_special_tokens=False).read()
+    client.generate(["<s>c"], add_special_tokens=False)
+    client.generate(["d"])
+    asked = [(r["text_input"], r.get("add_special_tokens")) for r in triton.asked()]
+    assert asked == [("<s>a", False), ("<s>b", False), ("<s>c", False), ("d", None)]
+
+
 CHAT_OPTIONS: dict[str, Any] = {
     "tools": [{"type": "function", "function": {"name": "größe"}}],
     "documents": [{"title": "a", "text": "b"}],

@@ -72,16 +72,16 @@ def test_greedy_is_said_of_what_the_engine_itself_would_answer(plan: Path, score
 
 def test_a_context_that_is_too_long_loses_its_beginning(plan: Path, scorer: Scorer) -> None:
     [(score, _)] = scorer.score([(TEXT[:100], TEXT[100:104])], ignore)
-    assert score == pytest.approx(alone(plan, TEXT[104 - LIMIT : 104], LIMIT - 4), rel=1e-5)
+    assert score == pytest.approx(alone(plan, TEXT[103 - LIMIT : 104], LIMIT - 3), rel=1e-5)
 
 
 def test_a_whole_text_is_predicted_once_in_windows_of_which_the_last_is_full(
     plan: Path, scorer: Scorer
 ) -> None:
     tokens = [256, *TEXT[:110]]
-    expected = alone(plan, tokens[:48], 1)
-    expected += alone(plan, tokens[47:95], 1)
-    expected += alone(plan, tokens[111 - 48 : 111], 48 - 16)
+    expected = alone(plan, tokens[:49], 1)
+    expected += alone(plan, tokens[48:97], 1)
+    expected += alone(plan, tokens[111 - 49 : 111], 49 - 14)
     short = alone(plan, [256, *TEXT[:7]], 1)
     found = scorer.score_texts([TEXT[:7], TEXT[:110], [], TEXT[:7]], 256, ignore)
     assert found == pytest.approx([short, expected, 0.0, short], rel=1e-5)
@@ -116,7 +116,7 @@ def test_the_harness_gets_scores_and_texts(plan: Path, scorer: Scorer, model_cla
     wholes = model.loglikelihood_rolling([request("a b c"), request("d")])
     texts = [context, tokenizer.encode("d")]
     assert wholes == pytest.approx(scorer.score_texts(texts, 256, ignore))
-    asked = {"until": ["\n"], "max_gen_toks": 5, "temperature": 0.9}  # greedy: no do_sample
+    asked = {"until": ["\n"], "max_gen_toks": 5, "temperature": 0.9, "do_sample": False}
     with LLM(plan, num_threads=1) as llm:
         expected = llm.generate_text("a b c", max_tokens=5, stop=("\n",))
         assert model.generate_until([request("a b c", asked)]) == [expected]
@@ -129,7 +129,8 @@ def test_a_cut_prompt_keeps_its_special_tokens_and_leaves_room_for_its_answer(
 ) -> None:
     model = model_class(str(plan))
     end = SPECIAL_TOKENS[-1] + "a"
-    assert model._cut("x y z " * 40 + end, SamplingParams(max_tokens=LIMIT - 2)) == end
+    cut = model._cut("x y z " * 40 + end, SamplingParams(max_tokens=LIMIT - 2))
+    assert cut == Tokenizer.load(plan).encode(end)
     for max_tokens in (LIMIT, 32768):
         message = f"max_gen_toks must be below the plan's max_seq_len of {LIMIT}, got {max_tokens}"
         with pytest.raises(InvalidRequestError, match=message):
@@ -144,9 +145,9 @@ def test_a_server_that_is_not_there_is_missed_before_anything_is_scored(
 
 
 def test_a_continuation_that_does_not_fit_is_refused(scorer: Scorer) -> None:
-    scorer.score([(TEXT[:1], TEXT[1:LIMIT])], ignore)
-    with pytest.raises(InvalidRequestError, match=f"has {LIMIT} tokens, at most {LIMIT - 1}"):
-        scorer.score([(TEXT[:1], TEXT[1 : LIMIT + 1])], ignore)
+    scorer.score([(TEXT[:1], TEXT[1 : LIMIT + 1])], ignore)
+    with pytest.raises(InvalidRequestError, match=f"has {LIMIT + 1} tokens, at most {LIMIT}"):
+        scorer.score([(TEXT[:1], TEXT[1 : LIMIT + 2])], ignore)
 
 
 def test_scores_are_sums_of_float64(scorer: Scorer) -> None:

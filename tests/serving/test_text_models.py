@@ -14,6 +14,7 @@ from llmasos.chat_options import ChatOptions
 from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.triton.detokenizer_model import DetokenizerModel
 from llmasos_runtime.triton.tokenizer_model import TokenizerModel
+from made_tokenizers import KINDS, write_tokenizer
 from patience import PATIENCE_S
 
 MESSAGES = '[{"role": "user", "content": "hi"}]'
@@ -56,6 +57,15 @@ def test_text_becomes_ids_and_stop_words_stay_text(tokenizer: Tokenizer) -> None
 
 def test_no_stop_words_are_an_empty_list(tokenizer: Tokenizer) -> None:
     assert encode(tokenizer, text_input="a", stop_words=[""]).values["stop_text"].shape == (1, 0)
+
+
+def test_special_tokens_are_added_to_a_text_unless_it_has_its_own(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(write_tokenizer(tmp_path, KINDS["metaspace"]()))
+    for inputs, text in (({}, "fox"), ({"add_special_tokens": True}, "fox")):
+        ids = encode(tokenizer, text_input=text, **inputs).values["input_ids"][0].tolist()
+        assert ids == tokenizer.encode(text) and ids[0] == tokenizer.bos_token_id
+    alone = encode(tokenizer, text_input="<s>fox", add_special_tokens=False).values["input_ids"]
+    assert alone[0].tolist().count(tokenizer.bos_token_id) == 1
 
 
 def test_messages_are_rendered_with_the_chat_template(tokenizer: Tokenizer) -> None:

@@ -53,6 +53,14 @@ def generate(
     priority: Priority = 0,
     deadline_ms: DeadlineMs = None,
     generation_config: GenerationConfigOption = None,
+    special_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--special-tokens/--no-special-tokens",
+            help="Whether the tokenizer adds its own, such as the one that begins a text; not "
+            "for a prompt that has them.",
+        ),
+    ] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole result as one JSON object.")
     ] = False,
@@ -80,7 +88,7 @@ def generate(
             threads=threads,
             generation_config=generation_config,
         ) as opened,
-        opened.stream(text, params) as stream,
+        opened.stream(text, params, add_special_tokens=special_tokens) as stream,
     ):
         if as_json:
             typer.echo(json.dumps(dataclasses.asdict(stream.read()), ensure_ascii=False))

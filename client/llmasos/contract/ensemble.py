@@ -132,6 +132,7 @@ ENSEMBLE_INPUTS = (
     *(_text(name, support=Support.EXTRA) for name in CHAT_OBJECTS),
     _text("chat_template", support=Support.EXTRA),
     *(_for_tokenizer(name, _BOOL) for name in CHAT_FLAGS),
+    _for_tokenizer("add_special_tokens", _BOOL),
 )
 
 ENSEMBLE_OUTPUTS = (

@@ -64,17 +64,29 @@ class Transport(Protocol):
         ...
 
 
-def request_fields(
-    *,
-    text: str = "",
-    messages: Sequence[Message] | None = None,
-    options: ChatOptions | None = None,
-    params: SamplingParams,
-    stream: bool,
-) -> Fields:
-    """Tensors of the ensemble for one request; what the contract lacks is refused by name."""
+def text_fields(text: str, *, add_special_tokens: bool) -> Fields:
+    """The tensors of a prompt; the newer one only where it says something."""
+    beside = {} if add_special_tokens else {"add_special_tokens": False}
+    return {"text_input": text, **beside}
+
+
+def chat_fields(messages: Sequence[Message], options: ChatOptions) -> Fields:
+    """The tensors of a conversation: lists and objects travel as their JSON in a string."""
+    given = {"messages": list(messages), **options.given()}
+    return {"text_input": "", **{name: _as_tensor(value) for name, value in given.items()}}
+
+
+def _as_tensor(value: Any) -> str | bool:
+    return value if isinstance(value, str | bool) else json.dumps(value, ensure_ascii=False)
+
+
+def request_fields(source: Fields, *, params: SamplingParams, stream: bool) -> Fields:
+    """Tensors of the ensemble for one request; what the contract lacks is refused by name.
+
+    source: those of its prompt or its conversation.
+    """
     fields: Fields = {
-        "text_input": text,
+        **source,
         **{name: getattr(params, name) for name in _CHOICES if name not in params.open_fields},
         "stream": stream,
         "exclude_input_in_output": True,
@@ -94,16 +106,7 @@ def request_fields(
     end_id = _end_id(params)
     if end_id is not None:
         fields["end_id"] = end_id
-    if messages is not None:
-        fields["messages"] = json.dumps(list(messages), ensure_ascii=False)
-    if options is not None:
-        fields |= {name: _tensor_of_option(value) for name, value in options.given().items()}
     return fields
-
-
-def _tensor_of_option(value: Any) -> str | bool:
-    """Lists and objects travel as their JSON in a string, as messages do."""
-    return value if isinstance(value, str | bool) else json.dumps(value, ensure_ascii=False)
 
 
 def _end_id(params: SamplingParams) -> int | None:

@@ -51,14 +51,15 @@ class Scorer:
         """For each text the log-probability of all its tokens, the first after the prefix.
 
         A text that is longer than max_seq_len is cut into windows; each token is predicted
-        once, and the last window is as long as any.
+        once, and the last window is as long as any. A window has one token more than the engine
+        reads, since the last is only predicted.
         """
         pairs = [self._pairs([prefix, *token_ids]) for token_ids in texts]
         scores = iter(self.score([pair for of_text in pairs for pair in of_text], progress))
         return [math.fsum(next(scores)[0] for _ in of_text) for of_text in pairs]
 
     def _pairs(self, tokens: Sequence[int]) -> list[Pair]:
-        length = self._max_seq_len
+        length = self._max_seq_len + 1
         pairs: list[Pair] = []
         for begin in range(0, len(tokens) - 1, length - 1):
             end = min(begin + length, len(tokens))
@@ -70,10 +71,10 @@ class Scorer:
         """None where there is nothing to predict."""
         if not continuation:
             return None
-        if len(continuation) >= self._max_seq_len:
+        if len(continuation) > self._max_seq_len:
             raise InvalidRequestError(
-                f"the continuation has {len(continuation)} tokens, at most "
-                f"{self._max_seq_len - 1} fit beside one of its context"
+                f"the continuation has {len(continuation)} tokens, at most {self._max_seq_len} "
+                "fit behind one of its context"
             )
-        tokens = (*context, *continuation)[-self._max_seq_len :]
+        tokens = (*context, *continuation)[-self._max_seq_len - 1 :]
         return Window(token_ids=tokens, first_target=max(1, len(tokens) - len(continuation)))

@@ -115,7 +115,8 @@ class TokenizerModel:
                 raise InvalidRequestError("text_input is missing", hint="send it, or messages")
             if not text:
                 raise InvalidRequestError("text_input is empty")
-            return self._prompts.encode(text, name="text_input")
+            whole = fields.boolean("add_special_tokens") is not False
+            return self._prompts.encode(text, name="text_input", add_special_tokens=whole)
         if text:
             raise InvalidRequestError(
                 "text_input must be left out, or be empty, where messages is given"
