@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_harness import load_model, request
-from llmasos.errors import DeadlineExceededError, InvalidRequestError, RequestTimeoutError
+from llmasos.errors import DeadlineExceededError, InvalidRequestError
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
 from llmasos.triton_client import TritonClient
-from llmasos_runtime.triton import server as server_module
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
 from llmasos_runtime.triton.server import num_steps
 from patience import PATIENCE_S, wait_until
@@ -412,24 +411,6 @@ def test_where_no_server_listens_nothing_says_how_many_steps_were_taken() -> Non
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         assert num_steps(f"http://127.0.0.1:{unused.getsockname()[1]}/metrics") is None
-
-
-def test_a_canary_that_waits_behind_others_does_not_kill_the_server(
-    server: TritonServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def time_out(client: TritonClient) -> None:
-        raise RequestTimeoutError("no whole answer within 60 s")
-
-    def be_too_late(client: TritonClient) -> None:
-        raise DeadlineExceededError("deadline_ms of 5000 passed before the answer was whole")
-
-    monkeypatch.setattr(server_module, "ask_for_a_token", be_too_late)
-    assert server._unanswered() is None
-    monkeypatch.setattr(server_module, "ask_for_a_token", time_out)
-    monkeypatch.setattr(server_module, "num_steps", lambda url: time.monotonic())
-    assert server._unanswered() is None
-    monkeypatch.setattr(server_module, "num_steps", lambda url: 7.0)
-    assert "does not answer" in str(server._unanswered())
 
 
 def test_the_client_raises_our_errors(client: TritonClient) -> None:

@@ -18,11 +18,11 @@ import psutil
 import pytest
 from llmasos.errors import EngineStoppedError, ServerError
 from llmasos.triton_client import TritonClient
-from llmasos_runtime.triton import keeper, processes
+from llmasos_runtime.triton import keeper, processes, watchdog
 from llmasos_runtime.triton import server as server_module
 from llmasos_runtime.triton.keeper import SHARED_MEMORY
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
-from llmasos_runtime.triton.processes import model_processes
+from llmasos_runtime.triton.processes import model_processes, server_processes
 from llmasos_runtime.triton.run_directory import remove_leftovers
 from patience import PATIENCE_S
 
@@ -148,26 +148,34 @@ def test_what_is_left_when_all_are_killed_goes_with_the_next_start(tiny_reposito
         remove_leftovers()
 
 
-def test_a_server_that_takes_no_steps_and_does_not_answer_is_ended(
+@pytest.mark.parametrize("model", ["engine", "tokenizer", ""])
+def test_a_process_that_a_signal_stopped_ends_the_server_soon(
+    tiny_repository: Path, model: str
+) -> None:
+    with TritonServer(tiny_repository, OPTIONS) as server:
+        (stopped,) = (p for p in server_processes(server.pid) if p.model == model)
+        stopped.process.suspend()
+        with pytest.raises(ServerError, match=f"{stopped.name} was stopped by a signal"):
+            server.wait()
+
+
+def test_a_server_that_does_nothing_for_a_canary_is_ended(
     tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_suspended = threading.Event()
+    is_stuck = threading.Event()
 
-    def ask_when_it_is_suspended(client: TritonClient) -> None:
-        """Before, a machine that is slow could be taken for a server that is."""
-        if threading.current_thread().name == "watch":
-            assert is_suspended.wait(PATIENCE_S)
+    def get_stuck(client: TritonClient) -> None:
+        if threading.current_thread().name == "canary":
+            is_stuck.wait(PATIENCE_S)
         ask(client)
 
     ask = server_module.ask_for_a_token
-    monkeypatch.setattr(server_module, "ask_for_a_token", ask_when_it_is_suspended)
-    monkeypatch.setattr(server_module, "_CANARY_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(server_module, "ask_for_a_token", get_stuck)
+    monkeypatch.setattr(watchdog, "_IDLE_SPELLS", 2)
     with TritonServer(tiny_repository, replace(OPTIONS, canary_period_s=0.1)) as server:
-        (engine,) = (p for p in model_processes(server.pid) if p.model == "engine")
-        engine.process.suspend()
-        is_suspended.set()
-        with pytest.raises(ServerError, match="does not answer"):
+        with pytest.raises(ServerError, match="takes no steps and uses no processor"):
             server.wait()
+        is_stuck.set()
 
 
 def test_a_repository_that_does_not_load_says_what_is_wrong_in_it(

@@ -20,19 +20,40 @@ _TRITON_SAYS_SO_WITHIN_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelProcess:
-    """model: the name of the model that it runs."""
+    """model: the name of the model that it runs; empty for tritonserver itself."""
 
     model: str
     process: psutil.Process
 
+    @property
+    def name(self) -> str:
+        return f"the process of the model {self.model}" if self.model else "tritonserver"
+
     def is_alive(self) -> bool:
         """Whether it runs; a process that ended but was not waited for does not."""
+        return bool(self.process.is_running()) and self._status() != str(psutil.STATUS_ZOMBIE)
+
+    def is_stopped(self) -> bool:
+        """Whether a signal keeps it from running until another lets it go on."""
+        return self._status() == str(psutil.STATUS_STOPPED)
+
+    def is_reading(self) -> bool:
+        """Whether it waits for a disk just now."""
+        return self._status() == str(psutil.STATUS_DISK_SLEEP)
+
+    def cpu_s(self) -> float:
+        """Seconds of a processor that it has used; 0 when it has ended."""
         try:
-            return bool(self.process.is_running()) and (
-                self.process.status() != psutil.STATUS_ZOMBIE
-            )
+            times = self.process.cpu_times()
         except psutil.NoSuchProcess:
-            return False
+            return 0.0
+        return float(times.user + times.system)
+
+    def _status(self) -> str:
+        try:
+            return str(self.process.status())
+        except psutil.NoSuchProcess:
+            return str(psutil.STATUS_ZOMBIE)
 
 
 def model_processes(server_pid: int) -> list[ModelProcess]:
@@ -46,6 +67,14 @@ def model_processes(server_pid: int) -> list[ModelProcess]:
                     model_file = Path(command[1])  # in MODEL/VERSION
                     found.append(ModelProcess(model=model_file.parents[1].name, process=process))
     return found
+
+
+def server_processes(server_pid: int) -> list[ModelProcess]:
+    """The same, and that of the server itself."""
+    with suppress(psutil.NoSuchProcess):
+        server = ModelProcess(model="", process=psutil.Process(server_pid))
+        return [server, *model_processes(server_pid)]
+    return []
 
 
 class LoadingProcesses:

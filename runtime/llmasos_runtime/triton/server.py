@@ -10,26 +10,20 @@ from pathlib import Path
 from types import TracebackType
 
 from llmasos.contract import MODELS
-from llmasos.errors import (
-    DeadlineExceededError,
-    LLMasOSError,
-    QueueFullError,
-    RequestTimeoutError,
-    ServerError,
-)
+from llmasos.errors import LLMasOSError, ServerError
 from llmasos.forked import OwnProcess
 from llmasos.progress import Progress
 from llmasos.triton_client import TritonClient
 
 from llmasos_runtime.triton.options import ServerOptions
-from llmasos_runtime.triton.processes import LoadingProcesses, ModelProcess, model_processes
+from llmasos_runtime.triton.processes import LoadingProcesses, ModelProcess, server_processes
 from llmasos_runtime.triton.served_repository import check_repository
 from llmasos_runtime.triton.server_process import ServerProcess
+from llmasos_runtime.triton.watchdog import LOOK_S, Canary, Watchdog
 
 _POLL_S = 0.05
-_WATCH_S = 0.2
 _CANARY_TIMEOUT_S = 60.0
-_METRICS_TIMEOUT_S = 10.0
+_METRICS_TIMEOUT_S = 2.0
 _MAX_STARTS = 3
 _STEPS = re.compile(r'general_type="iteration_counter"[^}]*\} (\S+)')
 
@@ -37,8 +31,9 @@ _STEPS = re.compile(r'general_type="iteration_counter"[^}]*\} (\S+)')
 class TritonServer:
     """A server for one repository; a context manager that starts and stops it.
 
-    While it runs, it is watched: when a model's process dies, or a canary is not answered,
-    the whole server is killed, so that no client waits for ever; `failure` says why.
+    While it runs, it is watched (see `watchdog`): when a process of it is dead, or does nothing
+    while a canary waits, the whole server is killed, so that no client waits for ever;
+    `failure` says why.
     """
 
     def __init__(
@@ -111,11 +106,11 @@ class TritonServer:
 
     def wait(self, stopping: threading.Event | None = None) -> None:
         """Wait until `stopping` is set; raises ServerError when the server dies before."""
-        while stopping is None or not stopping.wait(_WATCH_S):
+        while stopping is None or not stopping.wait(LOOK_S):
             if self.failure is not None:
                 raise self.failure
             if stopping is None:
-                time.sleep(_WATCH_S)
+                time.sleep(LOOK_S)
 
     def __enter__(self) -> TritonServer:
         self.start()
@@ -161,7 +156,7 @@ class TritonServer:
                 if time.monotonic() > ends_at:
                     raise process.log.error(f"not ready within {self._options.start_timeout_s:g} s")
                 time.sleep(_POLL_S)
-            processes = model_processes(process.pid)
+            processes = server_processes(process.pid)
             ask_for_a_token(client)  # so they are those that answer
         return processes
 
@@ -179,30 +174,24 @@ class TritonServer:
         return loaded
 
     def _watch(self, process: ServerProcess, processes: list[ModelProcess]) -> None:
-        next_canary = time.monotonic() + self._options.canary_period_s
-        while not self._stopping.wait(_WATCH_S):
-            reason = _what_died(process, processes)
-            if reason is None and time.monotonic() >= next_canary:
-                reason = self._unanswered()
-                next_canary = time.monotonic() + self._options.canary_period_s
+        canary = Canary(self._ask_for_a_token, period_s=self._options.canary_period_s)
+        watchdog = Watchdog(
+            processes,
+            canary,
+            poll=process.poll,
+            num_steps=lambda: num_steps(self.metrics_url),
+        )
+        while not self._stopping.wait(LOOK_S):
+            reason = watchdog.look()
             if reason is not None and not self._stopping.is_set():
                 process.stop(drain=False)
                 self.failure = ServerError(reason)
-                return
+                break
+        canary.close()
 
-    def _unanswered(self) -> str | None:
-        """Why the server counts as dead: it neither answers nor takes steps for others."""
-        before = num_steps(self.metrics_url)
-        try:
-            with TritonClient(self.grpc_url, timeout_s=_CANARY_TIMEOUT_S) as client:
-                ask_for_a_token(client)
-        except (QueueFullError, DeadlineExceededError):
-            return None  # busy is alive
-        except LLMasOSError as error:
-            if isinstance(error, RequestTimeoutError) and num_steps(self.metrics_url) != before:
-                return None  # so is a canary that waits in a long queue
-            return f"the server does not answer: {error}"
-        return None
+    def _ask_for_a_token(self) -> None:
+        with TritonClient(self.grpc_url, timeout_s=_CANARY_TIMEOUT_S) as client:
+            ask_for_a_token(client)
 
 
 def num_steps(metrics_url: str) -> float | None:
@@ -234,13 +223,3 @@ def _refuse_if_failed(process: ServerProcess) -> None:
     status = process.poll()
     if status is not None:
         raise process.log.error(f"tritonserver ended with status {status}")
-
-
-def _what_died(process: ServerProcess, processes: list[ModelProcess]) -> str | None:
-    status = process.poll()
-    if status is not None:
-        return f"tritonserver ended with status {status}"
-    for one in processes:
-        if not one.is_alive():
-            return f"the process of the model {one.model} died"
-    return None
