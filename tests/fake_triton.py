@@ -126,7 +126,8 @@ def _tensors(message: Any) -> dict[str, Any]:
 def _decode(datatype: str, raw: bytes) -> Any:
     if datatype != "BYTES":
         form = {"INT32": "i", "UINT64": "Q", "FP32": "f", "BOOL": "?"}[datatype]
-        return struct.unpack(f"<{form}", raw)[0]
+        values = [value for (value,) in struct.iter_unpack(f"<{form}", raw)]
+        return values[0] if len(values) == 1 else values
     texts: list[str] = []
     while raw:
         (length,) = struct.unpack_from("<I", raw)

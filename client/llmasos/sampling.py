@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sized
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,6 +12,7 @@ from llmasos.errors import InvalidRequestError
 
 MAX_STOP_STRINGS = 256
 MAX_STOP_CHARACTERS = 4096
+MAX_STOP_TOKEN_IDS = 4096
 MAX_STOP_BYTES = 4 * MAX_STOP_CHARACTERS
 MAX_PRIORITY = 100
 _INT32_MAX = 2**31 - 1
@@ -32,7 +34,9 @@ class SamplingParams:
         (Nguyen et al., arXiv:2407.01082).
     seed: in [0, 2^64). A draw depends only on seed, output index and the logits;
         None draws a fresh seed.
-    stop: strings that end the text; the text is cut before the first one found.
+    stop: strings that end the text; the text is cut before the first one found. One that is a
+        special token stops at that token, which text does not show; one that holds such a
+        token beside other text is refused.
     stop_token_ids: tokens that end the text, beside the model's own end tokens.
     ignore_eos: keep going past the model's own end tokens.
     priority: in [-100, 100]; of requests that wait, a higher one starts sooner, and when
@@ -86,6 +90,7 @@ class SamplingParams:
             self._set("speculate", _truth("speculate", self.speculate))
         _in_range("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY)
         self._set("stop", _strings("stop", self.stop))
+        _check_number_of_ids(self.stop_token_ids)
         ids = tuple(_integer("stop_token_ids", i) for i in _items("stop_token_ids", self))
         self._set("stop_token_ids", ids)
         _in_range("max_tokens", self.max_tokens, 1, _INT32_MAX)
@@ -160,6 +165,13 @@ def _strings(name: str, value: Any) -> tuple[str, ...]:
 def _in_range(name: str, value: float, low: float, high: float) -> None:
     if not math.isfinite(value) or not low <= value <= high:
         raise InvalidRequestError(f"{name} must be between {low} and {high}, got {value}")
+
+
+def _check_number_of_ids(ids: Any) -> None:
+    if isinstance(ids, Sized) and len(ids) > MAX_STOP_TOKEN_IDS:
+        raise InvalidRequestError(
+            f"stop_token_ids holds {len(ids)} tokens, at most {MAX_STOP_TOKEN_IDS}"
+        )
 
 
 def _check_stop(stop: tuple[str, ...]) -> None:

@@ -159,11 +159,15 @@ class Tokenizer:
         return TokenSizes.of(self._backend)
 
     @cached_property
-    def special_ids(self) -> frozenset[int]:
-        """Tokens that decoding leaves out when it skips special tokens."""
+    def special_tokens(self) -> dict[str, int]:
+        """Ids, by their text, of tokens that decoding leaves out when it skips special tokens."""
         added = self._backend.get_added_tokens_decoder()
-        special = (index for index, token in added.items() if token.special)
-        return frozenset(index for index in special if not self._backend.decode([index]))
+        special = {token.content: index for index, token in added.items() if token.special}
+        return {text: index for text, index in special.items() if not self._backend.decode([index])}
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        return frozenset(self.special_tokens.values())
 
     def named_token_id(self, name: str) -> int | None:
         """The token that tokenizer_config.json itself calls so, such as eos_token."""

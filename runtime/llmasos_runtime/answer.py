@@ -69,9 +69,11 @@ class Answer:
         return self._text.finish(progress.token_ids)
 
     def _stop_token(self, progress: Progress) -> str | None:
-        """The token that ended it, if the caller named it."""
+        """The token that ended it, if the caller named it: by a stop word, or by its id."""
         if progress.finish_reason is FinishReason.STOP:
             token_id = progress.token_ids[-1]
+            if token_id in self._request.stop_tokens:
+                return self._request.stop_tokens[token_id]
             if token_id in self._request.params.stop_token_ids:
                 return str(token_id)
         return None

@@ -112,7 +112,7 @@ class Engine:
         Raises InvalidRequestError, QueueFullError, EngineStoppedError.
         """
         self._process.check()
-        request = completed(request, self._generation_config)
+        request = completed(request, self._generation_config, self._tokenizer.special_tokens)
         check_top_k(request.params, self._max_top_k)
         sequence = sequence_of(request, self._plan, self._limits, speculate=self._speculate)
         self._executor.submit(sequence, Answer(request, self._detokenizer, sink))

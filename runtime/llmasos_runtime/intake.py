@@ -6,6 +6,7 @@ import logging
 import math
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from llmasos_runtime.drafter import Drafter
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.request import Request
 from llmasos_runtime.sequence import Sequence
+from llmasos_runtime.special_stops import with_special_stops
 
 _log = logging.getLogger("llmasos")
 
@@ -33,11 +35,16 @@ def recommended_by(directory: Path | str, options: EngineOptions) -> GenerationC
     return config
 
 
-def completed(request: Request, config: GenerationConfig) -> Request:
-    """The request with the fields that it leaves open filled in."""
+def completed(
+    request: Request, config: GenerationConfig, special_tokens: Mapping[str, int]
+) -> Request:
+    """The request with the fields that it leaves open filled in, and its stop words looked up.
+
+    special_tokens: ids by text.
+    """
     num_prompt_tokens = len(request.prompt_token_ids)
     params = config.complete(request.params, num_prompt_tokens=num_prompt_tokens)
-    return replace(request, params=params)
+    return with_special_stops(replace(request, params=params), special_tokens)
 
 
 def sequence_of(
@@ -60,7 +67,7 @@ def sequence_of(
         token_ids=token_ids,
         params=params,
         max_len=min(len(prompt) + params.max_tokens, limits.max_seq_len),
-        end_token_ids=frozenset((*eos, *params.stop_token_ids)),
+        end_token_ids=frozenset((*eos, *params.stop_token_ids, *request.stop_tokens)),
         seed=secrets.randbits(64) if params.seed is None else params.seed,
         priority=params.priority,
         deadline=_deadline(params.deadline_ms),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from llmasos.errors import LLMasOSError
 from llmasos.outputs import FinishReason, StreamPiece, Usage
@@ -14,12 +15,14 @@ class Request:
     """One prompt and how to continue it.
 
     echo: the prompt's own tokens and text lead the first update.
+    stop_tokens: stop words that are special tokens, by their ids. See `special_stops`.
     """
 
     request_id: str
     prompt_token_ids: tuple[int, ...]
     params: SamplingParams
     echo: bool = False
+    stop_tokens: Mapping[int, str] = field(default_factory=dict[int, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

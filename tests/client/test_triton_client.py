@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import socket
@@ -21,10 +22,15 @@ from llmasos.errors import (
     InvalidRequestError,
     LLMasOSError,
     RequestTimeoutError,
-    UnsupportedFieldError,
 )
 from llmasos.stream import PieceStream
-from llmasos.transport.base import STOP_TIMEOUT_S, Deadline, error_for, error_of_text
+from llmasos.transport.base import (
+    STOP_TIMEOUT_S,
+    Deadline,
+    error_for,
+    error_of_text,
+    request_fields,
+)
 from llmasos.transport.triton_grpc import error_of_call
 from llmasos.triton_client import address_of
 from patience import PATIENCE_S, wait_until
@@ -137,6 +143,22 @@ def test_sampling_is_sent_by_the_contracts_names(client: TritonClient, triton: F
         "seed": 2**63,
         "stop_words": ["a", "b"],
     }
+
+
+def test_no_field_of_sampling_is_lost_on_the_way() -> None:
+    """A field that is added to SamplingParams must get a tensor, or be refused by name."""
+    sampling: Any = SamplingParams
+    others: dict[str, Any] = {
+        **{"max_tokens": 7, "min_tokens": 2, "temperature": 0.5, "top_k": 3, "top_p": 0.5},
+        **{"min_p": 0.1, "seed": 4, "stop": ("x",), "stop_token_ids": (9,), "ignore_eos": True},
+        **{"priority": 1, "deadline_ms": 9, "speculate": False, "open_fields": {"top_p"}},
+    }
+    assert set(others) == {field.name for field in dataclasses.fields(SamplingParams)}
+    plain = request_fields({}, params=SamplingParams(), stream=False)
+    for name, value in others.items():
+        limited = {"max_tokens": 7} if name == "min_tokens" else {}
+        asked = request_fields({}, params=sampling(**limited, **{name: value}), stream=False)
+        assert asked != plain | limited, name
 
 
 def test_priority_and_deadline_are_sent_where_they_are_said(
@@ -442,33 +464,23 @@ def test_a_server_that_is_not_there_is_not_ready_and_raises(scheme: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("params", "end_id"),
+    ("params", "sent"),
     [
-        (SamplingParams(ignore_eos=True), -1),
-        (SamplingParams(ignore_eos=True, stop_token_ids=(5,)), 5),
-        (SamplingParams(), None),
+        (SamplingParams(), {}),
+        (SamplingParams(ignore_eos=True), {"end_id": -1}),
+        (SamplingParams(stop_token_ids=(5, 7)), {"stop_token_ids": [5, 7]}),
+        (
+            SamplingParams(ignore_eos=True, stop_token_ids=(5, 6)),
+            {"end_id": -1, "stop_token_ids": [5, 6]},
+        ),
     ],
 )
-def test_end_tokens_are_sent_as_the_contracts_end_id(
-    client: TritonClient, triton: FakeTriton, params: SamplingParams, end_id: int | None
+def test_what_ends_the_text_is_sent(
+    client: TritonClient, triton: FakeTriton, params: SamplingParams, sent: dict[str, Any]
 ) -> None:
     client.generate_text("hello", params)
-    assert triton.asked()[0].get("end_id") == end_id
-
-
-@pytest.mark.parametrize(
-    "params",
-    [
-        SamplingParams(stop_token_ids=(5,)),
-        SamplingParams(stop_token_ids=(5, 6), ignore_eos=True),
-    ],
-)
-def test_what_the_contract_cannot_say_is_refused_by_name(params: SamplingParams) -> None:
-    with (
-        TritonClient("localhost:1") as client,
-        pytest.raises(UnsupportedFieldError, match="stop_token_ids"),
-    ):
-        client.generate_text("hello", params)
+    (asked,) = triton.asked()
+    assert {n: asked[n] for n in ("end_id", "stop_token_ids") if n in asked} == sent
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,7 @@ REFUSED = (
     "must map",
     "is not valid JSON",
     "must hold a JSON object",
+    "is not in the vocabulary",
 )
 """Words of the refusals of what transformers loads."""
 
@@ -224,7 +225,7 @@ def try_each(tmp_path: Path, variations: Sequence[Variation], names: Iterable[st
         try:
             for variation in variations:
                 variation.apply(directory)
-        except ValueError:  # a file that an earlier variation damaged
+        except (TypeError, ValueError):  # a file that an earlier variation damaged
             continue
         try:
             check(directory, Path(f"{directory}-plan"))

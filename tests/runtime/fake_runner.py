@@ -16,7 +16,8 @@ class CountingRunner:
     """After token n it is sure of token n + 1, or indifferent between all.
 
     hold: each step waits until it is set. fails_at: the step that raises. bad_token: after it
-    no logit is a number. restarts_at: after this token comes 0 again. max_drafts: see ModelRunner.
+    no logit is a number. restarts_at: after this token comes 0 again, as after the
+    last one of the vocabulary. max_drafts: see ModelRunner.
     """
 
     def __init__(
@@ -25,8 +26,9 @@ class CountingRunner:
         num_blocks: int = 256,
         is_sure: bool = True,
         bad_token: int | None = None,
-        restarts_at: int = VOCAB_SIZE - 1,
+        restarts_at: int | None = None,
         max_drafts: int = 0,
+        vocab_size: int = VOCAB_SIZE,
     ) -> None:
         self.block_size = 4
         self.num_blocks = num_blocks
@@ -39,6 +41,7 @@ class CountingRunner:
         self.num_steps = 0
         self.is_closed = False
         self._is_sure = is_sure
+        self._vocab_size = vocab_size
         self._bad_token = bad_token
         self._restarts_at = restarts_at
         self._last: list[int] = []
@@ -57,9 +60,10 @@ class CountingRunner:
 
     def wait(self) -> Logits:
         assert self.hold.wait(PATIENCE_S)
-        logits = np.zeros((len(self._last), VOCAB_SIZE), np.float32)
+        logits = np.zeros((len(self._last), self._vocab_size), np.float32)
         for row, token in enumerate(self._last):
-            following = 0 if token == self._restarts_at else token + 1
+            restarts = token in (self._restarts_at, self._vocab_size - 1)
+            following = 0 if restarts else token + 1
             logits[row, following] = 20.0 if self._is_sure else 0.0
             if token == self._bad_token:
                 logits[row] = np.nan

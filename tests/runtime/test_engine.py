@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from llmasos.errors import (
 )
 from llmasos.outputs import FinishReason, Usage
 from llmasos.sampling import SamplingParams
+from llmasos.tokenizer import Tokenizer
 from llmasos.transport.base import error_of_text
 from llmasos_runtime.engine import Engine, EngineOptions
 from llmasos_runtime.intake import may_speculate
 from llmasos_runtime.request import Request, Update
 from llmasos_runtime.step import Step
 from made_engine import EOS, Collected, ask, engine, plan
+from made_tokenizers import byte_level, write_tokenizer
 from patience import PATIENCE_S, wait_until
 
 LONG = 100
@@ -116,6 +119,49 @@ def test_a_stop_token_says_which_one_it_was(counter: Engine) -> None:
     assert (answer.last.finish_reason, answer.last.stop_reason) == (FinishReason.STOP, "55")
     assert answer.text == counter.tokenizer.decode([53, 54])
     assert answer.last.usage == Usage(num_prompt_tokens=3, num_output_tokens=3)
+
+
+def test_a_stop_word_that_is_a_special_token_stops_at_its_id(tmp_path: Path) -> None:
+    with closing(engine(tmp_path, CountingRunner(restarts_at=57))) as counter:
+        answer = ask(counter, (54,), stop=("<s>", "never"), max_tokens=50)
+        text = counter.tokenizer.decode([55, 56, 57])
+        assert (answer.last.finish_reason, answer.last.stop_reason) == (FinishReason.STOP, "<s>")
+    assert answer.token_ids == [55, 56, 57, 0, 1]
+    assert answer.text == text
+
+
+def test_a_stop_word_that_is_the_end_token_stops_there_though_that_is_ignored(
+    tmp_path: Path,
+) -> None:
+    tokenizer = Tokenizer.load(
+        write_tokenizer(tmp_path, byte_level(), extra_special_tokens=["<|im_end|>"])
+    )
+    (end,) = tokenizer.encode("<|im_end|>")
+    ends = plan().model_copy(update={"eos_token_ids": (end,), "vocab_size": end + 1})
+    with closing(Engine(ends, tokenizer, CountingRunner(vocab_size=end + 1))) as counter:
+        for ignore_eos in (False, True):
+            answer = ask(counter, (end - 2,), stop=("<|im_end|>",), ignore_eos=ignore_eos)
+            assert answer.last.stop_reason == "<|im_end|>"
+            assert answer.token_ids == [end - 1, end]
+
+
+def test_a_stop_word_that_is_an_ordinary_added_token_is_found_in_text(tmp_path: Path) -> None:
+    added = {"9": {"content": "<x>", "special": False, "normalized": False}}
+    tokenizer = Tokenizer.load(write_tokenizer(tmp_path, byte_level(), added_tokens_decoder=added))
+    (marked,) = tokenizer.encode("<x>")
+    runner = CountingRunner(vocab_size=marked + 1)
+    larger = plan().model_copy(update={"vocab_size": marked + 1})
+    with closing(Engine(larger, tokenizer, runner)) as counter:
+        answer = ask(counter, (marked - 2,), stop=("<x>",))
+        assert answer.last.stop_reason == "<x>"
+    assert answer.token_ids == [marked - 1, marked]
+    assert answer.text == tokenizer.decode([marked - 1])
+
+
+@pytest.mark.parametrize("word", ["<s>\n", "a<s>", "<s><e>"])
+def test_a_stop_word_that_only_holds_a_special_token_is_refused(counter: Engine, word: str) -> None:
+    with pytest.raises(InvalidRequestError, match="holds the special token '<s>' beside other"):
+        ask(counter, stop=("b", word))
 
 
 def test_a_stop_string_ends_the_text_before_it_and_frees_the_blocks(counter: Engine) -> None:

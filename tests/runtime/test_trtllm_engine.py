@@ -125,6 +125,20 @@ def test_a_stop_token_says_which_one_it_was(open_fake: Open, cuts_end: bool) -> 
     assert answer.text == engine.tokenizer.decode([53, 54])
 
 
+@pytest.mark.parametrize("cuts_end", [False, True])
+def test_a_stop_word_that_is_a_special_token_stops_at_its_id(
+    open_fake: Open, cuts_end: bool
+) -> None:
+    engine, llm = open_fake()
+    llm.cuts_end = cuts_end
+    answer = ask(engine, (255,), stop=("<|im_start|>",), max_tokens=50)
+    ending = (answer.last.finish_reason, answer.last.stop_reason)
+    assert ending == (FinishReason.STOP, "<|im_start|>")
+    assert answer.token_ids == [256, 257]
+    with pytest.raises(InvalidRequestError, match="beside other text"):
+        ask(engine, (255,), stop=("<|im_start|>\n",))
+
+
 def test_end_tokens_can_be_ignored_or_put_off(open_fake: Open) -> None:
     engine, llm = open_fake()
     llm.cuts_end = True

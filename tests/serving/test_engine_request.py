@@ -180,6 +180,12 @@ def test_listed_stop_words_of_one_token_match_the_token_and_longer_ones_their_te
     assert stops.stop == ("END", "Hi")
 
 
+def test_stop_token_ids_are_read() -> None:
+    assert params(stop_token_ids=np.array([5, 7], np.int32)).stop_token_ids == (5, 7)
+    assert "stop_token_ids must be between 0" in refusal(stop_token_ids=-1)
+    assert "holds 5000 tokens, at most 4096" in refusal(stop_token_ids=np.zeros(5000, np.int32))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -18,6 +18,7 @@ from fake_harness import load_model, request
 from llmasos.errors import DeadlineExceededError, InvalidRequestError
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
+from llmasos.tokenizer import Tokenizer
 from llmasos.triton_client import TritonClient
 from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
 from llmasos_runtime.triton.server import num_steps
@@ -131,6 +132,27 @@ def test_a_stop_string_ends_the_text_before_it(client: TritonClient) -> None:
     generation = client.stream("abc", max_tokens=40, stop=[stop]).read()
     assert generation.text == text[: text.index(stop)]
     assert (generation.finish_reason, generation.stop_reason) == (FinishReason.STOP, stop)
+
+
+def test_a_stop_token_ends_the_text_through_every_model(
+    raw: RawClient, client: TritonClient, tiny_llama: Path
+) -> None:
+    ids = Tokenizer.load(tiny_llama).encode("hi")
+    prompt = {"input_ids": ids, "input_lengths": len(ids), "end_id": -1}
+    (whole,) = ask_engine(raw, **prompt)
+    wanted = whole["output_ids"][3]
+    (answer,) = ask_engine(raw, **prompt, stop_token_ids=[999, wanted])
+    assert answer["stop_reason"] == [str(wanted).encode()]
+    params = SamplingParams(max_tokens=4, stop_token_ids=(999, wanted), ignore_eos=True)
+    generation = client.stream("hi", params).read()
+    assert generation.finish_reason is FinishReason.STOP
+    assert generation.stop_reason == str(wanted)
+
+
+def test_a_stop_word_with_a_special_token_beside_text_is_refused(client: TritonClient) -> None:
+    with pytest.raises(InvalidRequestError, match=r"holds the special token '<\|im_end\|>'"):
+        client.generate_text("a", max_tokens=4, stop=["<|im_end|>\n"])
+    assert client.generate_text("a", max_tokens=1, stop=["<|im_end|>"])
 
 
 def test_messages_are_a_conversation(client: TritonClient) -> None:

@@ -22,6 +22,7 @@ from llmasos.cli.options import (
     Revision,
     Seed,
     Stop,
+    StopTokenIds,
     Temperature,
     Threads,
     TopK,
@@ -50,6 +51,7 @@ def generate(
     min_p: MinP = None,
     seed: Seed = None,
     stop: Stop = None,
+    stop_token_ids: StopTokenIds = None,
     priority: Priority = 0,
     deadline_ms: DeadlineMs = None,
     generation_config: GenerationConfigOption = None,
@@ -75,6 +77,7 @@ def generate(
         min_p=min_p,
         seed=seed,
         stop=tuple(stop) if stop else None,
+        stop_token_ids=tuple(stop_token_ids) if stop_token_ids else None,
         priority=priority,
         deadline_ms=deadline_ms,
     )

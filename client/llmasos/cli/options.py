@@ -178,7 +178,18 @@ DeadlineMs = Annotated[
 ]
 Stop = Annotated[
     list[str] | None,
-    typer.Option(help="Text that ends the answer; may be given again.", show_default=False),
+    typer.Option(
+        help="Text or special token that ends the answer; may be given again.", show_default=False
+    ),
+]
+StopTokenIds = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--stop-token-id",
+        min=0,
+        help="Token that ends the answer, by its id; may be given again.",
+        show_default=False,
+    ),
 ]
 
 

@@ -124,6 +124,14 @@ ENGINE_INPUTS = (
     _scalar("speculate", _BOOL, Support.EXTRA),
     _scalar("use_generation_config", _BOOL, Support.EXTRA),
     Tensor(
+        name="stop_token_ids",
+        type=_INT32,
+        dims=(-1,),
+        optional=True,
+        ragged=True,
+        support=Support.EXTRA,
+    ),
+    Tensor(
         name="stop_text",
         type=_STRING,
         dims=(-1,),

@@ -128,6 +128,7 @@ ENSEMBLE_INPUTS = (
     _to_engine("deadline_ms", _INT32, support=Support.EXTRA),
     _to_engine("speculate", _BOOL, support=Support.EXTRA),
     _to_engine("use_generation_config", _BOOL, support=Support.EXTRA),
+    replace(_to_engine("stop_token_ids", _INT32, support=Support.EXTRA), dims=(-1,)),
     _text("messages", support=Support.EXTRA),
     *(_text(name, support=Support.EXTRA) for name in CHAT_OBJECTS),
     _text("chat_template", support=Support.EXTRA),

@@ -118,8 +118,13 @@ def _llama(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
 
 
 def _gemma(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
-    unknown = config.get("unk_token", "<unk>")
-    model = vocabulary.bpe(fuse_unk=True, unk_token=str(unknown), byte_fallback=True)
+    unknown = config["unk_token"]
+    if unknown not in vocabulary.vocab:
+        raise CheckpointError(
+            f"the unk_token {unknown!r} is not in the vocabulary, which text of unknown "
+            "characters needs"
+        )
+    model = vocabulary.bpe(fuse_unk=True, unk_token=unknown, byte_fallback=True)
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(

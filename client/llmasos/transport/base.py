@@ -45,7 +45,7 @@ _STOPPED = re.compile(r"engine (has |is )?(stopped|closed)|[Ss]tub process|is sh
 _UNREADABLE = re.compile(r"^(Unable to parse |failed to parse the request )")
 _INTERNAL = re.compile(r"^(in ensemble 'ensemble', )?(internal error|[Ii]nternal)")
 Fields = dict[str, Any]
-"""Values of a request by tensor name: str, list[str], bool, int or float."""
+"""Values of a request by tensor name: str, bool, int, float, or a list of str or int."""
 
 
 class Transport(Protocol):
@@ -81,7 +81,7 @@ def _as_tensor(value: Any) -> str | bool:
 
 
 def request_fields(source: Fields, *, params: SamplingParams, stream: bool) -> Fields:
-    """Tensors of the ensemble for one request; what the contract lacks is refused by name.
+    """Tensors of the ensemble for one request; all that SamplingParams says.
 
     source: those of its prompt or its conversation.
     """
@@ -103,25 +103,11 @@ def request_fields(source: Fields, *, params: SamplingParams, stream: bool) -> F
         fields["speculate"] = params.speculate
     if params.stop:
         fields["stop_words"] = [check_text("stop", text) for text in params.stop]
-    end_id = _end_id(params)
-    if end_id is not None:
-        fields["end_id"] = end_id
+    if params.stop_token_ids:
+        fields["stop_token_ids"] = list(params.stop_token_ids)
+    if params.ignore_eos:
+        fields["end_id"] = _NO_TOKEN  # in the place of the model's own
     return fields
-
-
-def _end_id(params: SamplingParams) -> int | None:
-    """The contract has one end token, in the place of the model's own; -1 is none."""
-    if not params.ignore_eos and not params.stop_token_ids:
-        return None
-    if not params.ignore_eos:
-        raise UnsupportedFieldError(
-            "stop_token_ids reaches a Triton server only together with ignore_eos; use stop"
-        )
-    if len(params.stop_token_ids) > 1:
-        raise UnsupportedFieldError(
-            f"a Triton server takes one of stop_token_ids, got {len(params.stop_token_ids)}"
-        )
-    return params.stop_token_ids[0] if params.stop_token_ids else _NO_TOKEN
 
 
 def piece_of(values: Mapping[str, Any]) -> StreamPiece:

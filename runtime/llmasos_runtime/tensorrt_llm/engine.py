@@ -77,7 +77,7 @@ class TensorRTLLMEngine:
     def submit(self, request: Request, sink: Callable[[Update], None]) -> None:
         """As `Engine.submit`; raises UnsupportedFieldError for what TensorRT-LLM cannot do."""
         self._process.check()
-        request = completed(request, self._generation_config)
+        request = completed(request, self._generation_config, self._tokenizer.special_tokens)
         sequence = sequence_of(request, self._plan, self._limits)
         self._executor.submit(sequence, Answer(request, self._detokenizer, sink))
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from llmasos.contract.ensemble import DETOKENIZER_INPUTS, OUTPUTS_PARAMETER
@@ -123,7 +124,7 @@ class EngineModel:
         wanted = read_request(
             fields,
             request_id=str(next(self._numbers)),
-            decode=self._engine.tokenizer.decode,
+            decode=partial(self._engine.tokenizer.decode, skip_special_tokens=False),
             eos_token_ids=self._engine.plan.eos_token_ids,
             max_seq_len=self._engine.plan.limits.max_seq_len,
             default_deadline_ms=self._default_deadline_ms,

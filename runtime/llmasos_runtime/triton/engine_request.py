@@ -13,6 +13,7 @@ from llmasos.sampling import (
     MAX_DEADLINE_MS,
     MAX_STOP_BYTES,
     MAX_STOP_STRINGS,
+    MAX_STOP_TOKEN_IDS,
     SAMPLING_FIELDS,
     SamplingParams,
 )
@@ -147,7 +148,12 @@ def _stops(fields: Fields, decode: Decode) -> tuple[tuple[str, ...], tuple[int, 
     """Stop strings, and stop tokens: a listed word of several tokens is matched as text."""
     fields.check_texts("stop_text", most=MAX_STOP_STRINGS, most_bytes=MAX_STOP_BYTES)
     texts = [text for text in fields.texts("stop_text") if text]
-    token_ids: list[int] = []
+    num_ids = fields.num_elements("stop_token_ids")
+    if num_ids > MAX_STOP_TOKEN_IDS:
+        raise InvalidRequestError(
+            f"stop_token_ids holds {num_ids} tokens, at most {MAX_STOP_TOKEN_IDS}"
+        )
+    token_ids = fields.integers("stop_token_ids")
     for word in _listed_words(fields):
         if len(word) == 1:
             token_ids += word
