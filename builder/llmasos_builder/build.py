@@ -147,14 +147,14 @@ def _describe(
     files = {p.name: record_file(p) for p in sorted(directory.iterdir()) if p.name != PLAN_FILE}
     hashed = {} if engine.tensorrt_llm is None else engine.tensorrt_llm.files
     record = CheckpointRecord(
-        source=checkpoint.source,
+        source=_readable(checkpoint.source),
         revision=options.revision,
         sha256=checkpoint.sha256({name: file.sha256 for name, file in hashed.items()}),
     )
     progress("check", 1, 1)
     return EnginePlan(
         version=PLAN_VERSION,
-        name=options.name or checkpoint.name,
+        name=_readable(options.name or checkpoint.name),
         target=options.target,
         architecture=_architecture(checkpoint.config),
         precision=options.precision,
@@ -222,3 +222,8 @@ def _ignore(stage: str, done: int, total: int) -> None:
 
 
 __all__ = ["BuildOptions", "build", "build_plan"]
+
+
+def _readable(name: str) -> str:
+    """A file's name as text: bytes in it that are not UTF-8 are written as \\xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -43,6 +43,23 @@ def test_build_writes_a_repository_and_says_how_to_serve_it(
     assert plan.deterministic
 
 
+def test_build_reads_and_writes_a_path_of_any_bytes_and_names_it_as_a_shell_must(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    checkpoint = shutil.copytree(tiny_llama, tmp_path / "$(touch RAN) \udcff")
+    done = subprocess.run(
+        [LLMASOS, "build", checkpoint, "--output", "-a $(b)", "--precision", "f32"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.endswith("is ready: llmasos serve './-a $(b)'\n")
+    plan = EnginePlan.load(tmp_path / "-a $(b)" / "engine" / "1" / "plan")
+    assert plan.name == "$(touch RAN) \\xff"
+    assert plan.checkpoint.source.endswith("/$(touch RAN) \\xff")
+
+
 def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
     result = llmasos("build", str(tmp_path / "none"), "--output", str(tmp_path / "out"))
     assert result.returncode == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -108,4 +109,10 @@ def build(
     if target == "tensorrt":
         typer.echo(f"{repository} is compiled for {', '.join(options.gpus)}")
     else:
-        typer.echo(f"{repository} is ready: llmasos serve {repository}")
+        typer.echo(f"{repository} is ready: llmasos serve {_argument(repository)}")
+
+
+def _argument(path: Path) -> str:
+    """A path as it must be written in a shell, which runs what some names say."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
