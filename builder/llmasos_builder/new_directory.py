@@ -18,6 +18,9 @@ from pathlib import Path
 from llmasos.errors import PlanError
 from llmasos.plan_lock import is_open
 
+_MAX_PATH_BYTES = 3500
+"""The kernel reads 4096; the rest is for a name as long as the output's, and those of files."""
+
 
 @contextmanager
 def new_directory(output: Path, *, may_replace: Callable[[Path], bool]) -> Generator[Path]:
@@ -65,6 +68,12 @@ def _prefix(output: Path) -> str:
 
 
 def _check_place(output: Path, may_replace: Callable[[Path], bool]) -> None:
+    num_bytes = len(os.fsencode(output))
+    if num_bytes > _MAX_PATH_BYTES:
+        raise PlanError(
+            f"the output's path has {num_bytes} bytes, at most {_MAX_PATH_BYTES} leave room for "
+            "the files in it"
+        )
     if not os.path.lexists(output):
         return
     if not output.is_dir():

@@ -158,3 +158,15 @@ def test_a_killed_build_leaves_no_output_and_the_next_one_cleans_up(tmp_path: Pa
     assert names(output) == ["mark"]
     write(output, "newer")
     assert names(tmp_path) == ["out"]
+
+
+def test_a_path_too_long_for_the_files_in_it_is_refused_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path.joinpath(*["d" * 200] * 18)
+    with (
+        pytest.raises(PlanError, match="bytes, at most 3500 leave room for the files in it"),
+        new_directory(output, may_replace=lambda path: True),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
