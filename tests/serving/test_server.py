@@ -263,6 +263,31 @@ def test_a_chat_needs_no_text_input(server: TritonServer, client: TritonClient) 
     assert answer["text_output"] == client.chat(messages, max_tokens=5).text
 
 
+def test_a_chat_template_gets_parts_tools_and_variables_over_http(
+    server: TritonServer, client: TritonClient
+) -> None:
+    parts = [{"type": "text", "text": "he"}, {"type": "text", "text": "llo"}]
+    options: Any = {
+        "tools": [{"name": "größe"}],
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+    url = f"{server.http_url}/v2/models/ensemble/generate"
+    beside = {"max_tokens": 5, "exclude_input_in_output": True, "return_num_input_tokens": True}
+    answers = []
+    for content in (parts, "hello"):
+        messages = json.dumps([{"role": "user", "content": content}])
+        sent = {name: json.dumps(value) for name, value in options.items()}
+        asked = {**beside, "messages": messages, "add_generation_prompt": True, **sent}
+        answers.append(json.loads(post(url, **asked)))
+    read = ("text_output", "num_input_tokens")
+    assert [answers[0][name] for name in read] == [answers[1][name] for name in read]
+    said = client.chat([{"role": "user", "content": parts}], max_tokens=5, **options)
+    assert answers[0]["text_output"] == said.text
+    assert answers[0]["num_input_tokens"] == said.usage.num_prompt_tokens
+    _, message = refusal(url, messages=messages, max_tokens=5, documents='[{"text": "x"}]')
+    assert "documents cannot be given: the model's chat template does not read" in message
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [

@@ -108,6 +108,7 @@ def test_a_template_gets_what_is_sent_beside_the_messages(tokenizer: Tokenizer) 
         ({"messages": MESSAGES, "chat_template_kwargs": "[]"}, "chat_template_kwargs must be a"),
         ({"messages": MESSAGES, "chat_template": "x"}, "chat_template must name a template of"),
         ({"messages": MESSAGES, "documents": '[{"text": "x"}]'}, "documents cannot be given: the"),
+        ({"messages": MESSAGES, "add_special_tokens": True}, "add_special_tokens is for text_inp"),
         ({"text_input": "a", "tools": "[]"}, "tools is for messages, and none were sent"),
         ({"text_input": "a", "add_generation_prompt": True}, "add_generation_prompt is for mess"),
         (

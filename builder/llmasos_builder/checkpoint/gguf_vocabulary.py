@@ -11,6 +11,8 @@ from tokenizers import AddedToken
 from llmasos_builder.checkpoint.gguf_file import GGUFFile
 from llmasos_builder.checkpoint.gguf_sampling import recommended_sampling
 
+_TEMPLATE = "tokenizer.chat_template"
+
 
 class Vocabulary:
     """`tokenizer.*` of the metadata, with errors that name file and key."""
@@ -56,13 +58,24 @@ class Vocabulary:
     def config(self) -> dict[str, Any]:
         names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
         named = {f"{ours}_token": self.token(theirs) for ours, theirs in names.items()}
-        template = self._file.metadata.get("tokenizer.chat_template")
+        templates = self._chat_templates()
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",
             **{name: token for name, token in named.items() if token is not None},
             "clean_up_tokenization_spaces": False,
-            **({"chat_template": template} if isinstance(template, str) else {}),
+            **({"chat_template": templates} if templates else {}),
         }
+
+    def _chat_templates(self) -> str | list[dict[str, str]] | None:
+        """One template, or several by name, as tokenizer_config.json has them."""
+        found = {"default": self._file.metadata.get(_TEMPLATE)}
+        for key, value in self._file.metadata.items():
+            if key.startswith(f"{_TEMPLATE}."):
+                found[key.removeprefix(f"{_TEMPLATE}.")] = value
+        texts = {name: text for name, text in found.items() if isinstance(text, str)}
+        if list(texts) == ["default"]:
+            return texts["default"]
+        return [{"name": name, "template": text} for name, text in texts.items()] or None
 
     def generation_config(self) -> dict[str, Any]:
         ids = self.ids()

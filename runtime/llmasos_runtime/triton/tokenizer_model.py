@@ -121,6 +121,10 @@ class TokenizerModel:
             raise InvalidRequestError(
                 "text_input must be left out, or be empty, where messages is given"
             )
+        if fields.boolean("add_special_tokens"):
+            raise InvalidRequestError(
+                "add_special_tokens is for text_input; a chat template writes its own"
+            )
         return self._prompts.encode_chat(conversation(messages), chat_options(fields))
 
 

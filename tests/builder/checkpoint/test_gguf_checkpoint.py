@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,15 @@ def test_the_hash_is_the_files_own(tmp_path: Path) -> None:
 def test_the_chat_template_is_kept(tmp_path: Path) -> None:
     files = open_checkpoint(write_llama(tmp_path / "m.gguf")).tokenizer_files
     assert TEMPLATE.encode() in files["tokenizer_config.json"]
+
+
+def test_templates_that_have_a_name_are_kept_too(tmp_path: Path) -> None:
+    named = {"tokenizer.chat_template.tool_use": "tools", "tokenizer.chat_templates": ["tool_use"]}
+    files = open_checkpoint(write_llama(tmp_path / "m.gguf", values=named)).tokenizer_files
+    assert json.loads(files["tokenizer_config.json"])["chat_template"] == [
+        {"name": "default", "template": TEMPLATE},
+        {"name": "tool_use", "template": "tools"},
+    ]
 
 
 def test_another_type_is_refused_with_those_that_are_read(tmp_path: Path) -> None:
