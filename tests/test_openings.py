@@ -29,6 +29,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "builder/llmasos_builder/new_directory.py": {"os.open": "directories of our own"},
     "builder/llmasos_builder/repository.py": {"shutil.copyfile": "a module of the package"},
+    "client/llmasos/cli/chat.py": {"path.read_text": "JSON that the user names"},
     "client/llmasos/cli/evaluate.py": {"path.read_text": "a text that the user names"},
     "client/llmasos/cli/reference.py": {"page.read_text": "a page of the docs"},
     "client/llmasos/contract/tables.py": {"page.read_text": "a page of the docs"},

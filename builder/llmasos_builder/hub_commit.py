@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from llmasos.cache import cache_dir, make_directory
+from llmasos.errors import CheckpointError
 from llmasos.huggingface import prepare_huggingface
+from llmasos.regular_file import read_regular
 
+_MAX_NOTE_BYTES = 1024
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DEFAULT_BRANCH = "main"
 _TIMEOUT_S = 10.0
@@ -69,7 +72,7 @@ def _note(repository: str, revision: str) -> Path:
 
 def _read(file: Path) -> str | None:
     try:
-        text = file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
+        text = read_regular(file, at_most=_MAX_NOTE_BYTES).decode().strip()
+    except (CheckpointError, UnicodeDecodeError):
         return None
     return text if _COMMIT.fullmatch(text) else None

@@ -20,6 +20,7 @@ from llmasos.chat_options import ChatOptions
 from llmasos.chat_templates import ChatTemplates, templates_of_config
 from llmasos.errors import InvalidRequestError
 from llmasos.json_file import read_json_object
+from llmasos.rust_panics import panics_as
 from llmasos.token_sizes import TokenSizes
 from llmasos.tokenizer_files import CONFIG_FILE, RESOLVED, TokenizerSources, read_backend, resolve
 
@@ -106,11 +107,13 @@ class Tokenizer:
             raise InvalidRequestError(
                 f"the text is not valid Unicode: a lone surrogate at character {error.start}"
             ) from error
-        return self._backend.encode(text, add_special_tokens=add_special_tokens)
+        with panics_as(InvalidRequestError, "this model's tokenizer fails on the text"):
+            return self._backend.encode(text, add_special_tokens=add_special_tokens)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of token ids; bytes that make no character become U+FFFD."""
-        text = self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        with panics_as(InvalidRequestError, "this model's tokenizer fails on the tokens"):
+            text = self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
         if self._cleans_up:
             for found, replacement in _CLEAN_UPS:
                 text = text.replace(found, replacement)

@@ -16,6 +16,8 @@ import tokenizers
 from tokenizers import AddedToken, processors
 
 from llmasos.errors import CheckpointError
+from llmasos.rust_panics import panics_as
+from llmasos.tokenizer_files.bounds import check_added_tokens, check_bounds
 from llmasos.tokenizer_files.declared_tokens import DeclaredTokens, declared_tokens
 from llmasos.tokenizer_files.mistral_cut import mend_mistral_cut
 from llmasos.tokenizer_files.rebuilt import RECIPES
@@ -50,11 +52,16 @@ class ResolvedTokenizer:
 
 def resolve(sources: TokenizerSources) -> ResolvedTokenizer:
     """Raises CheckpointError, naming file and field, for what is damaged or not supported."""
+    with panics_as(CheckpointError, f"{sources.name} has no tokenizer that can be made"):
+        return _resolve(sources)
+
+
+def _resolve(sources: TokenizerSources) -> ResolvedTokenizer:
     config = sources.json(CONFIG_FILE) or {}
     _refuse_versions(config, sources)
     name = tokenizer_class(sources, config)
     recipe = RECIPES.get(name)
-    sources.json(TOKENIZER_FILE)  # which bounds what the next line reads
+    check_bounds(sources.json(TOKENIZER_FILE) or {}, sources.path(TOKENIZER_FILE))
     stored = read_backend(sources)
     if recipe is None and stored is None:
         raise _no_vocabulary(sources)
@@ -64,6 +71,7 @@ def resolve(sources: TokenizerSources) -> ResolvedTokenizer:
         defaults={} if recipe is None else recipe.tokens,
         pad_token=_pad_token(stored),
     )
+    check_added_tokens([text_of(token) for token in (*tokens.added, *tokens.extra)], sources.name)
     backend = stored if recipe is None else _rebuild(name, sources, config, tokens, stored)
     assert backend is not None
     has_ends = backend.post_processor is not None
