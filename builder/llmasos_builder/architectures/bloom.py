@@ -29,7 +29,8 @@ def bloom_spec(config: Config) -> DecoderSpec:
     """Defaults are transformers' (BloomConfig), except for sizes, which must be given.
 
     The length is the exception: ALiBi bounds none, and the published checkpoints have none.
-    slow_but_exact is not asked for: it says in what order the same sums are added.
+    slow_but_exact adds the same sums in another order, but where pretraining_tp is above 1
+    transformers leaves out biases with it.
     """
     config = config.renamed(
         n_embed="hidden_size", num_hidden_layers="n_layer", num_attention_heads="n_head"
@@ -41,6 +42,8 @@ def bloom_spec(config: Config) -> DecoderSpec:
         raise config.wrong("hidden_size", f"does not make {num_heads} heads")
     num_layers = config.size("n_layer", at_most=MAX_LAYERS)
     config.must_be("apply_residual_connection_post_layernorm", False)
+    if config.size("pretraining_tp", 1, at_least=0) > 1:
+        config.must_be("slow_but_exact", False)
     return DecoderSpec(
         vocab_size=config.size("vocab_size"),
         hidden_size=hidden_size,

@@ -128,6 +128,10 @@ def _layer_frequencies(
     config: Config, kinds: Sequence[str], *, head_size: int
 ) -> tuple[tuple[float, ...], ...]:
     """transformers 5 gives parameters for each kind, 4 two bases and the scaling of one kind."""
+    scaling = config.section("rope_scaling") or Config({})
+    if scaling.has("type") and not scaling.has("rope_type"):
+        # transformers 4 reads it, and 5 does not, of Gemma 3 alone.
+        raise scaling.unsupported("type", "which must be called rope_type")
     sections = config.section("rope_parameters") or Config({})
     wide = config.only(
         rope_theta="rope_theta",

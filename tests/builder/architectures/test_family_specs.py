@@ -364,6 +364,16 @@ def test_attention_types_that_are_none_are_named(types: object) -> None:
             {"multi_query": False, "num_kv_heads": 2},
             "num_kv_heads is 2, only 4 without multi_query is supported",
         ),
+        (
+            BLOOM,
+            {"slow_but_exact": True, "pretraining_tp": 2},
+            "slow_but_exact is True, only False is supported",
+        ),
+        (
+            GEMMA3,
+            {"rope_scaling": {"type": "linear", "factor": 8.0}},
+            "rope_scaling: type is 'linear', which must be called rope_type",
+        ),
         (GEMMA, {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
         (GEMMA, {"hidden_activation": "relu"}, "hidden_activation is 'relu', only"),
         (GEMMA3, {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0, only None"),

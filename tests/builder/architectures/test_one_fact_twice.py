@@ -59,7 +59,7 @@ AGREEING: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ),
     (
         GEMMA3,
-        {"rope_scaling": LINEAR, "rope_theta": 1e6, "rope_local_base_freq": 500.0},
+        {"rope_scaling": NEWER_LINEAR, "rope_theta": 1e6, "rope_local_base_freq": 500.0},
         {
             "rope_parameters": {
                 "full_attention": NEWER_LINEAR | {"rope_theta": 1e6},
