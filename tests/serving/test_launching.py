@@ -16,6 +16,7 @@ import psutil
 import pytest
 from llmasos.errors import PlanError, ServerError
 from llmasos.triton_client import TritonClient
+from llmasos_runtime.triton import installation as installation_module
 from llmasos_runtime.triton import keeper
 from llmasos_runtime.triton.command import server_command
 from llmasos_runtime.triton.installation import Installation, find_installation
@@ -89,9 +90,33 @@ def test_the_embedded_server_gets_the_stub_of_this_python(tmp_path: Path) -> Non
     assert Path(first_on_path) == Path(sys.executable).parent
 
 
-def test_a_missing_repository_is_one_clear_line_before_anything_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo libpython3.so: cannot open >&2; exit 127", "here: libpython3.so: cannot open"),
+        ("exit 3", "here: it ended with status 3"),
+    ],
+)
+def test_a_stub_that_cannot_run_is_one_clear_line_before_triton_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    make, stub = installation_module._Parts.of, tmp_path / "stub"
+    stub.write_text(f"#!/bin/sh\n{script}\n")
+    stub.chmod(0o755)
+    monkeypatch.setattr(
+        installation_module._Parts, "of", lambda python: replace(make(python), stub=stub)
+    )
+    with pytest.raises(ServerError, match=said) as caught:
+        find_installation(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["none", "a" * 300], ids=["missing", "too long"])
+def test_a_missing_repository_is_one_clear_line_before_anything_starts(
+    tmp_path: Path, name: str
+) -> None:
     with pytest.raises(ServerError, match="is no model repository") as caught:
-        TritonServer(tmp_path / "none", ANY_PORTS).start()
+        TritonServer(tmp_path / name, ANY_PORTS).start()
     assert "\n" not in str(caught.value)
 
 

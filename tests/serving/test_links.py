@@ -25,7 +25,8 @@ def repository_of(path: Path, *models: str) -> Path:
 
 def test_a_repository_is_linked_model_by_model(tmp_path: Path) -> None:
     repository = repository_of(tmp_path / ODD, "engine", "my_model-2.0")
-    (repository / ".git").mkdir()
+    (repository / "lost+found").mkdir()
+    repository_of(repository, ".hidden")
     (repository / "README $(touch RAN)").touch()
     target = links.link_repository(repository, tmp_path)
     assert {path.name for path in target.iterdir()} == {"engine", "my_model-2.0"}

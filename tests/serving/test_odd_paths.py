@@ -46,8 +46,9 @@ def test_a_server_starts_where_every_path_is_odd(
     odd.mkdir()
     repository = shutil.copytree(tiny_repository, odd / "-model")
     places = {name: str(odd) for name in ("HOME", "TMPDIR", "LLMASOS_CACHE", "XDG_RUNTIME_DIR")}
-    # PWD tells a shell where it is.
-    environment = {**os.environ, **places, "PWD": str(odd), "LC_ALL": "C"}
+    # What a shell believes, and what it runs when it starts.
+    shells = {"PWD": str(odd), "BASH_ENV": "$(touch RAN)", "BASH_FUNC_exec%%": "() { touch RAN; }"}
+    environment = {**os.environ, **places, **shells, "LC_ALL": "C"}
     done = subprocess.run(
         [odd_python, "-c", SERVE, repository],
         cwd=odd,

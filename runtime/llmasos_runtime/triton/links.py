@@ -7,6 +7,7 @@ directory: `repository/engine`, `python`, `libraries/0`, and never where they le
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,11 @@ _PLAIN_PATH = re.compile(r"[\w./+@%=-]*", re.ASCII)
 _PLAIN_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
+def holds_model(directory: Path) -> bool:
+    """Whether it is a model's directory; one that cannot be read, as lost+found, is none."""
+    return os.path.isfile(directory / CONFIG_FILE)  # noqa: PTH113 - Path.is_file may raise
+
+
 def link_repository(repository: Path, run_dir: Path) -> Path:
     """A directory that holds a link to each model of the repository, and nothing else.
 
@@ -28,7 +34,7 @@ def link_repository(repository: Path, run_dir: Path) -> Path:
     target = run_dir / "repository"
     target.mkdir()
     for model in repository.iterdir():
-        if (model / CONFIG_FILE).is_file():
+        if holds_model(model) and not model.name.startswith("."):
             if not _PLAIN_NAME.fullmatch(model.name):
                 raise ServerError(
                     f"the repository has a model named {model.name!r}, which Triton cannot load",

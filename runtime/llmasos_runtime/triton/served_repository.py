@@ -10,11 +10,12 @@ from llmasos.errors import PlanError, ServerError
 from llmasos.plan import REBUILD, EnginePlan
 
 from llmasos_runtime.load import check_target
+from llmasos_runtime.triton.links import holds_model
 
 
 def check_repository(repository: Path) -> None:
     """Raises ServerError for what is no repository, PlanError for one that cannot run here."""
-    missing = [name for name in MODELS if not (repository / name / CONFIG_FILE).is_file()]
+    missing = [name for name in MODELS if not holds_model(repository / name)]
     if missing:
         raise ServerError(
             f"{repository} is no model repository: {missing[0]}/{CONFIG_FILE} is missing",

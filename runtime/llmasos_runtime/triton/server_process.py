@@ -83,7 +83,7 @@ class ServerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.log.stream,
-                env={**os.environ, **installation.environment, **options.engine_environment()},
+                env={**_inherited(), **installation.environment, **options.engine_environment()},
                 start_new_session=True,
                 pass_fds=(run_dir.lock,),
                 text=True,
@@ -115,3 +115,13 @@ class ServerProcess:
                 with suppress(ProcessLookupError):  # they have ended since
                     os.killpg(self._group, signal.SIGKILL)
             time.sleep(_POLL_S)
+
+
+def _inherited() -> dict[str, str]:
+    """This environment, without what the shell that starts Triton's Python processes would run."""
+    options = ("SHELLOPTS", "BASHOPTS")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("BASH_") and name not in options
+    }
