@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from llmasos.errors import CheckpointError, PlanError
-from llmasos.plan import PLAN_FILE, EnginePlan
+from llmasos.plan import PLAN_FILE, EnginePlan, check_files, record_file
 from llmasos.regular_file import is_there, open_regular, read_regular
 
 
@@ -111,6 +111,16 @@ def test_what_happens_besides_while_a_file_is_open_is_no_matter_of_the_file(tmp_
     (tmp_path / "file").touch()
     with pytest.raises(KeyError), open_regular(tmp_path / "file"):
         raise KeyError
+
+
+def test_a_file_of_a_plan_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(b"{}")
+    files = {"tokenizer.json": record_file(tmp_path / "tokenizer.json")}
+    check_files(tmp_path, files)
+    (tmp_path / "tokenizer.json").unlink()
+    os.mkfifo(tmp_path / "tokenizer.json")
+    with pytest.raises(PlanError, match=r"tokenizer\.json is a named pipe, only regular files"):
+        check_files(tmp_path, files)
 
 
 def test_a_plan_that_is_a_pipe_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ nothing, and asks for each by name and shape.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import psutil
 from llmasos.errors import CheckpointError
 
 from llmasos_builder.architectures.decoder import define_decoder
@@ -15,6 +18,7 @@ from llmasos_builder.checkpoint import Weights
 from llmasos_builder.graph import Array
 from llmasos_builder.graph.recording import RecordingGraph
 
+_VALUE_BYTES = 4
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -62,6 +66,12 @@ def check_shapes(spec: DecoderSpec, weights: Weights) -> Shapes:
 
 def load_tensor(weights: Weights, name: str) -> Array:
     """One tensor's values; raises CheckpointError if they are not all finite, or too many."""
+    needed, there = _VALUE_BYTES * math.prod(weights.shape(name)), psutil.virtual_memory().total
+    if needed > there:  # the system might grant it, and end the process when it is used
+        raise CheckpointError(
+            f"tensor {name} of the shape {_text(weights.shape(name))} needs {needed} bytes of "
+            f"memory, this machine has {there}"
+        )
     try:
         values = weights.load(name)
     except MemoryError as error:

@@ -20,5 +20,8 @@ def main() -> None:
     except LLMasOSError as error:
         print_error(str(error))
         sys.exit(EXIT_FAILED)
+    except MemoryError:
+        print_error("there is not enough memory")
+        sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
