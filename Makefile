@@ -58,6 +58,10 @@ build-engine: $(READY) ## Compile CHECKPOINT into a Triton model repository at O
 test: $(TEST_READY) ## Run every test
 	@.venv-test/bin/python -m pytest $(PYTEST_ARGS)
 
+.PHONY: test-newest
+test-newest: ## Run the quick tests with the newest Python (3.13, 3.14) and numpy 2
+	@scripts/test-newest $(PYTEST_ARGS)
+
 .PHONY: check
 check: $(TEST_READY) ## Check format, lint, types and the page on the commands
 	@.venv-test/bin/ruff format --check --quiet .
@@ -83,7 +87,7 @@ check-gpu: $(READY) ## Build for this machine's NVIDIA GPU, run, compare, measur
 
 .PHONY: clean
 clean: ## Remove the environments (what is cached in the home directory stays)
-	@rm -rf .venv .venv-test site benchmarks/.envs benchmarks/work
+	@rm -rf .venv .venv-test .venv-newest site benchmarks/.envs benchmarks/work
 
 $(READY): pyproject.toml scripts/make-venv
 	@scripts/make-venv .venv "$(PYTHON)"

@@ -19,13 +19,15 @@ def fake_python(
 ) -> Path:
     """A command that answers as a Python of this version would, and makes no environment."""
     major, minor = map(int, version.split("."))
-    supported = (3, 10) <= (major, minor) <= (3, 12)
+    supported = (3, 10) <= (major, minor) <= (3, 14)
+    serving = (3, 10) <= (major, minor) <= (3, 12)
     path = directory / name
     path.write_text(
         "#!/bin/bash\n"
         'case "$*" in\n'
         f'  *"%d.%d"*) echo {version} ;;\n'
         f"  *ensurepip*) exit {int(not has_venv)} ;;\n"
+        f'  *"<= (3, 12)"*) exit {int(not serving)} ;;\n'
         f"  *version_info*) exit {int(not supported)} ;;\n"
         f"  -) exit {int(not has_libpython)} ;;\n"
         '  *"-m venv"*) echo "$0 makes $3" ;;\n'
@@ -58,7 +60,8 @@ def make_venv(bin_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_the_newest_supported_python_is_chosen(bin_dir: Path) -> None:
+def test_the_newest_that_the_server_runs_with_is_chosen(bin_dir: Path) -> None:
+    fake_python(bin_dir, "python3.14", version="3.14")
     fake_python(bin_dir, "python3.12", version="3.12")
     fake_python(bin_dir, "python3.10", version="3.10")
     fake_python(bin_dir, "python3", version="3.13")
@@ -70,6 +73,13 @@ def test_a_python_with_all_it_needs_is_preferred(bin_dir: Path) -> None:
     fake_python(bin_dir, "python3.11", version="3.11", has_libpython=False)
     fake_python(bin_dir, "python3", version="3.11")
     assert "python3 makes" in make_venv(bin_dir).stdout
+
+
+def test_a_newer_one_does_where_no_older_one_has_all_it_needs(bin_dir: Path) -> None:
+    fake_python(bin_dir, "python3.12", version="3.12", has_venv=False)
+    fake_python(bin_dir, "python3.11", version="3.11", has_libpython=False)
+    fake_python(bin_dir, "python3.13", version="3.13", has_libpython=False)
+    assert "python3.13 makes" in make_venv(bin_dir).stdout
 
 
 def test_a_missing_venv_module_gets_the_line_that_installs_it(bin_dir: Path) -> None:
@@ -92,10 +102,10 @@ def test_a_missing_libpython_gets_the_line_that_installs_it(bin_dir: Path) -> No
 
 
 def test_an_unsupported_python_is_named(bin_dir: Path) -> None:
-    fake_python(bin_dir, "python3", version="3.13")
+    fake_python(bin_dir, "python3", version="3.15")
     result = make_venv(bin_dir)
     assert result.returncode == 1
-    assert "needs Python 3.10, 3.11 or 3.12; python3 here is 3.13" in result.stderr
+    assert "needs Python 3.10 to 3.14; python3 here is 3.15" in result.stderr
 
 
 def test_a_machine_without_python_is_told_so(bin_dir: Path) -> None:

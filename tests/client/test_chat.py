@@ -77,6 +77,7 @@ def render(source: str, messages: Any = CONVERSATION, *, generation: bool = True
 @pytest.mark.parametrize("name", TEMPLATES)
 @pytest.mark.parametrize("generation", [True, False])
 def test_rendering_equals_hugging_face(name: str, generation: bool) -> None:
+    import needs_torch  # noqa: F401
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 

@@ -109,6 +109,7 @@ PYTHON_OR_JSON_TWICE = ("{'type': 'text'", "{'city'", '"{\\"city')
 
 @pytest.fixture(scope="module")
 def hugging_face() -> Callable[..., str]:
+    import needs_torch  # noqa: F401
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 

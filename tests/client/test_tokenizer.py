@@ -20,6 +20,7 @@ CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}{{ m.content }}<|im_end
 
 
 def reference(directory: Path) -> Any:
+    import needs_torch  # noqa: F401
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(directory)

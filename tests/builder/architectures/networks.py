@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import needs_torch  # noqa: F401
 from parity import VOCABULARY
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import needs_torch  # noqa: F401
 import numpy as np
 import torch
 from llmasos.plan import Precision

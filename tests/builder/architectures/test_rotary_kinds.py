@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 from family_networks import FALCON, GEMMA, GEMMA3, PHI3, QWEN2, QWEN3

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import needs_torch  # noqa: F401
 import pytest
 import torch
 from family_networks import GEMMA3_LAYERS, like_llama

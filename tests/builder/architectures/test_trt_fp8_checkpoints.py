@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ml_dtypes
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch

@@ -144,6 +144,7 @@ def test_llama_3s_rope_factors_become_its_scaling(tmp_path: Path) -> None:
 
 
 def test_llama_3s_rope_factors_are_those_of_hugging_face() -> None:
+    import needs_torch  # noqa: F401
     from transformers import LlamaConfig
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 

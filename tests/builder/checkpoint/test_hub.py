@@ -8,6 +8,7 @@ import threading
 from collections.abc import Generator
 from pathlib import Path
 
+import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch

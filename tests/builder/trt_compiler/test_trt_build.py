@@ -16,6 +16,7 @@ from llmasos_builder.tensorrt.current_gpu import current_gpu
 from llmasos_builder.tensorrt.library import load_library
 from llmasos_runtime.engine import Engine
 
+pytest.importorskip("tensorrt_rtx")
 LLMASOS = str(Path(sys.executable).with_name("llmasos"))
 PLAN = Path("engine", "1", "plan")
 

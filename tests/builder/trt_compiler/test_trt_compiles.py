@@ -16,6 +16,7 @@ from llmasos_builder.tensorrt.library import load_library
 from llmasos_builder.tensorrt.parallel.rank import WHOLE
 from made_trt import ARCHITECTURES, LLAMA, VARIANTS, defined
 
+pytest.importorskip("tensorrt_rtx")
 PAGE = Path(__file__).parents[3] / "docs" / "gpu.md"
 OLDEST = {
     precision: next(gpu for gpu in GPUS if precision in precisions_of(gpu))
