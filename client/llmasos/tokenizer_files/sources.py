@@ -98,7 +98,7 @@ def _refuse_converted(directory: Path) -> None:
     for name in CONVERTED_FILES:
         if is_there(directory / name):
             raise CheckpointError(
-                f"{directory} has {name} but no {TOKENIZER_FILE}",
+                f"{directory} has {name} but no tokenizer.json",
                 hint="transformers' AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) "
                 "makes it",
             )
