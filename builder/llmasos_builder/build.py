@@ -11,6 +11,7 @@ from typing import Any
 
 from llmasos import __version__
 from llmasos.contract import PLAN_IN_REPOSITORY
+from llmasos.disk import check_room
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.generation_config import GenerationConfig
 from llmasos.plan import (
@@ -30,6 +31,7 @@ from llmasos_builder.compilers import CompiledEngine, compiler_for
 from llmasos_builder.new_directory import new_directory
 from llmasos_builder.options import BuildOptions
 from llmasos_builder.repository import write_repository
+from llmasos_builder.sizes import network_sizes as engine_sizes
 from llmasos_builder.tensorrt_llm import NetworkSizes, network_sizes, refer
 
 DEFAULT_MAX_SEQ_LEN = 8192
@@ -84,6 +86,7 @@ def _compile(
     spec = decoder_spec(checkpoint.config)
     limits = limits_of(options, trained_for=spec.max_position_embeddings, usual=spec.usual_length)
     spec = spec.for_length(limits.max_seq_len)
+    check_room(directory, _engine_bytes(spec, options))
     tokenizer = _write_tokenizer(checkpoint, directory)
     engine = compiler.compile(
         spec,
@@ -102,6 +105,12 @@ def _compile(
         directory=directory,
         progress=progress,
     )
+
+
+def _engine_bytes(spec: DecoderSpec, options: BuildOptions) -> int:
+    return engine_sizes(
+        spec, precision=options.precision, target=options.target, int4_except=options.int4_except
+    ).weight_bytes
 
 
 def _refer(

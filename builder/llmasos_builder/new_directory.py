@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from llmasos.disk import is_of_the_disk, not_written
 from llmasos.errors import PlanError
 from llmasos.plan_lock import is_open
 
@@ -27,7 +28,8 @@ def new_directory(output: Path, *, may_replace: Callable[[Path], bool]) -> Gener
     """Yields an empty directory to fill, which is `output` once the block ends without error.
 
     may_replace: whether a directory that is already there may go; an empty one always may.
-    Raises PlanError if something else is in the way, before and after the work.
+    Raises PlanError if something else is in the way, before and after the work, and if the disk
+    is full or cannot be written in the block.
     """
     output = output.absolute()
     _check_place(output, may_replace)
@@ -36,7 +38,7 @@ def new_directory(output: Path, *, may_replace: Callable[[Path], bool]) -> Gener
         _remove_abandoned(output)
         staging, lock = _locked_staging(output)
     except OSError as error:
-        raise PlanError(f"{output} cannot be written: {error.strerror}") from error
+        raise not_written(output, error, error=PlanError) from error
     try:
         content = staging / "content"
         content.mkdir()
@@ -45,6 +47,10 @@ def new_directory(output: Path, *, may_replace: Callable[[Path], bool]) -> Gener
         if output.exists():
             output.rename(staging / "replaced")
         content.rename(output)
+    except OSError as error:
+        if not is_of_the_disk(error):
+            raise
+        raise not_written(output, error, error=PlanError) from error
     finally:
         os.close(lock)
         shutil.rmtree(staging, ignore_errors=True)

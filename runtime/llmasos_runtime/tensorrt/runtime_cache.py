@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ class RuntimeCache:
             part.write_bytes(content)
             part.replace(self._path)
         except OSError as error:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
             _log.warning("%s cannot be written: %s", self._path, error.strerror)
 
 
