@@ -70,7 +70,20 @@ class FakeMetric:
         FakeMetricFamily.values[self._name] = FakeMetricFamily.values.get(self._name, 0) + value
 
 
+@dataclass
+class FakeInferenceRequest:
+    """What one model asks another; nobody answers."""
+
+    model_name: str
+    requested_output_names: Sequence[str]
+    inputs: Sequence[FakeTensor]
+
+    def exec(self) -> object:
+        raise RuntimeError("no other model runs here")
+
+
 class FakeBackend:
+    InferenceRequest = FakeInferenceRequest
     MetricFamily = FakeMetricFamily
     Tensor = FakeTensor
     InferenceResponse = FakeResponse

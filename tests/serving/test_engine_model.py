@@ -150,7 +150,7 @@ def test_a_stream_gets_a_response_for_each_update_and_the_last_is_final(
         [[[9]]],
         [[[4]]],
     ]
-    assert sender.responses[1].values["text_piece"].tolist() == [[1, 2, 8, 9]]
+    assert sender.responses[1].values["text_piece"].tolist() == [[0, 1, 2, 8, 9]]
     assert [first(r.values["finish_reason"]) for r in sender.responses] == [b"", b"", b"length"]
     assert [first(r.values["num_output_tokens"]) for r in sender.responses] == [0, 0, 3]
 
@@ -173,7 +173,7 @@ def test_without_streaming_there_is_exactly_one_response_with_all_of_the_text(
     (response,) = sender.responses
     assert sender.final.is_set()
     assert response.values["output_ids"].tolist() == [[[8, 9, 1, 4]]]
-    assert response.values["text_piece"].tolist() == [[0, 4, 8, 9, 1, 4]]
+    assert response.values["text_piece"].tolist() == [[0, 0, 4, 8, 9, 1, 4]]
 
 
 @pytest.mark.parametrize(("num_cached", "num_blocks"), [(0, 0), (8, 2), (9, 3)])
@@ -203,7 +203,7 @@ def test_a_stream_with_an_interval_begins_at_once_and_then_gathers_tokens(
         engine.emit(token_ids=(4,), finish_reason=FinishReason.LENGTH, usage=usage(5))
     sent = [response.values["output_ids"].tolist() for response in sender.responses]
     assert sent == [[[[0]]], [[[1, 2]]], [[[3, 4]]]]
-    assert sender.responses[1].values["text_piece"].tolist() == [[1, 3, 9, 1, 2]]
+    assert sender.responses[1].values["text_piece"].tolist() == [[0, 1, 3, 9, 1, 2]]
 
 
 def test_an_error_follows_the_tokens_that_a_stream_had_gathered(

@@ -12,6 +12,7 @@ import pytest
 from fake_backend import FakeBackend, FakeError, FakeRequest, FakeResponse, tensor
 from llmasos.chat_options import ChatOptions
 from llmasos.tokenizer import Tokenizer
+from llmasos_runtime.triton.abandoned_streams import QUERY
 from llmasos_runtime.triton.detokenizer_model import DetokenizerModel
 from llmasos_runtime.triton.tokenizer_model import TokenizerModel
 from made_tokenizers import KINDS, write_tokenizer
@@ -215,9 +216,26 @@ class Letters:
         return "".join(map(chr, ids))
 
 
-def test_a_piece_is_the_new_characters_of_its_decoding() -> None:
-    pieces = [[1, 3, *map(ord, "aBC")], [0, 0, 65], [0, 2, 0x1F600, 65]]
+def detokenized(model: DetokenizerModel, *pieces: list[int]) -> list[str]:
     requests = [FakeRequest({"text_piece": tensor(piece)}) for piece in pieces]
-    responses = DetokenizerModel(FakeBackend, Letters()).execute(requests)
-    texts = [r.values["text_output"].tolist() for r in responses if isinstance(r, FakeResponse)]
-    assert texts == [[[b"BC"]], [[b""]], [["😀A".encode()]]]
+    responses = model.execute(requests)
+    texts = [r.values["text_output"] for r in responses if isinstance(r, FakeResponse)]
+    assert all(text.shape == (1, 1) for text in texts)
+    return [text[0][0].decode() for text in texts]
+
+
+def test_a_piece_is_the_new_characters_of_its_decoding() -> None:
+    pieces = [[7, 1, 3, *map(ord, "aBC")], [8, 0, 0, 65], [7, 0, 2, 0x1F600, 65]]
+    assert detokenized(DetokenizerModel(FakeBackend, Letters()), *pieces) == ["BC", "", "😀A"]
+
+
+def test_a_detokenizer_says_how_many_pieces_of_each_stream_have_come() -> None:
+    model = DetokenizerModel(FakeBackend, Letters())
+    detokenized(model, [7, 0, 1, 65], [8, 0, 0, 65], [7, 0, 1, 65])
+    assert detokenized(model, [QUERY, 6, 7, 8]) == ["0 2 1"]
+    assert detokenized(model, [8, 0, 1, 65], [QUERY, 8]) == ["A", "2"]
+
+
+def test_one_of_several_detokenizers_cannot_say_it() -> None:
+    model = DetokenizerModel(FakeBackend, Letters(), is_alone=False)
+    assert detokenized(model, [7, 0, 1, 65], [QUERY, 7]) == ["A", ""]

@@ -16,8 +16,12 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         end_with_server()
-        tokenizer = Tokenizer.load(ModelArguments.of(args).path("tokenizer_dir"))
-        self._model = DetokenizerModel(pb_utils, tokenizer)
+        arguments = ModelArguments.of(args)
+        self._model = DetokenizerModel(
+            pb_utils,
+            Tokenizer.load(arguments.path("tokenizer_dir")),
+            is_alone=arguments.num_instances == 1,
+        )
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return self._model.execute(requests)

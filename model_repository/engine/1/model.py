@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
+from llmasos_runtime.triton.abandoned_streams import Detokenizer
 from llmasos_runtime.triton.engine_model import EngineModel
 from llmasos_runtime.triton.load_engine import load_engine
 from llmasos_runtime.triton.model_arguments import ModelArguments
@@ -24,6 +25,7 @@ class TritonPythonModel:
             check_period_s=(arguments.integer("cancellation_check_period_ms") or 200) / 1e3,
             default_deadline_ms=arguments.integer("default_deadline_ms") or 600_000,
             stream_interval=arguments.integer("stream_interval") or 1,
+            count_pieces=Detokenizer(pb_utils).count,
             die=lambda: os._exit(1),
         )
 

@@ -44,6 +44,7 @@ class Backend(Protocol):
     """The module; its classes come from C++ without types."""
 
     Tensor: Any
+    InferenceRequest: Any
     InferenceResponse: Any
     TritonError: Any
     MetricFamily: Any

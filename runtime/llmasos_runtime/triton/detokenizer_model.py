@@ -1,8 +1,8 @@
 """What Triton's `detokenizer` model does: pieces of token ids become text, without any state.
 
 The engine says with each piece which earlier tokens its decoding depends on, and which
-characters of the result are new. So pieces of many requests can be decoded in one call,
-by any instance.
+characters of the result are new. So pieces of many requests can be decoded in one call. All
+that is kept is how many pieces of each stream have come (see `abandoned_streams`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from llmasos_runtime.triton.abandoned_streams import QUERY, PieceCounts
 from llmasos_runtime.triton.backend import Backend, BackendRequest
 
 
@@ -20,11 +21,16 @@ class Decoder(Protocol):
 
 
 class DetokenizerModel:
-    """text_piece holds begin, end and token ids; text_output is decode(ids)[begin:end]."""
+    """text_piece holds a stream's number, begin, end and token ids.
 
-    def __init__(self, backend: Backend, tokenizer: Decoder) -> None:
+    text_output is decode(ids)[begin:end].
+    """
+
+    def __init__(self, backend: Backend, tokenizer: Decoder, *, is_alone: bool = True) -> None:
+        """is_alone: whether all pieces come to this instance."""
         self._backend = backend
         self._tokenizer = tokenizer
+        self._pieces = PieceCounts() if is_alone else None
 
     def execute(self, requests: Sequence[BackendRequest]) -> list[object]:
         """One response for each request, in their order."""
@@ -32,9 +38,18 @@ class DetokenizerModel:
 
     def _answer(self, request: BackendRequest) -> object:
         (piece,) = request.inputs()
-        begin, end, *ids = piece.as_numpy()[0].tolist()
-        text = self._tokenizer.decode(ids)[begin:end] if begin < end else ""
+        number, *rest = piece.as_numpy()[0].tolist()
+        text = self._counts(rest) if number == QUERY else self._text(number, *rest)
         # A lone surrogate cannot be UTF-8; a decoder that makes one has nothing better to say.
         output = np.array([[text.encode("utf-8", "replace")]], np.object_)
         tensor = self._backend.Tensor("text_output", output)
         return self._backend.InferenceResponse(output_tensors=[tensor])
+
+    def _text(self, number: int, begin: int, end: int, *ids: int) -> str:
+        if self._pieces is not None:
+            self._pieces.add(number)
+        return self._tokenizer.decode(ids)[begin:end] if begin < end else ""
+
+    def _counts(self, numbers: Sequence[int]) -> str:
+        counts = [] if self._pieces is None else self._pieces.answer(numbers)
+        return " ".join(map(str, counts))

@@ -15,6 +15,7 @@ from llmasos.contract.ensemble import DETOKENIZER_INPUTS, OUTPUTS_PARAMETER
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
 
 from llmasos_runtime.request import Request, Update
+from llmasos_runtime.triton.abandoned_streams import AbandonedStreams
 from llmasos_runtime.triton.backend import (
     FINAL,
     Backend,
@@ -55,9 +56,13 @@ class ServedEngine(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class _Running:
-    """A request that has no last response yet. client_id: the id that its client gave it."""
+    """A request that has no last response yet.
+
+    client_id: the id that its client gave it. is_passed_on: it is a stream of the ensemble.
+    """
 
     client_id: str
+    is_passed_on: bool
     reply: Reply
 
 
@@ -77,9 +82,12 @@ class EngineModel:
         default_deadline_ms: int,
         die: Callable[[], object],
         stream_interval: int = 1,
+        count_pieces: Callable[[Sequence[int]], Sequence[int]] | None = None,
     ) -> None:
         """stream_interval: tokens of a response of a stream; the first response has one.
 
+        count_pieces: of streams, that the detokenizer got; without it, a stream of the ensemble
+        whose client has gone is not ended.
         die: ends this process; a server whose engine has stopped must not look healthy.
         """
         self._backend = backend
@@ -90,13 +98,19 @@ class EngineModel:
         self._stream_interval = stream_interval
         self._tensors = OutputTensors(backend, block_size=engine.block_size)
         self._metrics = EngineMetrics(backend)
-        self._numbers = itertools.count()
+        self._numbers = itertools.cycle(range(1 << 31))  # of INT32
         self._running: dict[str, _Running] = {}
         self._stopped_early: dict[str, float] = {}
         self._has_stopped = False
         self._closed = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="cancellation", daemon=True)
         self._watcher.start()
+        self._abandoned: AbandonedStreams | None = None
+        if count_pieces is not None:
+            self._abandoned = AbandonedStreams(
+                count_pieces, sent=self._num_sent, cancel=lambda number: engine.cancel(str(number))
+            )
+            self._abandoned.start()
 
     def execute(self, requests: Sequence[BackendRequest]) -> None:
         """Accept or refuse each request; the answers follow from other threads."""
@@ -110,6 +124,8 @@ class EngineModel:
     def close(self) -> None:
         """End every request, then the engine."""
         self._closed.set()
+        if self._abandoned is not None:
+            self._abandoned.close()
         self._watcher.join()
         self._engine.close()
 
@@ -136,7 +152,12 @@ class EngineModel:
             requested=_requested_outputs(request),
             interval=self._stream_interval if wanted.streams else None,
         )
-        self._submit(wanted.request, _Running(client_id=request.request_id(), reply=reply))
+        running = _Running(
+            client_id=request.request_id(),
+            is_passed_on=wanted.streams and bool(fields.boolean("from_ensemble")),
+            reply=reply,
+        )
+        self._submit(wanted.request, running)
 
     def _submit(self, request: Request, running: _Running) -> None:
         """Hand a request to the engine; a refusal is sent by its reply, which is watched."""
@@ -182,6 +203,11 @@ class EngineModel:
             while len(self._stopped_early) >= _MAX_STOPPED_EARLY:
                 del self._stopped_early[next(iter(self._stopped_early))]
             self._stopped_early[client_id] = time.monotonic() + for_s
+
+    def _num_sent(self) -> dict[int, int]:
+        """Responses of each stream of the ensemble."""
+        running = list(self._running.items())
+        return {int(i): one.reply.num_sent for i, one in running if one.is_passed_on}
 
     def _watch(self) -> None:
         while not self._closed.wait(self._check_period_s):

@@ -20,20 +20,24 @@ _UNFILLED = re.compile(r"\$\{.*\}")
 class ModelArguments:
     """directory: the version directory, which holds model.py. parameters: of config.pbtxt.
 
+    num_instances: processes of the model that Triton starts.
     A parameter that is empty, or a template that nobody filled ("${...}"), counts as absent.
     """
 
     directory: Path
     parameters: Mapping[str, str]
+    num_instances: int = 1
 
     @classmethod
     def of(cls, arguments: Mapping[str, str]) -> ModelArguments:
         """arguments: what Triton passes to `initialize`."""
-        declared = json.loads(arguments["model_config"]).get("parameters", {})
+        config = json.loads(arguments["model_config"])
+        declared = config.get("parameters", {})
         texts = {name: str(item["string_value"]).strip() for name, item in declared.items()}
         return cls(
             directory=Path(arguments["model_repository"]) / arguments["model_version"],
             parameters={k: v for k, v in texts.items() if v and not _UNFILLED.fullmatch(v)},
+            num_instances=sum(group.get("count", 1) for group in config.get("instance_group", [])),
         )
 
     def overridden(self, environment: Mapping[str, str]) -> ModelArguments:

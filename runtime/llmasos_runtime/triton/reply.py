@@ -59,11 +59,13 @@ def _nothing(tensor: Tensor) -> NDArray[Any]:
 
 
 def _values(update: Update, block_size: int) -> dict[str, NDArray[Any]]:
-    """What an update says; only the last has usage and reasons."""
+    """What an update says; only the last has usage and reasons. Its id is a stream's number."""
     values: dict[str, NDArray[Any]] = {
         "output_ids": _ints([update.token_ids]),
         "sequence_length": _ints(len(update.token_ids)),
-        "text_piece": _ints((*update.text_span, *update.context_ids, *update.token_ids)),
+        "text_piece": _ints(
+            (int(update.request_id), *update.text_span, *update.context_ids, *update.token_ids)
+        ),
     }
     if update.usage is not None:
         values["num_input_tokens"] = _ints(update.usage.num_prompt_tokens)
@@ -109,6 +111,7 @@ class Reply:
 
     interval: a response of a stream waits for so many tokens, but the first for none;
         None: there is one response, when the last update has come.
+    num_sent: responses so far, the last one not counted.
 
     Triton frees what `is_cancelled` looks at when the last response is sent, and crashes if
     it is asked meanwhile or later. So the two exclude each other.
@@ -132,6 +135,7 @@ class Reply:
         self._has_begun = False
         self._ending = threading.Lock()
         self._has_ended = False
+        self.num_sent = 0
 
     def update(self, update: Update) -> None:
         """Send, or keep for the one response."""
@@ -175,6 +179,7 @@ class Reply:
                 self._finish(response)
         if not update.is_final:
             self._sender.send(response)
+            self.num_sent += 1
 
     def _finish(self, response: object) -> None:
         """Send the last response, or none if it cannot be sent, and in any case the flag."""
