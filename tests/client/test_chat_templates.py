@@ -325,6 +325,7 @@ def test_a_message_that_cannot_be_continued_is_refused_by_name(
 
 
 def test_a_continued_message_ends_the_text() -> None:
-    for name in ("chatml", "llama 3", "qwen3", "parts alone"):
+    ends = {"chatml": "two, ", "qwen3": "two, ", "parts alone": "two, ", "llama 3": "two,"}
+    for name, end in ends.items():  # Llama 3's template trims messages
         text = render(TEMPLATES[name], turns("Count", "One, two, "), continue_final_message=True)
-        assert text.rstrip().endswith("One, two,"), name
+        assert text.endswith(end), name

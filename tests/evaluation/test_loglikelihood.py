@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_harness import load_model, request
+from fake_triton import PIECES, fake_grpc
 from llmasos import LLM
 from llmasos.errors import EngineStoppedError, InvalidRequestError
 from llmasos.sampling import SamplingParams
@@ -18,7 +20,7 @@ from llmasos_runtime.evaluation.forward import PackedForward, Part, load_forward
 from llmasos_runtime.evaluation.loglikelihood import Scorer
 from llmasos_runtime.evaluation.measures import log_softmax
 from numpy.typing import NDArray
-from tiny import SPECIAL_TOKENS
+from tiny import SPECIAL_TOKENS, begin_texts
 
 TEXT = [(7 * i * i + 3 * i) % 250 for i in range(200)]
 LIMIT = 48
@@ -135,6 +137,21 @@ def test_a_cut_prompt_keeps_its_special_tokens_and_leaves_room_for_its_answer(
         message = f"max_gen_toks must be below the plan's max_seq_len of {LIMIT}, got {max_tokens}"
         with pytest.raises(InvalidRequestError, match=message):
             model.generate_until([request("a", {"max_gen_toks": max_tokens})])
+
+
+def test_a_server_gets_texts_that_become_the_harness_tokens(
+    tiny_llama: Path, tmp_path: Path, model_class: Any
+) -> None:
+    shutil.copytree(tiny_llama, tmp_path / "checkpoint")
+    begin_texts(tmp_path / "checkpoint")
+    build_plan(tmp_path / "checkpoint", tmp_path / "plan", BuildOptions(precision="f32"))
+    texts = ["a", SPECIAL_TOKENS[0] + "b", "c"]
+    with fake_grpc() as triton:
+        model = model_class(str(tmp_path / "plan"), url=triton.url)
+        answers = model.generate_until([request(text, {"max_gen_toks": 3}) for text in texts])
+    assert answers == ["".join(PIECES)] * 3
+    sent = {r["text_input"]: r.get("add_special_tokens", True) for r in triton.asked()}
+    assert sent == {texts[0]: True, texts[1]: False, texts[2]: True}
 
 
 def test_a_server_that_is_not_there_is_missed_before_anything_is_scored(
