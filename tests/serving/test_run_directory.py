@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from llmasos.errors import ServerError
 from llmasos_runtime.triton import keeper, run_directory
-from llmasos_runtime.triton.run_directory import RunDirectory, remove_leftovers
+from llmasos_runtime.triton.run_directory import RunDirectory, remove_leftovers, tried_directory
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +108,12 @@ def test_a_directory_that_is_taken_for_a_leftover_is_made_anew(
     run = RunDirectory()
     assert list(memory.iterdir()) == [run.path]
     run.close()
+
+
+def test_a_directory_for_a_look_is_gone_after_it(memory: Path) -> None:
+    with tried_directory() as path:
+        assert path.is_dir()
+    assert not list(memory.iterdir())
 
 
 def test_missing_shared_memory_is_one_clear_line(memory: Path) -> None:

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ import llmasos_runtime
 from llmasos_runtime.triton.interpreters import find_interpreter, missing_libpython
 from llmasos_runtime.triton.links import link_libraries, link_python
 from llmasos_runtime.triton.python_facts import PythonFacts, this_python
+from llmasos_runtime.triton.run_directory import tried_directory
 from llmasos_runtime.triton.server_environment import SOURCE_VARIABLE, ready_python, server_python
 
 _STUB = "triton_python_backend_stub"
@@ -97,10 +97,8 @@ def describe_server() -> str:
             f"the first `llmasos serve` installs it into {server_environments_dir()}, "
             f"for Python {base.version} ({base.executable})"
         )
-    with tempfile.TemporaryDirectory() as run_dir:
-        text = (
-            f"{_embedded(python, Path(run_dir)).executable}, of nvidia-pytriton {python.pytriton}"
-        )
+    with tried_directory() as run_dir:
+        text = f"{_embedded(python, run_dir).executable}, of nvidia-pytriton {python.pytriton}"
     return text if python.executable == sys.executable else f"{text}, for Python {python.version}"
 
 

@@ -12,6 +12,8 @@ import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from llmasos.errors import ServerError
@@ -49,6 +51,17 @@ class RunDirectory:
     def remove_if_free(self) -> bool:
         """Remove the directory and its regions; False when a process holds the lock yet."""
         return _remove_if_free(self.path) or not self.path.exists()
+
+
+@contextmanager
+def tried_directory() -> Generator[Path]:
+    """A directory as a server would get, for a look at what it would find there."""
+    run = RunDirectory()
+    try:
+        yield run.path
+    finally:
+        run.close()
+        run.remove_if_free()
 
 
 def remove_leftovers() -> None:
