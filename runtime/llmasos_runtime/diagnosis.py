@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 from importlib.metadata import version
 
 from llmasos import __version__
 from llmasos.errors import PlanError, ServerError
 from llmasos.openvino_import import ov
 
+from llmasos_runtime.finding import Finding
+from llmasos_runtime.places import places
 from llmasos_runtime.resources import available_memory_bytes, cpu_features, num_physical_cores
 from llmasos_runtime.tensorrt.driver import GPU
 from llmasos_runtime.tensorrt.machine import (
@@ -26,15 +27,6 @@ from llmasos_runtime.triton.installation import describe_server
 _GIB = 2**30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One line. is_problem: something that the product needs is missing."""
-
-    subject: str
-    text: str
-    is_problem: bool = False
-
-
 def diagnose(machine: Machine | None = None) -> list[Finding]:
     """Look at everything; it takes a second. machine: for its GPUs, None is this one."""
     machine = machine or ThisMachine()
@@ -43,6 +35,7 @@ def diagnose(machine: Machine | None = None) -> list[Finding]:
         Finding(subject="llmasos", text=f"{__version__} on Python {platform.python_version()}"),
         _cpu(),
         Finding(subject="memory", text=f"{available_memory_bytes() / _GIB:.1f} GiB free"),
+        *places(),
         _triton(),
         *_nvidia(driver),
         *(_library(name, machine.library(name)) for name in DISTRIBUTIONS),

@@ -9,7 +9,8 @@ import pytest
 from llmasos.cli.app import app
 from llmasos.errors import ServerError
 from llmasos_runtime import diagnosis
-from llmasos_runtime.diagnosis import Finding, diagnose
+from llmasos_runtime.diagnosis import diagnose
+from llmasos_runtime.finding import Finding
 from llmasos_runtime.resources import cpu_features
 from llmasos_runtime.tensorrt.machine import Library
 from made_machine import GIB, H100, L4, MadeMachine, driver
@@ -108,7 +109,7 @@ def test_a_missing_server_is_a_problem_and_an_exit_status(monkeypatch: pytest.Mo
     monkeypatch.setattr(diagnosis, "describe_server", describe)
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
-    assert "missing: there is no tritonserver" in result.output
+    assert "problem: there is no tritonserver" in result.output
 
 
 @pytest.mark.parametrize(

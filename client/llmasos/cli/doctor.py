@@ -6,7 +6,7 @@ import typer
 
 
 def doctor() -> None:
-    """Show what this machine has, and what each target can run here."""
+    """Show what this machine has, where it can be written to, and what each target runs here."""
     from llmasos_runtime.diagnosis import diagnose
     from rich.console import Console
     from rich.table import Table
@@ -17,7 +17,7 @@ def doctor() -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        text = f"missing: {finding.text}" if finding.is_problem else finding.text
+        text = f"problem: {finding.text}" if finding.is_problem else finding.text
         table.add_row(finding.subject, Text(text))  # brackets are no markup
     Console().print(table)
     if any(finding.is_problem for finding in findings):
