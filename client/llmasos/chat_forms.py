@@ -10,6 +10,7 @@ written in its other form. A text that is printed in no form is an error.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from typing import Any
 from llmasos.chat_messages import Message
 from llmasos.errors import InvalidRequestError
 
+# What stands before a word that was printed as a Python object, or as JSON in JSON.
+_AROUND = r"(?:'|\\\")"
 Render = Callable[[Sequence[Message]], str]
 
 
@@ -26,14 +29,14 @@ class _Mark:
     """A word in a text or in its surroundings, and what it tells about the message's form.
 
     field: which was marked. printed: stands in the rendered text, or what was marked is lost.
-    wrong: none of these do, or the field was printed as a Python object or twice encoded.
-    may_be_lost: of what a template leaves out with good reason.
+    wrong: does not, with quotes or backslashes around it, or the field was printed as a Python
+    object or twice encoded. may_be_lost: of what a template leaves out with good reason.
     """
 
     index: int
     field: str
     printed: str
-    wrong: tuple[str, ...] = ()
+    wrong: str = ""
     may_be_lost: bool = False
 
 
@@ -93,12 +96,14 @@ def _try(messages: list[Message], render: Render) -> _Trial | None:
     word = f"q{secrets.token_hex(8)}"
     marked = [_marked(message, i, word, marks) for i, message in enumerate(messages)]
     try:
-        printed = render(marked).casefold()
+        rendered = render(marked).casefold()
     except InvalidRequestError:
         return None
+    found = {(m[1], m[2]) for m in re.finditer(rf"({_AROUND}?)({word}[ackn\d]+e)", rendered)}
+    printed, wrong = {name for _, name in found}, {around + name for around, name in found}
     return _Trial(
         lost=tuple(m for m in marks if m.printed not in printed and not m.may_be_lost),
-        wrong=tuple(m for m in marks if any(w in printed for w in m.wrong)),
+        wrong=tuple(m for m in marks if m.wrong in wrong),
     )
 
 
@@ -134,7 +139,7 @@ def _marked_content(message: Message, index: int, word: str, marks: list[_Mark])
                 index=index,
                 field="content",
                 printed=text,
-                wrong=(f"'{key}'",),
+                wrong=f"'{key}",
                 may_be_lost=may_be_lost or blank,
             )
         )
@@ -150,9 +155,9 @@ def _marked_call(call: Message, index: int, word: str, marks: list[_Mark]) -> Me
     if as_object is None:
         return call
     marked: Any = {**as_object, word: word}
-    wrong: tuple[str, ...] = (f"'{word}'",)
+    wrong = f"'{word}"
     if isinstance(arguments, str):
-        marked, wrong = json.dumps(marked, ensure_ascii=False), (f'\\"{word}', f"\\u0022{word}")
+        marked, wrong = json.dumps(marked, ensure_ascii=False), f'\\"{word}'
     marks.append(_Mark(index=index, field="tool_calls", printed=word, wrong=wrong))
     return _with_holder(call, {**holder, "arguments": marked})
 

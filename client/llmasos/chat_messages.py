@@ -41,7 +41,7 @@ def _check(message: Message, where: str) -> Message:
         raise InvalidRequestError(f"{where} has no role")
     role = present["role"]
     if not isinstance(role, str) or not role:
-        raise InvalidRequestError(f"{where}.role must be a non-empty string, got {role!r}")
+        raise InvalidRequestError(f"{where}.role must be a non-empty string, got {role!r:.60}")
     if "tool_calls" in present:
         _check_tool_calls(present["tool_calls"], f"{where}.tool_calls")
     if "content" in present:
@@ -77,7 +77,7 @@ def _content(content: object, where: str) -> str | list[Message]:
 def _check_part(part: object, where: str) -> None:
     if not isinstance(part, dict) or part.get("type") != "text":
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-        raise InvalidRequestError(f"{where} must be a text part, got {kind!r}")
+        raise InvalidRequestError(f"{where} must be a text part, got {kind!r:.60}")
     text = part.get("text")
     if not isinstance(text, str):
         raise InvalidRequestError(f"{where}.text must be a string, got {type(text).__name__}")

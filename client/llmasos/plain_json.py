@@ -15,6 +15,9 @@ MAX_DEPTH = 64
 MAX_BYTES = 64 << 20
 _MAX_INTEGER = 1 << 64
 _BYTES_OF_A_VALUE = 8
+_SHOWN = 60
+# The way to a value: to what holds it, and its key or index there.
+_Path = tuple[Any, str | int]
 
 
 def plain_json(value: object, name: str) -> Any:
@@ -23,7 +26,7 @@ def plain_json(value: object, name: str) -> Any:
     name: of the field, for the errors. Raises InvalidRequestError: another type, a key that is
     no string, a number that JSON does not have, more than MAX_DEPTH levels or MAX_BYTES.
     """
-    return _Copy(name).of(value, name, depth=0)
+    return _Copy(name).of(value, None)
 
 
 class _Copy:
@@ -33,50 +36,56 @@ class _Copy:
         self._name = name
         self._bytes_left = MAX_BYTES
 
-    def of(self, value: object, where: str, *, depth: int) -> Any:
+    def of(self, value: object, path: _Path | None, *, depth: int = 0) -> Any:
         if depth > MAX_DEPTH:
             raise InvalidRequestError(f"{self._name} is nested deeper than {MAX_DEPTH} levels")
         self._take(_BYTES_OF_A_VALUE)
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
-            return self._text(value, where)
+            return self._text(value, path)
         if isinstance(value, int | float):
-            return _number(value, where)
+            return self._number(value, path)
         if isinstance(value, Mapping):
             return {
-                self._key(key, where): self.of(item, f"{where}.{key}", depth=depth + 1)
+                self._key(key, path): self.of(item, (path, key), depth=depth + 1)
                 for key, item in value.items()
             }
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-            return [self.of(v, f"{where}[{i}]", depth=depth + 1) for i, v in enumerate(value)]
-        raise InvalidRequestError(f"{where} must be JSON data, got {type(value).__name__}")
+            return [self.of(item, (path, i), depth=depth + 1) for i, item in enumerate(value)]
+        raise self._refusal(path, f"must be JSON data, got {type(value).__name__}")
 
-    def _key(self, key: object, where: str) -> str:
+    def _key(self, key: object, path: _Path | None) -> str:
         if not isinstance(key, str):
-            raise InvalidRequestError(f"{where} has the key {key!r}, which is not a string")
-        return self._text(key, where)
+            raise self._refusal(path, f"has the key {key!r:.{_SHOWN}}, which is not a string")
+        return self._text(key, path)
 
-    def _text(self, text: str, where: str) -> str:
+    def _text(self, text: str, path: _Path | None) -> str:
         try:
             self._take(len(text.encode()))
         except UnicodeEncodeError as error:
-            raise InvalidRequestError(
-                f"{where} is not valid Unicode: a lone surrogate at character {error.start}"
+            raise self._refusal(
+                path, f"is not valid Unicode: a lone surrogate at character {error.start}"
             ) from error
         return str(text)
+
+    def _number(self, value: float, path: _Path | None) -> int | float:
+        if isinstance(value, int):
+            if abs(value) >= _MAX_INTEGER:
+                raise self._refusal(path, "is an integer of more than 64 bits")
+            return int(value)
+        if not math.isfinite(value):
+            raise self._refusal(path, f"must be a number that JSON has, got {value}")
+        return float(value)
 
     def _take(self, count: int) -> None:
         self._bytes_left -= count
         if self._bytes_left < 0:
             raise InvalidRequestError(f"{self._name} takes more than {MAX_BYTES} bytes")
 
-
-def _number(value: float, where: str) -> int | float:
-    if isinstance(value, int):
-        if abs(value) >= _MAX_INTEGER:
-            raise InvalidRequestError(f"{where} is an integer of more than 64 bits")
-        return int(value)
-    if not math.isfinite(value):
-        raise InvalidRequestError(f"{where} must be a number that JSON has, got {value}")
-    return float(value)
+    def _refusal(self, path: _Path | None, what: str) -> InvalidRequestError:
+        steps: list[str] = []
+        while path is not None:
+            path, step = path
+            steps.append(f"[{step}]" if isinstance(step, int) else f".{step:.{_SHOWN}}")
+        return InvalidRequestError(f"{self._name}{''.join(reversed(steps))} {what}")

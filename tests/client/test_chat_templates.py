@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -304,6 +305,18 @@ def test_deep_and_endless_data_is_refused_in_one_line() -> None:
         render(TEMPLATES["chatml"], [{"role": "user", "content": "x", "y": deep}])
     calls = tool_use("[" * 100_000)
     assert "[[[" in render(TEMPLATES["qwen3"], calls)  # no JSON that could be read: as it is
+
+
+def test_many_messages_and_long_keys_take_no_long_time() -> None:
+    started = time.thread_time()  # of this thread alone, whatever else the machine does
+    many = [{"role": "user", "content": "a"}] * 60_000
+    assert render("{% for m in messages %}{{ m.content }}{% endfor %}", many) == "a" * 60_000
+    values: dict[str, Any] = {"k" * (4 << 20): [{"x": index} for index in range(50_000)]}
+    assert ChatOptions(chat_template_kwargs=values).chat_template_kwargs == values
+    assert time.thread_time() - started < 5.0
+    with pytest.raises(InvalidRequestError) as caught:
+        ChatOptions(tools=[{"k" * (4 << 20): print}])
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize(
