@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from llmasos_runtime.options import EngineOptions
-from llmasos_runtime.request import Request, Update, piece_of
 from llmasos_runtime.running_engine import RunningEngine, open_engine
 from typing_extensions import Unpack
 
@@ -24,15 +22,19 @@ from llmasos.arguments import (
     params_of_each,
     sampling_params,
 )
+from llmasos.async_request import start, start_in_thread
 from llmasos.async_stream import AsyncPieceStream
 from llmasos.chat_messages import Message
 from llmasos.engine_cache import find_plan
 from llmasos.errors import QueueFullError
 from llmasos.generation_config import GenerationConfigChoice
-from llmasos.outputs import Generation, StreamPiece
+from llmasos.outputs import Generation
 from llmasos.plan import EnginePlan, Precision
 from llmasos.prompt_encoder import PromptEncoder
 from llmasos.sampling import SamplingParams
+
+_SHORT = 4096
+"""Characters of a prompt that are encoded in a millisecond or two, while the event loop waits."""
 
 
 class AsyncLLM:
@@ -109,7 +111,9 @@ class AsyncLLM:
         done: list[Generation] = []
         try:
             for prompt, one in zip(prompts, each, strict=True):
-                token_ids = self._prompts.encode(prompt, add_special_tokens=add_special_tokens)
+                token_ids = await asyncio.to_thread(
+                    self._prompts.encode, prompt, add_special_tokens=add_special_tokens
+                )
                 running.append(await self._start_when_there_is_room(token_ids, one, running, done))
             return done + [await stream.read() for stream in running]
         finally:
@@ -124,11 +128,15 @@ class AsyncLLM:
         add_special_tokens: bool = True,
         **fields: Unpack[SamplingFields],
     ) -> AsyncPieceStream:
-        """The answer piece by piece, for `async for`. Raises QueueFullError at once."""
-        token_ids = self._prompts.encode(
-            check_prompt(prompt), add_special_tokens=add_special_tokens
+        """The answer piece by piece, for `async for`. Raises QueueFullError at once.
+
+        A long prompt is encoded in a thread; then the first piece raises what is wrong.
+        """
+        encode = partial(
+            self._prompts.encode, check_prompt(prompt), add_special_tokens=add_special_tokens
         )
-        return self._start(token_ids, sampling_params(params, **fields))
+        begin = start if len(prompt) <= _SHORT else start_in_thread
+        return begin(self._engine, encode, sampling_params(params, **fields))
 
     async def chat(
         self,
@@ -148,10 +156,10 @@ class AsyncLLM:
         params: SamplingParams | None = None,
         **fields: Unpack[ChatArguments],
     ) -> AsyncPieceStream:
-        """As `chat`, piece by piece."""
+        """As `chat`, piece by piece; the first piece raises what is wrong."""
         chosen, options = chat_arguments(params, **fields)
-        token_ids = self._prompts.encode_chat(messages, options)
-        return self._start(token_ids, chosen)
+        encode = partial(self._prompts.encode_chat, messages, options)
+        return start_in_thread(self._engine, encode, chosen)
 
     async def aclose(self) -> None:
         """Stop the engine and free its memory; calling it again does nothing."""
@@ -168,26 +176,6 @@ class AsyncLLM:
     ) -> None:
         await self.aclose()
 
-    def _start(self, token_ids: Sequence[int], params: SamplingParams) -> AsyncPieceStream:
-        request_id = uuid.uuid4().hex
-        loop = asyncio.get_running_loop()
-        updates: asyncio.Queue[Update] = asyncio.Queue()
-        engine = self._engine
-
-        def sink(update: Update) -> None:
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-                loop.call_soon_threadsafe(updates.put_nowait, update)
-
-        async def receive() -> StreamPiece:
-            return piece_of(await updates.get())
-
-        async def cancel() -> None:
-            engine.cancel(request_id)
-
-        request = Request(request_id=request_id, prompt_token_ids=tuple(token_ids), params=params)
-        engine.submit(request, sink)
-        return AsyncPieceStream(receive, cancel, lambda: engine.abandon(request_id))
-
     async def _start_when_there_is_room(
         self,
         token_ids: Sequence[int],
@@ -197,7 +185,7 @@ class AsyncLLM:
     ) -> AsyncPieceStream:
         while True:
             try:
-                return self._start(token_ids, params)
+                return start(self._engine, lambda: token_ids, params)
             except QueueFullError:
                 if not running:
                     raise

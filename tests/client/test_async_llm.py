@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from llmasos import LLM, AsyncLLM, FinishReason, SamplingParams
+from llmasos.async_stream import AsyncPieceStream
 from llmasos.errors import EngineStoppedError, InvalidRequestError, QueueFullError
+from llmasos.prompt_encoder import PromptEncoder
+from llmasos.tokenizer import Tokenizer
 from llmasos_runtime.engine import Engine, EngineOptions
-from patience import until
+from patience import PATIENCE_S, until
 
 PARAMS = SamplingParams(max_tokens=12, ignore_eos=True)
 LONG = SamplingParams(max_tokens=400, ignore_eos=True, speculate=False)  # takes 400 steps
@@ -134,6 +139,86 @@ def test_errors_are_those_of_llm(tiny_plan: Path) -> None:
         await llm.aclose()
         with pytest.raises(EngineStoppedError):
             await stream.read()
+
+    run(tiny_plan, act)
+
+
+class HeldTokenizer(Tokenizer):
+    """Encodes when it is let."""
+
+    held: threading.Event
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        assert self.held.wait(PATIENCE_S)
+        return super().encode(text, add_special_tokens=add_special_tokens)[:100]
+
+
+def held(llm: AsyncLLM, plan: Path) -> threading.Event:
+    """Its prompts are not encoded before this is set."""
+    HeldTokenizer.held = threading.Event()
+    llm._prompts = PromptEncoder(HeldTokenizer.load(plan), max_seq_len=1 << 20)
+    return HeldTokenizer.held
+
+
+async def threads_are_free() -> None:
+    """Both threads of the loop have ended what they did."""
+    both = threading.Barrier(2)
+    await asyncio.gather(*(asyncio.to_thread(both.wait, PATIENCE_S) for _ in range(2)))
+
+
+def long_streams(llm: AsyncLLM) -> list[AsyncPieceStream]:
+    return [llm.stream("a" * 5000, PARAMS), llm.stream_chat([{"role": "user", "content": "a"}])]
+
+
+def test_the_loop_goes_on_while_long_prompts_and_chats_are_encoded(tiny_plan: Path) -> None:
+    async def act(llm: AsyncLLM) -> None:
+        let = held(llm, tiny_plan)
+        many = asyncio.create_task(llm.generate(["a"], PARAMS))
+        reading = [asyncio.create_task(stream.read()) for stream in long_streams(llm)]
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in (many, *reading))
+        let.set()
+        assert all([(await task).text for task in reading])
+        assert len(await many) == 1
+
+    run(tiny_plan, act)
+
+
+@pytest.mark.usefixtures("slow_steps")
+@pytest.mark.parametrize("how", ["aclose", "dropped", "cancelled"])
+def test_a_stream_may_be_left_while_its_prompt_is_encoded(tiny_plan: Path, how: str) -> None:
+    async def act(llm: AsyncLLM) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        let = held(llm, tiny_plan)
+        streams = [llm.stream("a" * 5000, LONG) for _ in range(2)]
+        if how == "aclose":
+            for stream in streams:
+                await stream.aclose()
+        elif how == "cancelled":
+            reading = [asyncio.create_task(stream.read()) for stream in streams]
+            await asyncio.sleep(0.01)
+            for task in reading:
+                task.cancel()
+            assert all(
+                isinstance(end, asyncio.CancelledError)
+                for end in await asyncio.gather(*reading, return_exceptions=True)
+            )
+            del reading
+        streams.clear()
+        let.set()
+        await threads_are_free()
+        await until_ended_early(llm)
+
+    run(tiny_plan, act)
+
+
+def test_what_is_wrong_with_a_long_prompt_is_raised_by_its_first_piece(tiny_plan: Path) -> None:
+    async def act(llm: AsyncLLM) -> None:
+        with pytest.raises(InvalidRequestError, match="the prompt has 10000000 bytes, at most"):
+            await llm.generate_text("a" * 10_000_000)
+        with pytest.raises(InvalidRequestError, match="the conversation has"):
+            await llm.chat([{"role": "user", "content": "a" * 10_000_000}])
+        await llm.stream("a" * 10_000_000).aclose()
 
     run(tiny_plan, act)
 
