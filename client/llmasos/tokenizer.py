@@ -22,7 +22,14 @@ from llmasos.errors import InvalidRequestError
 from llmasos.json_file import read_json_object
 from llmasos.rust_panics import panics_as
 from llmasos.token_sizes import TokenSizes
-from llmasos.tokenizer_files import CONFIG_FILE, RESOLVED, TokenizerSources, read_backend, resolve
+from llmasos.tokenizer_files import (
+    CONFIG_FILE,
+    FILLS_AT,
+    RESOLVED,
+    TokenizerSources,
+    read_backend,
+    resolve,
+)
 
 TOKENIZER_FILE = "tokenizer.json"
 # Tokens that end a turn; one ends a text where the chat template writes it.
@@ -67,6 +74,7 @@ class Tokenizer:
         self._cleans_up = bool(config.get("clean_up_tokenization_spaces")) and bool(
             not isinstance(backend.model, models.BPE) or config.get(_CLEANS_UP_BPE)
         )
+        self._fills_at: str | None = config.get(FILLS_AT, {}).get("text")
         others = ("tokenizer_class", "chat_template")
         tokens = {n: t for n, t in config.items() if isinstance(t, str) and n not in others}
         self._chat_templates = ChatTemplates(templates_of_config(config), tokens=tokens)
@@ -107,6 +115,11 @@ class Tokenizer:
             raise InvalidRequestError(
                 f"the text is not valid Unicode: a lone surrogate at character {error.start}"
             ) from error
+        if self._fills_at is not None and self._fills_at in text:
+            raise InvalidRequestError(
+                f"the text holds {self._fills_at!r}, where this model's tokenizer would fill in, "
+                "which is not supported"
+            )
         with panics_as(InvalidRequestError, "this model's tokenizer fails on the text"):
             return self._backend.encode(text, add_special_tokens=add_special_tokens)
 

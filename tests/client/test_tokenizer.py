@@ -206,6 +206,14 @@ def test_a_chat_without_a_template_is_refused(tmp_path: Path) -> None:
         )
 
 
+def test_a_text_with_a_gap_that_codellama_would_fill_is_refused(tmp_path: Path) -> None:
+    directory = write_tokenizer(
+        tmp_path, KINDS["byte_fallback"](), tokenizer_class="CodeLlamaTokenizer"
+    )
+    with pytest.raises(InvalidRequestError, match="holds '<FILL_ME>', where this model's"):
+        Tokenizer.load(directory).encode("the <FILL_ME> fox")
+
+
 def test_text_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="lone surrogate at character 2"):
         Tokenizer.load(byte_level_directory(tmp_path)).encode("ab\ud800")

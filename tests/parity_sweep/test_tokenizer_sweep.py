@@ -155,6 +155,7 @@ REFUSED = (
     "is not valid JSON",
     "must hold a JSON object",
     "is not in the vocabulary",
+    "_token is empty, and goes around each text",
 )
 """Words of the refusals of what transformers loads."""
 

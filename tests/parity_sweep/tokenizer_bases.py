@@ -136,6 +136,7 @@ BASES: Mapping[str, Base] = {
     "Qwen2 as Llama": Base(name="LlamaTokenizerFast", model_type="qwen2", make=composing),
     "Qwen3.5": Base(name="Qwen3_5Tokenizer", model_type=None, make=composing),
     "Llama 2": Base(name="LlamaTokenizer", model_type="llama", make=pieces_with_begin),
+    "CodeLlama": Base(name="CodeLlamaTokenizerFast", model_type="llama", make=pieces_with_begin),
     "Llama 3 as Llama": Base(name="LlamaTokenizerFast", model_type="llama", make=digits_alone),
     "Mistral": Base(name="LlamaTokenizerFast", model_type="mistral", make=pieces_with_begin),
     "Phi-3": Base(name="LlamaTokenizerFast", model_type="phi3", make=pieces_with_begin),

@@ -103,6 +103,8 @@ _CONFIG: Mapping[str, tuple[Any, ...]] = {
     "cls_token": (_typed("<cls>", **_NO_FLAGS),),
     "mask_token": (_typed("<mask>", **{**_NO_FLAGS, "lstrip": True}),),
     "image_token": ("<image>", _typed("<image>", lstrip=True), _object("<image>"), True),
+    "prefix_token": ("<PRE>", None),
+    "fill_token": (None, "<FILL>", _typed("<FILL>", **_NO_FLAGS)),
     "additional_special_tokens": _LISTS,
     "extra_special_tokens": _LISTS,
     "model_specific_special_tokens": ({"audio_token": "<audio>"}, [1]),

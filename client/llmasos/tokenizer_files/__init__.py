@@ -7,6 +7,7 @@ left: a whole tokenizer.json and a tokenizer_config.json that says no more than 
 
 from __future__ import annotations
 
+from llmasos.tokenizer_files.resolve import FILLS_AT as FILLS_AT
 from llmasos.tokenizer_files.resolve import RESOLVED as RESOLVED
 from llmasos.tokenizer_files.resolve import ResolvedTokenizer as ResolvedTokenizer
 from llmasos.tokenizer_files.resolve import resolve as resolve
@@ -16,6 +17,7 @@ from llmasos.tokenizer_files.vocabulary import read_backend as read_backend
 
 __all__ = [
     "CONFIG_FILE",
+    "FILLS_AT",
     "RESOLVED",
     "ResolvedTokenizer",
     "TokenizerSources",

@@ -71,6 +71,7 @@ class _Fields:
     found: dict[str, Token] = field(default_factory=dict[str, Token])
     specific: dict[str, Token] = field(default_factory=dict[str, Token])
     extra: list[Token] | None = None
+    has_extra: bool = False
     plain: set[str] = field(default_factory=set[str])
 
 
@@ -79,12 +80,13 @@ def declared_tokens(
     config: Mapping[str, Any],
     *,
     defaults: Mapping[str, str | None],
+    specific: Mapping[str, str],
     pad_token: str | None,
 ) -> DeclaredTokens:
     """What the files say.
 
-    defaults: named tokens of the class, for those that no file names. pad_token: that of the
-    padding in tokenizer.json. Raises CheckpointError, naming the file and the field.
+    defaults, specific: named tokens of the class, for those that no file names. pad_token: that
+    of the padding in tokenizer.json. Raises CheckpointError, naming the file and the field.
     """
     fields = _of_config(config, sources.path(CONFIG_FILE))
     if _DECODER in config:
@@ -98,11 +100,12 @@ def declared_tokens(
         named[name] = None if token is None else by_text.get(text_of(token), token)
     named.setdefault("pad_token", pad_token)
     ordered = {name: named.get(name) for name in NAMED_TOKENS}
-    ordered |= {**fields.found, **fields.specific}
+    own = {n: fields.found.get(n, t) for n, t in specific.items() if config.get(n, t) is not None}
+    ordered |= {**own, **fields.found, **fields.specific}
     return DeclaredTokens(
         added=tuple(added[index] for index in sorted(added)),
         named={name: token for name, token in ordered.items() if token is not None},
-        extra=tuple(fields.extra or ()),
+        extra=(*(fields.extra or ()), *(() if fields.has_extra else own.values())),
     )
 
 
@@ -124,6 +127,7 @@ def _of_config(config: Mapping[str, Any], path: str) -> _Fields:
     if isinstance(listed, Mapping):
         fields.specific |= _specific(listed, f"{path}: {name}")
     elif _EXTRA in config or _MORE in config:
+        fields.has_extra = True
         fields.extra = tokens_of(listed, f"{path}: {name}")
         fields.plain |= {token for token in listed or () if isinstance(token, str)}
     if not fields.specific and config.get(_SPECIFIC):
@@ -167,6 +171,7 @@ def _merge_special_tokens(fields: _Fields, sources: TokenizerSources) -> None:
                 fields.found[name] = token
         elif name != _MORE:
             raise CheckpointError(f"{where} is not a special token, and is not supported")
+    fields.has_extra = fields.extra is not None
     if fields.extra is None and _MORE in listed:
         fields.extra = tokens_of(listed[_MORE], f"{path}: {_MORE}")
 

@@ -22,6 +22,8 @@ from tokenizers import (
 
 from llmasos.errors import CheckpointError
 
+FILL_TOKEN = "fill_token"
+"""Where CodeLlama's tokenizer puts what comes before and after a gap."""
 _END = "<|endoftext|>"
 _QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -49,16 +51,19 @@ class Recipe:
     """One class.
 
     make: the tokenizer without added tokens. tokens: the named tokens that it has where no
-    file says otherwise. reads_vocab: whether it reads vocab.json and merges.txt. readds: its
-    special tokens are added once more, as plain ones. forgets: the post-processor of
-    tokenizer.json does not stay.
+    file says otherwise. specific: named tokens that other classes do not have. begins: its
+    begin token goes before each text. reads_vocab: whether it reads vocab.json and merges.txt.
+    readds: its special tokens are added once more, as plain ones. forgets: the post-processor
+    of tokenizer.json does not stay.
     """
 
     make: Callable[[Vocabulary, Mapping[str, Any]], Tokenizer]
     tokens: Mapping[str, str | None]
+    specific: Mapping[str, str] = field(default_factory=dict[str, str])
+    begins: bool = False
     reads_vocab: bool = False
     readds: bool = False
-    forgets: bool = field(default=False)
+    forgets: bool = False
 
 
 def _byte_level(vocabulary: Vocabulary, prefix: bool) -> Tokenizer:
@@ -117,14 +122,37 @@ def _llama(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def _gemma(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
+def _code_llama(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
+    model = vocabulary.bpe(
+        fuse_unk=True, byte_fallback=True, unk_token=_unknown(vocabulary, config)
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
+        replacement="▁",
+        prepend_scheme="first" if _prefix(config, absent=True) else "never",
+        split=False,
+    )
+    strip = decoders.Strip(content=" ", left=1)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), strip]
+    )
+    return tokenizer
+
+
+def _unknown(vocabulary: Vocabulary, config: Mapping[str, Any]) -> str:
     unknown = config["unk_token"]
     if unknown not in vocabulary.vocab:
         raise CheckpointError(
             f"the unk_token {unknown!r} is not in the vocabulary, which text of unknown "
             "characters needs"
         )
-    model = vocabulary.bpe(fuse_unk=True, unk_token=unknown, byte_fallback=True)
+    return str(unknown)
+
+
+def _gemma(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
+    model = vocabulary.bpe(
+        fuse_unk=True, unk_token=_unknown(vocabulary, config), byte_fallback=True
+    )
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(
@@ -153,6 +181,18 @@ _QWEN_ENDS = {"eos_token": _END, "unk_token": _END, "pad_token": _END}
 RECIPES: Mapping[str, Recipe] = {
     "CodeGenTokenizer": Recipe(
         make=_codegen, tokens={**_ONE_END, "pad_token": None}, reads_vocab=True
+    ),
+    "CodeLlamaTokenizer": Recipe(
+        make=_code_llama,
+        tokens={"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+        specific={
+            "prefix_token": "▁<PRE>",
+            "middle_token": "▁<MID>",
+            "suffix_token": "▁<SUF>",
+            "eot_token": "▁<EOT>",
+            FILL_TOKEN: "<FILL_ME>",
+        },
+        begins=True,
     ),
     "GPT2Tokenizer": Recipe(make=_gpt2, tokens={**_ONE_END, "pad_token": None}, reads_vocab=True),
     "GPTNeoXTokenizer": Recipe(

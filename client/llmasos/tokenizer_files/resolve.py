@@ -20,7 +20,7 @@ from llmasos.rust_panics import panics_as
 from llmasos.tokenizer_files.bounds import check_added_tokens, check_bounds
 from llmasos.tokenizer_files.declared_tokens import DeclaredTokens, declared_tokens
 from llmasos.tokenizer_files.mistral_cut import mend_mistral_cut
-from llmasos.tokenizer_files.rebuilt import RECIPES
+from llmasos.tokenizer_files.rebuilt import FILL_TOKEN, RECIPES
 from llmasos.tokenizer_files.sources import CONFIG_FILE, TOKENIZER_FILE, TokenizerSources
 from llmasos.tokenizer_files.templates import chat_templates
 from llmasos.tokenizer_files.token_entries import Token, text_of
@@ -29,6 +29,8 @@ from llmasos.tokenizer_files.vocabulary import read_backend, read_vocabulary
 
 RESOLVED = "llmasos_resolved"
 """Marks a tokenizer_config.json whose tokenizer.json has everything."""
+FILLS_AT = "llmasos_fills_at"
+"""In a resolved config: the text where the tokenizer would fill in."""
 _DECODING = (
     "split_special_tokens",
     "clean_up_tokenization_spaces",
@@ -69,6 +71,7 @@ def _resolve(sources: TokenizerSources) -> ResolvedTokenizer:
         sources,
         config,
         defaults={} if recipe is None else recipe.tokens,
+        specific={} if recipe is None else recipe.specific,
         pad_token=_pad_token(stored),
     )
     check_added_tokens([text_of(token) for token in (*tokens.added, *tokens.extra)], sources.name)
@@ -83,7 +86,12 @@ def _resolve(sources: TokenizerSources) -> ResolvedTokenizer:
     is_told = stored is None and any(f"add_{end}_token" in config for end in ("bos", "eos"))
     if is_told or not has_ends or (recipe is not None and recipe.forgets):
         backend.post_processor = _ends(backend, tokens, config if stored is None else {})
-    return ResolvedTokenizer(backend=backend, config=_resolved_config(sources, config, tokens))
+    if recipe is not None and recipe.begins:
+        backend.post_processor = _ends(backend, tokens, {"add_bos_token": True})
+    resolved = _resolved_config(sources, config, tokens)
+    if recipe is not None and FILL_TOKEN in recipe.specific and resolved.get(FILL_TOKEN):
+        resolved[FILLS_AT] = {"text": resolved[FILL_TOKEN]}
+    return ResolvedTokenizer(backend=backend, config=resolved)
 
 
 def _refuse_versions(config: Mapping[str, Any], sources: TokenizerSources) -> None:
@@ -153,8 +161,12 @@ def _ends(
     """A token before each text, after it, both, or neither, as add_bos_token and _eos_ say."""
     around: list[list[tuple[str, int]]] = []
     for end in ("bos", "eos"):
-        text = text_of(tokens.named.get(f"{end}_token", ""))
-        index = backend.token_to_id(text) if config.get(f"add_{end}_token") else None
+        name = f"{end}_token"
+        is_asked = bool(config.get(f"add_{name}")) and name in tokens.named
+        text = text_of(tokens.named[name]) if is_asked else ""
+        if is_asked and not text:
+            raise CheckpointError(f"{CONFIG_FILE}: {name} is empty, and goes around each text")
+        index = backend.token_to_id(text) if is_asked else None
         around.append([] if index is None else [(text, index)])
     before, after = around
     return processors.TemplateProcessing(

@@ -31,14 +31,20 @@ DISTRUSTED = frozenset(("llava", "llava_next", "phi3", "qwen2"))
 """Model types whose checkpoints often name a wrong class; that of the model type counts."""
 RECIPES = frozenset(
     (
-        *("CodeGenTokenizer", "GPT2Tokenizer", "GPTNeoXTokenizer", "GemmaTokenizer"),
+        *(
+            "CodeGenTokenizer",
+            "CodeLlamaTokenizer",
+            "GPT2Tokenizer",
+            "GPTNeoXTokenizer",
+            "GemmaTokenizer",
+        ),
         *("LlamaTokenizer", "Qwen2Tokenizer", "Qwen3_5Tokenizer"),
     )
 )
 """Classes that cut text in their own way, and that `rebuilt` knows."""
 _OTHERS = """
 Albert Bart Barthez Bartpho Bert BertGeneration BertJapanese BertTokenizerLegacy Bertweet BigBird
-BioGpt Blenderbot BlenderbotSmall ByT5 CLIP CTRL Camembert Canine Clvp CodeLlama Cohere Cpm CpmAnt
+BioGpt Blenderbot BlenderbotSmall ByT5 CLIP CTRL Camembert Canine Clvp Cohere Cpm CpmAnt
 DPRContextEncoder DPRQuestionEncoder DPRReader Deberta DebertaV2 Dia DistilBert Esm Esmc FSMT
 FastSpeech2Conformer Flaubert Funnel GPTNeoXJapanese GPTSw3 Herbert LED Lasr LayoutLMv2 LayoutLMv3
 LayoutXLM Luke Lxmert M2M100 MBart MBart50 MLuke MPNet Marian MarkupLM Mgpstr MobileBert Mvp MyT5
