@@ -9,7 +9,7 @@ import tokenizers
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.rust_panics import panics_as
 from llmasos.tokenizer import Tokenizer
-from tokenizers import models, pre_tokenizers
+from tokenizers import models, normalizers, pre_tokenizers
 
 
 def test_a_pattern_that_backtracks_for_ever_fails_on_that_text_alone(tmp_path: Path) -> None:
@@ -23,6 +23,15 @@ def test_a_pattern_that_backtracks_for_ever_fails_on_that_text_alone(tmp_path: P
     assert "this model's tokenizer fails on the text: Onig: Regex search error" in str(caught.value)
     assert str(caught.value).isprintable()
     assert tokenizer.encode("aab") == [0, 0, 1]
+
+
+def test_a_tokenizer_that_says_it_is_resolved_is_bounded_too(tmp_path: Path) -> None:
+    backend = tokenizers.Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
+    backend.normalizer = normalizers.Sequence([normalizers.Replace("a", "aa")] * 11)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"llmasos_resolved": true}')
+    with pytest.raises(CheckpointError, match="normalizer can make a text more than 1024 times"):
+        Tokenizer.load(tmp_path)
 
 
 @pytest.mark.parametrize("error", [KeyError("a"), KeyboardInterrupt(), SystemExit(1)])

@@ -57,7 +57,7 @@ class TorchArchive:
 
     def is_little_endian(self) -> bool:
         name = f"{self._folder}byteorder"
-        return name not in self._entries or self.read("byteorder", at_most=16) == b"little"
+        return name not in self._entries or bytes(self.read("byteorder", at_most=16)) == b"little"
 
     def read(self, record: str, *, at_most: int) -> bytearray:
         """A record of at most so many bytes, whose checksum is right."""

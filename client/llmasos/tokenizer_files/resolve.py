@@ -17,7 +17,7 @@ from tokenizers import AddedToken, processors
 
 from llmasos.errors import CheckpointError
 from llmasos.rust_panics import panics_as
-from llmasos.tokenizer_files.bounds import check_added_tokens, check_bounds
+from llmasos.tokenizer_files.bounds import check_added_tokens
 from llmasos.tokenizer_files.declared_tokens import DeclaredTokens, declared_tokens
 from llmasos.tokenizer_files.mistral_cut import mend_mistral_cut
 from llmasos.tokenizer_files.rebuilt import FILL_TOKEN, RECIPES
@@ -63,7 +63,6 @@ def _resolve(sources: TokenizerSources) -> ResolvedTokenizer:
     _refuse_versions(config, sources)
     name = tokenizer_class(sources, config)
     recipe = RECIPES.get(name)
-    check_bounds(sources.json(TOKENIZER_FILE) or {}, sources.path(TOKENIZER_FILE))
     stored = read_backend(sources)
     if recipe is None and stored is None:
         raise _no_vocabulary(sources)

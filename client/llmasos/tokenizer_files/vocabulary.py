@@ -9,6 +9,8 @@ from typing import Any
 import tokenizers
 
 from llmasos.errors import CheckpointError
+from llmasos.rust_panics import panics_as
+from llmasos.tokenizer_files.bounds import check_bounds
 from llmasos.tokenizer_files.rebuilt import Vocabulary
 from llmasos.tokenizer_files.sources import (
     MERGES_FILE,
@@ -19,14 +21,20 @@ from llmasos.tokenizer_files.sources import (
 
 
 def read_backend(sources: TokenizerSources) -> tokenizers.Tokenizer | None:
-    """The tokenizer of tokenizer.json as it stands; None without that file."""
-    if TOKENIZER_FILE not in sources.contents:
+    """The tokenizer of tokenizer.json as it stands; None without that file.
+
+    Raises CheckpointError for one that cannot be read, or asks for too much.
+    """
+    content = sources.json(TOKENIZER_FILE)
+    if content is None:
         return None
+    path = sources.path(TOKENIZER_FILE)
+    check_bounds(content, path)
     try:
-        return tokenizers.Tokenizer.from_buffer(sources.contents[TOKENIZER_FILE])
+        with panics_as(CheckpointError, f"{path} is not a tokenizer that can be read"):
+            return tokenizers.Tokenizer.from_buffer(sources.contents[TOKENIZER_FILE])
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        path = sources.path(TOKENIZER_FILE)
         raise CheckpointError(f"{path} is not a tokenizer that can be read: {reason}") from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -54,7 +55,9 @@ def bounded(work: Callable[[], None]) -> dict[str, object]:
     with os.fdopen(reading, "rb") as stream:
         said = stream.read()
     _, status, usage = os.wait4(child, 0)
-    result = json.loads(said) if said else {"ended": f"status {status}", "message": ""}
+    result: dict[str, object] = {"ended": f"status {status}", "message": ""}
+    if said:
+        result = json.loads(said)
     return result | {"seconds": usage.ru_utime + usage.ru_stime, "megabytes": usage.ru_maxrss >> 10}
 
 
@@ -80,7 +83,7 @@ def main(directory: Path) -> None:
         result["megabytes"] = int(str(result["megabytes"])) - idle
         results[name] = result
         print(len(results), name, result["ended"], file=sys.stderr, flush=True)
-        os.system(f"rm -rf {place}")
+        shutil.rmtree(place)
     print(json.dumps(results))
 
 
