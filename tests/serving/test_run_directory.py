@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -74,10 +76,11 @@ def test_what_is_no_directory_of_ours_stays(
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "kept").touch()
     (memory / "llmasos-1-abcdefgh").symlink_to(elsewhere)
+    (memory / "llmasos-1-abcdefgh-0badcafe").touch()
     (memory / "llmasos-99999999-0badcafe").touch()
     os.mkfifo(memory / "llmasos-2-abcdefgh")
     remove_leftovers()
-    assert len(list(memory.iterdir())) == 3
+    assert len(list(memory.iterdir())) == 4
     assert (elsewhere / "kept").exists()
 
 
@@ -126,3 +129,19 @@ def test_too_little_shared_memory_is_one_clear_line(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(run_directory, "_MIN_FREE_BYTES", 1 << 60)
     with pytest.raises(ServerError, match=rf"bytes are free, {1 << 60} are needed"):
         RunDirectory()
+
+
+def test_a_tmp_that_cannot_be_written_is_one_clear_line(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = tempfile.mkdtemp
+
+    def make_elsewhere(*, prefix: str, dir: str | Path) -> str:  # noqa: A002 - tempfile's name
+        if dir == "/tmp":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return make(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_elsewhere)
+    with pytest.raises(ServerError, match=r"/tmp cannot be written \(Read-only file system\)"):
+        RunDirectory()
+    assert not list(memory.iterdir())
