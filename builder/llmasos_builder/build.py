@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -25,7 +26,11 @@ from llmasos.plan import (
 from llmasos.progress import Progress
 from llmasos.tokenizer import Tokenizer
 
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures import (
+    DecoderSpec,
+    decoder_spec,
+    warning_of_unread_fields,
+)
 from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
 from llmasos_builder.compilers import CompiledEngine, compiler_for
 from llmasos_builder.new_directory import new_directory
@@ -35,6 +40,7 @@ from llmasos_builder.sizes import network_sizes as engine_sizes
 from llmasos_builder.tensorrt_llm import NetworkSizes, network_sizes, refer
 
 DEFAULT_MAX_SEQ_LEN = 8192
+_log = logging.getLogger("llmasos.build")
 
 
 def build(
@@ -84,6 +90,9 @@ def _compile(
     compiler = compiler_for(options)
     checkpoint = open_checkpoint(source, revision=options.revision, progress=progress)
     spec = decoder_spec(checkpoint.config)
+    warning = warning_of_unread_fields(checkpoint.config)
+    if warning is not None:
+        _log.warning("%s", warning)
     limits = limits_of(options, trained_for=spec.max_position_embeddings, usual=spec.usual_length)
     spec = spec.for_length(limits.max_seq_len)
     check_room(directory, _engine_bytes(spec, options))

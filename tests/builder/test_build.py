@@ -94,6 +94,17 @@ def test_an_engine_is_for_short_texts_until_longer_ones_are_asked_for(
         build_plan(made, tmp_path / "longer", BuildOptions(max_seq_len=513))
 
 
+def test_fields_of_the_config_that_nobody_reads_are_named_once(
+    tiny_llama: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build_plan(copy_of(tiny_llama, tmp_path / "odd", mup_scale=0.5), tmp_path / "plan")
+    warnings = [record.message for record in caplog.records if record.name == "llmasos.build"]
+    assert len(warnings) == 1 and "config.json: mup_scale (0.5): not read" in warnings[0]
+    caplog.clear()
+    build_plan(copy_of(tiny_llama, tmp_path / "usual", unsloth_fixed=True), tmp_path / "other")
+    assert not [record for record in caplog.records if record.name == "llmasos.build"]
+
+
 def test_options_reach_the_plan(tiny_llama: Path, tmp_path: Path) -> None:
     options = BuildOptions(
         precision="int8",

@@ -6,5 +6,14 @@ from llmasos_builder.architectures.compile import compile_openvino as compile_op
 from llmasos_builder.architectures.matrices import matrices_in_int8 as matrices_in_int8
 from llmasos_builder.architectures.spec import DecoderSpec as DecoderSpec
 from llmasos_builder.architectures.supported import decoder_spec as decoder_spec
+from llmasos_builder.architectures.supported import (
+    warning_of_unread_fields as warning_of_unread_fields,
+)
 
-__all__ = ["DecoderSpec", "compile_openvino", "decoder_spec", "matrices_in_int8"]
+__all__ = [
+    "DecoderSpec",
+    "compile_openvino",
+    "decoder_spec",
+    "matrices_in_int8",
+    "warning_of_unread_fields",
+]

@@ -37,16 +37,32 @@ class Config:
     CheckpointError if a field without a default is missing, or holds something else.
     """
 
-    def __init__(self, fields: Mapping[str, Any], *, where: str = "config.json") -> None:
+    def __init__(
+        self,
+        fields: Mapping[str, Any],
+        *,
+        where: str = "config.json",
+        asked: set[str] | None = None,
+    ) -> None:
+        """asked: where to note the names that somebody reads."""
         self._fields = fields
         self._where = where
+        self._asked = set[str]() if asked is None else asked
 
     def has(self, name: str) -> bool:
-        return self._fields.get(name) is not None
+        return self._value(name) is not None
 
     def is_null(self, name: str) -> bool:
         """For the few fields of which null means something else than a missing one."""
-        return name in self._fields and self._fields[name] is None
+        return name in self._fields and self._value(name) is None
+
+    def ignore(self, *names: str) -> None:
+        """Fields that transformers knows, and that change nothing here."""
+        self._asked.update(names)
+
+    def unread(self) -> frozenset[str]:
+        """Fields that are not null, and that nobody has read."""
+        return frozenset(n for n, value in self._fields.items() if value is not None) - self._asked
 
     def size(
         self,
@@ -91,7 +107,7 @@ class Config:
 
     def texts(self, name: str) -> tuple[str, ...] | None:
         """Several strings; None where there are none."""
-        value = self._fields.get(name)
+        value = self._value(name)
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
@@ -113,7 +129,7 @@ class Config:
 
     def section(self, name: str) -> Config | None:
         """An object inside this one; None where there is none."""
-        value = self._fields.get(name)
+        value = self._value(name)
         if value is None:
             return None
         if not isinstance(value, dict):
@@ -122,9 +138,7 @@ class Config:
 
     def only(self, **fields: str) -> Config:
         """Some fields alone, by new names: each of `fields` is the name that it has here."""
-        return Config(
-            {new: self._fields.get(old) for new, old in fields.items()}, where=self._where
-        )
+        return self._with({new: self._value(old) for new, old in fields.items()})
 
     def renamed(self, **names: str) -> Config:
         """All fields, some by new names: of each old name its new one.
@@ -136,28 +150,28 @@ class Config:
             self.must_agree(new, self, old)
         renamed = {new: self._fields[old] for old, new in found.items()}
         kept = {name: value for name, value in self._fields.items() if name not in found}
-        return Config({**kept, **renamed}, where=self._where)
+        return self._with({**kept, **renamed})
 
     def replaced(self, **fields: Any) -> Config:
         """All fields, of which these have other values."""
-        return Config({**self._fields, **fields}, where=self._where)
+        return self._with({**self._fields, **fields})
 
     def joined(self, other: Config) -> Config:
         """The fields of both, which have none in common."""
-        return Config({**self._fields, **other._fields}, where=self._where)
+        return self._with({**self._fields, **other._fields})
 
     def without(self, *names: str) -> Config:
         """All fields but these."""
         kept = {name: value for name, value in self._fields.items() if name not in names}
-        return Config(kept, where=self._where)
+        return self._with(kept)
 
     def names(self) -> frozenset[str]:
         """Fields that are not null."""
-        return frozenset(name for name in self._fields if self.has(name))
+        return frozenset(name for name, value in self._fields.items() if value is not None)
 
     def must_be(self, name: str, only: object) -> None:
         """A field that would change the computation; missing or empty is what `only` means."""
-        value = self._fields.get(name)
+        value = self._value(name)
         if value not in (None, only, [], {}):
             raise self.unsupported(name, f"only {only!r} is supported")
 
@@ -190,8 +204,15 @@ class Config:
             f"{self._where}: {name} is {self._shown(name)}, {supported}"
         )
 
+    def _with(self, fields: Mapping[str, Any]) -> Config:
+        return Config(fields, where=self._where, asked=self._asked)
+
+    def _value(self, name: str) -> Any:
+        self._asked.add(name)
+        return self._fields.get(name)
+
     def _get(self, name: str, default: Any) -> Any:
-        value = self._fields.get(name)
+        value = self._value(name)
         value = default if value is None else value
         if value is None:
             raise CheckpointError(f"{self._where} has no {name}")

@@ -45,7 +45,7 @@ def falcon_spec(config: Config) -> DecoderSpec:
 
     The length is the exception: the published checkpoints have none.
     """
-    config = config.renamed(n_embed="hidden_size")
+    config = _checked(config)
     hidden_size = config.size("hidden_size")
     num_heads = config.size("num_attention_heads", at_most=MAX_HEADS)
     head_size = hidden_size // num_heads
@@ -82,6 +82,12 @@ def falcon_spec(config: Config) -> DecoderSpec:
     )
 
 
+def _checked(config: Config) -> Config:
+    config.must_be("apply_residual_connection_post_layernorm", False)
+    config.must_be("output_attentions", False)  # with it transformers' tokens see later ones
+    return config.renamed(n_embed="hidden_size")
+
+
 def _slopes(num_heads: int, head_size: int) -> tuple[float, ...]:
     """Rounded to bf16, as Falcon is trained, and scaled like the scores that they change."""
     rounded = np.array(alibi_slopes(num_heads), ml_dtypes.bfloat16)
@@ -101,6 +107,7 @@ def _layer(config: Config, num_heads: int) -> _Layer:
         return _Layer(num_kv_heads=num_kv_heads, residual="parallel", names=names)
     if config.flag("multi_query", True):
         num_kv_heads = 1
+        config.ignore("num_kv_heads")
     else:
         num_kv_heads = config.size("num_kv_heads", num_heads)
         if num_kv_heads != num_heads:

@@ -81,6 +81,8 @@ def gemma3_spec(config: Config) -> DecoderSpec:
 
 def _sandwiched(config: Config, kinds: Sequence[str], *, names: DecoderNames) -> DecoderSpec:
     """What Gemma 2 and 3 have in common: norms around each part, layers of two kinds."""
+    config.must_agree("hidden_activation", config, "hidden_act")
+    config.must_agree("sliding_window", config, "sliding_window_size")
     bias = config.flag("attention_bias", False)
     slides = [kind == "sliding_attention" for kind in kinds]
     if any(slides) and config.is_null("sliding_window"):

@@ -21,6 +21,8 @@ def phi3_spec(config: Config) -> DecoderSpec:
     """
     for field in ("attention_bias", "mlp_bias", "lm_head_bias"):
         config.must_be(field, False)
+    for field in ("full_attn_mod", "interpolate_factor"):
+        config.must_be(field, 1)
     return llama_like_spec(
         config,
         names=_NAMES,

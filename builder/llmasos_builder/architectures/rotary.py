@@ -68,6 +68,7 @@ def rotary(config: Config, *, head_size: int, fields: RotaryFields = LLAMA_ROTAR
     theta = _agreeing(config, fields.theta, parameters, "rope_theta", fields.default_theta)
     if fields.theta != "rope_theta":
         config.must_be("rope_theta", theta)
+    config.ignore(_ORIGINAL)  # but for the kinds that read it
     size = _rotated_size(config, parameters, head_size, fields)
     kind = _kind(parameters, fields.kinds)
     frequencies = theta ** -(np.arange(0, size, 2) / size)

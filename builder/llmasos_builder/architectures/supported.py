@@ -17,6 +17,7 @@ from llmasos_builder.architectures.gpt_neo import gpt_neo_spec
 from llmasos_builder.architectures.gpt_neox import gpt_neox_spec
 from llmasos_builder.architectures.llama import llama_spec
 from llmasos_builder.architectures.mistral import mistral_spec
+from llmasos_builder.architectures.notes import is_note, said
 from llmasos_builder.architectures.opt import opt_spec
 from llmasos_builder.architectures.phi3 import phi3_spec
 from llmasos_builder.architectures.qwen import qwen2_spec, qwen3_spec
@@ -134,8 +135,21 @@ def decoder_spec(config: Mapping[str, Any]) -> DecoderSpec:
     Raises UnsupportedArchitectureError for a network, or a value of a field, that is not
     supported, and CheckpointError for a field that is missing or wrong; both name it.
     """
-    architecture = _architecture(config)
-    fields = Config(config)
+    return _spec(Config(config), _architecture(config))
+
+
+def warning_of_unread_fields(config: Mapping[str, Any]) -> str | None:
+    """One line that names fields of which nobody knows what they mean; None if there are none.
+
+    Raises what `decoder_spec` does.
+    """
+    fields, architecture = Config(config), _architecture(config)
+    _spec(fields, architecture)
+    unread = {name: config[name] for name in fields.unread() if not is_note(name)}
+    return said(unread, str(config["architectures"][0])) if unread else None
+
+
+def _spec(fields: Config, architecture: Architecture) -> DecoderSpec:
     fields.must_be("model_type", architecture.model_type)
     fields.must_be("quantization_config", None)
     fields.must_be("is_encoder_decoder", False)

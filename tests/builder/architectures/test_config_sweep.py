@@ -8,20 +8,36 @@ family the fields of all others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import config_sweep
 import pytest
 from config_sweep import FAMILIES, Raw, difference, fields_of, others, spec_or_refusal, theirs
-from llmasos_builder.architectures import DecoderSpec
+from llmasos_builder.architectures import DecoderSpec, warning_of_unread_fields
+from llmasos_builder.architectures.notes import NOTES, is_note
+from transformers import AutoConfig
 
 # What says nothing about the logits: how a network is trained, sampled from, shown and stored.
 HARMLESS: Raw = {
     "_commit_hash": "0123",
     "_name_or_path": "/somewhere/else",
     "_attn_implementation_autoset": True,
+    "dtype": "float16",
+    "torch_dtype": "bfloat16",
     "activation_dropout": 0.3,
+    "skip_bias_add_qkv": True,
+    "skip_bias_add": True,
+    "reorder_and_upcast_attn": True,
+    "offset_alibi": 3,
+    "name_or_path": "/x",
+    "n_ctx": 8,
+    "masked_softmax_fusion": True,
+    "is_llama_config": True,
+    "bias_dropout_fusion": True,
+    "attention_softmax_in_fp32": True,
+    "_sliding_window_pattern": 3,
+    "_num_labels": 3,
     "attention_dropout": 0.3,
     "attn_pdrop": 0.3,
     "auto_map": {"AutoModelForCausalLM": "modeling.Other"},
@@ -64,6 +80,7 @@ HARMLESS: Raw = {
     "torchscript": True,
     "transformers.js_config": {"dtype": "q4"},
     "transformers_version": "4.1.0",
+    "unk_token_id": 3,
     "unsloth_fixed": True,
     "use_cache": False,
 }
@@ -118,8 +135,17 @@ ROPE_PARAMETERS: Raw = {
 }
 
 
+# These are proven one at a time: the first names the networks, BLOOM reads the other with a field
+# that is changed here.
+NOT_TOGETHER = {"architectures", "slow_but_exact"}
+
+
 def without(raw: Raw, field: str) -> Raw:
     return {name: value for name, value in raw.items() if name != field}
+
+
+def without_all(raw: Raw, fields: Collection[str]) -> Raw:
+    return {name: value for name, value in raw.items() if name not in fields}
 
 
 def each_field_changed_once(family: str) -> Iterator[Raw]:
@@ -194,6 +220,24 @@ def test_what_says_nothing_about_the_logits_changes_none(family: str) -> None:
     assert plain is not None and changed is not None
     assert (plain[0] == changed[0]).all()
     assert spec_or_refusal(raw | HARMLESS) == spec_or_refusal(raw)
+
+
+def test_every_note_is_shown_to_change_nothing() -> None:
+    assert HARMLESS.keys() >= NOTES - NOT_TOGETHER
+    assert all(is_note(field) for field in HARMLESS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fields_that_nobody_reads_are_named(family: str) -> None:
+    saved = fields_of(family) | HARMLESS
+    aliases = AutoConfig.for_model(**FAMILIES[family]).attribute_map
+    assert warning_of_unread_fields(without_all(saved, aliases)) is None
+    odd = FAMILIES[family] | {"mup_scale": 0.5, "a_note": "x", "nothing": None}
+    assert warning_of_unread_fields(odd) == (
+        "config.json: a_note ('x'), mup_scale (0.5): not read; the network is built as "
+        f"transformers' own {odd['architectures'][0]}, which does not read them either"
+    )
+    assert difference(odd) is None
 
 
 @pytest.mark.parametrize("family", FAMILIES)

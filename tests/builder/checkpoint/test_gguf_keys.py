@@ -15,7 +15,11 @@ import gguf
 import numpy as np
 import pytest
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures import (
+    DecoderSpec,
+    decoder_spec,
+    warning_of_unread_fields,
+)
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.checkpoint.gguf_config import CONFIGS, read_config
 from llmasos_builder.checkpoint.gguf_file import GGUFFile
@@ -135,6 +139,11 @@ def test_a_key_with_the_value_that_changes_nothing_is_accepted(
     assert spec_of(file, **neutral) == spec_of(file)
 
 
+@pytest.mark.parametrize("architecture", sorted(CONFIGS))
+def test_all_that_a_file_says_is_read(architecture: str, tmp_path: Path) -> None:
+    assert warning_of_unread_fields(read_config(made(tmp_path, architecture))) is None
+
+
 @pytest.mark.parametrize(
     "architecture", ["falcon", "gemma", "gemma2", "gemma3", "gptneox", "llama", "qwen2", "qwen3"]
 )
@@ -142,7 +151,7 @@ def test_linear_scaling_is_read_by_either_name_and_with_or_without_its_type(
     architecture: str, tmp_path: Path
 ) -> None:
     file = made(tmp_path, architecture, **{"attention.sliding_window_pattern": None})
-    config = read_config(file) | {"rope_scaling": {"type": "linear", "factor": 4.0}}
+    config = read_config(file) | {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}
     expected = decoder_spec(config)
     assert expected != spec_of(file)
     assert spec_of(file, rope__scale_linear=4.0) == expected
