@@ -7,7 +7,8 @@ tokens end a text stands in ``generation_config.json`` and ``config.json`` too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -32,6 +33,8 @@ from llmasos.tokenizer_files import (
 )
 
 TOKENIZER_FILE = "tokenizer.json"
+_SHORT = 1024
+"""Characters that are encoded in less than a millisecond."""
 # Tokens that end a turn; one ends a text where the chat template writes it.
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|eot|>")
 _CLEANS_UP_BPE = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
@@ -98,17 +101,25 @@ class Tokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text; raises InvalidRequestError for text that is not Unicode."""
-        return self._encode(text, add_special_tokens=add_special_tokens).ids
+        with self._encoding(text):
+            if len(text) <= _SHORT:
+                return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+            # `encode` lets no other thread run, and this does, without offsets besides.
+            batch = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+            return batch[0].ids
 
     def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
         """As `encode`, and up to which character of the text each token and those before it go.
 
         A character of several tokens belongs to the first of them.
         """
-        encoding = self._encode(text, add_special_tokens=True)
+        with self._encoding(text):
+            (encoding,) = self._backend.encode_batch([text])
         return encoding.ids, list(accumulate((end for _, end in encoding.offsets), max))
 
-    def _encode(self, text: str, *, add_special_tokens: bool) -> tokenizers.Encoding:
+    @contextmanager
+    def _encoding(self, text: str) -> Generator[None]:
+        """What must be so before a text is encoded, and what may happen then."""
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -121,7 +132,7 @@ class Tokenizer:
                 "which is not supported"
             )
         with panics_as(InvalidRequestError, "this model's tokenizer fails on the text"):
-            return self._backend.encode(text, add_special_tokens=add_special_tokens)
+            yield
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of token ids; bytes that make no character become U+FFFD."""

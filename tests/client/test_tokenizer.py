@@ -6,6 +6,8 @@ import json
 import random
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -267,3 +269,34 @@ def test_importing_it_is_light() -> None:
     )
     loaded = set(result.stdout.split())
     assert not loaded & {"numpy", "torch", "transformers", "huggingface_hub", "openvino"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_text_gets_the_tokens_of_the_library(kind: str) -> None:
+    backend = KINDS[kind]()
+    text = "".join(TEXTS) * 10
+    assert len(text) > 5000
+    for special in (True, False):
+        ids = Tokenizer(backend, config={}).encode(text, add_special_tokens=special)
+        assert ids == backend.encode(text, add_special_tokens=special).ids
+
+
+def test_other_threads_run_while_a_long_text_is_encoded() -> None:
+    tokenizer = Tokenizer(byte_level(), config={})
+    beats: list[float] = []
+    is_over = threading.Event()
+
+    def beat() -> None:
+        while not is_over.wait(0.001):
+            beats.append(time.monotonic())
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    began = time.monotonic()
+    tokenizer.encode("several words " * 50_000)
+    ended = time.monotonic()
+    is_over.set()
+    thread.join()
+    middle = (began + ended) / 2  # in the first and the last moments Python's own code runs
+    quarter = (ended - began) / 4
+    assert any(abs(beat - middle) < quarter for beat in beats)
