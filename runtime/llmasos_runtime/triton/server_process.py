@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakSet
 
 from llmasos_runtime.triton import keeper
 from llmasos_runtime.triton.command import server_command
@@ -39,6 +40,7 @@ class ServerProcess:
         try:
             self._run_dir = RunDirectory()
             self._keeper = self._start(repository, options)
+            _STARTED.add(self)
             self.pid = self._group = self._read_pid()
         except BaseException:
             self.log.close()
@@ -68,6 +70,11 @@ class ServerProcess:
         assert self._keeper.stdout is not None
         self._keeper.stdout.close()
         self.log.close()
+
+    def leave_to_parent(self) -> None:
+        """In a forked process: let go of the pipe whose end tells the keeper to end the server."""
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.close()
 
     def _start(self, repository: Path, options: ServerOptions) -> subprocess.Popen[str]:
         run_dir = self._run_dir
@@ -125,3 +132,14 @@ def _inherited() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("BASH_") and name not in options
     }
+
+
+_STARTED: WeakSet[ServerProcess] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for process in list(_STARTED):
+        process.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
