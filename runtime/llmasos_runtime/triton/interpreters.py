@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -122,7 +124,10 @@ def _how_to_install() -> str:
             return f"sudo apt install python{version}-venv libpython{version}"
     if shutil.which("dnf"):  # Fedora keeps the older ones
         return "sudo dnf install python3.12 python3.12-libs"
-    return f"{'' if shutil.which('uv') else 'pip install uv && '}uv python install 3.12"
+    if shutil.which("uv"):
+        return "uv python install 3.12"
+    python = shlex.quote(sys.executable)  # a distribution's own takes no packages
+    return f"{python} -m pip install uv && {python} -m uv python install 3.12"
 
 
 def _packages_of_apt() -> set[str]:
