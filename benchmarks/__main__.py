@@ -20,7 +20,7 @@ from benchmarks.models import Models
 from benchmarks.options import BENCHMARKS, Options, parse_options
 from benchmarks.peers.peer import PeerSettings
 from benchmarks.prompts import make_prompts
-from benchmarks.results import Conditions, Results
+from benchmarks.results import Conditions, Results, write_whole
 from benchmarks.table import print_tables, to_markdown
 
 ENVIRONMENTS = BENCHMARKS / ".envs"
@@ -33,9 +33,9 @@ def main() -> None:
     console = Console(stderr=True)
     options.output.mkdir(parents=True, exist_ok=True)
     results = compare(options, console)
+    print_tables(results, _wide(Console()))  # first: a disk that is full must not lose them
     results.write(options.output / "results.json")
-    (options.output / "results.md").write_text(to_markdown(results), encoding="utf-8")
-    print_tables(results, _wide(Console()))
+    write_whole(options.output / "results.md", to_markdown(results))
     try:
         draw_chart(options.output)
     except MissingPeerError as error:

@@ -103,7 +103,18 @@ class Results:
     peers: tuple[PeerResult, ...]
 
     def write(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        """Whole or not at all, as on a disk that is full; raises OSError then."""
+        write_whole(path, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, or leave what is there as it is; raises OSError then."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _same_tokens(run: Run, product: Run) -> float | None:
