@@ -21,6 +21,7 @@ from llmasos_builder.architectures.decoder import define_decoder
 from llmasos_builder.checkpoint import Weights, open_checkpoint
 from llmasos_builder.graph.reference import Cache, ReferenceGraph
 from numpy.typing import NDArray
+from tokenizers import Tokenizer, models
 
 Logits = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -60,9 +61,16 @@ def make_network(directory: Path, config: Any, *, kind: Any, seed: int = 0) -> N
             if parameter.ndim == 1:
                 parameter.copy_(0.1 * torch.randn(parameter.shape) + name.endswith("weight"))
     oracle.save_pretrained(directory)
-    (directory / "tokenizer.json").write_text("{}")  # no text is read here
+    write_empty_tokenizer(directory)
     checkpoint = open_checkpoint(directory)
     return Network(decoder_spec(checkpoint.config), checkpoint.weights, oracle.float())
+
+
+def write_empty_tokenizer(directory: Path) -> None:
+    """A tokenizer that can be opened; no text is read here."""
+    special = {"<unk>": 0, "<bos>": 1, "<eos>": 2, "<pad>": 3}  # as Gemma's class needs them
+    tokenizer = Tokenizer(models.BPE(vocab=special, merges=[]))
+    tokenizer.save(str(directory / "tokenizer.json"))
 
 
 class PaddedRows:

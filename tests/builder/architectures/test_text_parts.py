@@ -13,7 +13,7 @@ from family_networks import GEMMA3_LAYERS, like_llama
 from llmasos.errors import CheckpointError
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.checkpoint import open_checkpoint
-from parity import Network, ReferenceModel, check_parity
+from parity import Network, ReferenceModel, check_parity, write_empty_tokenizer
 from safetensors.numpy import load_file, save_file
 from transformers import (
     Gemma3Config,
@@ -68,7 +68,7 @@ def write(directory: Path, name: str) -> Any:
             if "norm" in parameter_name and parameter.ndim == 1:
                 parameter.copy_(1 + 0.1 * torch.randn(parameter.shape))
     network.save_pretrained(directory)
-    (directory / "tokenizer.json").write_text("{}")
+    write_empty_tokenizer(directory)
     return network
 
 
