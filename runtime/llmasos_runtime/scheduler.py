@@ -19,6 +19,7 @@ from llmasos.plan import Limits
 
 from llmasos_runtime.blocks import blocks_for
 from llmasos_runtime.kv_memory import kv_memory
+from llmasos_runtime.prefill_budget import divide
 from llmasos_runtime.sequence import Sequence
 from llmasos_runtime.speculation import Speculation
 from llmasos_runtime.step import Progress, Share, Step
@@ -140,7 +141,9 @@ class Scheduler:
             shares = self._speculation.shares(decoding, budget=budget)
         else:
             shares = [Share(sequence, 1) for sequence in decoding]
-            shares += self._chunks(budget - len(shares))
+            prefilling = [s for s in running if not s.is_decoding]
+            budget -= len(shares)
+            shares += divide(prefilling, budget, chunk_multiple=self._chunk_multiple)
         return Step(tuple(shares), num_preempted, self._memory.take_copies())
 
     def commit(self, step: Step, sampled: SequenceOf[int | None]) -> list[Progress]:
@@ -215,25 +218,6 @@ class Scheduler:
             if not self._memory.give(self._waiting.first, num_spared=num_growing):
                 break
             self._running.append(self._waiting.pop())
-
-    def _chunks(self, budget: int) -> list[Share]:
-        """Shares of those that compute many tokens: by priority, then as they were admitted."""
-        shares: list[Share] = []
-        prefilling = [s for s in self._running if not s.is_decoding]
-        for sequence in sorted(prefilling, key=lambda s: s.rank.level):
-            count = self._chunk(sequence, budget)
-            if count == 0:
-                break  # too little is left for a chunk; and none is overtaken
-            shares.append(Share(sequence, count))
-            budget -= count
-        return shares
-
-    def _chunk(self, sequence: Sequence, budget: int) -> int:
-        """How many of its tokens the next step computes."""
-        if sequence.num_pending_tokens <= budget:
-            return sequence.num_pending_tokens
-        ends_at = sequence.num_computed_tokens + budget
-        return ends_at - ends_at % self._chunk_multiple - sequence.num_computed_tokens
 
     def _retire(self, ended: Iterable[Sequence]) -> None:
         for sequence in ended:
