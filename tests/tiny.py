@@ -101,6 +101,7 @@ def _write_tokenizer(directory: Path) -> None:
                 "bos_token": SPECIAL_TOKENS[0],
                 "eos_token": SPECIAL_TOKENS[2],
                 "chat_template": CHAT_TEMPLATE,
+                "tokenizer_class": "PreTrainedTokenizerFast",  # not what the network's own is
             }
         )
     )
