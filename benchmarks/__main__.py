@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from llmasos.contract import PLAN_IN_REPOSITORY
-from llmasos.plan import EnginePlan
-from llmasos.tokenizer import Tokenizer
+from llmasos.engine.plan import EnginePlan
+from llmasos.text.tokenizer import Tokenizer
 from rich.console import Console
 
 from benchmarks.catalogue import PeerSpec

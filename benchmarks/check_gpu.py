@@ -13,14 +13,14 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from llmasos.engine.plan import EnginePlan
 from llmasos.errors import LLMasOSError, PlanError
-from llmasos.plan import EnginePlan
 from llmasos.progress import show_progress
-from llmasos.tokenizer import Tokenizer
+from llmasos.text.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES
 from llmasos_builder.tensorrt.verify import verify
-from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.engine.engine import Engine, EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda, load_cuda
 from llmasos_runtime.tensorrt.driver import DriverError, find_driver
 from llmasos_runtime.tensorrt.preflight import RTX_GPUS

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from llmasos.errors import LLMasOSError
 from llmasos.sampling import SamplingParams
-from llmasos.tokenizer import Tokenizer
+from llmasos.text.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build_plan
-from llmasos_runtime.engine import Engine, EngineOptions
-from llmasos_runtime.request import Request, Update
+from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.sequences.request import Request, Update
 
 from benchmarks.prompts import make_prompts
 

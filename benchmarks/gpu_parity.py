@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from llmasos.plan import EnginePlan
-from llmasos.tokenizer import Tokenizer
+from llmasos.engine.plan import EnginePlan
+from llmasos.text.tokenizer import Tokenizer
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.architectures.tensors import load_tensor
 from llmasos_builder.checkpoint import fp8_scales_of, open_checkpoint
@@ -17,12 +17,12 @@ from llmasos_builder.tensorrt.interpreter import InterpretedNetwork, Row
 from llmasos_builder.tensorrt.library import load_library
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES, NetworkOptions
 from llmasos_builder.tensorrt.verify import ALLOWED, ALLOWED_IN_FP8
-from llmasos_runtime.engine import Engine
+from llmasos_runtime.engine.engine import Engine
 from llmasos_runtime.openvino.load import load_openvino
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.runner import ModelRunner
-from llmasos_runtime.scores import Logits
-from llmasos_runtime.step import Step
+from llmasos_runtime.sampling.scores import Logits
+from llmasos_runtime.sequences.step import Step
 from numpy.typing import NDArray
 
 from benchmarks.divergence import continuations, first_difference

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from llmasos.errors import LLMasOSError
 from llmasos.sampling import SamplingParams
-from llmasos_runtime.engine import Engine
-from llmasos_runtime.request import Request, Update
+from llmasos_runtime.engine.engine import Engine
+from llmasos_runtime.sequences.request import Request, Update
 from llmasos_runtime.tensorrt.cuda import Cuda, DeviceMemory, Stream
 
 from benchmarks.table import Table

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from llmasos import SamplingParams, TritonClient
 from llmasos.contract import PLAN_IN_REPOSITORY
-from llmasos.engine_cache import find_repository
-from llmasos.tokenizer import Tokenizer
-from llmasos_runtime.engine import Engine, EngineOptions
-from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
+from llmasos.text.tokenizer import Tokenizer
+from llmasos_app.cache.engine_cache import find_repository
+from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_serving.triton.launcher import ServerOptions, TritonServer
 
 from benchmarks.divergence import continuations
 from benchmarks.peers.peer import KV_CACHE_GIB, Prompt

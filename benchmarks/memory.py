@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from llmasos.engine_cache import find_built
-from llmasos.plan import EnginePlan
+from llmasos.engine.plan import EnginePlan
 from llmasos.sampling import SamplingParams
+from llmasos_app.cache.engine_cache import find_built
 from llmasos_builder.sizes import network_sizes, plan_spec
-from llmasos_runtime.blocks import blocks_for
-from llmasos_runtime.engine import Engine, EngineOptions
-from llmasos_runtime.memory_need import MemoryNeed
+from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.kv_cache.blocks import blocks_for
+from llmasos_runtime.machine.memory_need import MemoryNeed
 from llmasos_runtime.openvino.memory import plan_need
-from llmasos_runtime.request import Request, Update
+from llmasos_runtime.sequences.request import Request, Update
 
 PROMPT_TOKENS = 248
 NEW_TOKENS = 8

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from llmasos.contract import PLAN_IN_REPOSITORY
-from llmasos.plan import Precision
+from llmasos.engine.plan import Precision
 from llmasos_builder.build import BuildOptions, build
 from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
 from safetensors.numpy import save_file

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmasos.plan import Precision
+from llmasos.engine.plan import Precision
 
 from benchmarks.catalogue import PEERS, PeerSpec, choose_peers
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from llmasos_builder.build import BuildOptions, build_plan
-from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.engine.engine import Engine, EngineOptions
 
 from benchmarks.divergence import continuations
 

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llmasos.engine_cache import find_plan
 from llmasos.errors import LLMasOSError
 from llmasos.sampling import SamplingParams
-from llmasos_runtime.engine import Engine, EngineOptions
-from llmasos_runtime.request import Request, Update
+from llmasos_app.cache.engine_cache import find_plan
+from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.sequences.request import Request, Update
 
 from benchmarks.speculation_prompts import OTHERS, REPEATING
 

@@ -66,7 +66,7 @@ def tiny_plan(tiny_repository: Path) -> Path:
 def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step takes a while, so that a long answer does not end before a test can leave it."""
     from llmasos_runtime.openvino.openvino_runner import OpenVINORunner
-    from llmasos_runtime.scores import Logits
+    from llmasos_runtime.sampling.scores import Logits
 
     wait = OpenVINORunner.wait
 

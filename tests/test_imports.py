@@ -23,7 +23,7 @@ def modules_loaded_by(statement: str) -> set[str]:
     [
         "import llmasos",
         "from llmasos import SamplingParams, EnginePlan, Generation",
-        "import llmasos.cli.app",
+        "import llmasos_app.cli.app",
     ],
 )
 def test_importing_the_client_loads_nothing_heavy(statement: str) -> None:
@@ -52,7 +52,9 @@ def test_builder_and_runtime_do_not_load_each_other(package: str, other: str) ->
 
 
 def test_the_product_does_not_load_torch() -> None:
-    loaded = modules_loaded_by("import llmasos_builder.build, llmasos_runtime.engine, llmasos.llm")
+    loaded = modules_loaded_by(
+        "import llmasos_builder.build, llmasos_runtime.engine.engine, llmasos_app.llm"
+    )
     assert not loaded & {"torch", "transformers"}
 
 

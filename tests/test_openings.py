@@ -1,4 +1,4 @@
-"""Files of checkpoints and plans are opened in one place, `llmasos.regular_file`.
+"""Files of checkpoints and plans are opened in one place, `llmasos.files.regular_file`.
 
 A file that is opened elsewhere could be a pipe that hangs, a device without an end or a link
 that leads nowhere. Whatever opens a file must stand in this table, with the reason.
@@ -14,30 +14,30 @@ ROOT = Path(__file__).parents[1]
 # By module: what it calls, and why that opens no file of a checkpoint or plan.
 ALLOWED: dict[str, dict[str, str]] = {
     "builder/llmasos_builder/architectures/page.py": {"page.read_text": "a page of the docs"},
-    "builder/llmasos_builder/checkpoint/gguf_file.py": {"np.fromfile": "reads what is open"},
+    "builder/llmasos_builder/checkpoint/gguf/file.py": {"np.fromfile": "reads what is open"},
     "builder/llmasos_builder/checkpoint/names.py": {
         "open": "a log and a lock of our own",
         "zipfile.ZipFile": "a wheel that pip has checked",
         "archive.open": "a member of it",
         "target.open": "is written",
     },
-    "builder/llmasos_builder/checkpoint/safetensors_weights.py": {
+    "builder/llmasos_builder/checkpoint/huggingface/safetensors_weights.py": {
         "np.fromfile": "reads what is open"
     },
-    "builder/llmasos_builder/checkpoint/torch_archive.py": {
+    "builder/llmasos_builder/checkpoint/pickled/torch_archive.py": {
         "zipfile.ZipFile": "reads what is open"
     },
-    "builder/llmasos_builder/new_directory.py": {"os.open": "directories of our own"},
+    "builder/llmasos_builder/atomic_directory.py": {"os.open": "directories of our own"},
     "builder/llmasos_builder/repository.py": {"shutil.copyfile": "a module of the package"},
-    "client/llmasos/cli/__init__.py": {"os.open": "/dev/null, for what is printed"},
-    "client/llmasos/cli/chat.py": {"path.read_text": "JSON that the user names"},
-    "client/llmasos/cli/evaluate.py": {"path.read_text": "a text that the user names"},
-    "client/llmasos/cli/reference.py": {"page.read_text": "a page of the docs"},
+    "app/llmasos_app/cli/__init__.py": {"os.open": "/dev/null, for what is printed"},
+    "app/llmasos_app/cli/chat.py": {"path.read_text": "JSON that the user names"},
+    "app/llmasos_app/cli/evaluate.py": {"path.read_text": "a text that the user names"},
+    "app/llmasos_app/cli/reference.py": {"page.read_text": "a page of the docs"},
     "client/llmasos/contract/tables.py": {"page.read_text": "a page of the docs"},
-    "client/llmasos/disk.py": {"file.open": "is written"},
-    "client/llmasos/engine_store.py": {"file.open": "a lock of our own"},
-    "client/llmasos/plan_lock.py": {"os.open": "directories, to lock them"},
-    "client/llmasos/regular_file.py": {"open": "the one place", "os.open": "the one place"},
+    "client/llmasos/files/disk.py": {"file.open": "is written"},
+    "app/llmasos_app/cache/engine_store.py": {"file.open": "a lock of our own"},
+    "client/llmasos/engine/plan_lock.py": {"os.open": "directories, to lock them"},
+    "client/llmasos/files/regular_file.py": {"open": "the one place", "os.open": "the one place"},
 }
 _METHODS = {
     *("open", "read_bytes", "read_text", "memmap", "fromfile", "safe_open", "ZipFile"),

@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmasos.cli.options import PRECISIONS
-from llmasos_runtime.triton.options import ServerOptions
-from llmasos_runtime.triton.server import TritonServer
+from llmasos_app.cli.options import PRECISIONS
+from llmasos_serving.triton.options import ServerOptions
+from llmasos_serving.triton.server import TritonServer
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmasos.sampling import SamplingParams
-from llmasos_runtime.engine import Engine, EngineOptions
-from llmasos_runtime.request import Request, Update
+from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.sequences.request import Request, Update
 
 from benchmarks.peers.peer import KV_CACHE_GIB, PeerSettings, Prompt, Recording, peak_resident_bytes
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 from llmasos import SamplingParams, TritonClient
-from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
+from llmasos_serving.triton.launcher import ServerOptions, TritonServer
 
 from benchmarks.peers.peer import KV_CACHE_GIB, PeerSettings, Prompt, Recording, peak_resident_bytes
 

@@ -12,10 +12,7 @@ from typing import Any
 
 from llmasos import __version__
 from llmasos.contract import PLAN_IN_REPOSITORY
-from llmasos.disk import check_room
-from llmasos.errors import CheckpointError, InvalidRequestError
-from llmasos.generation_config import GenerationConfig
-from llmasos.plan import (
+from llmasos.engine.plan import (
     PLAN_FILE,
     PLAN_VERSION,
     CheckpointRecord,
@@ -23,21 +20,24 @@ from llmasos.plan import (
     Limits,
     record_file,
 )
+from llmasos.errors import CheckpointError, InvalidRequestError
+from llmasos.files.disk import check_room
+from llmasos.generation_config import GenerationConfig
 from llmasos.progress import Progress
-from llmasos.tokenizer import Tokenizer
+from llmasos.text.tokenizer import Tokenizer
 
 from llmasos_builder.architectures import (
     DecoderSpec,
     decoder_spec,
     warning_of_unread_fields,
 )
+from llmasos_builder.atomic_directory import new_directory
 from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
 from llmasos_builder.compilers import CompiledEngine, compiler_for
-from llmasos_builder.new_directory import new_directory
 from llmasos_builder.options import BuildOptions
 from llmasos_builder.repository import write_repository
 from llmasos_builder.sizes import network_sizes as engine_sizes
-from llmasos_builder.tensorrt_llm import NetworkSizes, network_sizes, refer
+from llmasos_builder.tensorrt_llm.refer import NetworkSizes, network_sizes, refer
 
 DEFAULT_MAX_SEQ_LEN = 8192
 _log = logging.getLogger("llmasos.build")

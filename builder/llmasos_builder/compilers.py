@@ -8,14 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from llmasos.errors import InvalidRequestError
-from llmasos.plan import (
+from llmasos.engine.plan import (
     KVCachePrecision,
     Limits,
     Precision,
     TensorRTLLMRecord,
     TensorRTRecord,
 )
+from llmasos.errors import InvalidRequestError
 
 from llmasos_builder.architectures import DecoderSpec, compile_openvino, matrices_in_int8
 from llmasos_builder.checkpoint import Weights, is_in_fp8

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from llmasos.errors import CheckpointError
-from llmasos.regular_file import read_regular
+from llmasos.files.regular_file import read_regular
 
 from llmasos_builder.hub_commit import commit_of
 from llmasos_builder.origin import GGUF, Directory, Known, origin_of

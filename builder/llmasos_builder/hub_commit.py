@@ -15,8 +15,8 @@ from typing import Any
 
 from llmasos.cache import cache_dir, make_directory
 from llmasos.errors import CheckpointError
+from llmasos.files.regular_file import read_regular
 from llmasos.huggingface import prepare_huggingface
-from llmasos.regular_file import read_regular
 
 _MAX_NOTE_BYTES = 1024
 _COMMIT = re.compile(r"[0-9a-f]{40}")

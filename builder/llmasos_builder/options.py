@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
+from llmasos.engine.plan import PRECISIONS, KVCachePrecision, Precision, Target
 from llmasos.errors import InvalidRequestError
-from llmasos.plan import PRECISIONS, KVCachePrecision, Precision, Target
 
 from llmasos_builder.tensorrt.capabilities import check_collectives, check_gpus
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES
@@ -29,7 +29,7 @@ class BuildOptions:
         quantized, and the KV cache is f32, and so what is computed in; slower; openvino alone
         can promise that.
     max_seq_len: None is what the model was trained for, at most 8192.
-    max_batch_size, max_num_tokens: of one step (`llmasos.plan.Limits`).
+    max_batch_size, max_num_tokens: of one step (`llmasos.engine.plan.Limits`).
     gpus: for tensorrt, what is compiled for (`llmasos_builder.tensorrt.capabilities.GPUS`).
     num_candidates, full_logits: for tensorrt, what a step returns (`TensorRTRecord`).
     tensor_parallel_size, pipeline_parallel_size: for tensorrt, over how many GPUs each matrix

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from llmasos.cache import expanded
 from llmasos.errors import CheckpointError
-from llmasos.regular_file import is_there
+from llmasos.files.regular_file import is_there
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILE = re.compile(rf"(?P<repository>{_HUB_ID.pattern})/(?P<file>[\w.-]+\.gguf)")

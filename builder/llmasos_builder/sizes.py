@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from llmasos.engine.network_sizes import NetworkSizes
+from llmasos.engine.plan import Precision, Target
 from llmasos.errors import CheckpointError
-from llmasos.json_file import read_json_object
-from llmasos.network_sizes import NetworkSizes
-from llmasos.plan import Precision, Target
+from llmasos.files.json_file import read_json_object
 from llmasos.progress import Progress
 
 from llmasos_builder.architectures import DecoderSpec, decoder_spec, matrices_in_int8
-from llmasos_builder.architectures.decoder import define_decoder
+from llmasos_builder.architectures.decoder.decoder import define_decoder
 from llmasos_builder.architectures.tensors import check_shapes
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.graph import Array

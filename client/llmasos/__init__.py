@@ -10,31 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmasos.async_llm import AsyncLLM as AsyncLLM
-    from llmasos.async_triton_client import AsyncTritonClient as AsyncTritonClient
+    from llmasos_app.async_llm import AsyncLLM as AsyncLLM
+    from llmasos_app.llm import LLM as LLM
+
+    from llmasos.engine.plan import EnginePlan as EnginePlan
     from llmasos.errors import LLMasOSError as LLMasOSError
-    from llmasos.llm import LLM as LLM
     from llmasos.outputs import FinishReason as FinishReason
     from llmasos.outputs import Generation as Generation
     from llmasos.outputs import StreamPiece as StreamPiece
     from llmasos.outputs import Usage as Usage
-    from llmasos.plan import EnginePlan as EnginePlan
     from llmasos.sampling import SamplingParams as SamplingParams
-    from llmasos.triton_client import TritonClient as TritonClient
+    from llmasos.triton.async_triton_client import AsyncTritonClient as AsyncTritonClient
+    from llmasos.triton.triton_client import TritonClient as TritonClient
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "LLM": "llmasos.llm",
-    "AsyncLLM": "llmasos.async_llm",
-    "AsyncTritonClient": "llmasos.async_triton_client",
-    "EnginePlan": "llmasos.plan",
+    "LLM": "llmasos_app.llm",
+    "AsyncLLM": "llmasos_app.async_llm",
+    "AsyncTritonClient": "llmasos.triton.async_triton_client",
+    "EnginePlan": "llmasos.engine.plan",
     "FinishReason": "llmasos.outputs",
     "Generation": "llmasos.outputs",
     "LLMasOSError": "llmasos.errors",
     "SamplingParams": "llmasos.sampling",
     "StreamPiece": "llmasos.outputs",
-    "TritonClient": "llmasos.triton_client",
+    "TritonClient": "llmasos.triton.triton_client",
     "Usage": "llmasos.outputs",
 }
 

@@ -8,9 +8,9 @@ from typing import Any, TypedDict
 
 from typing_extensions import Unpack
 
-from llmasos.chat_options import ChatFields, ChatOptions
 from llmasos.errors import InvalidRequestError
 from llmasos.sampling import SAMPLING_FIELDS, SamplingParams
+from llmasos.text.chat_options import ChatFields, ChatOptions
 
 
 class SamplingFields(TypedDict, total=False):

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from llmasos.errors import CheckpointError, InvalidRequestError
-from llmasos.json_file import read_json_object
+from llmasos.files.json_file import read_json_object
 from llmasos.sampling import SamplingParams
 
 GENERATION_CONFIG_FILE = "generation_config.json"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from llmasos.engine.plan import EnginePlan, Target
 from llmasos.errors import PlanError
-from llmasos.plan import EnginePlan, Target
 
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.runner import ModelRunner

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llmasos_runtime.scores import Scores
-from llmasos_runtime.step import Step
+from llmasos_runtime.sampling.scores import Scores
+from llmasos_runtime.sequences.step import Step
 
 
 class ModelRunner(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.engine.engine import Engine, EngineOptions
 
 from benchmarks.divergence import continuations, first_difference, row
 

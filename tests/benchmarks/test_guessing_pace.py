@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmasos.sampling import SamplingParams
-from llmasos_runtime.engine import Engine, EngineOptions
+from llmasos_runtime.engine.engine import Engine, EngineOptions
 
 from benchmarks.speculation import Kind, Pace, asker, one_round, row
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from llmasos import __version__
 from llmasos.contract import MODELS, PLAN_IN_REPOSITORY
+from llmasos.engine.plan import PLAN_FILE, EnginePlan
 from llmasos.errors import CheckpointError, InvalidRequestError, PlanError
-from llmasos.plan import PLAN_FILE, EnginePlan
-from llmasos.tokenizer import Tokenizer
+from llmasos.text.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build, build_plan
 from llmasos_builder.checkpoint import open_checkpoint
 

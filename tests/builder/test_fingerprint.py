@@ -14,7 +14,7 @@ from fake_hub import COMMIT, FakeHub, running
 from llmasos.errors import CheckpointError
 from llmasos_builder import fingerprint as module
 from llmasos_builder.checkpoint import open_checkpoint
-from llmasos_builder.checkpoint.hub import WANTED_FILES
+from llmasos_builder.checkpoint.huggingface.hub import WANTED_FILES
 from llmasos_builder.fingerprint import fingerprint
 from llmasos_builder.hub_commit import commit_of
 from made_gguf import llama_tensors, llama_weights, write_gguf

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmasos.disk import NoRoomError, check_room, free_bytes, not_written, trouble_of
-from llmasos.engine_store import cached_engines, remove_engine
 from llmasos.errors import CheckpointError, PlanError
+from llmasos.files.disk import NoRoomError, check_room, free_bytes, not_written, trouble_of
+from llmasos_app.cache.engine_store import cached_engines, remove_engine
 from llmasos_builder.build import BuildOptions, build
-from llmasos_builder.checkpoint import hub, names
+from llmasos_builder.checkpoint import names
+from llmasos_builder.checkpoint.huggingface import hub
 from llmasos_builder.checkpoint.names import download_package_file
 from llmasos_builder.origin import PackageFile
 from llmasos_runtime.tensorrt.runtime_cache import FILE, RuntimeCache
@@ -112,7 +113,7 @@ def test_whatever_keeps_a_plan_from_being_written_is_one_line(
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("llmasos.plan.EnginePlan.write", refuse)
+    monkeypatch.setattr("llmasos.engine.plan.EnginePlan.write", refuse)
     with pytest.raises(PlanError, match=rf"model cannot be written: {os.strerror(code)}"):
         build(tiny_llama, tmp_path / "model", BuildOptions(precision="f32"))
     assert list(tmp_path.iterdir()) == []
@@ -124,7 +125,7 @@ def test_a_failure_of_another_kind_is_not_taken_for_the_disks(
     def fail(*_: object) -> None:
         raise InterruptedError(errno.EINTR, "Interrupted system call")
 
-    monkeypatch.setattr("llmasos.plan.EnginePlan.write", fail)
+    monkeypatch.setattr("llmasos.engine.plan.EnginePlan.write", fail)
     with pytest.raises(InterruptedError):
         build(tiny_llama, tmp_path / "model", BuildOptions(precision="f32"))
 

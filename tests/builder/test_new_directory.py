@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from llmasos.errors import PlanError
-from llmasos_builder.new_directory import new_directory
+from llmasos_builder.atomic_directory import new_directory
 
 BUILD_SLOWLY = """
 import sys, time
 from pathlib import Path
-from llmasos_builder.new_directory import new_directory
+from llmasos_builder.atomic_directory import new_directory
 with new_directory(Path(sys.argv[1]), may_replace=lambda path: True) as directory:
     (directory / "half").write_text("done")
     print("half done", flush=True)

@@ -12,9 +12,9 @@ from llmasos.arguments import (
     params_of_each,
     sampling_params,
 )
-from llmasos.chat_messages import check_messages
 from llmasos.errors import InvalidRequestError
 from llmasos.sampling import SAMPLING_FIELDS
+from llmasos.text.chat_messages import check_messages
 
 
 def test_every_field_of_sampling_params_can_be_given_by_name() -> None:

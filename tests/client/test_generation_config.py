@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from llmasos import LLM, SamplingParams
 from llmasos.errors import CheckpointError, InvalidRequestError
+from llmasos.files.json_file import parse_json_object
 from llmasos.generation_config import NEUTRAL, GenerationConfig
-from llmasos.json_file import parse_json_object
 
 # Fields of transformers' GenerationConfig that change no token of one answer of a decoder.
 HARMLESS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # has no stubs
-from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
+from llmasos_serving.triton.launcher import ServerOptions, TritonServer
 
 ROOT = Path(__file__).parents[2]
 CPU, GPU = (ROOT / "docker" / name for name in ("Dockerfile.cpu", "Dockerfile.gpu"))
@@ -161,7 +161,7 @@ def test_the_install_lines_give_a_product_that_works(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\n"
         "from llmasos_builder.repository import write_repository\n"
-        "import llmasos_builder.build, llmasos_runtime.engine, llmasos.llm\n"
+        "import llmasos_builder.build, llmasos_runtime.engine.engine, llmasos_app.llm\n"
         "write_repository(Path('repository'))\n"
     )
     subprocess.run([prefix / "bin" / "python", "-c", code], check=True, cwd=tmp_path)

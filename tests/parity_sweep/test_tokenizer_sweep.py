@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmasos.chat_options import ChatOptions
 from llmasos.errors import CheckpointError, InvalidRequestError
-from llmasos.tokenizer import Tokenizer
-from llmasos.tokenizer_files.tokenizer_class import (
+from llmasos.text.chat_options import ChatOptions
+from llmasos.text.tokenizer import Tokenizer
+from llmasos.text.tokenizer_files.tokenizer_class import (
     BY_MODEL_TYPE,
     DISTRUSTED,
     GENERIC,
@@ -25,7 +25,7 @@ from llmasos.tokenizer_files.tokenizer_class import (
     UNSUPPORTED,
 )
 from llmasos_builder.architectures.supported import SUPPORTED
-from llmasos_builder.checkpoint.tokenizer_directory import read_tokenizer_files
+from llmasos_builder.checkpoint.huggingface.tokenizer_directory import read_tokenizer_files
 from tokenizer_bases import BASES
 from tokenizer_fields import VARIATIONS, Variation
 

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from llmasos.outputs import FinishReason
-from llmasos.triton_client import TritonClient
-from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
-from llmasos_runtime.triton.server import num_steps
+from llmasos.triton.triton_client import TritonClient
+from llmasos_serving.triton.launcher import ServerOptions, TritonServer
+from llmasos_serving.triton.server import num_steps
 from patience import PATIENCE_S, wait_until
 from raw_client import RawClient, gauge
 

@@ -14,7 +14,7 @@ from patience import PATIENCE_S
 LAUNCH = """
 import os, sys, time
 from llmasos import TritonClient
-from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
+from llmasos_serving.triton.launcher import ServerOptions, TritonServer
 server = TritonServer(sys.argv[1], ServerOptions(grpc_port=0, http_port=0, metrics_port=0))
 server.start()
 url = server.http_url

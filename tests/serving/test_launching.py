@@ -15,15 +15,15 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from llmasos.errors import PlanError, ServerError
-from llmasos.triton_client import TritonClient
-from llmasos_runtime.triton import installation as installation_module
-from llmasos_runtime.triton import keeper
-from llmasos_runtime.triton.command import server_command
-from llmasos_runtime.triton.installation import Installation, find_installation
-from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
+from llmasos.triton.triton_client import TritonClient
 from llmasos_runtime.triton.model_arguments import ModelArguments
-from llmasos_runtime.triton.ports import Ports
-from llmasos_runtime.triton.processes import model_processes
+from llmasos_serving.triton import installation as installation_module
+from llmasos_serving.triton import process_guard as keeper
+from llmasos_serving.triton.command import server_command
+from llmasos_serving.triton.installation import Installation, find_installation
+from llmasos_serving.triton.launcher import ServerOptions, TritonServer
+from llmasos_serving.triton.ports import Ports
+from llmasos_serving.triton.processes import model_processes
 from patience import PATIENCE_S, wait_until
 
 ANY_PORTS = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from llmasos.errors import ServerError
-from llmasos_runtime.triton import links
-from llmasos_runtime.triton.python_facts import this_python
+from llmasos_serving.triton import links
+from llmasos_serving.triton.python_facts import this_python
 
 ODD = "sp ace $(touch RAN) `touch RAN` ;&|<> 'q\" é ☃ \udcff \n"
 """A name of what shells, lists of paths and ASCII do not bear."""

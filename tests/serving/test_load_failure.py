@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from llmasos_runtime.triton.load_failure import find_failure
+from llmasos_serving.triton.load_failure import find_failure
 
 BEFORE = """\
 W1126 05:31:28.414900 21 pinned_memory_manager.cc:273] "Unable to allocate pinned system memory"

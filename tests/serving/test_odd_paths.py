@@ -17,8 +17,8 @@ ODD = "-$(touch${IFS}RAN) `touch RAN` ;&|<> 'q\" \xe9 \u2603 \udcff \n"
 SERVE = """
 import sys
 from pathlib import Path
-from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
-from llmasos.triton_client import TritonClient
+from llmasos_serving.triton.launcher import ServerOptions, TritonServer
+from llmasos.triton.triton_client import TritonClient
 log = Path.cwd() / "server log"
 options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0, log_file=log)
 with TritonServer(sys.argv[1], options) as server:

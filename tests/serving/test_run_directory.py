@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from llmasos.errors import ServerError
-from llmasos_runtime.triton import keeper, run_directory
-from llmasos_runtime.triton.run_directory import RunDirectory, remove_leftovers, tried_directory
+from llmasos_serving.triton import process_guard as keeper
+from llmasos_serving.triton import run_directory
+from llmasos_serving.triton.run_directory import RunDirectory, remove_leftovers, tried_directory
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,10 @@ from fake_harness import load_model, request
 from llmasos.errors import DeadlineExceededError, InvalidRequestError
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
-from llmasos.tokenizer import Tokenizer
-from llmasos.triton_client import TritonClient
-from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
-from llmasos_runtime.triton.server import num_steps
+from llmasos.text.tokenizer import Tokenizer
+from llmasos.triton.triton_client import TritonClient
+from llmasos_serving.triton.launcher import ServerOptions, TritonServer
+from llmasos_serving.triton.server import num_steps
 from patience import PATIENCE_S, wait_until
 from raw_client import RawClient, gauge, post, refusal, text_of
 from tritonclient.utils import InferenceServerException

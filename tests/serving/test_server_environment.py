@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
-from llmasos.cli.app import app
-from llmasos.engine_store import cached_environments, remove_engine
+from llmasos.engine.plan_lock import PlanHold
 from llmasos.errors import PlanError, ServerError
-from llmasos.plan_lock import PlanHold
-from llmasos_runtime.triton import installation, interpreters, server_environment
-from llmasos_runtime.triton.installation import describe_server, find_installation, server_on_path
-from llmasos_runtime.triton.interpreters import find_interpreter
-from llmasos_runtime.triton.python_facts import PythonFacts, facts_of, this_python
-from llmasos_runtime.triton.server_environment import (
+from llmasos_app.cache.engine_store import cached_environments, remove_engine
+from llmasos_app.cli.app import app
+from llmasos_serving.triton import installation, interpreters, server_environment
+from llmasos_serving.triton.installation import describe_server, find_installation, server_on_path
+from llmasos_serving.triton.interpreters import find_interpreter
+from llmasos_serving.triton.python_facts import PythonFacts, facts_of, this_python
+from llmasos_serving.triton.server_environment import (
     SOURCE_VARIABLE,
     ready_python,
     requirements,
@@ -137,7 +137,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.delenv("ASDF_DATA_DIR", raising=False)
     monkeypatch.delenv(interpreters.VARIABLE, raising=False)
     monkeypatch.setattr(server_environment, "this_python", too_new)
-    monkeypatch.setattr("llmasos_runtime.triton.python_facts.find_library", lambda name: None)
+    monkeypatch.setattr("llmasos_serving.triton.python_facts.find_library", lambda name: None)
     return made
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from llmasos.errors import ServerError
-from llmasos_runtime.triton.server_log import ServerLog
+from llmasos_serving.triton.server_log import ServerLog
 
 
 @pytest.fixture

@@ -17,19 +17,20 @@ from pathlib import Path
 import psutil
 import pytest
 from llmasos.errors import EngineStoppedError, ServerError
-from llmasos.triton_client import TritonClient
-from llmasos_runtime.triton import keeper, processes, watchdog
-from llmasos_runtime.triton import server as server_module
-from llmasos_runtime.triton.keeper import SHARED_MEMORY
-from llmasos_runtime.triton.launcher import ServerOptions, TritonServer
-from llmasos_runtime.triton.processes import model_processes, server_processes
-from llmasos_runtime.triton.run_directory import remove_leftovers
+from llmasos.triton.triton_client import TritonClient
+from llmasos_serving.triton import process_guard as keeper
+from llmasos_serving.triton import processes, watchdog
+from llmasos_serving.triton import server as server_module
+from llmasos_serving.triton.launcher import ServerOptions, TritonServer
+from llmasos_serving.triton.process_guard import SHARED_MEMORY
+from llmasos_serving.triton.processes import model_processes, server_processes
+from llmasos_serving.triton.run_directory import remove_leftovers
 from patience import PATIENCE_S
 
 OPTIONS = ServerOptions(grpc_port=0, http_port=0, metrics_port=0, canary_period_s=1000.0)
 SERVE = """
 import sys
-from llmasos_runtime.triton.launcher import ServerOptions, serve
+from llmasos_serving.triton.launcher import ServerOptions, serve
 sys.exit(serve(sys.argv[1], ServerOptions(grpc_port=0, http_port=0, metrics_port=0)))
 """
 

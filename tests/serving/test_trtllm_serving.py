@@ -17,7 +17,7 @@ from llmasos_builder.build import BuildOptions, build
 from llmasos_runtime.triton.engine_model import EngineModel
 from llmasos_runtime.triton.load_engine import load_engine
 from llmasos_runtime.triton.model_arguments import ModelArguments
-from llmasos_runtime.triton.server import TritonServer
+from llmasos_serving.triton.server import TritonServer
 from patience import PATIENCE_S, wait_until
 
 OUTPUTS = ("output_ids", "finish_reason", "num_output_tokens", "kv_cache_reused_blocks")

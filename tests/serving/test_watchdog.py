@@ -14,9 +14,9 @@ from typing import cast
 import psutil
 import pytest
 from llmasos.errors import EngineStoppedError, LLMasOSError, QueueFullError, RequestTimeoutError
-from llmasos_runtime.triton import watchdog as watchdog_module
-from llmasos_runtime.triton.processes import ModelProcess
-from llmasos_runtime.triton.watchdog import Canary, Watchdog
+from llmasos_serving.triton import watchdog as watchdog_module
+from llmasos_serving.triton.processes import ModelProcess
+from llmasos_serving.triton.watchdog import Canary, Watchdog
 from patience import PATIENCE_S, wait_until
 
 IN_TIME = 100

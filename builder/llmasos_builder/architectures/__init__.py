@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from llmasos_builder.architectures.compile import compile_openvino as compile_openvino
+from llmasos_builder.architectures.decoder.spec import DecoderSpec as DecoderSpec
 from llmasos_builder.architectures.matrices import matrices_in_int8 as matrices_in_int8
-from llmasos_builder.architectures.spec import DecoderSpec as DecoderSpec
 from llmasos_builder.architectures.supported import decoder_spec as decoder_spec
 from llmasos_builder.architectures.supported import (
     warning_of_unread_fields as warning_of_unread_fields,
 )
+from llmasos_builder.openvino.compile import compile_openvino as compile_openvino
 
 __all__ = [
     "DecoderSpec",

@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 import numpy as np
 from llmasos.errors import InvalidRequestError
 
-from llmasos_builder.architectures.decoder import define_decoder
-from llmasos_builder.architectures.spec import DecoderSpec
+from llmasos_builder.architectures.decoder.decoder import define_decoder
+from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.graph.recording import RecordingGraph
 from llmasos_builder.graph.rounding import int4_group
 

@@ -8,20 +8,20 @@ from typing import Any
 
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 
-from llmasos_builder.architectures.bloom import bloom_spec
 from llmasos_builder.architectures.config import Config
-from llmasos_builder.architectures.falcon import falcon_spec
-from llmasos_builder.architectures.gemma import gemma2_spec, gemma3_spec, gemma_spec
-from llmasos_builder.architectures.gpt2 import gpt2_spec
-from llmasos_builder.architectures.gpt_neo import gpt_neo_spec
-from llmasos_builder.architectures.gpt_neox import gpt_neox_spec
-from llmasos_builder.architectures.llama import llama_spec
-from llmasos_builder.architectures.mistral import mistral_spec
+from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.architectures.families.bloom import bloom_spec
+from llmasos_builder.architectures.families.falcon import falcon_spec
+from llmasos_builder.architectures.families.gemma import gemma2_spec, gemma3_spec, gemma_spec
+from llmasos_builder.architectures.families.gpt2 import gpt2_spec
+from llmasos_builder.architectures.families.gpt_neo import gpt_neo_spec
+from llmasos_builder.architectures.families.gpt_neox import gpt_neox_spec
+from llmasos_builder.architectures.families.llama import llama_spec
+from llmasos_builder.architectures.families.mistral import mistral_spec
+from llmasos_builder.architectures.families.opt import opt_spec
+from llmasos_builder.architectures.families.phi3 import phi3_spec
+from llmasos_builder.architectures.families.qwen import qwen2_spec, qwen3_spec
 from llmasos_builder.architectures.notes import is_note, said
-from llmasos_builder.architectures.opt import opt_spec
-from llmasos_builder.architectures.phi3 import phi3_spec
-from llmasos_builder.architectures.qwen import qwen2_spec, qwen3_spec
-from llmasos_builder.architectures.spec import DecoderSpec
 
 
 @dataclass(frozen=True, slots=True)

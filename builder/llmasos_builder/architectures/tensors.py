@@ -12,8 +12,8 @@ import numpy as np
 import psutil
 from llmasos.errors import CheckpointError
 
-from llmasos_builder.architectures.decoder import define_decoder
-from llmasos_builder.architectures.spec import DecoderSpec
+from llmasos_builder.architectures.decoder.decoder import define_decoder
+from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.checkpoint import Weights
 from llmasos_builder.graph import Array
 from llmasos_builder.graph.recording import RecordingGraph

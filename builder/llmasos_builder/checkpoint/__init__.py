@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from llmasos_builder.checkpoint.checkpoint import Checkpoint as Checkpoint
-from llmasos_builder.checkpoint.fp8_weights import Fp8Scales as Fp8Scales
-from llmasos_builder.checkpoint.fp8_weights import fp8_scales_of as fp8_scales_of
-from llmasos_builder.checkpoint.fp8_weights import is_in_fp8 as is_in_fp8
+from llmasos_builder.checkpoint.huggingface.fp8_weights import Fp8Scales as Fp8Scales
+from llmasos_builder.checkpoint.huggingface.fp8_weights import fp8_scales_of as fp8_scales_of
+from llmasos_builder.checkpoint.huggingface.fp8_weights import is_in_fp8 as is_in_fp8
 from llmasos_builder.checkpoint.source import open_checkpoint as open_checkpoint
 from llmasos_builder.checkpoint.weights import Weights as Weights
 

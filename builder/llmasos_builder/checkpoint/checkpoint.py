@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmasos.engine.plan import record_file
 from llmasos.errors import CheckpointError
-from llmasos.plan import record_file
 
 from llmasos_builder.checkpoint.weights import Weights
 

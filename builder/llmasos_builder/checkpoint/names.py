@@ -21,8 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from llmasos.cache import checkpoints_dir, make_directory
-from llmasos.disk import check_room, not_written, trouble_of
 from llmasos.errors import CheckpointError
+from llmasos.files.disk import check_room, not_written, trouble_of
 from llmasos.progress import Progress
 
 from llmasos_builder.origin import PackageFile

@@ -9,10 +9,10 @@ from llmasos.errors import CheckpointError
 from llmasos.progress import Progress
 
 from llmasos_builder.checkpoint.checkpoint import Checkpoint
-from llmasos_builder.checkpoint.directory import CONFIG_FILE, open_directory
-from llmasos_builder.checkpoint.gguf_checkpoint import open_gguf
-from llmasos_builder.checkpoint.gguf_shards import shard_pattern
-from llmasos_builder.checkpoint.hub import PICKLED_FILES, download_repository
+from llmasos_builder.checkpoint.gguf.checkpoint import open_gguf
+from llmasos_builder.checkpoint.gguf.shards import shard_pattern
+from llmasos_builder.checkpoint.huggingface.directory import CONFIG_FILE, open_directory
+from llmasos_builder.checkpoint.huggingface.hub import PICKLED_FILES, download_repository
 from llmasos_builder.checkpoint.names import download_package_file
 from llmasos_builder.origin import GGUF, Directory, Known, origin_of
 

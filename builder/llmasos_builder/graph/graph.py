@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
-from llmasos.plan import Precision
+from llmasos.engine.plan import Precision
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmasos.plan import Precision
+from llmasos.engine.plan import Precision
 
 from llmasos_builder.graph.graph import Activation, Array, Scores, each_linear
 

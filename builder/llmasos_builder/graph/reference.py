@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-from llmasos.plan import Precision
+from llmasos.engine.plan import Precision
 from numpy.typing import NDArray
 
 from llmasos_builder.graph.graph import Activation, Array, Scores, each_linear

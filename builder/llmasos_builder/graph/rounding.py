@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import ml_dtypes
 import numpy as np
-from llmasos.plan import Precision
+from llmasos.engine.plan import Precision
 from numpy.typing import NDArray
 
 from llmasos_builder.graph.graph import Array

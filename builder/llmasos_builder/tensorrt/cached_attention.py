@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from llmasos_builder.graph import Scores
-from llmasos_builder.tensorrt.capped_attention import capped_attention
 from llmasos_builder.tensorrt.inputs import Inputs
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.masks import Masks
 from llmasos_builder.tensorrt.options import NetworkOptions
+from llmasos_builder.tensorrt.soft_capped_attention import capped_attention
 
 
 class CachedAttention:

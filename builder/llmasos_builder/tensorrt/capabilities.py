@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from llmasos.engine.plan import PRECISIONS, Precision
 from llmasos.errors import InvalidRequestError, UnsupportedArchitectureError
-from llmasos.plan import PRECISIONS, Precision
 
 from llmasos_builder.tensorrt.library import LibraryName
 

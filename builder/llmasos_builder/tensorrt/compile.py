@@ -10,8 +10,8 @@ import numpy as np
 from llmasos.errors import PlanError
 from llmasos.tensorrt_log import shared_log
 
-from llmasos_builder.architectures.decoder import Load, define_stage
-from llmasos_builder.architectures.spec import DecoderSpec
+from llmasos_builder.architectures.decoder.decoder import Load, define_stage
+from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.architectures.tensors import check_tensors, load_tensor
 from llmasos_builder.checkpoint import Fp8Scales, Weights, fp8_scales_of
 from llmasos_builder.graph import Array
@@ -19,9 +19,9 @@ from llmasos_builder.graph.recording import RecordedTensor, RecordingGraph
 from llmasos_builder.tensorrt.capabilities import check_head_size
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.options import NetworkOptions
-from llmasos_builder.tensorrt.parallel.cuts import cuts_of
 from llmasos_builder.tensorrt.parallel.rank import WHOLE, Rank
-from llmasos_builder.tensorrt.parallel.spread_graph import SpreadGraph
+from llmasos_builder.tensorrt.parallel.sharded_graph import SpreadGraph
+from llmasos_builder.tensorrt.parallel.tensor_parallel_plan import cuts_of
 
 
 def compile_tensorrt(

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from llmasos.engine.plan import Precision
 from llmasos.errors import PlanError
-from llmasos.plan import Precision
 from llmasos.tensorrt_log import shared_log
 
 from llmasos_builder.checkpoint import Fp8Scales
@@ -22,7 +22,7 @@ from llmasos_builder.tensorrt.constants import Constant, Constants
 from llmasos_builder.tensorrt.inputs import HIDDEN_STATES_OUT, Inputs
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import NetworkOptions
-from llmasos_builder.tensorrt.parallel.cut import Cut
+from llmasos_builder.tensorrt.parallel.weight_slice import Cut
 from llmasos_builder.tensorrt.weights import TensorRTWeight, kept_as
 
 

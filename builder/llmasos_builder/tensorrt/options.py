@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from llmasos.plan import Precision
+from llmasos.engine.plan import Precision
 
 ComputeType = Literal["f32", "fp16", "bf16"]
 COMPUTE_TYPES: Mapping[Precision, ComputeType] = {

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
-from llmasos.plan import Precision
+from llmasos.engine.plan import Precision
 from numpy.typing import NDArray
 
-from llmasos_builder.architectures.decoder import define_decoder
-from llmasos_builder.architectures.spec import DecoderSpec
+from llmasos_builder.architectures.decoder.decoder import define_decoder
+from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.checkpoint import Fp8Scales
 from llmasos_builder.graph import Array
 from llmasos_builder.graph.recording import RecordingGraph

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from llmasos.engine.plan import EnginePlan, Precision, TensorRTRecord
 from llmasos.errors import PlanError
-from llmasos.plan import EnginePlan, Precision, TensorRTRecord
 from llmasos.progress import Progress
 from numpy.typing import NDArray
 
 from llmasos_builder.architectures import DecoderSpec, decoder_spec
-from llmasos_builder.architectures.decoder import define_decoder
+from llmasos_builder.architectures.decoder.decoder import define_decoder
 from llmasos_builder.architectures.tensors import check_tensors, load_tensor
 from llmasos_builder.checkpoint import Checkpoint, Weights, fp8_scales_of, open_checkpoint
 from llmasos_builder.tensorrt.compile import define_network

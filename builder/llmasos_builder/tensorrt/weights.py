@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from llmasos.engine.plan import Precision
 from llmasos.errors import CheckpointError
-from llmasos.plan import Precision
 
 from llmasos_builder.checkpoint import Fp8Scales
 from llmasos_builder.graph import Array
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import ComputeType
-from llmasos_builder.tensorrt.parallel.cut import Cut
+from llmasos_builder.tensorrt.parallel.weight_slice import Cut
 from llmasos_builder.tensorrt.quantization import (
     QuantizedMatrix,
     QuantizedPrecision,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
-from llmasos.tokenizer import Tokenizer
+from llmasos.text.tokenizer import Tokenizer
 from llmasos_runtime.triton.detokenizer_model import DetokenizerModel
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_runtime.triton.orphan import end_with_server

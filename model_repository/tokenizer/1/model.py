@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
-from llmasos.plan import EnginePlan
-from llmasos.tokenizer import Tokenizer
+from llmasos.engine.plan import EnginePlan
+from llmasos.text.tokenizer import Tokenizer
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_runtime.triton.orphan import end_with_server
 from llmasos_runtime.triton.tokenizer_model import TokenizerModel

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmasos.engine.plan import EnginePlan
 from llmasos.errors import InvalidRequestError, PlanError
-from llmasos.plan import EnginePlan
 from llmasos.progress import Progress
-from llmasos.tokenizer import TOKENIZER_FILE, Tokenizer
+from llmasos.text.tokenizer import TOKENIZER_FILE, Tokenizer
 
 from llmasos_runtime.evaluation.forward import load_forward
 from llmasos_runtime.evaluation.measures import divergence, target_scores
-from llmasos_runtime.evaluation.teacher import predict
+from llmasos_runtime.evaluation.teacher_forcing import predict
 from llmasos_runtime.evaluation.window import Window, make_windows
 
 DEFAULT_WINDOW = 1024

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from llmasos.engine.plan import EnginePlan
+from llmasos.engine.plan_lock import PlanHold
 from llmasos.errors import PlanError
 from llmasos.forked import OwnProcess
 from llmasos.openvino_import import ov
-from llmasos.plan import EnginePlan
-from llmasos.plan_lock import PlanHold
 from numpy.typing import NDArray
 
-from llmasos_runtime.blocks import blocks_for
+from llmasos_runtime.kv_cache.blocks import blocks_for
+from llmasos_runtime.machine.resources import available_memory_bytes, num_physical_cores
 from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS, Inputs
 from llmasos_runtime.openvino.paged_model import PagedModel, load_paged_model
-from llmasos_runtime.resources import available_memory_bytes, num_physical_cores
 
 _CACHE_SHARE = 0.25
 """Of the memory that is available, what the KV cache may take."""

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from llmasos.engine.plan import EnginePlan
 from llmasos.errors import InvalidRequestError
-from llmasos.plan import EnginePlan
 from llmasos.progress import Progress
 
 from llmasos_runtime.evaluation.forward import load_forward
 from llmasos_runtime.evaluation.measures import target_scores
-from llmasos_runtime.evaluation.teacher import predict
+from llmasos_runtime.evaluation.teacher_forcing import predict
 from llmasos_runtime.evaluation.window import Window
 
 Pair = tuple[Sequence[int], Sequence[int]]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmasos.engine.plan import EnginePlan
 from llmasos.errors import PlanError
-from llmasos.plan import EnginePlan
 
-from llmasos_runtime.cache_size import num_blocks
+from llmasos_runtime.kv_cache.cache_size import num_blocks
+from llmasos_runtime.machine.resources import available_memory_bytes, num_physical_cores
 from llmasos_runtime.openvino.openvino_runner import OpenVINORunner
 from llmasos_runtime.openvino.paged_model import load_paged_model
 from llmasos_runtime.options import EngineOptions
-from llmasos_runtime.resources import available_memory_bytes, num_physical_cores
 
 _CACHE_SHARE = 0.25
 """Of the memory that is available, what the KV cache may take unless it is said."""

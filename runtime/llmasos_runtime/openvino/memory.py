@@ -1,12 +1,12 @@
-"""What a plan will take of this machine's memory: see `llmasos_runtime.memory_need`."""
+"""What a plan will take of this machine's memory: see `llmasos_runtime.machine.memory_need`."""
 
 from __future__ import annotations
 
-from llmasos.network_sizes import NetworkSizes
+from llmasos.engine.network_sizes import NetworkSizes
+from llmasos.engine.plan import EnginePlan, KVCachePrecision, Precision
 from llmasos.openvino_import import ov
-from llmasos.plan import EnginePlan, KVCachePrecision, Precision
 
-from llmasos_runtime.memory_need import MemoryNeed, openvino_need
+from llmasos_runtime.machine.memory_need import MemoryNeed, openvino_need
 from llmasos_runtime.openvino.paged_model import computed_in
 
 WEIGHTS_FILE = "openvino_model.bin"

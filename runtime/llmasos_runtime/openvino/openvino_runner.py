@@ -8,9 +8,9 @@ from llmasos.openvino_import import ov
 
 from llmasos_runtime.openvino.packing import Inputs, Ints, advance, pack
 from llmasos_runtime.openvino.paged_model import PagedModel
-from llmasos_runtime.scores import Logits
-from llmasos_runtime.sequence import Sequence
-from llmasos_runtime.step import Step
+from llmasos_runtime.sampling.scores import Logits
+from llmasos_runtime.sequences.sequence import Sequence
+from llmasos_runtime.sequences.step import Step
 
 
 class OpenVINORunner:

@@ -8,9 +8,9 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from llmasos_runtime.blocks import blocks_for
-from llmasos_runtime.sequence import Sequence
-from llmasos_runtime.step import Share, Step
+from llmasos_runtime.kv_cache.blocks import blocks_for
+from llmasos_runtime.sequences.sequence import Sequence
+from llmasos_runtime.sequences.step import Share, Step
 
 SAMPLED_POSITIONS = "sampled_positions"
 """The input that says which tokens' logits are wanted."""

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from llmasos.engine.plan import REBUILD, EnginePlan, KVCachePrecision, Precision
 from llmasos.errors import PlanError
 from llmasos.openvino_import import ops, ov
-from llmasos.plan import REBUILD, EnginePlan, KVCachePrecision, Precision
 from openvino._offline_transformations import paged_attention_transformation
 
 from llmasos_runtime.openvino.activation_groups import activation_group
+from llmasos_runtime.openvino.block_gather_forward import GatheredForward
+from llmasos_runtime.openvino.block_gather_model import gather_blocks, is_written_out
 from llmasos_runtime.openvino.cache_tensor import CacheTensor
 from llmasos_runtime.openvino.forward import Forward, PagedForward
-from llmasos_runtime.openvino.gathered_forward import GatheredForward
-from llmasos_runtime.openvino.gathered_model import gather_blocks, is_written_out
 from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS
 
 IR_FILE = "openvino_model.xml"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmasos_runtime.sampler import Draw, sample
-from llmasos_runtime.tensorrt.candidate_choice import choose
+from llmasos_runtime.sampling.sampler import Draw, sample
+from llmasos_runtime.tensorrt.batched_sampler import choose
 
 Floats = NDArray[np.float32]
 

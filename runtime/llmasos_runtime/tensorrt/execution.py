@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llmasos.engine.plan import REBUILD
 from llmasos.errors import LLMasOSError, PlanError
-from llmasos.plan import REBUILD
 from llmasos.tensorrt_log import last_error, shared_log
 
 from llmasos_runtime.tensorrt.cuda import Cuda, DeviceMemory, Stream

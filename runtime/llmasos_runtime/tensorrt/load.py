@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from llmasos.engine.plan import EnginePlan, Limits
 from llmasos.errors import PlanError
-from llmasos.plan import EnginePlan, Limits
 
-from llmasos_runtime.cache_size import num_blocks
+from llmasos_runtime.kv_cache.cache_size import num_blocks
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda, CudaError, load_cuda
 from llmasos_runtime.tensorrt.execution import TensorRTEngine, TensorRTError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmasos_runtime.sequence import Sequence
-from llmasos_runtime.step import Share, Step
+from llmasos_runtime.sequences.sequence import Sequence
+from llmasos_runtime.sequences.step import Share, Step
 from llmasos_runtime.tensorrt.launch import DECODE_PROFILE, PREFILL_PROFILE, Launch
 
 PADDED_TO = 32

@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from llmasos.engine.plan import EnginePlan, TensorRTRecord
 from llmasos.errors import PlanError
-from llmasos.plan import EnginePlan, TensorRTRecord
 
 from llmasos_runtime.tensorrt.driver import GPU
 from llmasos_runtime.tensorrt.machine import DriverReport, Library, Machine, ThisMachine

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from llmasos.plan import EnginePlan
+from llmasos.engine.plan import EnginePlan
 
-from llmasos_runtime.step import SlotCopy
+from llmasos_runtime.sequences.step import SlotCopy
 from llmasos_runtime.tensorrt.candidate_scores import Candidates
 from llmasos_runtime.tensorrt.cuda import Cuda, Stream
 from llmasos_runtime.tensorrt.full_logits import FullLogits

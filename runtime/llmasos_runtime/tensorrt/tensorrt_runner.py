@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
+from llmasos.engine.plan import EnginePlan
 from llmasos.forked import OwnProcess
-from llmasos.plan import EnginePlan
 from numpy.typing import NDArray
 
-from llmasos_runtime.step import Step
+from llmasos_runtime.sequences.step import Step
 from llmasos_runtime.tensorrt.candidate_scores import Candidates, CandidateScores
 from llmasos_runtime.tensorrt.cuda import Cuda, Event, Stream
 from llmasos_runtime.tensorrt.decode_graphs import DecodeGraphs

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmasos.errors import LLMasOSError
 
-from llmasos_runtime.sequence import Sequence
+from llmasos_runtime.sequences.sequence import Sequence
 
 
 def next_tokens(output: Any, sequence: Sequence) -> Iterator[int]:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from llmasos.engine.plan import EnginePlan, Limits
+from llmasos.engine.plan_lock import PlanHold
 from llmasos.forked import OwnProcess
 from llmasos.generation_config import GenerationConfig
-from llmasos.plan import EnginePlan, Limits
-from llmasos.plan_lock import PlanHold
-from llmasos.tokenizer import Tokenizer
+from llmasos.text.tokenizer import Tokenizer
 
-from llmasos_runtime.answer import Answer
-from llmasos_runtime.detokenizer import Detokenizer
-from llmasos_runtime.executor import EngineStats
-from llmasos_runtime.intake import completed, limits_of, recommended_by, sequence_of
+from llmasos_runtime.engine.admission import completed, limits_of, recommended_by, sequence_of
+from llmasos_runtime.engine.executor import EngineStats
+from llmasos_runtime.engine.request_output import Answer
+from llmasos_runtime.engine.step_log import StepRecord
 from llmasos_runtime.options import EngineOptions
-from llmasos_runtime.request import Request, Update
-from llmasos_runtime.step_log import StepRecord
+from llmasos_runtime.sequences.request import Request, Update
 from llmasos_runtime.tensorrt_llm.executor import TensorRTLLMExecutor
 from llmasos_runtime.tensorrt_llm.load import BLOCK_SIZE, load_executor
+from llmasos_runtime.text.detokenizer import Detokenizer
 
 
 class TensorRTLLMEngine:

@@ -25,12 +25,12 @@ from llmasos.errors import (
 )
 from llmasos.outputs import FinishReason
 
-from llmasos_runtime.answer import Answer
-from llmasos_runtime.closed_at_exit import close_at_exit
-from llmasos_runtime.executor import EngineStats
-from llmasos_runtime.request import Update
-from llmasos_runtime.sequence import Sequence
-from llmasos_runtime.step import Progress
+from llmasos_runtime.engine.closed_at_exit import close_at_exit
+from llmasos_runtime.engine.executor import EngineStats
+from llmasos_runtime.engine.request_output import Answer
+from llmasos_runtime.sequences.request import Update
+from llmasos_runtime.sequences.sequence import Sequence
+from llmasos_runtime.sequences.step import Progress
 from llmasos_runtime.tensorrt_llm.completion import next_tokens
 from llmasos_runtime.tensorrt_llm.failures import failure_of
 from llmasos_runtime.tensorrt_llm.iteration_stats import LatestStats

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from llmasos.engine.plan import EnginePlan, Limits, TensorRTLLMRecord, check_files
 from llmasos.errors import PlanError
-from llmasos.plan import EnginePlan, Limits, TensorRTLLMRecord, check_files
 
-from llmasos_runtime.cache_size import num_blocks
+from llmasos_runtime.kv_cache.cache_size import num_blocks
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.tensorrt_llm.executor import TensorRTLLMExecutor
 from llmasos_runtime.tensorrt_llm.library import load_library

@@ -14,7 +14,7 @@ from typing import Any
 from llmasos.errors import UnsupportedFieldError
 from llmasos.sampling import SamplingParams
 
-from llmasos_runtime.sequence import Sequence
+from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.tensorrt_llm.library import release_of
 
 _KNOWN = frozenset(

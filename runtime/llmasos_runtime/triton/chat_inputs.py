@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from llmasos.chat_options import ChatOptions
 from llmasos.contract.ensemble import CHAT_FLAGS, CHAT_OBJECTS
 from llmasos.errors import InvalidRequestError
+from llmasos.text.chat_options import ChatOptions
 
 from llmasos_runtime.triton.fields import Fields
 

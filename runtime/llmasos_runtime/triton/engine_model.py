@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from llmasos.contract.ensemble import DETOKENIZER_INPUTS, OUTPUTS_PARAMETER
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
 
-from llmasos_runtime.request import Request, Update
+from llmasos_runtime.sequences.request import Request, Update
 from llmasos_runtime.triton.abandoned_streams import AbandonedStreams
 from llmasos_runtime.triton.backend import (
     FINAL,
@@ -30,8 +30,8 @@ from llmasos_runtime.triton.parameters import read_parameters
 from llmasos_runtime.triton.reply import OutputTensors, Reply
 
 if TYPE_CHECKING:
-    from llmasos.plan import EnginePlan
-    from llmasos.tokenizer import Tokenizer
+    from llmasos.engine.plan import EnginePlan
+    from llmasos.text.tokenizer import Tokenizer
 
 _MAX_STOPPED_EARLY = 1024
 _MAX_ID = 1024
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class ServedEngine(Protocol):
-    """The engine as this model uses it; llmasos_runtime.engine.Engine is one."""
+    """The engine as this model uses it; llmasos_runtime.engine.engine.Engine is one."""
 
     @property
     def plan(self) -> EnginePlan: ...

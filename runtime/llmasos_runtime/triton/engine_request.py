@@ -18,8 +18,8 @@ from llmasos.sampling import (
     SamplingParams,
 )
 
-from llmasos_runtime.intake import check_prompt_length
-from llmasos_runtime.request import Request
+from llmasos_runtime.engine.admission import check_prompt_length
+from llmasos_runtime.sequences.request import Request
 
 if TYPE_CHECKING:
     from llmasos_runtime.triton.fields import Fields

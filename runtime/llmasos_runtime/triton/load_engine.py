@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from llmasos.generation_config import checked_choice
 
+from llmasos_runtime.engine.running_engine import RunningEngine, open_engine
 from llmasos_runtime.options import EngineOptions
-from llmasos_runtime.running_engine import RunningEngine, open_engine
 from llmasos_runtime.triton.model_arguments import ModelArguments
 
 _NAMES = ("num_threads", "kv_cache_bytes", "max_batch_size", "max_num_tokens", "max_queue_size")

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmasos.errors import PlanError
-
-from llmasos_runtime.triton.options import OVERRIDE
+from llmasos_serving.triton.options import OVERRIDE
 
 _UNFILLED = re.compile(r"\$\{.*\}")
 

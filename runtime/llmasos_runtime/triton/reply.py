@@ -20,8 +20,8 @@ from llmasos.errors import LLMasOSError
 from llmasos.outputs import Usage
 from numpy.typing import NDArray
 
-from llmasos_runtime.blocks import blocks_for
-from llmasos_runtime.request import Update
+from llmasos_runtime.kv_cache.blocks import blocks_for
+from llmasos_runtime.sequences.request import Update
 from llmasos_runtime.triton.backend import FINAL, Backend, ResponseSender, error_response
 
 _NUMPY: dict[DataType, Any] = {

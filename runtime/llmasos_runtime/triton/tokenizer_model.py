@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from llmasos.chat import MAX_TEMPLATE_CHARACTERS
 from llmasos.contract.ensemble import CHAT_OBJECTS, TOKENIZER_INPUTS
 from llmasos.errors import InvalidRequestError, LLMasOSError
-from llmasos.prompt_encoder import PromptEncoder
 from llmasos.sampling import MAX_STOP_BYTES, MAX_STOP_STRINGS
-from llmasos.tokenizer import Tokenizer
+from llmasos.text.chat import MAX_TEMPLATE_CHARACTERS
+from llmasos.text.prompt_encoder import PromptEncoder
+from llmasos.text.tokenizer import Tokenizer
 
 from llmasos_runtime.triton.backend import (
     FINAL,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llmasos_builder.architectures.config import ACTIVATIONS
 from llmasos_builder.architectures.supported import SUPPORTED, models_table
-from llmasos_builder.checkpoint.gguf_config import CONFIGS
+from llmasos_builder.checkpoint.gguf.config import CONFIGS
 
 ROOT = Path(__file__).parents[3]
 BEGIN, END = "<!-- models table: begin -->\n", "\n<!-- models table: end -->"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from llmasos.errors import CheckpointError
-from llmasos.tokenizer import Tokenizer
+from llmasos.text.tokenizer import Tokenizer
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.checkpoint.names import download_package_file
 from llmasos_builder.origin import KNOWN_NAMES, PackageFile

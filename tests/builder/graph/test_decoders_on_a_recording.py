@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from llmasos_builder.architectures import decoder_spec
-from llmasos_builder.architectures.decoder import define_decoder
+from llmasos_builder.architectures.decoder.decoder import define_decoder
 from llmasos_builder.graph.recording import RecordingGraph
 
 LLAMA: dict[str, Any] = {

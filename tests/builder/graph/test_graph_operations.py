@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from llmasos.openvino_import import ov
 from llmasos_builder.graph import Activation, Array, Graph, Scores
-from llmasos_builder.graph.openvino import OpenVINOGraph
 from llmasos_builder.graph.recording import RecordingGraph
 from llmasos_builder.graph.reference import ReferenceGraph
+from llmasos_builder.openvino.graph import OpenVINOGraph
 
 TensorT = TypeVar("TensorT")
 WeightT = TypeVar("WeightT")

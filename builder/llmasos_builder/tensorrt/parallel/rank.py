@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from llmasos.errors import InvalidRequestError
 
-from llmasos_builder.architectures.spec import DecoderSpec
+from llmasos_builder.architectures.decoder.spec import DecoderSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""LLM and AsyncLLM, the command line, the engine cache, memory planning, diagnosis."""

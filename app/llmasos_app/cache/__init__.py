@@ -1,0 +1,1 @@
+"""Built engines that are kept in the user's cache."""

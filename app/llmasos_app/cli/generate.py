@@ -1,0 +1,107 @@
+"""`llmasos generate`: continue one prompt."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Annotated
+
+import typer
+from llmasos.triton.stream import PieceStream
+
+from llmasos_app.cli.model import open_model
+from llmasos_app.cli.options import (
+    DeadlineMs,
+    GenerationConfigOption,
+    MaxTokens,
+    MinP,
+    MinTokens,
+    ModelOption,
+    PrecisionOption,
+    Priority,
+    Revision,
+    Seed,
+    Stop,
+    StopTokenIds,
+    Temperature,
+    Threads,
+    TopK,
+    TopP,
+    Url,
+    left_to_model,
+)
+
+
+def generate(
+    prompt: Annotated[
+        str | None, typer.Argument(help="Text to continue; read from stdin when left out.")
+    ] = None,
+    *,
+    model: ModelOption = None,
+    url: Url = None,
+    precision: PrecisionOption = None,
+    revision: Revision = None,
+    threads: Threads = None,
+    max_tokens: MaxTokens = None,
+    min_tokens: MinTokens = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    seed: Seed = None,
+    stop: Stop = None,
+    stop_token_ids: StopTokenIds = None,
+    priority: Priority = 0,
+    deadline_ms: DeadlineMs = None,
+    generation_config: GenerationConfigOption = None,
+    special_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--special-tokens/--no-special-tokens",
+            help="Whether the tokenizer adds its own, such as the one that begins a text; not "
+            "for a prompt that has them.",
+        ),
+    ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole result as one JSON object.")
+    ] = False,
+) -> None:
+    """Continue a prompt, in this process or through a server, printing text as it comes."""
+    params = left_to_model(
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        stop=tuple(stop) if stop else None,
+        stop_token_ids=tuple(stop_token_ids) if stop_token_ids else None,
+        priority=priority,
+        deadline_ms=deadline_ms,
+    )
+    text = sys.stdin.read() if prompt is None else prompt
+    with (
+        open_model(
+            model=model,
+            url=url,
+            precision=precision,
+            revision=revision,
+            threads=threads,
+            generation_config=generation_config,
+        ) as opened,
+        opened.stream(text, params, add_special_tokens=special_tokens) as stream,
+    ):
+        if as_json:
+            typer.echo(json.dumps(dataclasses.asdict(stream.read()), ensure_ascii=False))
+        else:
+            print_text(stream)
+
+
+def print_text(stream: PieceStream) -> None:
+    """Print pieces as they come, and a line break at the end."""
+    for piece in stream:
+        typer.echo(piece.text, nl=False)
+        sys.stdout.flush()
+    typer.echo()

@@ -1,0 +1,201 @@
+"""Options that several commands share; the sampling options mirror SamplingParams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+# The plan's module takes a tenth of a second to import, so that its names stand here again.
+if TYPE_CHECKING:
+    from llmasos.engine.plan import KVCachePrecision, Precision, Target
+    from llmasos.generation_config import GenerationConfigChoice
+    from llmasos.sampling import SamplingParams
+else:
+    GenerationConfigChoice = KVCachePrecision = Precision = Target = str
+
+PRECISIONS_OF_TARGET: Mapping[Target, tuple[Precision, ...]] = {
+    "openvino": ("f32", "bf16", "int8", "int4"),
+    "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
+    "tensorrt-llm": ("f32", "fp16", "bf16", "fp8"),
+}
+DEFAULT_PRECISION: Mapping[Target, Precision] = {
+    "openvino": "int8",
+    "tensorrt": "int8",
+    "tensorrt-llm": "bf16",
+}
+PRECISIONS = PRECISIONS_OF_TARGET["openvino"]
+"""Those that a command which builds for itself can build."""
+KV_CACHE_PRECISIONS: tuple[KVCachePrecision, ...] = ("f32", "fp16", "bf16", "u8")
+
+
+def _known_precision(name: str | None) -> str | None:
+    return None if name is None else _one_of(name, PRECISIONS)
+
+
+def _known_to_a_target(name: str | None) -> str | None:
+    return None if name is None else _one_of(name, PRECISIONS_OF_TARGET["tensorrt"])
+
+
+def _known_target(name: str) -> str:
+    return _one_of(name, tuple(PRECISIONS_OF_TARGET))
+
+
+def _known_kv_cache_precision(name: str | None) -> str | None:
+    return None if name is None else _one_of(name, KV_CACHE_PRECISIONS)
+
+
+def _known_generation_config(name: str | None) -> str | None:
+    return None if name is None else _one_of(name, ("auto", "none"))
+
+
+def _one_of(name: str, known: tuple[str, ...]) -> str:
+    """The name; a usage error lists the names there are."""
+    if name not in known:
+        raise typer.BadParameter(f"must be one of {', '.join(known)}, got {name}")
+    return name
+
+
+MODEL_HELP = (
+    "A built repository or plan, a checkpoint directory, a GGUF file, a hub id, "
+    "or smollm2-135m-instruct."
+)
+
+Model = Annotated[str, typer.Argument(help=MODEL_HELP, show_default=False)]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help=MODEL_HELP, show_default=False)
+]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(
+        "--precision",
+        "-p",
+        help=f"Of a checkpoint's weights: {', '.join(PRECISIONS)}; by default int8.",
+        callback=_known_precision,
+        show_default=False,
+    ),
+]
+TargetPrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(
+        "--precision",
+        "-p",
+        help="Of the weights; "
+        + "; ".join(f"{target}: {', '.join(p)}" for target, p in PRECISIONS_OF_TARGET.items())
+        + ". By default int8, for tensorrt-llm bf16; there it must be the checkpoint's own.",
+        callback=_known_to_a_target,
+        show_default=False,
+    ),
+]
+TargetOption = Annotated[
+    Target,
+    typer.Option(
+        help="What compiles it: openvino for CPUs, tensorrt for NVIDIA GPUs; tensorrt-llm has "
+        "NVIDIA's package of that name load the checkpoint.",
+        callback=_known_target,
+    ),
+]
+KVCachePrecisionOption = Annotated[
+    KVCachePrecision | None,
+    typer.Option(
+        "--kv-cache-precision",
+        help=f"Of keys and values: {', '.join(KV_CACHE_PRECISIONS)}. "
+        "By default u8 for int8 and int4, else that of the weights; tensorrt keeps what it "
+        "computes in.",
+        callback=_known_kv_cache_precision,
+        show_default=False,
+    ),
+]
+Int4ExceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--int4-except",
+        help="With int4 for openvino: matrices to keep in int8, such as down_proj, layers.0 "
+        "or model.layers.*.self_attn.?_proj; may be given again.",
+        show_default=False,
+    ),
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)
+]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        help="Ask a running server instead: grpc://host:port or http://host:port.",
+        show_default=False,
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="To compute with.", show_default=False)
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(help="Most tokens to generate. [model, else 128]", show_default=False),
+]
+MinTokens = Annotated[
+    int | None,
+    typer.Option(help="Do not stop before this many tokens. [model, else 0]", show_default=False),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(help="0 picks the most likely token. [model, else 0]", show_default=False),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        help="Keep the k most likely tokens; 0 keeps all. [model, else 0]", show_default=False
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        help="Keep the most likely tokens up to this probability. [model, else 1]",
+        show_default=False,
+    ),
+]
+MinP = Annotated[
+    float | None,
+    typer.Option(
+        help="Drop tokens below this share of the likeliest. [model, else 0]", show_default=False
+    ),
+]
+GenerationConfigOption = Annotated[
+    GenerationConfigChoice | None,
+    typer.Option(
+        "--generation-config",
+        help="auto: the model's generation_config.json fills in sampling options that are left "
+        "out; none: it does not. By default auto.",
+        callback=_known_generation_config,
+        show_default=False,
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.", show_default=False)]
+Priority = Annotated[int, typer.Option(help="-100 to 100: a higher one starts sooner.")]
+DeadlineMs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Milliseconds until it fails instead.", show_default=False),
+]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Text or special token that ends the answer; may be given again.", show_default=False
+    ),
+]
+StopTokenIds = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--stop-token-id",
+        min=0,
+        help="Token that ends the answer, by its id; may be given again.",
+        show_default=False,
+    ),
+]
+
+
+def left_to_model(**options: Any) -> SamplingParams:
+    """Params of the options that were given; the others are left to the model."""
+    from llmasos.sampling import SamplingParams
+
+    given = {name: value for name, value in options.items() if value is not None}
+    return SamplingParams.open_to_model(**given)

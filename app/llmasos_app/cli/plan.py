@@ -1,0 +1,113 @@
+"""`llmasos plan`: the memory that an engine will take, before anything is built or loaded."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmasos_app.cli.options import (
+    MODEL_HELP,
+    Int4ExceptOption,
+    KVCachePrecisionOption,
+    Revision,
+    TargetOption,
+    TargetPrecisionOption,
+)
+
+if TYPE_CHECKING:
+    from llmasos_app.memory_plan import MemoryPlan
+
+
+def plan(
+    checkpoint: Annotated[str, typer.Argument(help=MODEL_HELP, show_default=False)],
+    *,
+    target: TargetOption = "openvino",
+    precision: TargetPrecisionOption = None,
+    int4_except: Int4ExceptOption = None,
+    kv_cache_precision: KVCachePrecisionOption = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="To fit into, such as 8GB; by default what is available here, in a container "
+            "its own.",
+            show_default=False,
+        ),
+    ] = None,
+    max_seq_len: Annotated[
+        int | None,
+        typer.Option(help="Tokens of one prompt and its answer.", show_default=False),
+    ] = None,
+    max_batch_size: Annotated[int, typer.Option(help="Sequences in one step.")] = 64,
+    max_num_tokens: Annotated[int, typer.Option(help="Tokens in one step.")] = 2048,
+    as_json: Annotated[bool, typer.Option("--json", help="Print bytes as JSON.")] = False,
+    revision: Revision = None,
+) -> None:
+    """Say what an engine will take of the memory, and how many sequences fit beside it.
+
+    Only headers are read: config.json and those of safetensors or GGUF files; a hub id is
+    downloaded first. A built repository or plan keeps its own precision and limits.
+    """
+    from llmasos.byte_size import parse_bytes
+    from llmasos.progress import show_progress
+
+    from llmasos_app.memory_plan import plan_memory
+
+    with show_progress() as progress:
+        found = plan_memory(
+            checkpoint,
+            target=target,
+            precision=precision or "int8",
+            int4_except=tuple(int4_except or ()),
+            kv_cache_precision=kv_cache_precision,
+            memory=None if memory is None else parse_bytes(memory, name="memory"),
+            max_seq_len=max_seq_len,
+            max_batch_size=max_batch_size,
+            max_num_tokens=max_num_tokens,
+            revision=revision,
+            progress=progress,
+        )
+    if as_json:
+        typer.echo(json.dumps(found.record(), indent=2))
+    else:
+        _print_table(found)
+
+
+def _print_table(found: MemoryPlan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{found.name} in {found.precision}, KV cache in {found.kv_cache_precision}"
+    table = Table(title=f"{title}, for {found.target}", show_header=False, title_justify="left")
+    for name, value in _rows(found).items():
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _rows(found: MemoryPlan) -> dict[str, str]:
+    from llmasos.byte_size import format_bytes as show
+
+    sizes, need = found.sizes, found.need
+    head = "the embedding" if sizes.head_bytes == 0 else show(sizes.head_bytes)
+    rows = {
+        "parameters": f"{sizes.num_parameters:,}",
+        "weights": f"{show(need.mapped)} (embedding {show(sizes.embedding_bytes)}, layers "
+        f"{show(sizes.layer_bytes)}, head {head})",
+    }
+    if found.target == "openvino":
+        rows |= {
+            "packed matrices": f"{show(need.packed)}: the kernels' own copy",
+            "activations": f"{show(need.activations)} in a step of {found.limits.max_num_tokens} "
+            f"tokens, {found.limits.max_batch_size} sequences",
+            "engine": f"{show(need.overhead)}: code, graph, tokenizer",
+        }
+    rows |= {
+        "without KV cache": show(need.without_cache),
+        "KV cache": f"{show(need.bytes_per_token)} a token, in blocks of {need.block_size}",
+        "memory": f"{show(found.memory)} {found.memory_source}",
+    }
+    fits = {f"sequences of {length}": f"{count}" for length, count in found.num_sequences.items()}
+    if not any(found.num_sequences.values()):
+        fits = {"sequences": "none: it does not fit"}
+    return rows | fits

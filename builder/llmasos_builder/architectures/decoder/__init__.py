@@ -1,0 +1,1 @@
+"""The decoder: one definition for every decoder family."""

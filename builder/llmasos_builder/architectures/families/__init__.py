@@ -1,0 +1,1 @@
+"""What distinguishes each family of checkpoints: its config and its tensors' names."""

@@ -1,0 +1,168 @@
+"""A checkpoint as Hugging Face saves it: config.json, files of weights, a tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llmasos.errors import CheckpointError
+from llmasos.files.json_file import read_json_object
+from llmasos.files.regular_file import is_there
+from numpy.typing import NDArray
+
+from llmasos_builder.checkpoint.checkpoint import Checkpoint
+from llmasos_builder.checkpoint.huggingface.fp8_weights import Fp8Weights, StoredWeights, is_fp8
+from llmasos_builder.checkpoint.huggingface.language_model_part import (
+    has_text_part,
+    text_config,
+    text_names,
+)
+from llmasos_builder.checkpoint.huggingface.safetensors_weights import (
+    FP8,
+    SafetensorsWeights,
+    find_weight_files,
+)
+from llmasos_builder.checkpoint.huggingface.tokenizer_directory import read_tokenizer_files
+from llmasos_builder.checkpoint.pickled.pickled_weights import (
+    CONVERT,
+    PickledWeights,
+    find_pickled_files,
+)
+from llmasos_builder.checkpoint.weights import Weights
+
+CONFIG_FILE = "config.json"
+QUANTIZATION_FILE = "hf_quant_config.json"  # ModelOpt's
+_PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+# A network's body saved without its head lacks this prefix, as GPT-2's on the hub does.
+_BODY_PREFIXES = {
+    "bloom": "transformer.",
+    "falcon": "transformer.",
+    "gemma": "model.",
+    "gemma2": "model.",
+    "gemma3_text": "model.",
+    "gpt2": "transformer.",
+    "gpt_neo": "transformer.",
+    "gpt_neox": "gpt_neox.",
+    "llama": "model.",
+    "mistral": "model.",
+    "opt": "model.",
+    "phi3": "model.",
+    "qwen2": "model.",
+    "qwen3": "model.",
+}
+# What a tensor was called by earlier versions of transformers.
+_NEWER_NAMES = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
+
+
+def open_directory(directory: Path, *, source: str) -> Checkpoint:
+    """Open a checkpoint directory; raises CheckpointError for anything missing or damaged."""
+    config = read_json_object(directory / CONFIG_FILE)
+    quantized = _quantized_to_fp8(config, directory)
+    more_than_text = has_text_part(config)
+    weight_files = find_weight_files(directory) or find_pickled_files(directory)
+    if not weight_files:
+        raise CheckpointError(_no_weights(directory))
+    if more_than_text:
+        config = text_config(config, str(directory / CONFIG_FILE))
+    tokenizer = read_tokenizer_files(directory)
+    others = {CONFIG_FILE: directory / CONFIG_FILE, **tokenizer.read}
+    if is_there(directory / QUANTIZATION_FILE):
+        others[QUANTIZATION_FILE] = directory / QUANTIZATION_FILE
+    return Checkpoint(
+        source=source,
+        name=directory.resolve().name if Path(source).exists() else source.rsplit("/", 1)[-1],
+        config={n: value for n, value in config.items() if n != "quantization_config"},
+        weights=_weights(
+            weight_files, config, quantized_to_fp8=quantized, more_than_text=more_than_text
+        ),
+        tokenizer_files=tokenizer.made,
+        files=others | weight_files,
+    )
+
+
+class RenamedWeights:
+    """Weights under the names that a network has for them."""
+
+    def __init__(self, weights: StoredWeights, *, stored: Mapping[str, str]) -> None:
+        """stored: the name in the file of each."""
+        self._weights = weights
+        self._stored = stored
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self._stored)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._weights.shape(self._inner(name))
+
+    def stored_type(self, name: str) -> str:
+        return self._weights.stored_type(self._inner(name))
+
+    def load(self, name: str) -> NDArray[np.float32]:
+        return self._weights.load(self._inner(name))
+
+    def _inner(self, name: str) -> str:
+        if name not in self._stored:
+            raise CheckpointError(f"the checkpoint has no tensor {name}")
+        return self._stored[name]
+
+
+def _renamed(weights: StoredWeights, config: dict[str, Any]) -> StoredWeights:
+    model_type = str(config.get("model_type"))
+    names = weights.names()
+    newer = {old: new for old, new in _NEWER_NAMES.get(model_type, {}).items() if old in names}
+    for old, new in newer.items():
+        if new in names:
+            raise CheckpointError(f"the checkpoint has {old} and {new}, which are the same tensor")
+    prefix = _BODY_PREFIXES.get(model_type, "")
+    if any(name.startswith(prefix) for name in names):
+        prefix = ""
+    if not newer and not prefix:
+        return weights
+    stored = {n: newer.get(n, n) for n in names}
+    return RenamedWeights(weights, stored={_whole(n, prefix): own for own, n in stored.items()})
+
+
+def _whole(name: str, prefix: str) -> str:
+    """A body's name in the network around it; a head is not of the body, but may lie beside it."""
+    return name if name.startswith("lm_head.") else prefix + name
+
+
+def _weights(
+    weight_files: dict[str, Path],
+    config: dict[str, Any],
+    *,
+    quantized_to_fp8: bool,
+    more_than_text: bool,
+) -> Weights:
+    shards = {name: path for name, path in weight_files.items() if path.suffix != ".json"}
+    stored: StoredWeights
+    if all(path.suffix == ".bin" for path in shards.values()):
+        stored = PickledWeights(shards)
+    else:
+        stored = SafetensorsWeights(shards, also=(FP8,) if quantized_to_fp8 else ())
+    if more_than_text:
+        stored = RenamedWeights(stored, stored=text_names(stored.names()))
+    stored = _renamed(stored, config)
+    return Fp8Weights(stored) if quantized_to_fp8 else stored
+
+
+def _quantized_to_fp8(config: dict[str, Any], directory: Path) -> bool:
+    """Raises CheckpointError for any other quantization."""
+    found = is_fp8(config, str(directory / CONFIG_FILE))
+    path = directory / QUANTIZATION_FILE
+    return is_fp8(read_json_object(path, default={}), str(path)) or found
+
+
+def _no_weights(directory: Path) -> str:
+    found = sorted(path.name for path in directory.glob("*.safetensors"))
+    if len(found) > 1:
+        return f"{directory} has {len(found)} safetensors files but no model.safetensors.index.json"
+    pickles = sorted(p.name for pattern in _PICKLE_PATTERNS for p in directory.glob(pattern))
+    if pickles:
+        return (
+            f"{directory} has {pickles[0]}, and neither model.safetensors nor pytorch_model.bin; "
+            f"{CONVERT}"
+        )
+    return f"{directory} has neither model.safetensors nor pytorch_model.bin"

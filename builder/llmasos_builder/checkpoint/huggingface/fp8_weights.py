@@ -1,0 +1,162 @@
+"""Weights that compressed-tensors, NVIDIA's ModelOpt or AutoFP8 have quantized to fp8.
+
+A matrix is stored in e4m3 beside `<name>_scale`, which multiplies it: one number, or one for
+each output. `input_scale` beside it is one number, by which what it is multiplied with is
+divided before that is rounded to e4m3 too. Scales of KV caches are not used: keys and values
+are kept in what is computed in.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from llmasos.errors import CheckpointError
+from numpy.typing import NDArray
+
+from llmasos_builder.checkpoint.huggingface.safetensors_weights import FP8
+from llmasos_builder.checkpoint.weights import Weights
+
+_KV_CACHE_SCALE = re.compile(r".*\.(?:[kv]|kv|q|prob|output)_scale")
+_METHODS = ("compressed-tensors", "fp8", "modelopt")
+_FORMATS = ("float-quantized", "naive-quantized")
+_NEEDED = "e4m3 with one scale for each matrix or output"
+
+
+class StoredWeights(Weights, Protocol):
+    """Weights that tell how a tensor is stored."""
+
+    def stored_type(self, name: str) -> str:
+        """As safetensors calls it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fp8Scales:
+    """Of a matrix with one scale; activation: of what it is multiplied with, if that has one."""
+
+    weight: float
+    activation: float | None
+
+
+class Fp8Weights:
+    """Weights without their scales, multiplied by them; what is not in fp8 stays what it is.
+
+    scales: of each matrix that has one scale, by its name.
+    """
+
+    def __init__(self, stored: StoredWeights) -> None:
+        """Raises CheckpointError for a tensor in fp8 that has no scale of a known shape."""
+        self._stored = stored
+        names = stored.names()
+        matrices = sorted(name for name in names if stored.stored_type(name) == FP8)
+        used = {f"{name}_scale" for name in matrices} | {_input_scale(name) for name in matrices}
+        self._names = frozenset(
+            name for name in names - used if _KV_CACHE_SCALE.fullmatch(name) is None
+        )
+        for name in matrices:
+            self._check(name)
+        self._matrices = frozenset(matrices)
+        self.scales: Mapping[str, Fp8Scales] = {
+            name: self._read(name)
+            for name in matrices
+            if math.prod(stored.shape(f"{name}_scale")) == 1
+        }
+
+    @property
+    def has_matrices(self) -> bool:
+        return bool(self._matrices)
+
+    def names(self) -> frozenset[str]:
+        return self._names
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._stored.shape(self._own(name))
+
+    def load(self, name: str) -> NDArray[np.float32]:
+        values = self._stored.load(self._own(name))
+        if name in self._matrices:
+            scales = self._stored.load(f"{name}_scale")
+            values *= scales.reshape((-1, 1) if scales.size > 1 else ())
+        return values
+
+    def _own(self, name: str) -> str:
+        if name not in self._names:
+            raise CheckpointError(f"the checkpoint has no tensor {name}")
+        return name
+
+    def _check(self, name: str) -> None:
+        shape, scale = self._stored.shape(name), f"{name}_scale"
+        if scale not in self._stored.names():
+            raise CheckpointError(f"tensor {name} is in fp8, and there is no {scale}")
+        found = self._stored.shape(scale)
+        if len(shape) != 2 or found not in ((), (1,), (1, 1), shape[:1], (shape[0], 1)):
+            raise CheckpointError(
+                f"tensor {scale} has the shape {list(found)} for {list(shape)}; what is read is "
+                f"{_NEEDED}"
+            )
+
+    def _read(self, name: str) -> Fp8Scales:
+        activation = _input_scale(name)
+        given = activation in self._stored.names()
+        return Fp8Scales(
+            weight=self._scale(f"{name}_scale"),
+            activation=self._scale(activation) if given else None,
+        )
+
+    def _scale(self, name: str) -> float:
+        is_one = math.prod(self._stored.shape(name)) == 1
+        values = self._stored.load(name) if is_one else np.zeros(1, np.float32)
+        if not (np.isfinite(values).all() and values.min() > 0):
+            raise CheckpointError(f"tensor {name} must be one positive number")
+        return float(values.reshape(()))
+
+
+def fp8_scales_of(weights: Weights) -> Mapping[str, Fp8Scales]:
+    """Of each matrix that a checkpoint has in fp8 with one scale, by its name."""
+    return weights.scales if isinstance(weights, Fp8Weights) else {}
+
+
+def is_in_fp8(weights: Weights) -> bool:
+    """Whether a checkpoint has matrices in fp8."""
+    return isinstance(weights, Fp8Weights) and weights.has_matrices
+
+
+def _input_scale(name: str) -> str:
+    return f"{name.removesuffix('.weight')}.input_scale"
+
+
+def is_fp8(config: Mapping[str, Any], path: str) -> bool:
+    """Whether weights are in fp8, by the config.json or hf_quant_config.json at this path.
+
+    Raises CheckpointError for any other quantization, by its name.
+    """
+    quantization = config.get("quantization_config") or config.get("quantization")
+    if not quantization:
+        return False
+    found = _kind(quantization) if isinstance(quantization, dict) else str(quantization)
+    if found is not None:
+        raise CheckpointError(
+            f"{path}: the checkpoint is quantized already ({found}), which is not read",
+            hint=f"use the original in float32, float16 or bfloat16, or {_NEEDED}",
+        )
+    return True
+
+
+def _kind(quantization: Mapping[str, Any]) -> str | None:
+    """What it is called; None is what is read."""
+    method = quantization.get("quant_method", "modelopt" if "quant_algo" in quantization else None)
+    if method not in _METHODS:
+        return str(method or dict(quantization))
+    if quantization.get("weight_block_size") is not None:
+        return f"{method} in blocks of {quantization['weight_block_size']}"
+    algorithm = quantization.get("quant_algo", "FP8")
+    if algorithm not in ("FP8", "FP8_PER_CHANNEL_PER_TOKEN"):
+        return f"{method} {algorithm}"
+    if method == "compressed-tensors" and quantization.get("format") not in _FORMATS:
+        return f"{method} {quantization.get('format')}"
+    return None

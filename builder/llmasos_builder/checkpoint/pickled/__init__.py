@@ -1,0 +1,1 @@
+"""Checkpoints that torch pickled, read without running them."""

@@ -1,0 +1,1 @@
+"""The compiler for CPUs: networks as OpenVINO IR."""

@@ -1,0 +1,50 @@
+"""From a spec and its weights to a compiled engine's file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from llmasos.engine.plan import Precision
+
+from llmasos_builder.architectures.decoder.decoder import define_decoder
+from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.architectures.tensors import check_tensors, load_tensor
+from llmasos_builder.checkpoint import Weights
+from llmasos_builder.graph import Array
+from llmasos_builder.openvino.graph import OpenVINOGraph
+
+
+def compile_openvino(
+    spec: DecoderSpec,
+    weights: Weights,
+    *,
+    precision: Precision,
+    output: Path,
+    progress: Callable[[int, int], None],
+    in_int8: Collection[str] = (),
+) -> None:
+    """Write a network as an OpenVINO IR: output (.xml), and its weights beside it (.bin).
+
+    precision: of matrices; norms and biases are f32. in_int8: the names, without
+    `.weight`, of those that are in int8 where int4 is asked for (`matrices_in_int8`). progress:
+    told how many of how many steps are done; a step is a tensor that is read, or the file that
+    is written last. Tensors are read one at a time, so that memory holds the engine and one
+    tensor more.
+    Raises CheckpointError for tensors that are missing, of another shape or of no use.
+    """
+    total = len(check_tensors(spec, weights)) + 1
+    done = 0
+
+    def load(name: str, _shape: tuple[int, ...]) -> Array:
+        nonlocal done
+        values = load_tensor(weights, name)
+        done += 1
+        progress(done, total)
+        return values
+
+    progress(0, total)
+    graph = OpenVINOGraph(in_int8={f"{name}.weight" for name in in_int8})
+    define_decoder(spec, graph, load, precision=precision)
+    graph.save(output)
+    progress(total, total)

@@ -1,0 +1,71 @@
+"""Masks of a stateful OpenVINO IR, in the forms that become paged attention.
+
+`paged_attention_transformation` (state_management_pattern.cpp in OpenVINO's sources) drops an
+attention's mask, since paged attention is causal by itself, but for two forms that it knows:
+
+- from Select(hidden, masked, Reshape(Reshape(slopes * positions))), as Bloom's, it takes the
+  slopes: the first factor;
+- from Slice(Select(Broadcast(four BitwiseAnd around Greater(key, query + constant)))), as
+  gpt-oss's, it takes the constant as the window, negated.
+
+A mask in any other form would be lost without a word.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llmasos.openvino_import import ops, ov
+
+from llmasos_builder.graph.graph import Scores
+from llmasos_builder.openvino.attention import StatefulInputs, floats, integer, integers
+
+_MASKED = -65504.0  # finite in every precision, so that a whole masked row is no NaN
+_TO_THE_END = (1 << 31) - 1
+_Kind = tuple[tuple[float, ...] | None, int | None]
+
+
+class StatefulMasks:
+    """What is added to scores [B, H, S, T]; layers that mask alike share one."""
+
+    def __init__(self, inputs: StatefulInputs) -> None:
+        self._inputs = inputs
+        self._masks: dict[_Kind, ov.Node] = {}
+
+    def of(self, scores: Scores) -> ov.Node:
+        kind = (scores.slopes, scores.window)
+        if kind not in self._masks:
+            self._masks[kind] = self._make(*kind)
+        return self._masks[kind]
+
+    def _make(self, slopes: tuple[float, ...] | None, window: int | None) -> ov.Node:
+        assert slopes is None or window is None, "one form takes one of them"
+        if window is not None:
+            return self._within(window)
+        if slopes is not None:
+            return self._sloping(slopes)
+        visible = ops.logical_and(self._inputs.causal, self._inputs.present)
+        return ops.select(visible, floats(0.0), floats(_MASKED))
+
+    def _sloping(self, slopes: tuple[float, ...]) -> ov.Node:
+        """slope * position of the key: a softmax does not see what all its scores lack."""
+        visible = ops.logical_and(self._inputs.causal, self._inputs.present)
+        keys = ops.unsqueeze(ops.convert(self._inputs.key_positions, "f32"), integer(1))
+        bias = ops.multiply(floats(np.array(slopes)[:, None]), keys)
+        bias = ops.reshape(bias, integers(0, len(slopes), -1), special_zero=True)
+        bias = ops.reshape(bias, integers(0, len(slopes), 1, -1), special_zero=True)
+        return ops.select(ops.logical_not(visible), floats(_MASKED), bias)
+
+    def _within(self, window: int) -> ov.Node:
+        """The two ands with a constant are there for the form alone, and the slice, which
+        OpenVINO 2026.4 does without, for other versions that load the same file.
+        """
+        keys = ops.unsqueeze(self._inputs.key_positions, integers(1, 2))
+        queries = ops.unsqueeze(self._inputs.position_ids, integers(1, 3))
+        near = ops.greater(keys, ops.add(queries, integer(-window)))
+        always = ops.constant(np.array(True))
+        visible = ops.bitwise_and(ops.bitwise_and(always, near), self._inputs.causal)
+        visible = ops.bitwise_and(ops.bitwise_and(always, visible), self._inputs.present)
+        visible = ops.broadcast(visible, ops.shape_of(visible, "i64"))
+        mask = ops.select(visible, floats(0.0), floats(_MASKED))
+        ends = (integers(0), integers(_TO_THE_END), integers(1))
+        return ops.slice(mask, *ends, integers(3))

@@ -1,0 +1,48 @@
+"""Attention whose scores have a soft cap, of operations of its own: OpenVINO's attention has none.
+
+Scores over earlier tokens and over new ones are two products that are put side by side, so
+that the keys and values of a long past are read where they are, and not copied to join the new.
+The runtime knows such a network by that it has no ScaledDotProductAttention.
+"""
+
+from __future__ import annotations
+
+from llmasos.openvino_import import ops, ov
+
+from llmasos_builder.openvino.attention import (
+    Extended,
+    dimension,
+    floats,
+    integer,
+    integers,
+    width,
+)
+
+
+def capped_attention(
+    query: ov.Node, keys: Extended, values: Extended, *, mask: ov.Node, scale: float, cap: float
+) -> ov.Node:
+    """softmax(cap * tanh(scale * query @ keys.T / cap) + mask) @ values, [B, H, S, D].
+
+    query [B, H, S, D]; keys, values [B, H / n, T, D], each shared by n neighbouring heads,
+    whose rows stand one after the other for it; mask [B, 1 or H, S, T].
+    """
+    num_heads, num_kv_heads = width(query, 1), width(keys.new, 1)
+    tokens, length = dimension(query, 2), dimension(keys.total, 2)
+    rows = _reshape(ops.multiply(query, floats(scale / cap)), num_kv_heads, -1, width(query, 3))
+    scores = ops.concat([ops.matmul(rows, part, False, True) for part in (keys.past, keys.new)], -1)
+    scores = ops.multiply(ops.tanh(_reshape(scores, num_heads, tokens, length)), floats(cap))
+    shares = _reshape(ops.softmax(ops.add(scores, mask), -1), num_kv_heads, -1, length)
+    past, new = ops.variadic_split(
+        shares, integer(-1), ops.concat([dimension(keys.past, 2), tokens], 0)
+    ).outputs()
+    attention = ops.add(
+        ops.matmul(past, values.past, False, False), ops.matmul(new, values.new, False, False)
+    )
+    return _reshape(attention, num_heads, -1, width(values.new, 3))
+
+
+def _reshape(x: ov.Node, *sizes: int | ov.Node) -> ov.Node:
+    """To [B, *sizes]."""
+    shape = [integers(size) if isinstance(size, int) else size for size in (0, *sizes)]
+    return ops.reshape(x, ops.concat(shape, 0), special_zero=True)

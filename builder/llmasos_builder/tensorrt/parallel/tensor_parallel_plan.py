@@ -1,0 +1,66 @@
+"""Where each weight of a decoder is cut (Megatron-LM, Shoeybi et al., arXiv:1909.08053).
+
+Linears that feed attention or an MLP are cut by their outputs: whole heads, and equal parts of
+an MLP's inner width. Those behind them are cut by their inputs, so that what the ranks compute
+adds up to the whole. The embedding and the output head are cut by the vocabulary where that
+divides, and else whole on every rank, as everything else is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.tensorrt.parallel.rank import Rank
+from llmasos_builder.tensorrt.parallel.weight_slice import Cut
+
+_EXACT_IDS = 1 << 24  # ranks exchange token ids in f32
+
+
+def cuts_of(spec: DecoderSpec, rank: Rank) -> Mapping[str, Cut]:
+    """By the name of a weight or bias; what is not there is whole on every rank.
+
+    The sizes must divide (`check_divides`).
+    """
+    if rank.parts == 1:
+        return {}
+    cuts: dict[str, Cut] = {}
+    if spec.vocab_size % rank.parts == 0 and spec.vocab_size <= _EXACT_IDS:
+        vocabulary = Cut(rows=(rank.share(spec.vocab_size),))
+        cuts |= {f"{name}.weight": vocabulary for name in (spec.names.embedding, spec.names.head)}
+    for layer in rank.layers(spec.num_layers):
+        prefix = spec.names.layer.format(layer)
+        cuts |= {prefix + name: cut for name, cut in _of_layer(spec, rank).items()}
+    return cuts
+
+
+def _of_layer(spec: DecoderSpec, rank: Rank) -> Mapping[str, Cut]:
+    names, inner = spec.names, spec.intermediate_size
+    counts = (spec.num_heads, spec.num_kv_heads, spec.num_kv_heads)
+    heads = [_times(rank.heads(count), spec.head_size) for count in counts]
+    of_heads = _rows(names.attention_inputs, heads, [n * spec.head_size for n in counts])
+    widths = [inner, inner] if spec.gated else [inner]
+    of_mlp = _rows(names.mlp_inputs, [rank.share(inner) for _ in widths], widths)
+    return {
+        **{f"{name}.{part}": cut for name, cut in of_heads.items() for part in ("weight", "bias")},
+        **{f"{name}.{part}": cut for name, cut in of_mlp.items() for part in ("weight", "bias")},
+        f"{names.attention_output}.weight": Cut(columns=heads[0]),
+        f"{names.mlp_output}.weight": Cut(columns=rank.share(inner)),
+    }
+
+
+def _rows(names: Sequence[str], kept: Sequence[range], widths: Sequence[int]) -> Mapping[str, Cut]:
+    """Of projections that are stored each alone, or all in one under one name."""
+    if len(names) == len(widths):
+        return {name: Cut(rows=(rows,)) for name, rows in zip(names, kept, strict=True)}
+    (name,) = names
+    starts = [sum(widths[:index]) for index in range(len(widths))]
+    shifted = [
+        range(start + rows.start, start + rows.stop)
+        for start, rows in zip(starts, kept, strict=True)
+    ]
+    return {name: Cut(rows=tuple(shifted))}
+
+
+def _times(heads: range, size: int) -> range:
+    return range(heads.start * size, heads.stop * size)

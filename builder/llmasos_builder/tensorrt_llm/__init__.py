@@ -1,0 +1,1 @@
+"""Plans whose checkpoint TensorRT-LLM compiles."""

@@ -1,0 +1,98 @@
+"""A plan for TensorRT-LLM: nothing is compiled, the plan says which checkpoint is to be loaded.
+
+NVIDIA's package reads checkpoints itself and knows more architectures than are defined here,
+so that of the network only sizes are read. Weights stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llmasos.engine.plan import Precision, TensorRTLLMRecord, record_file
+from llmasos.errors import CheckpointError, InvalidRequestError
+
+from llmasos_builder.architectures.config import Config
+from llmasos_builder.checkpoint import Checkpoint, is_in_fp8
+from llmasos_builder.compilers import CompiledEngine, Report
+from llmasos_builder.options import BuildOptions
+
+_CONFIG_FILE = "config.json"
+_TYPES: Mapping[str, Literal["f32", "fp16", "bf16"]] = {
+    "float32": "f32",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSizes:
+    """What a plan says of a network that is not defined here; as in `DecoderSpec`."""
+
+    vocab_size: int
+    num_layers: int
+    num_kv_heads: int
+    head_size: int
+    max_position_embeddings: int
+
+
+def network_sizes(fields: Mapping[str, Any]) -> NetworkSizes:
+    """Sizes by the names that most config.json files have; raises CheckpointError."""
+    config = Config(fields)
+    num_heads = config.size("num_attention_heads")
+    # Only where the size of a head is not given must the other two be there.
+    given = config.has("head_dim")
+    head_size = config.size("head_dim") if given else config.size("hidden_size") // num_heads
+    return NetworkSizes(
+        vocab_size=config.size("vocab_size"),
+        num_layers=config.size("num_hidden_layers"),
+        num_kv_heads=config.size("num_key_value_heads", num_heads),
+        head_size=head_size,
+        max_position_embeddings=config.size("max_position_embeddings", at_least=2),
+    )
+
+
+def refer(checkpoint: Checkpoint, options: BuildOptions, report: Report) -> CompiledEngine:
+    """What a plan says of an engine that is the checkpoint itself; its files are hashed.
+
+    Raises CheckpointError for one that is no directory, InvalidRequestError for a precision
+    that is not the checkpoint's own.
+    """
+    if _CONFIG_FILE not in checkpoint.files:
+        raise CheckpointError(
+            f"target tensorrt-llm loads Hugging Face directories, and {checkpoint.source} is none"
+        )
+    computed_in = _compute_type(checkpoint.config)
+    _check_precision("fp8" if is_in_fp8(checkpoint.weights) else computed_in, options.precision)
+    directory = checkpoint.files[_CONFIG_FILE].parent.absolute()
+    records = {}
+    for done, (name, path) in enumerate(checkpoint.files.items()):
+        report(done, len(checkpoint.files))
+        records[name] = record_file(path, error=CheckpointError)
+    report(len(records), len(records))
+    return CompiledEngine(
+        kv_cache_precision=computed_in,
+        versions={},
+        tensorrt_llm=TensorRTLLMRecord(directory=str(directory), files=records),
+    )
+
+
+def _compute_type(fields: Mapping[str, Any]) -> Literal["f32", "fp16", "bf16"]:
+    """What config.json names, for TensorRT-LLM computes in that; none is float32 there."""
+    named = fields.get("dtype") or fields.get("torch_dtype") or "float32"
+    own = _TYPES.get(named) if isinstance(named, str) else None
+    if own is None:
+        raise CheckpointError(
+            f"config.json: torch_dtype must be one of {', '.join(_TYPES)} for target "
+            f"tensorrt-llm, got {named!r}"
+        )
+    return own
+
+
+def _check_precision(own: Precision, precision: Precision) -> None:
+    if own != precision:
+        raise InvalidRequestError(
+            f"precision of target tensorrt-llm is the checkpoint's own {own}, got {precision!r}",
+            hint=f"build with --precision {own}",
+        )

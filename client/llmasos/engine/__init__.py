@@ -1,0 +1,1 @@
+"""The engine plan, which the builder writes and the runtime reads."""

@@ -1,0 +1,242 @@
+"""The engine plan: what the builder writes and the runtime reads.
+
+A plan is a directory: ``plan.json``, the compiled engine, the tokenizer. The
+builder and the runtime never import each other; this typed, versioned manifest
+is all that they share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from typing_extensions import Self
+
+from llmasos.errors import LLMasOSError, PlanError
+from llmasos.files.regular_file import is_there, open_regular, read_regular, regular_size
+
+PLAN_FILE = "plan.json"
+PLAN_VERSION = 1
+MAX_PLAN_BYTES = 16 << 20
+REBUILD = "build it again with `llmasos build`"
+
+Target = Literal["openvino", "tensorrt", "tensorrt-llm"]
+Precision = Literal["f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"]
+KVCachePrecision = Literal["f32", "fp16", "bf16", "u8"]
+PRECISIONS: Mapping[Target, tuple[Precision, ...]] = {
+    "openvino": ("f32", "bf16", "int8", "int4"),
+    "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
+    "tensorrt-llm": ("f32", "fp16", "bf16", "fp8"),
+}
+"""What the weights of an engine can be in, by its target."""
+
+
+def _inside(name: str) -> str:
+    """A relative path that stays inside the plan's directory."""
+    path = PurePosixPath(name)
+    if "\\" in name or "\0" in name or str(path) != name or path.is_absolute():
+        raise ValueError(f"{name!r} is not a plain relative path")
+    if name in {"", ".", PLAN_FILE} or ".." in path.parts:
+        raise ValueError(f"{name!r} is not a file inside the plan")
+    return name
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(_Record):
+    """The most that one engine handles.
+
+    max_batch_size: sequences in one step. max_num_tokens: tokens in one step.
+    max_seq_len: prompt and output tokens of one sequence.
+    """
+
+    max_batch_size: int = Field(default=64, ge=1)
+    max_num_tokens: int = Field(default=2048, ge=1)
+    max_seq_len: int = Field(ge=2)
+
+
+class FileRecord(_Record):
+    """Size in bytes and content hash of one file of the plan."""
+
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class CheckpointRecord(_Record):
+    """Where the weights came from; sha256 is over the checkpoint's files.
+
+    revision: of a hub id, as the build was given it.
+    """
+
+    source: str
+    revision: str | None = None
+    sha256: str
+
+
+class TensorRTRecord(_Record):
+    """What an engine for NVIDIA GPUs has besides.
+
+    library, version: of what compiled it, which must load it too. gpus: it runs on (`sm89`),
+    or `current` for that of the machine that built it. prefill_length: the most tokens of one
+    sequence in one step. num_candidates: the likeliest tokens, which a step returns for each
+    sequence; full_logits: whether it returns the logits of all tokens as well.
+    tensor_parallel_size: over how many engines each matrix is cut. pipeline_parallel_size: over
+    how many stages the layers are cut. Each of the num_ranks engines needs a GPU; rank r is
+    part r % tensor_parallel_size of stage r // tensor_parallel_size.
+    scratch_bytes: GPU memory for what lies between the layers, of the rank that needs most, as
+    the compiler said; None where it did not.
+    """
+
+    library: Literal["tensorrt_rtx", "tensorrt"]
+    version: str
+    gpus: tuple[str, ...] = Field(min_length=1)
+    prefill_length: int = Field(ge=1)
+    num_candidates: int = Field(ge=1)
+    full_logits: bool
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    pipeline_parallel_size: int = Field(default=1, ge=1)
+    scratch_bytes: int | None = Field(default=None, ge=0)
+
+    @property
+    def num_ranks(self) -> int:
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def engine_files(self) -> tuple[str, ...]:
+        """Their names in the plan's directory, by rank."""
+        if self.num_ranks == 1:
+            return ("engine.trt",)
+        return tuple(f"engine.rank{rank}.trt" for rank in range(self.num_ranks))
+
+
+class TensorRTLLMRecord(_Record):
+    """The checkpoint that TensorRT-LLM makes an engine of whenever the plan is loaded.
+
+    directory: on the machine that runs it, absolute. files: those of it that must not change.
+    """
+
+    directory: str = Field(pattern=r"^/")
+    files: dict[Annotated[str, AfterValidator(_inside)], FileRecord] = Field(min_length=1)
+
+
+class EnginePlan(_Record):
+    """Everything the runtime must know about an engine before it loads it.
+
+    int8_matrices: of an int4 engine, those of its matrices that are in int8.
+    tensorrt, tensorrt_llm: each is there if that is the target.
+    """
+
+    version: int
+    name: str
+    target: Target
+    architecture: str
+    precision: Precision
+    int8_matrices: tuple[str, ...] = ()
+    kv_cache_precision: KVCachePrecision
+    deterministic: bool
+    limits: Limits
+    vocab_size: int = Field(ge=1)
+    num_layers: int = Field(ge=1)
+    num_kv_heads: int = Field(ge=1)
+    head_size: int = Field(ge=1)
+    eos_token_ids: tuple[int, ...]
+    checkpoint: CheckpointRecord
+    built_with: dict[str, str]
+    tensorrt: TensorRTRecord | None = None
+    tensorrt_llm: TensorRTLLMRecord | None = None
+    files: dict[Annotated[str, AfterValidator(_inside)], FileRecord]
+
+    @model_validator(mode="after")
+    def _target_and_its_record(self) -> Self:
+        for target, field in (("tensorrt", "tensorrt"), ("tensorrt-llm", "tensorrt_llm")):
+            record = getattr(self, field)
+            if (self.target == target) != (record is not None):
+                raise ValueError(f"target {self.target} does not go with {field} {record}")
+        return self
+
+    @classmethod
+    def load(cls, directory: Path | str) -> EnginePlan:
+        """Read ``plan.json`` and check every file it lists; raises PlanError in one line."""
+        directory = Path(directory)
+        plan = cls.read(directory)
+        check_files(directory, plan.files)
+        return plan
+
+    @classmethod
+    def read(cls, directory: Path | str) -> EnginePlan:
+        """Read ``plan.json`` alone, without checking the files beside it."""
+        path = Path(directory) / PLAN_FILE
+        if not is_there(path, error=PlanError):
+            raise PlanError(f"{path} does not exist", hint=REBUILD)
+        text = read_regular(path, at_most=MAX_PLAN_BYTES, error=PlanError)
+        try:
+            version = _Version.model_validate_json(text).version
+            if version != PLAN_VERSION:
+                raise PlanError(
+                    f"{path} has version {version}, this release reads {PLAN_VERSION}", hint=REBUILD
+                )
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise PlanError(f"{path}: {_explain(error)}", hint=REBUILD) from error
+
+    def write(self, directory: Path) -> None:
+        """Write ``plan.json`` into a directory that holds the files it lists."""
+        part = directory / f".{PLAN_FILE}.part"
+        part.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        part.replace(directory / PLAN_FILE)
+
+
+class _Version(BaseModel):
+    version: int
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem, in one line that names the field and what it holds."""
+    first: Any = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the file"
+    if first["type"] == "extra_forbidden":
+        return f"{where} is a field that this release does not know"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    if first["type"] in {"json_invalid", "model_type"}:
+        return f"{where}: {first['msg']}"
+    return f"{where}: {first['msg']}, got {first['input']!r}"
+
+
+def record_file(path: Path, *, error: type[LLMasOSError] = PlanError) -> FileRecord:
+    """Size and sha256 of a file; error: what is raised if it cannot be read."""
+    digest = hashlib.sha256()
+    size = 0
+    with open_regular(path, error=error) as stream:
+        while chunk := stream.read(1 << 22):
+            digest.update(chunk)
+            size += len(chunk)
+    return FileRecord(size=size, sha256=digest.hexdigest())
+
+
+def check_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
+    """Raise PlanError for a file that is missing, or not what it was."""
+    for name, record in files.items():
+        _check_file(directory / name, record)
+
+
+def _check_file(path: Path, expected: FileRecord) -> None:
+    if not is_there(path, error=PlanError):
+        raise PlanError(f"{path} is missing", hint=REBUILD)
+    size = regular_size(path, error=PlanError)
+    if size != expected.size:
+        raise PlanError(f"{path} has {size} bytes, {expected.size} expected", hint=REBUILD)
+    if record_file(path).sha256 != expected.sha256:
+        raise PlanError(f"{path} has changed since it was built", hint=REBUILD)

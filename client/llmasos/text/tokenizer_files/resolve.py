@@ -1,0 +1,187 @@
+"""One tokenizer from all files of a checkpoint: the one that transformers' AutoTokenizer loads.
+
+The steps are those of version 5, in its order, since the id of a token depends on the order in
+which tokens are added. They are done with the library that does them there, `tokenizers`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from reprlib import repr as short
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, processors
+
+from llmasos.errors import CheckpointError
+from llmasos.text.rust_panics import panics_as
+from llmasos.text.tokenizer_files.bounds import check_added_tokens
+from llmasos.text.tokenizer_files.declared_tokens import DeclaredTokens, declared_tokens
+from llmasos.text.tokenizer_files.mistral_cut import mend_mistral_cut
+from llmasos.text.tokenizer_files.rebuilt import FILL_TOKEN, RECIPES
+from llmasos.text.tokenizer_files.sources import CONFIG_FILE, TOKENIZER_FILE, TokenizerSources
+from llmasos.text.tokenizer_files.templates import chat_templates
+from llmasos.text.tokenizer_files.token_entries import Token, text_of
+from llmasos.text.tokenizer_files.tokenizer_class import GENERIC, tokenizer_class
+from llmasos.text.tokenizer_files.vocabulary import read_backend, read_vocabulary
+
+RESOLVED = "llmasos_resolved"
+"""Marks a tokenizer_config.json whose tokenizer.json has everything."""
+FILLS_AT = "llmasos_fills_at"
+"""In a resolved config: the text where the tokenizer would fill in."""
+_DECODING = (
+    "split_special_tokens",
+    "clean_up_tokenization_spaces",
+    "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedTokenizer:
+    """backend: with all its tokens. config: what tokenizer.json cannot say: the named tokens,
+    the chat templates, how text is decoded."""
+
+    backend: tokenizers.Tokenizer
+    config: Mapping[str, Any]
+
+    def files(self) -> dict[str, bytes]:
+        """tokenizer.json and tokenizer_config.json, which say the same."""
+        config = json.dumps(self.config, indent=2, ensure_ascii=False)
+        return {TOKENIZER_FILE: self.backend.to_str().encode(), CONFIG_FILE: config.encode()}
+
+
+def resolve(sources: TokenizerSources) -> ResolvedTokenizer:
+    """Raises CheckpointError, naming file and field, for what is damaged or not supported."""
+    with panics_as(CheckpointError, f"{sources.name} has no tokenizer that can be made"):
+        return _resolve(sources)
+
+
+def _resolve(sources: TokenizerSources) -> ResolvedTokenizer:
+    config = sources.json(CONFIG_FILE) or {}
+    _refuse_versions(config, sources)
+    name = tokenizer_class(sources, config)
+    recipe = RECIPES.get(name)
+    stored = read_backend(sources)
+    if recipe is None and stored is None:
+        raise _no_vocabulary(sources)
+    tokens = declared_tokens(
+        sources,
+        config,
+        defaults={} if recipe is None else recipe.tokens,
+        specific={} if recipe is None else recipe.specific,
+        pad_token=_pad_token(stored),
+    )
+    check_added_tokens([text_of(token) for token in (*tokens.added, *tokens.extra)], sources.name)
+    backend = stored if recipe is None else _rebuild(name, sources, config, tokens, stored)
+    assert backend is not None
+    has_ends = backend.post_processor is not None
+    _add(backend, tokens)
+    if recipe is not None and recipe.readds:
+        texts = [text_of(token) for token in (*tokens.named.values(), *tokens.extra)]
+        backend.add_tokens([AddedToken(text, special=True) for text in dict.fromkeys(texts)])
+    mend_mistral_cut(backend, config, sources.model_config)
+    is_told = stored is None and any(f"add_{end}_token" in config for end in ("bos", "eos"))
+    if is_told or not has_ends or (recipe is not None and recipe.forgets):
+        backend.post_processor = _ends(backend, tokens, config if stored is None else {})
+    if recipe is not None and recipe.begins:
+        backend.post_processor = _ends(backend, tokens, {"add_bos_token": True})
+    resolved = _resolved_config(sources, config, tokens)
+    if recipe is not None and FILL_TOKEN in recipe.specific and resolved.get(FILL_TOKEN):
+        resolved[FILLS_AT] = {"text": resolved[FILL_TOKEN]}
+    return ResolvedTokenizer(backend=backend, config=resolved)
+
+
+def _refuse_versions(config: Mapping[str, Any], sources: TokenizerSources) -> None:
+    names = config.get("fast_tokenizer_files")
+    if names and names != [TOKENIZER_FILE]:
+        raise CheckpointError(
+            f"{sources.path(CONFIG_FILE)}: fast_tokenizer_files is not supported, got "
+            f"{short(names)}; only {TOKENIZER_FILE} is read"
+        )
+
+
+def _no_vocabulary(sources: TokenizerSources) -> CheckpointError:
+    return CheckpointError(
+        f"{sources.name} has no {TOKENIZER_FILE}, and no tokenizer_class that is made of "
+        "vocab.json with merges.txt",
+        hint="the tokenizer's save_pretrained(DIR), of transformers, puts it beside the weights",
+    )
+
+
+def _pad_token(stored: tokenizers.Tokenizer | None) -> str | None:
+    padding = None if stored is None else stored.padding
+    return None if padding is None else str(padding["pad_token"])
+
+
+def _rebuild(
+    name: str,
+    sources: TokenizerSources,
+    config: Mapping[str, Any],
+    tokens: DeclaredTokens,
+    stored: tokenizers.Tokenizer | None,
+) -> tokenizers.Tokenizer:
+    recipe = RECIPES[name]
+    if stored is None and not recipe.reads_vocab:
+        raise _no_vocabulary(sources)
+    unknown = tokens.named.get("unk_token")
+    given = {**config, "unk_token": None if unknown is None else text_of(unknown)}
+    backend = recipe.make(read_vocabulary(sources, name), given)
+    if stored is not None and stored.post_processor is not None:
+        backend.post_processor = stored.post_processor
+    return backend
+
+
+def _add(backend: tokenizers.Tokenizer, tokens: DeclaredTokens) -> None:
+    """Add what is declared; a token that is there already takes the flags declared last.
+
+    What was special once stays so.
+    """
+    there = backend.get_added_tokens_decoder().values()
+    known = {token.content for token in (*there, *tokens.added)}
+    special = {token.content for token in there if token.special}
+    special |= {text_of(token) for token in tokens.named.values()}
+    adding: list[Token] = list(tokens.added)
+    for token in (*tokens.named.values(), *tokens.extra):
+        if text_of(token) not in known and token not in adding:
+            adding.append(token)
+    added = [AddedToken(t, special=True) if isinstance(t, str) else t for t in adding]
+    for token in added:
+        token.special = token.special or token.content in special
+        if token.special:
+            special.add(token.content)
+    backend.add_tokens(added)
+
+
+def _ends(
+    backend: tokenizers.Tokenizer, tokens: DeclaredTokens, config: Mapping[str, Any]
+) -> processors.TemplateProcessing:
+    """A token before each text, after it, both, or neither, as add_bos_token and _eos_ say."""
+    around: list[list[tuple[str, int]]] = []
+    for end in ("bos", "eos"):
+        name = f"{end}_token"
+        is_asked = bool(config.get(f"add_{name}")) and name in tokens.named
+        text = text_of(tokens.named[name]) if is_asked else ""
+        if is_asked and not text:
+            raise CheckpointError(f"{CONFIG_FILE}: {name} is empty, and goes around each text")
+        index = backend.token_to_id(text) if is_asked else None
+        around.append([] if index is None else [(text, index)])
+    before, after = around
+    return processors.TemplateProcessing(
+        single=[*(text for text, _ in before), "$A", *(text for text, _ in after)],
+        special_tokens=list({*before, *after}),
+    )
+
+
+def _resolved_config(
+    sources: TokenizerSources, config: Mapping[str, Any], tokens: DeclaredTokens
+) -> dict[str, Any]:
+    templates = chat_templates(sources, config)
+    return {
+        RESOLVED: True,
+        "tokenizer_class": GENERIC,
+        **{name: text_of(token) for name, token in tokens.named.items()},
+        **{name: bool(config[name]) for name in _DECODING if name in config},
+        **({} if templates is None else {"chat_template": templates}),
+    }

@@ -1,0 +1,170 @@
+"""What the transports share: the fields of a request, the meaning of a response and of an error."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from llmasos.arguments import check_text
+from llmasos.errors import (
+    DeadlineExceededError,
+    EngineStoppedError,
+    InvalidRequestError,
+    LLMasOSError,
+    QueueFullError,
+    RequestTimeoutError,
+    UnsupportedFieldError,
+)
+from llmasos.outputs import FinishReason, StreamPiece, Usage
+from llmasos.sampling import SamplingParams
+from llmasos.text.chat_messages import Message
+from llmasos.text.chat_options import ChatOptions
+from llmasos.triton.stream import PieceStream
+
+REMEMBERED_MS = 10_000
+"""How long a stop waits for its request, which may still be on its way through the ensemble."""
+STOP_TIMEOUT_S = 2.0
+"""How long a request that was told to stop may take to end before its connection is broken."""
+READY_TIMEOUT_S = 5.0
+CLOSED = "the client is closed"
+OUTPUTS = ("text_output", "ending")
+"""What is read of a response; the ensemble would send all its outputs otherwise."""
+_NO_TOKEN = -1
+_CHOICES = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "min_tokens")
+"""Fields that are sent even with their defaults, unless they are open to the model."""
+# Words of our own errors and of Triton's, which tell them apart where there is no status code.
+_ENSEMBLE_PREFIX = "in ensemble 'ensemble', "
+_QUEUE_FULL = "already waiting"
+_TOO_LATE = re.compile(r"^deadline_ms of \d+ passed")
+_UNSUPPORTED = "is not supported yet"
+_STOPPED = re.compile(r"engine (has |is )?(stopped|closed)|[Ss]tub process|is shutting down")
+_UNREADABLE = re.compile(r"^(Unable to parse |failed to parse the request )")
+_INTERNAL = re.compile(r"^(in ensemble 'ensemble', )?(internal error|[Ii]nternal)")
+Fields = dict[str, Any]
+"""Values of a request by tensor name: str, bool, int, float, or a list of str or int."""
+
+
+class Transport(Protocol):
+    """One connection to a server."""
+
+    def start(self, fields: Fields, *, timeout_s: float | None) -> PieceStream:
+        """Send a request; its answer is read from the stream that is returned."""
+        ...
+
+    def is_ready(self) -> bool:
+        """Whether the server answers and its models are loaded."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection; no stream may be open."""
+        ...
+
+
+def text_fields(text: str, *, add_special_tokens: bool) -> Fields:
+    """The tensors of a prompt; the newer one only where it says something."""
+    beside = {} if add_special_tokens else {"add_special_tokens": False}
+    return {"text_input": text, **beside}
+
+
+def chat_fields(messages: Sequence[Message], options: ChatOptions) -> Fields:
+    """The tensors of a conversation: lists and objects travel as their JSON in a string."""
+    given = {"messages": list(messages), **options.given()}
+    return {"text_input": "", **{name: _as_tensor(value) for name, value in given.items()}}
+
+
+def _as_tensor(value: Any) -> str | bool:
+    return value if isinstance(value, str | bool) else json.dumps(value, ensure_ascii=False)
+
+
+def request_fields(source: Fields, *, params: SamplingParams, stream: bool) -> Fields:
+    """Tensors of the ensemble for one request; all that SamplingParams says.
+
+    source: those of its prompt or its conversation.
+    """
+    fields: Fields = {
+        **source,
+        **{name: getattr(params, name) for name in _CHOICES if name not in params.open_fields},
+        "stream": stream,
+        "exclude_input_in_output": True,
+    }
+    if params.open_fields:
+        fields["use_generation_config"] = True
+    if params.seed is not None:
+        fields["seed"] = params.seed
+    if params.priority:
+        fields["priority"] = params.priority
+    if params.deadline_ms is not None:
+        fields["deadline_ms"] = params.deadline_ms
+    if params.speculate is not None:
+        fields["speculate"] = params.speculate
+    if params.stop:
+        fields["stop_words"] = [check_text("stop", text) for text in params.stop]
+    if params.stop_token_ids:
+        fields["stop_token_ids"] = list(params.stop_token_ids)
+    if params.ignore_eos:
+        fields["end_id"] = _NO_TOKEN  # in the place of the model's own
+    return fields
+
+
+def piece_of(values: Mapping[str, Any]) -> StreamPiece:
+    """One response of the ensemble as a piece; only the last has an ending."""
+    text = str(values.get("text_output", ""))
+    if not values.get("ending"):
+        return StreamPiece(text=text, token_ids=())
+    ending: dict[str, Any] = json.loads(values["ending"])
+    return StreamPiece(
+        text=text,
+        token_ids=(),
+        finish_reason=FinishReason(ending["finish_reason"]),
+        stop_reason=ending["stop_reason"],
+        usage=Usage(**ending["usage"]),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """When to give up waiting for an answer; None waits for ever."""
+
+    timeout_s: float | None
+    ends_at: float | None
+
+    @classmethod
+    def after(cls, timeout_s: float | None) -> Deadline:
+        ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+        return cls(timeout_s=timeout_s, ends_at=ends_at)
+
+    def remaining_s(self) -> float | None:
+        """Seconds left; raises RequestTimeoutError when there are none."""
+        if self.ends_at is None:
+            return None
+        left = self.ends_at - time.monotonic()
+        if left <= 0:
+            raise self.error()
+        return left
+
+    def error(self) -> RequestTimeoutError:
+        return RequestTimeoutError(f"no whole answer within {self.timeout_s} s")
+
+
+def error_of_text(message: str) -> LLMasOSError:
+    """The error of our tree for an error inside a stream, which has no status code."""
+    return error_for(message, invalid=not _INTERNAL.search(message), unavailable=False)
+
+
+def error_for(message: str, *, invalid: bool, unavailable: bool) -> LLMasOSError:
+    """The error of our tree for a server's message and the class of its status code."""
+    text = message.removeprefix(_ENSEMBLE_PREFIX)
+    invalid = invalid or bool(_UNREADABLE.search(text))  # HTTP's status of these is 500
+    if _QUEUE_FULL in text:
+        return QueueFullError(text)
+    if _TOO_LATE.search(text):
+        return DeadlineExceededError(text)
+    if unavailable or _STOPPED.search(text):
+        return EngineStoppedError(text)
+    if invalid and _UNSUPPORTED in text:
+        return UnsupportedFieldError(text)
+    return InvalidRequestError(text) if invalid else LLMasOSError(text)

@@ -1,0 +1,214 @@
+"""A Triton server over gRPC: one ModelStreamInfer call for each request.
+
+A call of its own lets each request be cancelled, fail and time out by itself,
+and its responses need no sorting by request id; HTTP/2 carries all calls on
+one connection. The messages are tritonclient's; they are filled and read here
+without numpy, since an answer of one token is a few bytes.
+
+Triton's errors come inside the stream, as text alone: its header
+`triton_grpc_error`, which would make status codes of them, crashes tritonserver
+2.51 about once in 400 refused requests.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from llmasos.errors import EngineStoppedError, LLMasOSError
+from llmasos.forked import OwnProcess
+from llmasos.outputs import StreamPiece
+from llmasos.triton.stream import PieceStream
+from llmasos.triton.transport.base import (
+    CLOSED,
+    OUTPUTS,
+    READY_TIMEOUT_S,
+    REMEMBERED_MS,
+    STOP_TIMEOUT_S,
+    Deadline,
+    Fields,
+    error_for,
+    error_of_text,
+    piece_of,
+)
+
+_messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
+_ENGINE = "engine"
+_NOT_CONNECTED = "failed to connect"  # gRPC's own words
+_HUNG_UP = "Socket closed"
+_INVALID = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
+_TYPES: dict[str, tuple[str, str]] = {
+    "temperature": ("FP32", "<f"),
+    "top_p": ("FP32", "<f"),
+    "min_p": ("FP32", "<f"),
+    "seed": ("UINT64", "<Q"),
+}
+_FORMATS = {"INT32": "<i", "INT64": "<q", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
+
+
+CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    # Else a client that is made in a forked process would share the connection of its parent.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+
+class GrpcTransport:
+    """address: host:port of the server's gRPC endpoint."""
+
+    def __init__(self, address: str, *, model: str) -> None:
+        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._process = OwnProcess("this client's gRPC connection")
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._model = model
+
+    def start(self, fields: Fields, *, timeout_s: float | None) -> PieceStream:
+        self._process.check()
+        request_id = uuid.uuid4().hex
+        deadline = Deadline.after(timeout_s)
+        request = infer_request(self._model, request_id, fields)
+        try:
+            call = self._stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
+        except ValueError as error:  # what grpc raises for a channel that is closed
+            raise EngineStoppedError(CLOSED) from error
+
+        def receive() -> StreamPiece:
+            try:
+                return _next_piece(call)
+            except grpc.RpcError as error:
+                raise error_of_call(error, deadline) from error
+
+        def cancel() -> None:
+            self._stop(request_id)
+            _let_end(call)
+
+        return PieceStream(receive, cancel)
+
+    def is_ready(self) -> bool:
+        self._process.check()
+        request = _messages.ModelReadyRequest(name=self._model)
+        try:
+            return bool(self._stub.ModelReady(request, timeout=READY_TIMEOUT_S).ready)
+        except (grpc.RpcError, ValueError):
+            return False
+
+    def close(self) -> None:
+        if self._process.is_this:
+            self._channel.close()
+
+    def _stop(self, request_id: str) -> None:
+        """Triton does not pass a cancelled ensemble on to its engine, so tell the engine itself."""
+        try:
+            for _ in self._stub.ModelStreamInfer(
+                iter([stop_request(request_id)]), timeout=STOP_TIMEOUT_S
+            ):
+                pass
+        except (grpc.RpcError, ValueError):
+            return  # the server is gone or the channel closed, and the request with it
+
+
+def stop_request(request_id: str) -> Any:
+    """Tells the engine to end the request of this id."""
+    fields = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
+    fields["deadline_ms"] = REMEMBERED_MS
+    return infer_request(_ENGINE, request_id, fields)
+
+
+def infer_request(model: str, request_id: str, fields: Fields) -> Any:
+    """A ModelInferRequest of these tensors, each with a batch dimension of 1."""
+    request = _messages.ModelInferRequest(model_name=model, id=request_id)
+    for name, value in fields.items():
+        values = value if isinstance(value, list) else [value]
+        datatype, content = _encode(name, values)
+        request.inputs.add(name=name, datatype=datatype, shape=[1, len(values)])
+        request.raw_input_contents.append(content)
+    if model != _ENGINE:
+        for name in OUTPUTS:
+            request.outputs.add(name=name)
+        # Ensembles do not pass the list of outputs on to their steps, but parameters they do:
+        # so the engine knows what it need not send with each token.
+        request.parameters["outputs"].string_param = ",".join(OUTPUTS)
+    return request
+
+
+def _encode(name: str, values: list[Any]) -> tuple[str, bytes]:
+    """Datatype and raw little-endian content of a tensor."""
+    if isinstance(values[0], str):
+        encoded = [value.encode() for value in values]
+        return "BYTES", b"".join(struct.pack("<I", len(item)) + item for item in encoded)
+    if isinstance(values[0], bool):
+        return "BOOL", bytes(values)
+    datatype, form = _TYPES.get(name, ("INT32", "<i"))
+    return datatype, b"".join(struct.pack(form, value) for value in values)
+
+
+def _next_piece(call: Iterator[Any]) -> StreamPiece:
+    for response in call:
+        if response.error_message:
+            _drain(call)
+            raise error_of_text(response.error_message)
+        values = values_of(response.infer_response)
+        if not values:
+            continue  # an empty response that only carries the final flag
+        piece = piece_of(values)
+        if piece.finish_reason is not None:
+            _drain(call)
+        return piece
+    raise EngineStoppedError("the server ended the stream before the answer was whole")
+
+
+def _drain(call: Iterator[Any]) -> None:
+    """Let the server end the call: leaving before that would cancel it."""
+    for _ in call:
+        pass
+
+
+def _let_end(call: Any) -> None:
+    """Let a stopped request end by itself, since Triton 2.51 takes a cancelled ensemble for one
+    that still runs when it is told to exit; cancel the call if it takes too long."""
+    too_long = threading.Timer(STOP_TIMEOUT_S, call.cancel)
+    too_long.start()
+    try:
+        _drain(call)
+    except (grpc.RpcError, ValueError):  # gone; or Ctrl-C broke into a read, and none may follow
+        call.cancel()
+    finally:
+        too_long.cancel()
+
+
+def values_of(response: Any) -> dict[str, Any]:
+    """The first element of each output that has one, by name."""
+    return {
+        output.name: _decode(output.datatype, content)
+        for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
+        if content
+    }
+
+
+def _decode(datatype: str, content: bytes) -> Any:
+    if datatype == "BYTES":
+        (length,) = struct.unpack_from("<I", content)
+        return content[4 : 4 + length].decode("utf-8", "replace")
+    form = _FORMATS.get(datatype)
+    return None if form is None else struct.unpack_from(form, content)[0]
+
+
+def error_of_call(error: Any, deadline: Deadline) -> LLMasOSError:
+    """The error of our tree for a call that failed."""
+    code, message = error.code(), error.details() or "the connection to the server broke"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return deadline.error()
+    if code is grpc.StatusCode.CANCELLED:
+        return EngineStoppedError(f"the request was cancelled: {message}")
+    if message.startswith(_NOT_CONNECTED):
+        hint = "a server's HTTP port wants http://" if _HUNG_UP in message else None
+        return EngineStoppedError(f"no server can be reached: {message}", hint=hint)
+    return error_for(
+        message, invalid=code in _INVALID, unavailable=code is grpc.StatusCode.UNAVAILABLE
+    )

@@ -1,0 +1,168 @@
+"""A Triton server over gRPC for asyncio; requests and responses are those of `triton_grpc`."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+import grpc
+import grpc.aio
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from llmasos.errors import EngineStoppedError
+from llmasos.forked import OwnProcess
+from llmasos.outputs import StreamPiece
+from llmasos.triton.async_stream import AsyncPieceStream
+from llmasos.triton.transport.base import (
+    CLOSED,
+    READY_TIMEOUT_S,
+    STOP_TIMEOUT_S,
+    Deadline,
+    Fields,
+    error_of_text,
+    piece_of,
+)
+from llmasos.triton.transport.triton_grpc import (
+    CHANNEL_OPTIONS,
+    error_of_call,
+    infer_request,
+    stop_request,
+    values_of,
+)
+
+_messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
+
+
+class AsyncGrpcTransport:
+    """address: host:port of the server's gRPC endpoint. Belongs to one event loop."""
+
+    def __init__(self, address: str, *, model: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._process = OwnProcess("this client's gRPC connection")
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._model = model
+        self._ending: set[asyncio.Task[None]] = set()
+        self._streams: WeakSet[AsyncPieceStream] = WeakSet()
+        self._closed = False
+
+    def start(self, fields: Fields, *, timeout_s: float | None) -> AsyncPieceStream:
+        """Send a request; its answer is read from the stream that is returned."""
+        if self._closed:
+            raise EngineStoppedError(CLOSED)
+        self._process.check()
+        request_id = uuid.uuid4().hex
+        deadline = Deadline.after(timeout_s)
+        request = infer_request(self._model, request_id, fields)
+        call = self._stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
+        answer = _Answer(call, deadline)
+        loop = asyncio.get_running_loop()
+
+        async def cancel() -> None:
+            await self._stop(request_id)
+            await answer.let_end()
+
+        def end_later() -> None:
+            task = loop.create_task(cancel())
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+        def abandon() -> None:
+            with suppress(RuntimeError):  # the loop is closed, and the call with it
+                loop.call_soon_threadsafe(end_later)
+
+        stream = AsyncPieceStream(answer.next_piece, cancel, abandon)
+        self._streams.add(stream)
+        return stream
+
+    async def is_ready(self) -> bool:
+        """Whether the server answers and its models are loaded."""
+        if self._closed:
+            return False
+        self._process.check()
+        request = _messages.ModelReadyRequest(name=self._model)
+        try:
+            return bool((await self._stub.ModelReady(request, timeout=READY_TIMEOUT_S)).ready)
+        except grpc.aio.AioRpcError:
+            return False
+
+    async def aclose(self) -> None:
+        """End what runs, let what was abandoned end, then close the connection."""
+        self._closed = True
+        if not self._process.is_this:
+            return
+        await asyncio.sleep(0)  # streams that were dropped just now are heard of
+        ending = {*self._ending, *(asyncio.ensure_future(s.aclose()) for s in self._streams)}
+        if ending:
+            await asyncio.wait(ending)
+        await self._channel.close()
+
+    async def _stop(self, request_id: str) -> None:
+        """Triton does not pass a cancelled ensemble on to its engine, so tell the engine itself."""
+        with suppress(
+            grpc.aio.AioRpcError, grpc.aio.UsageError
+        ):  # the server is gone, and the request with it
+            request = stop_request(request_id)
+            async for _ in self._stub.ModelStreamInfer(iter([request]), timeout=STOP_TIMEOUT_S):
+                pass
+
+
+class _Answer:
+    """The responses of one call. One task reads at a time, and who ends the answer beside a
+    reader lets it have its piece, if that does not take too long."""
+
+    def __init__(self, call: Any, deadline: Deadline) -> None:
+        self._call = call
+        self._deadline = deadline
+        self._reading = asyncio.Lock()
+        self._broken = False
+
+    async def next_piece(self) -> StreamPiece:
+        async with self._reading:
+            try:
+                return await _next_piece(self._call)
+            except grpc.aio.AioRpcError as error:
+                raise error_of_call(error, self._deadline) from error
+            except (asyncio.CancelledError, asyncio.InvalidStateError) as error:
+                if self._broken:  # the call was cancelled, and not the task
+                    raise EngineStoppedError("the stream is closed") from error
+                raise
+
+    async def let_end(self) -> None:
+        """Let a stopped request end by itself, as `triton_grpc` does, but not for too long."""
+        try:
+            await asyncio.wait_for(self._rest(), STOP_TIMEOUT_S)
+        except (
+            grpc.aio.AioRpcError,
+            asyncio.TimeoutError,
+            asyncio.CancelledError,
+            asyncio.InvalidStateError,
+        ):
+            self._broken = True
+            self._call.cancel()
+
+    async def _rest(self) -> None:
+        async with self._reading:
+            await _drain(self._call)
+
+
+async def _next_piece(call: Any) -> StreamPiece:
+    async for response in call:
+        if response.error_message:
+            await _drain(call)
+            raise error_of_text(response.error_message)
+        values = values_of(response.infer_response)
+        if not values:
+            continue  # an empty response that only carries the final flag
+        piece = piece_of(values)
+        if piece.finish_reason is not None:
+            await _drain(call)
+        return piece
+    raise EngineStoppedError("the server ended the stream before the answer was whole")
+
+
+async def _drain(call: Any) -> None:
+    async for _ in call:
+        pass

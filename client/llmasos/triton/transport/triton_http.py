@@ -1,0 +1,226 @@
+"""A Triton server over HTTP: its generate endpoints, with server-sent events for streams."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from http import HTTPStatus
+from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse
+from socket import SHUT_RDWR
+from typing import Any, cast
+
+from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
+from llmasos.outputs import StreamPiece
+from llmasos.triton.stream import PieceStream
+from llmasos.triton.transport.base import (
+    READY_TIMEOUT_S,
+    REMEMBERED_MS,
+    STOP_TIMEOUT_S,
+    Deadline,
+    Fields,
+    error_for,
+    error_of_text,
+    piece_of,
+)
+
+_INVALID = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
+_EVENT = b"data: "
+_CLOSED = "the stream is closed"
+_NUM_SHOWN_BYTES = 80
+
+
+class HttpTransport:
+    """address: host:port of the server's HTTP endpoint. Each request has its own connection."""
+
+    def __init__(self, address: str, *, model: str) -> None:
+        self._address = address
+        self._model = model
+
+    def start(self, fields: Fields, *, timeout_s: float | None) -> PieceStream:
+        request_id = uuid.uuid4().hex
+        answer = _Answer(self._address, self._model, {**fields, "id": request_id}, timeout_s)
+
+        def cancel() -> None:
+            self._stop(request_id)
+            answer.let_end()
+
+        return PieceStream(answer.next_piece, cancel)
+
+    def is_ready(self) -> bool:
+        connection = HTTPConnection(self._address, timeout=READY_TIMEOUT_S)
+        try:
+            connection.request("GET", f"/v2/models/{self._model}/ready")
+            return connection.getresponse().status == HTTPStatus.OK
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Nothing is kept open between requests."""
+
+    def _stop(self, request_id: str) -> None:
+        """Triton does not tell the engine of a closed connection, so tell it ourselves."""
+        body = {"id": request_id, "input_ids": [0], "input_lengths": 1}
+        body |= {"request_output_len": 1, "stop": True, "streaming": True}
+        body["deadline_ms"] = REMEMBERED_MS
+        connection = HTTPConnection(self._address, timeout=STOP_TIMEOUT_S)
+        try:
+            connection.request("POST", "/v2/models/engine/generate_stream", json.dumps(body))
+            connection.getresponse().read()
+        except (OSError, HTTPException):
+            return  # the server is gone, and the request with it
+        finally:
+            connection.close()
+
+
+class _Answer:
+    """One POST and the events of its answer; a single JSON object counts as one event.
+
+    One thread reads at a time. One that ends the answer beside a reader lets it have its
+    piece, and breaks the connection under it if that takes too long.
+    """
+
+    def __init__(self, address: str, model: str, body: Fields, timeout_s: float | None) -> None:
+        self._deadline = Deadline.after(timeout_s)
+        self._connection = HTTPConnection(address, timeout=timeout_s)
+        self._response: HTTPResponse | None = None
+        self._events: Iterator[dict[str, Any]] | None = None
+        self._reading = threading.RLock()  # a signal's handler may close what it broke into
+        self._closed = False
+        endpoint = "generate_stream" if body["stream"] else "generate"
+        try:
+            self._connection.request("POST", f"/v2/models/{model}/{endpoint}", json.dumps(body))
+        except (OSError, HTTPException) as error:
+            self.close()
+            raise self._error_of(error) from error
+        self._socket = self._connection.sock  # the connection forgets one that it will not reuse
+
+    def next_piece(self) -> StreamPiece:
+        with self._reading:
+            if self._closed:
+                raise EngineStoppedError(_CLOSED)
+            try:
+                values = self._next_values()
+            except (OSError, HTTPException) as error:
+                raise self._error_of(error) from error
+            except (AttributeError, ValueError) as error:  # the response was closed in mid-read
+                if self._closed:
+                    raise EngineStoppedError(_CLOSED) from error
+                raise
+            piece = piece_of(values)
+            if piece.finish_reason is not None:
+                self.close()
+            return piece
+
+    def let_end(self) -> None:
+        """Close when the server has ended a stopped answer by itself: Triton 2.51 takes an
+        ensemble whose client has gone for one that still runs when it is told to exit."""
+        self._closed = True
+        too_long = threading.Timer(STOP_TIMEOUT_S, self._break)
+        too_long.start()
+        try:
+            with self._reading:
+                self._drain()
+        finally:
+            too_long.cancel()
+
+    def close(self) -> None:
+        self._connection.close()
+        if self._response is not None:
+            self._response.close()
+
+    def _drain(self) -> None:
+        try:
+            self._socket.settimeout(STOP_TIMEOUT_S)
+            for _ in self._events or self._begin():
+                pass
+        except (OSError, HTTPException, ValueError, LLMasOSError):
+            pass  # it is gone, refused, or read by this very thread: closed in any case
+        finally:
+            self.close()
+
+    def _break(self) -> None:
+        """End the read that another thread waits in."""
+        with suppress(OSError):  # it is closed
+            self._socket.shutdown(SHUT_RDWR)
+
+    def _next_values(self) -> dict[str, Any]:
+        if self._events is None:
+            self._wait_no_longer_than_allowed()
+            self._events = self._begin()
+        self._wait_no_longer_than_allowed()
+        values = next(self._events, None)
+        if values is None:
+            raise EngineStoppedError("the server ended the stream before the answer was whole")
+        return values
+
+    def _begin(self) -> Iterator[dict[str, Any]]:
+        self._response = self._connection.getresponse()
+        return _events(self._response)
+
+    def _wait_no_longer_than_allowed(self) -> None:
+        self._socket.settimeout(self._deadline.remaining_s())
+
+    def _error_of(self, error: Exception) -> LLMasOSError:
+        if self._closed:
+            return EngineStoppedError(_CLOSED)
+        if isinstance(error, TimeoutError):
+            return self._deadline.error()
+        if isinstance(error, ConnectionRefusedError):
+            return EngineStoppedError(f"no server can be reached: {error}")
+        if isinstance(error, BadStatusLine) and not isinstance(error, ConnectionError):
+            return InvalidRequestError(
+                "what answers does not speak HTTP", hint="a server's gRPC port wants grpc://"
+            )
+        return EngineStoppedError(f"the connection to the server broke: {error}")
+
+
+def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
+    if response.status != HTTPStatus.OK:
+        raise _refusal(response.status, response.read())
+    if "text/event-stream" not in response.headers.get("Content-Type", ""):
+        yield _first_elements(_json_object(response.read()))
+        return
+    for line in response:
+        if line.startswith(_EVENT):
+            event = _json_object(line[len(_EVENT) :])
+            if "error" in event:
+                raise error_of_text(str(event["error"]))
+            yield _first_elements(event)
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    try:
+        values: Any = json.loads(text)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        shown = text[:_NUM_SHOWN_BYTES].decode("utf-8", "replace")
+        raise EngineStoppedError(f"the server's answer is not a whole JSON object: {shown!r}")
+    return cast("dict[str, Any]", values)
+
+
+def _first_elements(event: dict[str, Any]) -> dict[str, Any]:
+    """Tensors of one element arrive as plain values, others as lists."""
+    return {name: _first(value) for name, value in event.items() if value != []}
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+def _refusal(status: int, body: bytes) -> LLMasOSError:
+    text = body.removeprefix(_EVENT).decode("utf-8", "replace").strip()
+    try:
+        message = str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        message = text or f"HTTP status {status}"
+    return error_for(
+        message,
+        invalid=status in _INVALID,
+        unavailable=status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS),
+    )

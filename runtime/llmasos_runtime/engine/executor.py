@@ -1,0 +1,233 @@
+"""The step loop: schedule, run, sample, commit; answers leave while the next step runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from llmasos.errors import (
+    DeadlineExceededError,
+    EngineStoppedError,
+    InvalidRequestError,
+    LLMasOSError,
+)
+from llmasos.outputs import FinishReason
+
+from llmasos_runtime.engine.closed_at_exit import close_at_exit
+from llmasos_runtime.engine.request_output import Answer
+from llmasos_runtime.engine.step_log import StepLog
+from llmasos_runtime.runner import ModelRunner
+from llmasos_runtime.sampling.scores import Scores
+from llmasos_runtime.scheduling.scheduler import Scheduler
+from llmasos_runtime.sequences.request import Update
+from llmasos_runtime.sequences.sequence import Sequence
+from llmasos_runtime.sequences.step import Progress, Step
+
+_log = logging.getLogger(__name__)
+_GATHER_S = 0.001
+"""How long an idle engine waits after a request for those that come with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """Requests and KV blocks at one moment.
+
+    num_reused_blocks, num_preemptions, num_steps: so far; so are num_draft_tokens and
+    num_accepted_tokens, guesses that were computed and those that were right.
+    """
+
+    num_running: int
+    num_waiting: int
+    num_blocks: int
+    num_free_blocks: int
+    num_reused_blocks: int
+    num_preemptions: int
+    num_steps: int
+    num_draft_tokens: int = 0
+    num_accepted_tokens: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """A request that has no final update yet."""
+
+    sequence: Sequence
+    answer: Answer
+
+
+class Executor:
+    """Owns the thread that runs the engine. Every submitted request gets one final update.
+
+    The scheduler is touched under the lock alone. Updates are given out by the engine's
+    thread, in order, after the next step has been started: so detokenizing and sending
+    cost no time between two steps. What they find (a stop string) counts from the step
+    after that one, whose token for the sequence is dropped.
+    """
+
+    def __init__(self, scheduler: Scheduler, runner: ModelRunner) -> None:
+        self._scheduler = scheduler
+        self._live: dict[str, _Live] = {}
+        self._cancelled: list[Progress] = []
+        self._steps = StepLog()
+        self._changed = threading.Condition()
+        self._error: LLMasOSError | None = None
+        self._closing = False
+        self._abandoned: deque[str] = deque()
+        self._thread = threading.Thread(
+            target=self._run, args=(runner,), name="engine", daemon=True
+        )
+        self._thread.start()
+        close_at_exit(self)
+
+    def submit(self, sequence: Sequence, answer: Answer) -> None:
+        """Queue a request; raises EngineStoppedError, QueueFullError, InvalidRequestError."""
+        with self._changed:
+            if self._error is not None or self._closing:
+                raise self._error or EngineStoppedError("the engine is closed")
+            self._end_abandoned()  # one of this id that has ended must not end the new one
+            if sequence.request_id in self._live:
+                raise InvalidRequestError(
+                    f"request_id {sequence.request_id!r} is in use by a running request"
+                )
+            self._scheduler.add(sequence)
+            self._live[sequence.request_id] = _Live(sequence, answer)
+            self._changed.notify()
+
+    def cancel(self, request_id: str) -> bool:
+        """End a request; its blocks are free at once. False if it has ended or never was."""
+        with self._changed:
+            live = self._live.get(request_id)
+            if live is None or not self._scheduler.finish(live.sequence, FinishReason.ABORT):
+                return False
+            self._cancelled.append(Progress(live.sequence, finish_reason=FinishReason.ABORT))
+            self._changed.notify()
+            return True
+
+    def abandon(self, request_id: str) -> None:
+        """End a request before the next step. Takes no lock, so that a destructor may call it."""
+        self._abandoned.append(request_id)
+
+    def close(self) -> None:
+        """Stop after the step that runs; what is unfinished ends with an EngineStoppedError."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def stats(self) -> EngineStats:
+        """A consistent picture of this moment."""
+        with self._changed:
+            scheduler = self._scheduler
+            return EngineStats(
+                num_running=scheduler.num_running,
+                num_waiting=scheduler.num_waiting,
+                num_blocks=scheduler.num_blocks,
+                num_free_blocks=scheduler.num_free_blocks,
+                num_reused_blocks=scheduler.num_reused_blocks,
+                num_preemptions=scheduler.num_preemptions,
+                num_steps=self._steps.num_steps,
+                num_draft_tokens=scheduler.num_draft_tokens,
+                num_accepted_tokens=scheduler.num_accepted_tokens,
+            )
+
+    def steps(self) -> StepLog:
+        return self._steps
+
+    def _run(self, runner: ModelRunner) -> None:
+        try:
+            self._loop(runner)
+            self._end_all(EngineStoppedError("the engine is closed"))
+        except Exception as error:  # noqa: BLE001 - the boundary: a failed engine must say so
+            _log.critical("the engine has stopped", exc_info=True)
+            message = f"the engine has stopped: {type(error).__name__}: {error}"
+            self._end_all(EngineStoppedError(message))
+        finally:
+            runner.close()
+
+    def _loop(self, runner: ModelRunner) -> None:
+        progress: deque[Progress] = deque()
+        while (step := self._next_step(progress)) is not None:
+            started = time.perf_counter()
+            if step.shares:
+                runner.start(step)
+            self._give_out(progress)
+            if step.shares:
+                progress.extend(self._finish(step, runner.wait(), started))
+        self._give_out(progress)
+
+    def _next_step(self, progress: deque[Progress]) -> Step | None:
+        """The next step, empty if there is only progress to give out; None when closing."""
+        with self._changed:
+            if not self._has_something(progress):
+                self._changed.wait_for(lambda: self._has_something(progress))
+                self._changed.wait_for(lambda: self._closing, _GATHER_S)
+            self._end_abandoned()
+            progress.extend(self._cancelled)
+            self._cancelled.clear()
+            progress.extend(map(_too_late, self._scheduler.expire(time.monotonic())))
+            if self._closing:
+                return None
+            step = self._scheduler.schedule()
+            assert step.shares or progress or not self._scheduler.has_work, "nothing can run"
+            return step
+
+    def _end_abandoned(self) -> None:
+        while self._abandoned:
+            self.cancel(self._abandoned.popleft())
+
+    def _has_something(self, progress: deque[Progress]) -> bool:
+        return bool(self._closing or self._scheduler.has_work or self._cancelled or progress)
+
+    def _finish(self, step: Step, scores: Scores, started: float) -> list[Progress]:
+        sampled = scores.sample([draw for share in step.shares for draw in share.draws])
+        with self._changed:
+            self._steps.add(step, time.perf_counter() - started)
+            return self._scheduler.commit(step, sampled)
+
+    def _give_out(self, progress: deque[Progress]) -> None:
+        while progress:
+            one = progress.popleft()
+            live = self._live.get(one.sequence.request_id)
+            if live is None or live.sequence is not one.sequence:
+                continue  # it was ended by a stop string, a step ago
+            update = self._update(live, one)
+            if update.is_final:
+                with self._changed:
+                    del self._live[update.request_id]
+                    self._scheduler.finish(one.sequence, FinishReason.STOP)
+            self._send(live, update)
+
+    def _update(self, live: _Live, progress: Progress) -> Update:
+        try:
+            return live.answer.update(progress)
+        except Exception as error:  # noqa: BLE001 - one request's trouble must not end the others
+            _log.exception("an answer could not be made")
+            message = f"internal error: {type(error).__name__}: {error}"
+            return live.answer.failure(LLMasOSError(message))
+
+    def _send(self, live: _Live, update: Update) -> None:
+        try:
+            live.answer.sink(update)
+        except Exception:  # noqa: BLE001 - as above, and for what the caller's sink does
+            _log.exception("a sink failed; its request is cancelled")
+            if not update.is_final:  # else the id may be another's already
+                self.cancel(update.request_id)
+
+    def _end_all(self, error: LLMasOSError) -> None:
+        with self._changed:
+            self._error = error
+            live = list(self._live.values())
+            for one in live:
+                self._scheduler.finish(one.sequence, FinishReason.ABORT)
+            self._live.clear()
+        for one in live:
+            self._send(one, one.answer.failure(error))
+
+
+def _too_late(sequence: Sequence) -> Progress:
+    message = f"deadline_ms of {sequence.params.deadline_ms} passed before the answer was whole"
+    return Progress(sequence, error=DeadlineExceededError(message))

@@ -1,0 +1,88 @@
+"""One request's answer: what happened to its sequence, as updates for whoever asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llmasos.errors import LLMasOSError
+from llmasos.outputs import FinishReason, Usage
+
+from llmasos_runtime.sequences.request import Request, Update
+from llmasos_runtime.sequences.sequence import Sequence
+from llmasos_runtime.sequences.step import Progress
+from llmasos_runtime.text.detokenizer import Detokenizer
+from llmasos_runtime.text.text import Piece, TextStream
+
+
+class Answer:
+    """Makes exactly one final update of a request's progress.
+
+    sink: gets the updates; called by the engine's thread, it must neither block nor raise.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        detokenizer: Detokenizer,
+        sink: Callable[[Update], None],
+    ) -> None:
+        params = request.params
+        self.sink = sink
+        self._request = request
+        self._num_output_tokens = -len(request.prompt_token_ids) if request.echo else 0
+        self._text = TextStream(
+            detokenizer,
+            stop=params.stop,
+            min_tokens=params.min_tokens,
+            prompt=request.prompt_token_ids if request.echo else (),
+        )
+
+    def update(self, progress: Progress) -> Update:
+        """The next update; it is final when the sequence ended, failed, or said a stop string."""
+        if progress.error is not None:
+            return self.failure(progress.error)
+        piece = self._piece(progress)
+        self._num_output_tokens += len(piece.token_ids)
+        reason, stop_reason = progress.finish_reason, self._stop_token(progress)
+        if piece.stop_string is not None:
+            reason, stop_reason = FinishReason.STOP, piece.stop_string
+        return Update(
+            request_id=self._request.request_id,
+            token_ids=piece.token_ids,
+            text=piece.text,
+            context_ids=piece.context_ids,
+            text_span=piece.text_span,
+            finish_reason=reason,
+            stop_reason=stop_reason,
+            usage=None if reason is None else self._usage(progress.sequence),
+        )
+
+    def failure(self, error: LLMasOSError) -> Update:
+        """The final update of a request that cannot be answered."""
+        return Update(request_id=self._request.request_id, error=error)
+
+    def _piece(self, progress: Progress) -> Piece:
+        if progress.finish_reason is None:
+            return self._text.push(progress.token_ids)
+        if progress.finish_reason is FinishReason.STOP:  # the text of an end token is not shown
+            return self._text.finish(progress.token_ids[:-1], end_token_ids=progress.token_ids[-1:])
+        return self._text.finish(progress.token_ids)
+
+    def _stop_token(self, progress: Progress) -> str | None:
+        """The token that ended it, if the caller named it: by a stop word, or by its id."""
+        if progress.finish_reason is FinishReason.STOP:
+            token_id = progress.token_ids[-1]
+            if token_id in self._request.stop_tokens:
+                return self._request.stop_tokens[token_id]
+            if token_id in self._request.params.stop_token_ids:
+                return str(token_id)
+        return None
+
+    def _usage(self, sequence: Sequence) -> Usage:
+        return Usage(
+            num_prompt_tokens=len(self._request.prompt_token_ids),
+            num_output_tokens=self._num_output_tokens,
+            num_cached_tokens=sequence.num_cached_tokens,
+            num_draft_tokens=sequence.num_draft_tokens,
+            num_accepted_tokens=sequence.num_accepted_tokens,
+        )

@@ -1,0 +1,131 @@
+"""A packed step as launches of a network that takes rows of equal length.
+
+Sequences that compute one token are rows of one launch, or of a few where their pasts are long;
+each prompt is a launch of its own, or several if it is long, which bounds what scores take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmasos_runtime.kv_cache.blocks import blocks_for
+from llmasos_runtime.machine.memory_need import (
+    MAX_GATHERED_TOKENS,
+    MAX_LAUNCH_LENGTH,
+    MAX_LAUNCH_SCORES,
+)
+from llmasos_runtime.openvino.block_gather_model import BLOCK_TABLE
+from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS, Inputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """B rows of S tokens.
+
+    inputs: by their names. input_ids, position_ids [B, S]; block_table [B, M], the blocks of
+    each row's past, padded with one of its own; attention_mask [B, M * block_size + S], which
+    tokens of those blocks, and then which of the new ones, are there; sampled_positions [n], of
+    the B * S tokens those whose logits are wanted, or one that is not.
+    blocks, offsets: [B, S], where in the KV cache the tokens' keys and values go.
+    rows: [n], which of all logits of the step those wanted are.
+    """
+
+    inputs: Inputs
+    blocks: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+class _Piece(NamedTuple):
+    """Neighbouring tokens of a sequence: the first one's number in the step, and how many.
+
+    past: its tokens in the cache by then. table: its blocks.
+    """
+
+    begin: int
+    length: int
+    past: int
+    table: NDArray[np.int64]
+
+
+def launches(inputs: Inputs, *, block_size: int) -> list[Launch]:
+    """Of the packed inputs of a step (`packing.pack`), in the order in which they must run."""
+    pieces = list(_pieces(inputs))
+    single = [piece for piece in pieces if piece.length == 1]
+    groups = [[piece] for piece in pieces if piece.length > 1] + _parted(single)
+    return [_launch(group, inputs, block_size) for group in groups]
+
+
+def _pieces(inputs: Inputs) -> Iterator[_Piece]:
+    blocks = inputs["block_indices"].astype(np.int64)
+    spans = pairwise(inputs["subsequence_begins"].tolist())
+    tables = pairwise(inputs["block_indices_begins"].tolist())
+    for past, span, (first, last) in zip(inputs["past_lens"].tolist(), spans, tables, strict=True):
+        yield from _cut(*span, past, blocks[first:last])
+
+
+def _cut(begin: int, end: int, past: int, table: NDArray[np.int64]) -> Iterator[_Piece]:
+    while begin < end:
+        length = min(end - begin, _longest(past))
+        yield _Piece(begin, length, past, table)
+        begin, past = begin + length, past + length
+
+
+def _longest(past: int) -> int:
+    """Tokens of one launch: half as many where their scores over a long past would be too many,
+    but at least 2, since single ones are a launch with those of other sequences.
+    """
+    length = MAX_LAUNCH_LENGTH
+    while length >= 4 and length * (past + length) > MAX_LAUNCH_SCORES:
+        length //= 2
+    return length
+
+
+def _parted(pieces: list[_Piece]) -> list[list[_Piece]]:
+    """Groups that do not gather too much; those with pasts of like length go together."""
+    if not pieces:
+        return []
+    if len(pieces) == 1 or len(pieces) * max(p.past for p in pieces) <= MAX_GATHERED_TOKENS:
+        return [pieces]
+    by_length = sorted(pieces, key=lambda piece: piece.past)
+    middle = len(pieces) // 2
+    return _parted(by_length[:middle]) + _parted(by_length[middle:])
+
+
+def _launch(pieces: list[_Piece], inputs: Inputs, block_size: int) -> Launch:
+    length = pieces[0].length
+    past = np.array([[piece.past] for piece in pieces])
+    tokens = np.array([[piece.begin] for piece in pieces]) + np.arange(length)
+    positions = past + np.arange(length)
+    num_blocks = _rounded(blocks_for(int(past.max()), block_size))
+    tables = [p.table[np.minimum(np.arange(num_blocks), len(p.table) - 1)] for p in pieces]
+    is_past = np.arange(num_blocks * block_size) < past
+    is_there = np.concatenate([is_past, np.ones_like(tokens, np.bool_)], axis=1)
+    sampled = inputs[SAMPLED_POSITIONS][:, None]
+    rows, places = np.nonzero(sampled == tokens.reshape(-1))
+    return Launch(
+        inputs={
+            "input_ids": inputs["input_ids"][tokens],
+            "position_ids": positions,
+            "attention_mask": is_there.astype(np.int64),
+            BLOCK_TABLE: np.stack(tables),
+            SAMPLED_POSITIONS: places if places.size else np.zeros(1, np.int64),
+        },
+        blocks=np.stack(
+            [p.table[own // block_size] for p, own in zip(pieces, positions, strict=True)]
+        ),
+        offsets=positions % block_size,
+        rows=rows,
+    )
+
+
+def _rounded(num_blocks: int) -> int:
+    """At least as many, up to a quarter more: OpenVINO keeps kernels and memory for each size."""
+    step = 1 << max(0, num_blocks.bit_length() - 3)
+    return max(1, -(-num_blocks // step) * step)

@@ -1,0 +1,31 @@
+"""What a step says about the tokens that may come next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmasos_runtime.sampling.sampler import Draw, sample
+
+
+class Scores(Protocol):
+    """Rows of scores, one for each position whose next token is wanted."""
+
+    def sample(self, draws: Sequence[Draw]) -> list[int | None]:
+        """A token id for each of the first len(draws) rows; see `sampler.sample`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """The logits of the whole vocabulary, [rows, vocab_size]."""
+
+    rows: NDArray[np.float32]
+
+    def sample(self, draws: Sequence[Draw]) -> list[int | None]:
+        """See Scores."""
+        return sample(self.rows[: len(draws)], draws)

@@ -1,0 +1,1 @@
+"""Which sequences share the next step."""

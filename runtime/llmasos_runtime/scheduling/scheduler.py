@@ -1,0 +1,225 @@
+"""Choose what runs in the next step (in-flight batching, Orca: Yu et al., OSDI 2022).
+
+There is no prefill phase and no decode phase here. A sequence has pending tokens; a step
+hands out a token budget. A long prompt simply takes several steps (chunked prefill,
+Agrawal et al., arXiv:2308.16369), and a decoding sequence is one with a single pending
+token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
+from operator import attrgetter
+
+from llmasos.engine.plan import Limits
+from llmasos.errors import InvalidRequestError, QueueFullError
+from llmasos.outputs import FinishReason
+
+from llmasos_runtime.kv_cache.blocks import blocks_for
+from llmasos_runtime.kv_cache.kv_memory import kv_memory
+from llmasos_runtime.scheduling.prefill_budget import divide
+from llmasos_runtime.scheduling.speculation import Speculation
+from llmasos_runtime.scheduling.waiting import WaitingQueue
+from llmasos_runtime.sequences.sequence import Sequence
+from llmasos_runtime.sequences.step import Progress, Share, Step
+
+_RANK = attrgetter("rank")
+
+
+class Scheduler:
+    """Sequences wait, run and finish; each stands in one place at a time.
+
+    A sequence is admitted when there are free blocks for the tokens it has, and one more for
+    each that runs then and may grow: so each crosses a block's border before any has to give
+    way. Its blocks grow with it. When none is free, the running sequence of the lowest
+    priority, and of those the latest, is preempted: its blocks go back, and it waits before
+    the others of its priority until it is admitted again, and computes its tokens anew
+    (recomputation; Kwon et al., arXiv:2309.06180). What its blocks held stays findable.
+
+    Nothing runs in circles: a sequence grows into each of its blocks once, since its tokens
+    are never lost, and only that preempts; whoever matters most is never preempted, since
+    alone it fits. What waits first is admitted first, whatever its size.
+
+    num_blocks: KV blocks of block_size tokens. chunk_multiple: a chunk that is not its
+    prompt's last one ends where the number of computed tokens is a multiple of this.
+    reuse_prefixes: a prompt that begins like an earlier sequence shares its full blocks.
+    max_drafts: guesses that a step may compute for one sequence which has a drafter.
+    min_copied_tokens: see ModelRunner.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        num_blocks: int,
+        block_size: int,
+        max_queue_size: int,
+        chunk_multiple: int = 1,
+        reuse_prefixes: bool = True,
+        max_drafts: int = 0,
+        min_copied_tokens: int | None = None,
+    ) -> None:
+        assert limits.max_num_tokens >= limits.max_batch_size + chunk_multiple - 1
+        self._limits = limits
+        self._memory = kv_memory(
+            num_blocks=num_blocks,
+            block_size=block_size,
+            reuse_prefixes=reuse_prefixes,
+            min_copied_tokens=min_copied_tokens,
+        )
+        self._speculation = Speculation(self._memory, max_drafts=max_drafts)
+        self._max_queue_size = max_queue_size
+        self._chunk_multiple = chunk_multiple
+        self._waiting = WaitingQueue()
+        self._running: list[Sequence] = []
+        self._next_deadline = math.inf  # none that is known is earlier
+        self.num_preemptions = 0
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def num_blocks(self) -> int:
+        return self._memory.num_blocks
+
+    @property
+    def num_free_blocks(self) -> int:
+        """Blocks in no running sequence; some may hold prefixes that can be shared."""
+        return self._memory.num_free
+
+    @property
+    def num_reused_blocks(self) -> int:
+        return self._memory.num_reused_blocks
+
+    @property
+    def num_draft_tokens(self) -> int:
+        return self._speculation.num_draft_tokens
+
+    @property
+    def num_accepted_tokens(self) -> int:
+        return self._speculation.num_accepted_tokens
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting or self._running)
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence; raises QueueFullError, or InvalidRequestError if it never fits."""
+        block_size = self._memory.block_size
+        needed = blocks_for(sequence.max_cached_tokens, block_size)
+        if needed > self.num_blocks:
+            raise InvalidRequestError(
+                f"{sequence.max_len} tokens (prompt and max_tokens) need {needed} KV blocks of "
+                f"{block_size} tokens, the cache has {self.num_blocks}"
+            )
+        if len(self._waiting) >= self._max_queue_size:
+            raise QueueFullError(
+                f"{len(self._waiting)} requests are already waiting, at most "
+                f"{self._max_queue_size} may"
+            )
+        self._waiting.add(sequence)
+        self._next_deadline = min(self._next_deadline, sequence.deadline)
+
+    def schedule(self) -> Step:
+        """Hand out the budget: to decoding sequences first, so that no prompt stalls a stream."""
+        num_preempted = -self.num_preemptions
+        self._grow()
+        num_preempted += self.num_preemptions
+        if self._waiting:
+            self._admit()
+        running = self._running
+        decoding = [s for s in running if s.num_computed_tokens >= s.num_prefill_tokens]
+        budget = self._limits.max_num_tokens
+        if len(decoding) == len(running):
+            shares = self._speculation.shares(decoding, budget=budget)
+        else:
+            shares = [Share(sequence, 1) for sequence in decoding]
+            prefilling = [s for s in running if not s.is_decoding]
+            budget -= len(shares)
+            shares += divide(prefilling, budget, chunk_multiple=self._chunk_multiple)
+        return Step(tuple(shares), num_preempted, self._memory.take_copies())
+
+    def commit(self, step: Step, sampled: SequenceOf[int | None]) -> list[Progress]:
+        """Record what a step computed.
+
+        sampled: a token for each of `step.sampled`; None, where none can be chosen, ends its
+        sequence. One that finished while the step ran gets nothing. What follows a draft that
+        was not sampled is dropped; its place in the KV cache is written again. What led to no
+        token is not shared.
+        """
+        progress: list[Progress] = []
+        begin = 0
+        for share in step.shares:
+            sequence, num_tokens, drafts = share
+            num_pending = len(sequence.token_ids) - sequence.num_computed_tokens
+            first = begin
+            if num_tokens - len(drafts) == num_pending:
+                begin += 1 + len(drafts)
+            if sequence.finish_reason is not None:
+                continue
+            if first < begin:
+                progress.append(self._speculation.take(sequence, drafts, sampled[first:begin]))
+                sequence.num_computed_tokens = len(sequence.token_ids) - 1
+                if progress[-1].error is not None:
+                    continue
+            else:
+                sequence.num_computed_tokens += num_tokens
+            self._memory.remember(sequence)
+        self._retire([p.sequence for p in progress if p.sequence.finish_reason is not None])
+        return progress
+
+    def finish(self, sequence: Sequence, reason: FinishReason) -> bool:
+        """End a sequence now, wherever it is; False if it had ended before."""
+        if sequence.finish_reason is not None:
+            return False
+        sequence.finish_reason = reason
+        if sequence.block_table:
+            self._retire([sequence])
+        else:
+            self._waiting.remove(sequence)
+        return True
+
+    def expire(self, now: float) -> list[Sequence]:
+        """End those whose deadline is not after now, wherever they are."""
+        if now < self._next_deadline:
+            return []
+        late = [s for s in (*self._waiting, *self._running) if s.deadline <= now]
+        for sequence in late:
+            self.finish(sequence, FinishReason.ABORT)
+        live = (*self._waiting, *self._running)
+        self._next_deadline = min((s.deadline for s in live), default=math.inf)
+        return late
+
+    def _grow(self) -> None:
+        """A block for each whose next token has no place, taken from who matters less."""
+        full = [s for s in self._running if s.num_computed_tokens >= s.capacity]
+        for sequence in full:
+            while sequence.block_table and not self._memory.num_free:
+                self._preempt(max(self._running, key=_RANK))
+            if sequence.block_table:
+                self._memory.grow(sequence)
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._retire([sequence])
+        sequence.preempt()
+        self._waiting.put_back(sequence)
+        self.num_preemptions += 1
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._running) < self._limits.max_batch_size:
+            num_growing = sum(sequence.may_grow for sequence in self._running)
+            if not self._memory.give(self._waiting.first, num_spared=num_growing):
+                break
+            self._running.append(self._waiting.pop())
+
+    def _retire(self, ended: Iterable[Sequence]) -> None:
+        for sequence in ended:
+            self._memory.take_back(sequence)
+            self._running.remove(sequence)

@@ -1,0 +1,1 @@
+"""Requests, the sequences that answer them, and the steps that they share."""

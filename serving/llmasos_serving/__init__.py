@@ -1,0 +1,1 @@
+"""What runs beside Triton: starting, watching and ending a server."""

@@ -1,0 +1,1 @@
+"""A running tritonserver: its command, ports, log and processes."""
