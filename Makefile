@@ -69,10 +69,12 @@ check: $(TEST_READY) ## Check format, lint, types and the page on the commands
 	@.venv-test/bin/mypy
 	@.venv-test/bin/pyright --pythonpath .venv-test/bin/python
 	@.venv-test/bin/python -m llmasos_app.cli.reference --check
+	@.venv-test/bin/python scripts/package_map.py --check
 
 .PHONY: docs
 docs: $(TEST_READY) ## Make the pages under docs/ into a site, in site/
 	@.venv-test/bin/python -m llmasos_app.cli.reference
+	@.venv-test/bin/python scripts/package_map.py
 	@.venv-test/bin/python -m llmasos_builder.architectures.page
 	@NO_MKDOCS_2_WARNING=1 .venv-test/bin/python -m mkdocs build --strict --quiet
 	@echo "the site is in site/, index.html first"

@@ -58,7 +58,7 @@ def openings(path: Path) -> Iterator[str]:
 def test_files_of_others_are_opened_in_one_place() -> None:
     found = {
         (str(path.relative_to(ROOT)), called)
-        for folder in ("builder", "client")
+        for folder in ("builder", "client", "app")
         for path in (ROOT / folder).rglob("*.py")
         for called in openings(path)
     }

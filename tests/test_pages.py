@@ -16,7 +16,13 @@ from benchmarks.site import chart, tables
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PACKAGES = ("client/llmasos", "builder/llmasos_builder", "runtime/llmasos_runtime")
+PACKAGES = (
+    "client/llmasos",
+    "builder/llmasos_builder",
+    "runtime/llmasos_runtime",
+    "serving/llmasos_serving",
+    "app/llmasos_app",
+)
 QUOTED = re.compile(r"<!-- from: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 MESSAGE = re.compile(r"^### `(.+)`$", re.MULTILINE)
 CODE = re.compile(r"^```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 
-from llmasos import __version__
 from llmasos.errors import PlanError, ServerError
 from llmasos.openvino_import import ov
+from llmasos.version import __version__
 from llmasos_runtime.machine.resources import (
     available_memory_bytes,
     cpu_features,

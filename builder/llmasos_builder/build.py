@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from llmasos import __version__
 from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.engine.plan import (
     PLAN_FILE,
@@ -25,6 +24,7 @@ from llmasos.files.disk import check_room
 from llmasos.generation_config import GenerationConfig
 from llmasos.progress import Progress
 from llmasos.text.tokenizer import Tokenizer
+from llmasos.version import __version__
 
 from llmasos_builder.architectures import (
     DecoderSpec,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmasos.triton.async_triton_client import AsyncTritonClient as AsyncTritonClient
     from llmasos.triton.triton_client import TritonClient as TritonClient
 
-__version__ = "0.1.0"
+from llmasos.version import __version__ as __version__
 
 _HOME = {
     "LLM": "llmasos_app.llm",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from llmasos import __version__
+from llmasos.version import __version__
 
 from llmasos_app.cli.build import build
 from llmasos_app.cli.cache import cache

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmasos.errors import PlanError
-from llmasos_serving.triton.options import OVERRIDE
 
+OVERRIDE = "LLMASOS_ENGINE_"
+"""Begins the environment variables that replace a parameter of the model `engine`."""
 _UNFILLED = re.compile(r"\$\{.*\}")
 
 
@@ -40,7 +41,7 @@ class ModelArguments:
         )
 
     def overridden(self, environment: Mapping[str, str]) -> ModelArguments:
-        """These, with the parameters that environment variables of `options.OVERRIDE` replace."""
+        """These, with the parameters that environment variables beginning with OVERRIDE replace."""
         replaced = {
             name.removeprefix(OVERRIDE).lower(): value
             for name, value in environment.items()

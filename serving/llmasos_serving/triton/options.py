@@ -7,9 +7,7 @@ from pathlib import Path
 
 from llmasos.errors import ServerError
 from llmasos.generation_config import GenerationConfigChoice
-
-OVERRIDE = "LLMASOS_ENGINE_"
-"""Begins the environment variables that replace a parameter of the model `engine`."""
+from llmasos_runtime.triton.model_arguments import OVERRIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

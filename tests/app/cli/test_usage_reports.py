@@ -135,7 +135,7 @@ def test_a_server_and_its_processes_report_their_use_to_nobody(
 
 
 def test_openvino_is_imported_where_its_reports_are_turned_off() -> None:
-    folders = ("client", "builder", "runtime", "model_repository", "benchmarks")
+    folders = ("client", "builder", "runtime", "serving", "app", "model_repository", "benchmarks")
     allowed = {"client/llmasos/openvino_import.py", "benchmarks/peers/openvino_genai.py"}
     found = set()
     for path in (p for folder in folders for p in (ROOT / folder).rglob("*.py")):
