@@ -118,6 +118,6 @@ def test_a_circle_is_found() -> None:
 
 
 def test_the_figure_and_the_list_of_packages_are_those_of_the_code() -> None:
-    command = [sys.executable, ROOT / "scripts" / "package_map.py", "--check"]
+    command = [sys.executable, str(ROOT / "scripts" / "package_map.py"), "--check"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr

@@ -1,7 +1,8 @@
 """Every error that a caller of LLMasOS can catch.
 
-The HTTP status, whether a retry makes sense, and what would mend the problem
-are data, so that one boundary can turn any of these into a reply.
+The code, the HTTP status, whether a retry makes sense, and what would mend the problem are
+data, so that one boundary can turn any of these into a reply (`llmasos.error_codes`). A code
+is stable: clients tell errors apart by it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from http import HTTPStatus
 from typing import ClassVar
 
 _MAX_CHARACTERS = 4000
+_LEFT_OUT = " [...] "
 _NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -21,6 +23,7 @@ class LLMasOSError(Exception):
     is no text stands there as an escape, and the middle of a very long one is left out.
     """
 
+    code: ClassVar[str] = "error"
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
     retryable: ClassVar[bool] = False
 
@@ -32,16 +35,20 @@ class LLMasOSError(Exception):
 class InvalidRequestError(LLMasOSError):
     """The request itself is wrong and will fail again."""
 
+    code = "invalid_request"
     status = HTTPStatus.BAD_REQUEST
 
 
 class UnsupportedFieldError(InvalidRequestError):
     """A field of the contract holds a value that this engine does not support."""
 
+    code = "unsupported_field"
+
 
 class QueueFullError(LLMasOSError):
     """The server is healthy but has no room; try later."""
 
+    code = "queue_full"
     status = HTTPStatus.TOO_MANY_REQUESTS
     retryable = True
 
@@ -49,6 +56,7 @@ class QueueFullError(LLMasOSError):
 class EngineStoppedError(LLMasOSError):
     """The engine is gone (closed, or its process died); the request did not finish."""
 
+    code = "engine_stopped"
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retryable = True
 
@@ -56,10 +64,13 @@ class EngineStoppedError(LLMasOSError):
 class ForkedProcessError(LLMasOSError):
     """What was made before a fork is used in the child, where it cannot work."""
 
+    code = "forked_process"
+
 
 class RequestTimeoutError(LLMasOSError):
     """The answer did not come within the time that the caller set."""
 
+    code = "request_timeout"
     status = HTTPStatus.GATEWAY_TIMEOUT
     retryable = True
 
@@ -67,33 +78,39 @@ class RequestTimeoutError(LLMasOSError):
 class DeadlineExceededError(LLMasOSError):
     """The request's own deadline_ms passed in the engine; sent again it may pass again."""
 
+    code = "deadline_exceeded"
     status = HTTPStatus.GATEWAY_TIMEOUT
 
 
 class CheckpointError(LLMasOSError):
     """A checkpoint is missing, damaged or of a form that is not read."""
 
+    code = "invalid_checkpoint"
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class UnsupportedArchitectureError(CheckpointError):
     """No definition of this network exists here."""
 
+    code = "unsupported_architecture"
+
 
 class PlanError(LLMasOSError):
     """An engine plan is missing, damaged or of another version."""
 
+    code = "invalid_plan"
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class ServerError(LLMasOSError):
-    """A Triton server could not be started, or stopped by itself."""
+    """A Triton server could not be started, stopped by itself, or refused a request itself."""
 
+    code = "server_error"
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def _one_line(message: str) -> str:
     if len(message) > _MAX_CHARACTERS:
-        half = _MAX_CHARACTERS // 2
-        message = f"{message[:half]} [...] {message[-half:]}"
+        half = (_MAX_CHARACTERS - len(_LEFT_OUT)) // 2
+        message = f"{message[:half]}{_LEFT_OUT}{message[-half:]}"
     return _NOT_IN_A_LINE.sub(lambda found: repr(found[0])[1:-1], message)

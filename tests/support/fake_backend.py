@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from llmasos.error_codes import error_of_text
 from llmasos_runtime.triton.backend import FINAL
 from numpy.typing import NDArray
 
@@ -29,8 +30,11 @@ class FakeError:
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 
-    def __init__(self, message: str, code: str) -> None:
-        self.message, self.code = message, code
+    def __init__(self, text: str, code: str) -> None:
+        """text: begins with the code of one of our errors, which is `kind`."""
+        assert text.startswith("["), f"an error without its code: {text}"
+        error = error_of_text(text)
+        self.kind, self.message, self.code = type(error), str(error), code
 
 
 class FakeResponse:

@@ -27,7 +27,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 PIECES = ("Hé", "llo", " ☃")
 REFUSAL = "top_p must be between 0.0 and 1.0, got 2.0"
 UNPARSED = "Unable to parse 'data': attempt to access JSON non-unsigned-integer"
-WIRE_REFUSAL = f"in ensemble 'ensemble', {REFUSAL}"
+WIRE_REFUSAL = f"in ensemble 'ensemble', [invalid_request] {REFUSAL}"
 messages: Any = service_pb2
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from llmasos.error_codes import error_text
 from llmasos.errors import LLMasOSError
 from numpy.typing import NDArray
 
@@ -58,4 +59,4 @@ def error_response(backend: Backend, error: LLMasOSError) -> object:
         code = errors.INVALID_ARG
     elif error.status in _UNAVAILABLE:
         code = errors.UNAVAILABLE
-    return backend.InferenceResponse(output_tensors=[], error=errors(str(error), code))
+    return backend.InferenceResponse(output_tensors=[], error=errors(error_text(error), code))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +10,7 @@ from typing import Any, Protocol
 
 from llmasos.arguments import check_text
 from llmasos.errors import (
-    DeadlineExceededError,
-    EngineStoppedError,
-    InvalidRequestError,
-    LLMasOSError,
-    QueueFullError,
     RequestTimeoutError,
-    UnsupportedFieldError,
 )
 from llmasos.outputs import FinishReason, StreamPiece, Usage
 from llmasos.sampling import SamplingParams
@@ -36,14 +29,6 @@ OUTPUTS = ("text_output", "ending")
 _NO_TOKEN = -1
 _CHOICES = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "min_tokens")
 """Fields that are sent even with their defaults, unless they are open to the model."""
-# Words of our own errors and of Triton's, which tell them apart where there is no status code.
-_ENSEMBLE_PREFIX = "in ensemble 'ensemble', "
-_QUEUE_FULL = "already waiting"
-_TOO_LATE = re.compile(r"^deadline_ms of \d+ passed")
-_UNSUPPORTED = "is not supported yet"
-_STOPPED = re.compile(r"engine (has |is )?(stopped|closed)|[Ss]tub process|is shutting down")
-_UNREADABLE = re.compile(r"^(Unable to parse |failed to parse the request )")
-_INTERNAL = re.compile(r"^(in ensemble 'ensemble', )?(internal error|[Ii]nternal)")
 Fields = dict[str, Any]
 """Values of a request by tensor name: str, bool, int, float, or a list of str or int."""
 
@@ -148,23 +133,3 @@ class Deadline:
 
     def error(self) -> RequestTimeoutError:
         return RequestTimeoutError(f"no whole answer within {self.timeout_s} s")
-
-
-def error_of_text(message: str) -> LLMasOSError:
-    """The error of our tree for an error inside a stream, which has no status code."""
-    return error_for(message, invalid=not _INTERNAL.search(message), unavailable=False)
-
-
-def error_for(message: str, *, invalid: bool, unavailable: bool) -> LLMasOSError:
-    """The error of our tree for a server's message and the class of its status code."""
-    text = message.removeprefix(_ENSEMBLE_PREFIX)
-    invalid = invalid or bool(_UNREADABLE.search(text))  # HTTP's status of these is 500
-    if _QUEUE_FULL in text:
-        return QueueFullError(text)
-    if _TOO_LATE.search(text):
-        return DeadlineExceededError(text)
-    if unavailable or _STOPPED.search(text):
-        return EngineStoppedError(text)
-    if invalid and _UNSUPPORTED in text:
-        return UnsupportedFieldError(text)
-    return InvalidRequestError(text) if invalid else LLMasOSError(text)

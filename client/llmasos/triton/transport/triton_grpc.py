@@ -21,6 +21,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.forked import OwnProcess
 from llmasos.outputs import StreamPiece
@@ -33,8 +34,6 @@ from llmasos.triton.transport.base import (
     STOP_TIMEOUT_S,
     Deadline,
     Fields,
-    error_for,
-    error_of_text,
     piece_of,
 )
 
@@ -42,7 +41,11 @@ _messages: Any = service_pb2  # its classes are made at run time, so that no che
 _ENGINE = "engine"
 _NOT_CONNECTED = "failed to connect"  # gRPC's own words
 _HUNG_UP = "Socket closed"
-_INVALID = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
+_REFUSED = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
 _TYPES: dict[str, tuple[str, str]] = {
     "temperature": ("FP32", "<f"),
     "top_p": ("FP32", "<f"),
@@ -209,6 +212,4 @@ def error_of_call(error: Any, deadline: Deadline) -> LLMasOSError:
     if message.startswith(_NOT_CONNECTED):
         hint = "a server's HTTP port wants http://" if _HUNG_UP in message else None
         return EngineStoppedError(f"no server can be reached: {message}", hint=hint)
-    return error_for(
-        message, invalid=code in _INVALID, unavailable=code is grpc.StatusCode.UNAVAILABLE
-    )
+    return error_of_text(message, refused=code in _REFUSED)

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError
 from llmasos.forked import OwnProcess
 from llmasos.outputs import StreamPiece
@@ -22,7 +23,6 @@ from llmasos.triton.transport.base import (
     STOP_TIMEOUT_S,
     Deadline,
     Fields,
-    error_of_text,
     piece_of,
 )
 from llmasos.triton.transport.triton_grpc import (

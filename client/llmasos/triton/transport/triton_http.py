@@ -12,6 +12,7 @@ from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPRespon
 from socket import SHUT_RDWR
 from typing import Any, cast
 
+from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
 from llmasos.outputs import StreamPiece
 from llmasos.triton.stream import PieceStream
@@ -21,12 +22,9 @@ from llmasos.triton.transport.base import (
     STOP_TIMEOUT_S,
     Deadline,
     Fields,
-    error_for,
-    error_of_text,
     piece_of,
 )
 
-_INVALID = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
 _EVENT = b"data: "
 _CLOSED = "the stream is closed"
 _NUM_SHOWN_BYTES = 80
@@ -219,8 +217,4 @@ def _refusal(status: int, body: bytes) -> LLMasOSError:
         message = str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
         message = text or f"HTTP status {status}"
-    return error_for(
-        message,
-        invalid=status in _INVALID,
-        unavailable=status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS),
-    )
+    return error_of_text(message, refused=status < HTTPStatus.INTERNAL_SERVER_ERROR)
