@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from llmasos.byte_size import format_bytes, parse_bytes
 from llmasos.cache import engines_dir
+from llmasos.cache_lock import locked
 from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.engine.plan import PLAN_FILE
 from llmasos.engine.plan_lock import PlanHold
 from llmasos.errors import InvalidRequestError, PlanError
 from llmasos_app.cache.engine_store import (
     cached_engines,
-    locked,
     make_room,
     remove_engine,
     remove_leftovers,

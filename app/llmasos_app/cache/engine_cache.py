@@ -12,13 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from llmasos.cache import engines_dir, expanded
+from llmasos.cache_lock import locked
 from llmasos.contract import PLAN_IN_REPOSITORY, model_configs
 from llmasos.engine.plan import PLAN_FILE, PLAN_VERSION, Precision
 from llmasos.errors import CheckpointError, PlanError
 from llmasos.progress import show_progress
 from llmasos.version import __version__
 
-from llmasos_app.cache.engine_store import locked, make_room, size_limit
+from llmasos_app.cache.engine_store import make_room, size_limit
 
 _MAX_NAME_LENGTH = 48
 _log = logging.getLogger("llmasos.cache")

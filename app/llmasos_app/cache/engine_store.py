@@ -7,7 +7,6 @@ nobody finds half of it; a name that begins with a dot is no engine.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -16,13 +15,13 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from llmasos.byte_size import parse_bytes
-from llmasos.cache import engines_dir, make_directory, server_environments_dir
+from llmasos.cache import engines_dir, server_environments_dir
+from llmasos.cache_lock import locked
 from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.engine.plan import PLAN_FILE, EnginePlan
-from llmasos.engine.plan_lock import exclusive, is_open
+from llmasos.engine.plan_lock import exclusive
 from llmasos.errors import PlanError
 
 LIMIT_VARIABLE = "LLMASOS_CACHE_BYTES"
@@ -117,46 +116,6 @@ def remove_leftovers() -> None:
             if path.is_dir() and time.time() - path.stat().st_mtime > _LEFTOVER_S:
                 with exclusive(path):
                     shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def locked(path: Path, *, wait: bool) -> Generator[None]:
-    """The lock of an engine's place: who builds there, or removes, has it alone.
-
-    Raises BlockingIOError if another has it and wait is false, PlanError if there can be none.
-    """
-    file = path.parent / f".{path.name}.lock"
-    while True:
-        with _open_to_lock(file) as lock:
-            _lock(lock, file, wait=wait)
-            if is_open(lock.fileno(), file):
-                yield
-                return
-        # The one who had it removed the file: the lock that counts is another now.
-
-
-def _open_to_lock(file: Path) -> IO[str]:
-    try:
-        make_directory(file.parent)
-        return file.open("w")
-    except OSError as error:
-        raise _no_lock(file, error) from error
-
-
-def _lock(lock: IO[str], file: Path, *, wait: bool) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError as error:  # a file system without locks
-        raise _no_lock(file, error) from error
-
-
-def _no_lock(file: Path, error: OSError) -> PlanError:
-    return PlanError(
-        f"the cache cannot be used, {file} cannot be locked: {error.strerror}",
-        hint="let LLMASOS_CACHE name another directory",
-    )
 
 
 @contextmanager

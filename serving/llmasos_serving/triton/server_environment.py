@@ -20,10 +20,10 @@ from pathlib import Path
 
 from llmasos import __version__
 from llmasos.cache import server_environments_dir
+from llmasos.cache_lock import locked
 from llmasos.engine.plan_lock import exclusive
 from llmasos.errors import ServerError
 from llmasos.progress import Progress, show_progress
-from llmasos_app.cache.engine_store import locked
 
 from llmasos_serving.triton.interpreters import find_interpreter
 from llmasos_serving.triton.python_facts import PythonFacts, facts_of, this_python
