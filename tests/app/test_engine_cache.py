@@ -246,7 +246,7 @@ def test_a_file_system_without_locks_is_an_error_in_one_line(
     def flock(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("llmasos_app.cache.engine_store.fcntl.flock", flock)
+    monkeypatch.setattr("llmasos.cache_lock.fcntl.flock", flock)
     with pytest.raises(PlanError, match="cannot be locked: No locks available"):
         find_repository(checkpoint, precision="int8")
 

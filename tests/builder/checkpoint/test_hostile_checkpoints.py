@@ -12,17 +12,16 @@ from typing import Any
 import pytest
 from hostile.cases import CASES
 
-TESTS = Path(__file__).parents[2]
+SUPPORT = Path(__file__).parents[2] / "support"
 MAX_SECONDS, MAX_MEGABYTES = 15, 1200
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("hostile")
-    paths = os.pathsep.join(map(str, (TESTS, Path(__file__).parent)))
     ran = subprocess.run(
         [sys.executable, "-m", "hostile.worker", folder],
-        env={**os.environ, "PYTHONPATH": paths, "RUST_BACKTRACE": "0"},
+        env={**os.environ, "PYTHONPATH": str(SUPPORT), "RUST_BACKTRACE": "0"},
         capture_output=True,
         text=True,
         check=False,

@@ -115,7 +115,8 @@ def _llama(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
         replacement="▁", prepend_scheme=first if prefix else "never", split=False
     )
-    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    replaced, joined = decoders.Replace("▁", " "), (decoders.ByteFallback(), decoders.Fuse())
+    steps: list[decoders.Decoder] = [replaced, *joined]
     if prefix:
         steps.append(decoders.Strip(content=" ", left=1))
     tokenizer.decoder = decoders.Sequence(steps)
