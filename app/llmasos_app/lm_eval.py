@@ -1,4 +1,4 @@
-"""EleutherAI's lm-evaluation-harness on a compiled engine: `python -m llmasos_app.lm_eval run …`.
+"""EleutherAI's lm-evaluation-harness on a compiled engine: `python -m llmasos.lm_eval run …`.
 
 Importing this module makes the model `llmasos` known to the harness. Log-likelihoods, which
 need the logits of every token and so are no output of a server, are computed in this process
