@@ -17,7 +17,7 @@ MADE_BY_RUNNING = ("benchmarks/.envs", "benchmarks/work")
 OF_OTHERS = ("modeling_bloom.py",)  # transformers'
 
 
-def tracked() -> list[str]:
+def clone_files() -> list[str]:
     """Files of the clone, without what tools and runs leave in it."""
     found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
     found += [*ROOT.iterdir(), *(ROOT / ".github").rglob("*")]
@@ -27,11 +27,11 @@ def tracked() -> list[str]:
 
 def pages() -> list[Path]:
     wanted = re.compile(r"[A-Z]+\.md|docs/.*\.md|docker/.*|scripts/[^.]*|Makefile|\.github/.*")
-    return [ROOT / name for name in tracked() if wanted.fullmatch(name)]
+    return [ROOT / name for name in clone_files() if wanted.fullmatch(name)]
 
 
 def test_every_path_on_a_page_is_there() -> None:
-    files = tracked()
+    files = clone_files()
     ends = {
         "/".join(parts[i:]) for f in files for parts in [f.split("/")] for i in range(len(parts))
     }
@@ -48,7 +48,7 @@ def test_every_path_on_a_page_is_there() -> None:
 
 
 def test_every_module_on_a_page_is_there() -> None:
-    files = {f.split("/", 1)[1] for f in tracked() if f.startswith(PACKAGES)}
+    files = {f.split("/", 1)[1] for f in clone_files() if f.startswith(PACKAGES)}
     modules = {re.sub(r"(/__init__|/__main__)?\.py$", "", f).replace("/", ".") for f in files}
     missing = {
         (page.name, name)
