@@ -20,12 +20,12 @@ from llmasos.arguments import (
 )
 from llmasos.engine.plan import EnginePlan, Precision
 from llmasos.errors import QueueFullError
+from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.generation_config import GenerationConfigChoice
 from llmasos.outputs import Generation
 from llmasos.sampling import SamplingParams
 from llmasos.text.chat_messages import Message
 from llmasos.text.prompt_encoder import PromptEncoder
-from llmasos.triton.async_stream import AsyncPieceStream
 from llmasos_runtime.engine.running_engine import RunningEngine, open_engine
 from llmasos_runtime.options import EngineOptions
 from typing_extensions import Unpack

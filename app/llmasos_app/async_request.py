@@ -12,9 +12,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.outputs import StreamPiece
 from llmasos.sampling import SamplingParams
-from llmasos.triton.async_stream import AsyncPieceStream
 from llmasos_runtime.engine.running_engine import RunningEngine
 from llmasos_runtime.sequences.request import Request, Update, piece_of
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from llmasos.engine.plan import Precision
 from llmasos.errors import EngineStoppedError, LLMasOSError
+from llmasos.generation.stream import join
 from llmasos.outputs import StreamPiece, Usage
 from llmasos.sampling import SamplingParams
-from llmasos.triton.stream import join
 from llmasos.triton.triton_client import TritonClient
 
 from llmasos_app.cache.engine_cache import find_repository

@@ -20,12 +20,12 @@ from llmasos.arguments import (
 )
 from llmasos.engine.plan import EnginePlan, Precision
 from llmasos.errors import QueueFullError
+from llmasos.generation.stream import PieceStream
 from llmasos.generation_config import GenerationConfigChoice
 from llmasos.outputs import Generation
 from llmasos.sampling import SamplingParams
 from llmasos.text.chat_messages import Message
 from llmasos.text.prompt_encoder import PromptEncoder
-from llmasos.triton.stream import PieceStream
 from llmasos_runtime.engine.running_engine import open_engine
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.sequences.request import Request, Update, piece_of

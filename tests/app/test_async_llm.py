@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from llmasos import LLM, AsyncLLM, FinishReason, SamplingParams
 from llmasos.errors import EngineStoppedError, InvalidRequestError, QueueFullError
+from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.text.prompt_encoder import PromptEncoder
 from llmasos.text.tokenizer import Tokenizer
-from llmasos.triton.async_stream import AsyncPieceStream
 from llmasos_runtime.engine.engine import Engine, EngineOptions
 from patience import PATIENCE_S, until
 

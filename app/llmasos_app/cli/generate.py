@@ -8,7 +8,7 @@ import sys
 from typing import Annotated
 
 import typer
-from llmasos.triton.stream import PieceStream
+from llmasos.generation.stream import PieceStream
 
 from llmasos_app.cli.model import open_model
 from llmasos_app.cli.options import (

@@ -19,10 +19,10 @@ from llmasos.arguments import (
     sampling_params,
 )
 from llmasos.errors import InvalidRequestError
+from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.outputs import Generation
 from llmasos.sampling import SamplingParams
 from llmasos.text.chat_messages import Message, check_messages
-from llmasos.triton.async_stream import AsyncPieceStream
 from llmasos.triton.transport.base import Fields, chat_fields, request_fields, text_fields
 from llmasos.triton.transport.triton_grpc_async import AsyncGrpcTransport
 from llmasos.triton.triton_client import address_of

@@ -24,10 +24,10 @@ from llmasos.arguments import (
     sampling_params,
 )
 from llmasos.errors import EngineStoppedError, InvalidRequestError
+from llmasos.generation.stream import PieceStream, settle_dropped
 from llmasos.outputs import Generation
 from llmasos.sampling import SamplingParams
 from llmasos.text.chat_messages import Message, check_messages
-from llmasos.triton.stream import PieceStream, settle_dropped
 from llmasos.triton.transport.base import (
     CLOSED,
     Fields,

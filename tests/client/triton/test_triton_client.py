@@ -21,7 +21,7 @@ from llmasos.errors import (
     InvalidRequestError,
     RequestTimeoutError,
 )
-from llmasos.triton.stream import PieceStream
+from llmasos.generation.stream import PieceStream
 from llmasos.triton.transport.base import STOP_TIMEOUT_S, Deadline, request_fields
 from llmasos.triton.transport.triton_grpc import error_of_call
 from llmasos.triton.triton_client import address_of

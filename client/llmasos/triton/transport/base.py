@@ -12,11 +12,11 @@ from llmasos.arguments import check_text
 from llmasos.errors import (
     RequestTimeoutError,
 )
+from llmasos.generation.stream import PieceStream
 from llmasos.outputs import FinishReason, StreamPiece, Usage
 from llmasos.sampling import SamplingParams
 from llmasos.text.chat_messages import Message
 from llmasos.text.chat_options import ChatOptions
-from llmasos.triton.stream import PieceStream
 
 REMEMBERED_MS = 10_000
 """How long a stop waits for its request, which may still be on its way through the ensemble."""

@@ -24,8 +24,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.forked import OwnProcess
+from llmasos.generation.stream import PieceStream
 from llmasos.outputs import StreamPiece
-from llmasos.triton.stream import PieceStream
 from llmasos.triton.transport.base import (
     CLOSED,
     OUTPUTS,

@@ -15,8 +15,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError
 from llmasos.forked import OwnProcess
+from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.outputs import StreamPiece
-from llmasos.triton.async_stream import AsyncPieceStream
 from llmasos.triton.transport.base import (
     CLOSED,
     READY_TIMEOUT_S,

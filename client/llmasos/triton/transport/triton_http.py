@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
+from llmasos.generation.stream import PieceStream
 from llmasos.outputs import StreamPiece
-from llmasos.triton.stream import PieceStream
 from llmasos.triton.transport.base import (
     READY_TIMEOUT_S,
     REMEMBERED_MS,

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 from llmasos.errors import EngineStoppedError
+from llmasos.generation.stream import PieceStream, join
 from llmasos.outputs import FinishReason, Generation, StreamPiece, Usage
-from llmasos.triton.stream import PieceStream, join
 from patience import wait_until
 
 USAGE = Usage(num_prompt_tokens=1, num_output_tokens=2)

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from llmasos.forked import OwnProcess
+from llmasos.generation.stream import join
 from llmasos.outputs import Generation, StreamPiece
-from llmasos.triton.stream import join
 
 
 class AsyncPieceStream:
