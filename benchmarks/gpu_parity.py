@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,9 +95,7 @@ class _Recorder:
 
     def __init__(self, runner: ModelRunner) -> None:
         self._runner = runner
-        self.block_size = runner.block_size
-        self.num_blocks = runner.num_blocks
-        self.chunk_multiple = runner.chunk_multiple
+        self.capabilities = replace(runner.capabilities, max_draft_tokens=0)
         self.rows: list[Floats] = []
         self._is_sampled = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+from llmasos_runtime.capabilities import Capabilities
 from llmasos_runtime.sampling.scores import Logits
 from llmasos_runtime.sequences.step import Step
 from patience import PATIENCE_S
@@ -17,7 +18,7 @@ class CountingRunner:
 
     hold: each step waits until it is set. fails_at: the step that raises. bad_token: after it
     no logit is a number. restarts_at: after this token comes 0 again, as after the
-    last one of the vocabulary. max_drafts: see ModelRunner.
+    last one of the vocabulary. chunk_multiple, max_drafts: see Capabilities.
     """
 
     def __init__(
@@ -27,13 +28,16 @@ class CountingRunner:
         is_sure: bool = True,
         bad_token: int | None = None,
         restarts_at: int | None = None,
+        chunk_multiple: int = 1,
         max_drafts: int = 0,
         vocab_size: int = VOCAB_SIZE,
     ) -> None:
-        self.block_size = 4
-        self.num_blocks = num_blocks
-        self.chunk_multiple = 1
-        self.max_drafts = max_drafts
+        self.capabilities = Capabilities(
+            num_blocks=num_blocks,
+            block_size=4,
+            chunk_multiple=chunk_multiple,
+            max_draft_tokens=max_drafts,
+        )
         self.hold = threading.Event()
         self.hold.set()
         self.started = threading.Event()

@@ -6,6 +6,7 @@ import math
 
 from llmasos.engine.plan import Limits
 from llmasos.sampling import SamplingParams
+from llmasos_runtime.capabilities import Capabilities
 from llmasos_runtime.scheduling.scheduler import Scheduler
 from llmasos_runtime.sequences.sequence import Sequence
 
@@ -49,14 +50,14 @@ def scheduler(
     min_copied_tokens: int | None = None,
 ) -> Scheduler:
     return Scheduler(
-        limits=Limits(
-            max_batch_size=max_batch_size, max_num_tokens=max_num_tokens, max_seq_len=4096
+        Limits(max_batch_size=max_batch_size, max_num_tokens=max_num_tokens, max_seq_len=4096),
+        Capabilities(
+            num_blocks=num_blocks,
+            block_size=block_size,
+            chunk_multiple=chunk_multiple,
+            max_draft_tokens=max_drafts,
+            min_copied_tokens=min_copied_tokens,
         ),
-        num_blocks=num_blocks,
-        block_size=block_size,
         max_queue_size=max_queue_size,
-        chunk_multiple=chunk_multiple,
         reuse_prefixes=reuse_prefixes,
-        max_drafts=max_drafts,
-        min_copied_tokens=min_copied_tokens,
     )

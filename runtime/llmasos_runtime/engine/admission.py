@@ -78,7 +78,7 @@ def sequence_of(
 def check_top_k(params: SamplingParams, most: int | None) -> None:
     """Raise InvalidRequestError if more tokens are to choose from than an engine returns.
 
-    most: see ModelRunner.
+    most: see Capabilities.max_top_k.
     """
     if most is not None and params.top_k > most:
         raise InvalidRequestError(

@@ -57,21 +57,16 @@ class Engine:
         self._plan = plan
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(tokenizer)
-        self._limits = limits_of(plan.limits, options, chunk_multiple=runner.chunk_multiple)
+        self._capabilities = capabilities = runner.capabilities
+        self._limits = limits_of(plan.limits, options, chunk_multiple=capabilities.chunk_multiple)
         scheduler = Scheduler(
-            limits=self._limits,
-            num_blocks=runner.num_blocks,
-            block_size=runner.block_size,
+            self._limits,
+            capabilities,
             max_queue_size=options.max_queue_size,
-            chunk_multiple=runner.chunk_multiple,
             reuse_prefixes=options.reuse_prefixes,
-            max_drafts=getattr(runner, "max_drafts", 0),
-            min_copied_tokens=getattr(runner, "min_copied_tokens", None),
         )
         self._generation_config = generation_config or GenerationConfig()
         self._speculate = may_speculate(plan, options)
-        self._block_size = runner.block_size
-        self._max_top_k: int | None = getattr(runner, "max_top_k", None)
         self._executor = Executor(scheduler, runner)
         self._process = OwnProcess(f"the engine of {plan.name}")
         self._hold: PlanHold | None = None
@@ -102,7 +97,7 @@ class Engine:
     @property
     def block_size(self) -> int:
         """Tokens of one block of the KV cache."""
-        return self._block_size
+        return self._capabilities.block_size
 
     def submit(self, request: Request, sink: Callable[[Update], None]) -> None:
         """Queue a request; `sink` gets its updates, exactly one of them final.
@@ -113,7 +108,7 @@ class Engine:
         """
         self._process.check()
         request = completed(request, self._generation_config, self._tokenizer.special_tokens)
-        check_top_k(request.params, self._max_top_k)
+        check_top_k(request.params, self._capabilities.max_top_k)
         sequence = sequence_of(request, self._plan, self._limits, speculate=self._speculate)
         self._executor.submit(sequence, Answer(request, self._detokenizer, sink))
 

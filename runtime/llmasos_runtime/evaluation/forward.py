@@ -11,7 +11,6 @@ from llmasos.engine.plan import EnginePlan
 from llmasos.engine.plan_lock import PlanHold
 from llmasos.errors import PlanError
 from llmasos.forked import OwnProcess
-from llmasos.openvino_import import ov
 from numpy.typing import NDArray
 
 from llmasos_runtime.kv_cache.blocks import blocks_for
@@ -67,9 +66,8 @@ class PackedForward:
 
     @property
     def chunk_multiple(self) -> int:
-        """Where a part that is not its sequence's last must end: see OpenVINORunner."""
-        is_quantized = any(cache.type == ov.Type.u8 for cache in self._model.caches)
-        return self._model.block_size if is_quantized else 1
+        """Where a part that is not its sequence's last must end: see Capabilities."""
+        return self._model.chunk_multiple
 
     def run(self, parts: Sequence[Part]) -> list[NDArray[np.float32]]:
         """The wanted logits of each part, [its wanted tokens, vocab_size].

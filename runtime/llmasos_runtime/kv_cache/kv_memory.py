@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from llmasos_runtime.capabilities import Capabilities
 from llmasos_runtime.kv_cache.block_memory import BlockMemory
 from llmasos_runtime.kv_cache.slot_memory import SlotMemory
 from llmasos_runtime.sequences.sequence import Sequence
@@ -52,10 +53,10 @@ class KVMemory(Protocol):
         ...
 
 
-def kv_memory(
-    *, num_blocks: int, block_size: int, reuse_prefixes: bool, min_copied_tokens: int | None
-) -> KVMemory:
-    """min_copied_tokens: as a runner says it whose blocks hold a whole sequence each."""
+def kv_memory(capabilities: Capabilities, *, reuse_prefixes: bool) -> KVMemory:
+    """The memory of a runner with these capabilities: slots if it copies prefixes, else blocks."""
+    num_blocks, block_size = capabilities.num_blocks, capabilities.block_size
+    min_copied_tokens = capabilities.min_copied_tokens
     if reuse_prefixes and min_copied_tokens is not None:
         return SlotMemory(
             num_slots=num_blocks, slot_size=block_size, min_copied_tokens=min_copied_tokens

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from llmasos.openvino_import import ov
-
+from llmasos_runtime.capabilities import Capabilities
 from llmasos_runtime.openvino.packing import Inputs, Ints, advance, pack
 from llmasos_runtime.openvino.paged_model import PagedModel
 from llmasos_runtime.sampling.scores import Logits
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import Step
+
+_MAX_DRAFT_TOKENS = 12
+"""Of one sequence in a step: the packed form takes any number, and more seldom pay."""
 
 
 class OpenVINORunner:
@@ -20,32 +22,21 @@ class OpenVINORunner:
     """
 
     def __init__(self, model: PagedModel, *, num_blocks: int) -> None:
-        self._model = model
-        self._num_blocks = num_blocks
+        self._capabilities = Capabilities(
+            num_blocks=num_blocks,
+            block_size=model.block_size,
+            chunk_multiple=model.chunk_multiple,
+            # In a gathered step each sequence with draft tokens would be a launch of its own.
+            max_draft_tokens=0 if model.gathers else _MAX_DRAFT_TOKENS,
+        )
         self._forward = model.forward(num_blocks=num_blocks)
         self._inputs: Inputs = {}
         self._decoded: list[Sequence] = []  # by the last step, a token each, if it did no more
 
     @property
-    def block_size(self) -> int:
-        return self._model.block_size
-
-    @property
-    def num_blocks(self) -> int:
-        return self._num_blocks
-
-    @property
-    def chunk_multiple(self) -> int:
-        """A quantized block shares scales between its tokens, so it is written as a whole."""
-        is_quantized = any(cache.type == ov.Type.u8 for cache in self._model.caches)
-        return self.block_size if is_quantized else 1
-
-    @property
-    def max_drafts(self) -> int:
-        """The packed form takes any; more than these seldom pay. Where a sequence with drafts would
-        be a launch of its own, none does.
-        """
-        return 0 if self._model.gathers else 12
+    def capabilities(self) -> Capabilities:
+        """See ModelRunner."""
+        return self._capabilities
 
     def start(self, step: Step) -> None:
         """See ModelRunner."""
@@ -55,7 +46,7 @@ class OpenVINORunner:
         else:
             follows, self._decoded = False, []
         make = partial(advance, self._inputs) if follows else pack
-        for name, array in make(step, block_size=self.block_size).items():
+        for name, array in make(step, block_size=self._capabilities.block_size).items():
             self._set(name, array)
         self._forward.start()
 

@@ -50,6 +50,12 @@ class PagedModel:
         """Memory of one KV block over all layers."""
         return sum(cache.block_bytes for cache in self.caches)
 
+    @property
+    def chunk_multiple(self) -> int:
+        """A quantized block shares scales between its tokens, so it is written as a whole."""
+        is_quantized = any(cache.type == ov.Type.u8 for cache in self.caches)
+        return self.block_size if is_quantized else 1
+
     def forward(self, *, num_blocks: int) -> Forward:
         """Over a KV cache of its own, of so many blocks."""
         kind = GatheredForward if self.gathers else PagedForward

@@ -17,6 +17,7 @@ from llmasos.engine.plan import Limits
 from llmasos.errors import InvalidRequestError, QueueFullError
 from llmasos.outputs import FinishReason
 
+from llmasos_runtime.capabilities import Capabilities
 from llmasos_runtime.kv_cache.blocks import blocks_for
 from llmasos_runtime.kv_cache.kv_memory import kv_memory
 from llmasos_runtime.scheduling.prefill_budget import divide
@@ -42,36 +43,24 @@ class Scheduler:
     are never lost, and only that preempts; whoever matters most is never preempted, since
     alone it fits. What waits first is admitted first, whatever its size.
 
-    num_blocks: KV blocks of block_size tokens. chunk_multiple: a chunk that is not its
-    prompt's last one ends where the number of computed tokens is a multiple of this.
+    capabilities: of the runner that runs the steps.
     reuse_prefixes: a prompt that begins like an earlier sequence shares its full blocks.
-    max_drafts: guesses that a step may compute for one sequence which has a drafter.
-    min_copied_tokens: see ModelRunner.
     """
 
     def __init__(
         self,
-        *,
         limits: Limits,
-        num_blocks: int,
-        block_size: int,
+        capabilities: Capabilities,
+        *,
         max_queue_size: int,
-        chunk_multiple: int = 1,
         reuse_prefixes: bool = True,
-        max_drafts: int = 0,
-        min_copied_tokens: int | None = None,
     ) -> None:
-        assert limits.max_num_tokens >= limits.max_batch_size + chunk_multiple - 1
+        self._chunk_multiple = capabilities.chunk_multiple
+        assert limits.max_num_tokens >= limits.max_batch_size + self._chunk_multiple - 1
         self._limits = limits
-        self._memory = kv_memory(
-            num_blocks=num_blocks,
-            block_size=block_size,
-            reuse_prefixes=reuse_prefixes,
-            min_copied_tokens=min_copied_tokens,
-        )
-        self._speculation = Speculation(self._memory, max_drafts=max_drafts)
+        self._memory = kv_memory(capabilities, reuse_prefixes=reuse_prefixes)
+        self._speculation = Speculation(self._memory, max_drafts=capabilities.max_draft_tokens)
         self._max_queue_size = max_queue_size
-        self._chunk_multiple = chunk_multiple
         self._waiting = WaitingQueue()
         self._running: list[Sequence] = []
         self._next_deadline = math.inf  # none that is known is earlier

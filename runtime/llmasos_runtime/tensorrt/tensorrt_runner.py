@@ -12,6 +12,7 @@ from llmasos.engine.plan import EnginePlan
 from llmasos.forked import OwnProcess
 from numpy.typing import NDArray
 
+from llmasos_runtime.capabilities import Capabilities
 from llmasos_runtime.sequences.step import Step
 from llmasos_runtime.tensorrt.candidate_scores import Candidates, CandidateScores
 from llmasos_runtime.tensorrt.cuda import Cuda, Event, Stream
@@ -67,27 +68,18 @@ class TensorRTRunner:
         self._rows: list[int] = []
 
     @property
-    def block_size(self) -> int:
-        return self._plan.limits.max_seq_len
-
-    @property
-    def num_blocks(self) -> int:
-        return self._num_slots
-
-    @property
-    def chunk_multiple(self) -> int:
-        return 1
-
-    @property
-    def min_copied_tokens(self) -> int:
-        """A copy is one call, and moves less than computing as many tokens reads. A prefill is
-        padded to so many, so that fewer would often save nothing of it.
+    def capabilities(self) -> Capabilities:
+        """See ModelRunner. A copy is one call, and moves less than computing as many tokens reads;
+        a prefill is padded, so that copying less than the padding would often save nothing.
         """
-        return PADDED_TO
+        return Capabilities(
+            num_blocks=self._num_slots,
+            block_size=self._plan.limits.max_seq_len,
+            max_top_k=self._max_top_k(),
+            min_copied_tokens=PADDED_TO,
+        )
 
-    @property
-    def max_top_k(self) -> int | None:
-        """See ModelRunner."""
+    def _max_top_k(self) -> int | None:
         is_whole = self._num_candidates >= self._plan.vocab_size
         return None if is_whole or self._memory.full is not None else self._num_candidates
 

@@ -607,8 +607,7 @@ def test_options_out_of_range_are_named(
 
 
 def test_a_step_smaller_than_a_block_of_a_quantized_cache_is_refused(tmp_path: Path) -> None:
-    runner = CountingRunner()
-    runner.chunk_multiple = 32
+    runner = CountingRunner(chunk_multiple=32)
     with pytest.raises(PlanError, match=r"max_num_tokens is 31, .* must be at least 32"):
         engine(tmp_path, runner, max_num_tokens=31)
     narrow = engine(tmp_path, runner, max_num_tokens=34)
