@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from llmasos_runtime.kv_cache.blocks import BlockPool, blocks_for
-from llmasos_runtime.kv_cache.prefix_cache import ROOT, Prefix, PrefixCache
-from llmasos_runtime.sequences.sequence import Sequence
+from llmasos_runtime.kv_cache.prefix_cache import Prefix, PrefixCache
+from llmasos_runtime.sequences.sequence import ROOT, Sequence
 from llmasos_runtime.sequences.step import SlotCopy
 
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-ROOT = 0
-"""The number before the first block of every chain."""
+from llmasos_runtime.sequences.sequence import ROOT
 
 
 class Prefix(NamedTuple):

@@ -9,8 +9,10 @@ from typing import NamedTuple
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
 
-from llmasos_runtime.kv_cache.prefix_cache import ROOT
 from llmasos_runtime.sequences.drafter import Drafter
+
+ROOT = 0
+"""prefix_number of a sequence none of whose blocks is known to the prefix cache."""
 
 
 class Rank(NamedTuple):

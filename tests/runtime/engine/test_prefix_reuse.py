@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from llmasos.outputs import FinishReason
-from llmasos_runtime.kv_cache.prefix_cache import ROOT, PrefixCache
+from llmasos_runtime.kv_cache.prefix_cache import PrefixCache
 from llmasos_runtime.scheduling.scheduler import Scheduler
-from llmasos_runtime.sequences.sequence import Sequence
+from llmasos_runtime.sequences.sequence import ROOT, Sequence
 from made_sequences import scheduler, sequence
 
 
