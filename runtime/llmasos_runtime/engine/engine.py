@@ -20,7 +20,7 @@ from llmasos_runtime.engine.admission import (
     sequence_of,
 )
 from llmasos_runtime.engine.executor import EngineStats, Executor
-from llmasos_runtime.engine.request_output import Answer
+from llmasos_runtime.engine.request_output import RequestOutput
 from llmasos_runtime.engine.step_log import StepRecord
 from llmasos_runtime.load import load_runner
 from llmasos_runtime.options import EngineOptions
@@ -110,7 +110,7 @@ class Engine:
         request = completed(request, self._generation_config, self._tokenizer.special_tokens)
         check_top_k(request.params, self._capabilities.max_top_k)
         sequence = sequence_of(request, self._plan, self._limits, speculate=self._speculate)
-        self._executor.submit(sequence, Answer(request, self._detokenizer, sink))
+        self._executor.submit(sequence, RequestOutput(request, self._detokenizer, sink))
 
     def cancel(self, request_id: str) -> bool:
         """End a request, whose last update says `abort`; False if it has ended already."""

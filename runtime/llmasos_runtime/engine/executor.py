@@ -17,7 +17,7 @@ from llmasos.errors import (
 from llmasos.outputs import FinishReason
 
 from llmasos_runtime.engine.closed_at_exit import close_at_exit
-from llmasos_runtime.engine.request_output import Answer
+from llmasos_runtime.engine.request_output import RequestOutput
 from llmasos_runtime.engine.step_log import StepLog
 from llmasos_runtime.runner import ModelRunner
 from llmasos_runtime.sampling.scores import Scores
@@ -55,7 +55,7 @@ class _Live:
     """A request that has no final update yet."""
 
     sequence: Sequence
-    answer: Answer
+    output: RequestOutput
 
 
 class Executor:
@@ -82,7 +82,7 @@ class Executor:
         self._thread.start()
         close_at_exit(self)
 
-    def submit(self, sequence: Sequence, answer: Answer) -> None:
+    def submit(self, sequence: Sequence, output: RequestOutput) -> None:
         """Queue a request; raises EngineStoppedError, QueueFullError, InvalidRequestError."""
         with self._changed:
             if self._error is not None or self._closing:
@@ -93,7 +93,7 @@ class Executor:
                     f"request_id {sequence.request_id!r} is in use by a running request"
                 )
             self._scheduler.add(sequence)
-            self._live[sequence.request_id] = _Live(sequence, answer)
+            self._live[sequence.request_id] = _Live(sequence, output)
             self._changed.notify()
 
     def cancel(self, request_id: str) -> bool:
@@ -203,15 +203,15 @@ class Executor:
 
     def _update(self, live: _Live, progress: Progress) -> Update:
         try:
-            return live.answer.update(progress)
+            return live.output.update(progress)
         except Exception as error:  # noqa: BLE001 - one request's trouble must not end the others
             _log.exception("an answer could not be made")
             message = f"internal error: {type(error).__name__}: {error}"
-            return live.answer.failure(LLMasOSError(message))
+            return live.output.failure(LLMasOSError(message))
 
     def _send(self, live: _Live, update: Update) -> None:
         try:
-            live.answer.sink(update)
+            live.output.sink(update)
         except Exception:  # noqa: BLE001 - as above, and for what the caller's sink does
             _log.exception("a sink failed; its request is cancelled")
             if not update.is_final:  # else the id may be another's already
@@ -225,7 +225,7 @@ class Executor:
                 self._scheduler.finish(one.sequence, FinishReason.ABORT)
             self._live.clear()
         for one in live:
-            self._send(one, one.answer.failure(error))
+            self._send(one, one.output.failure(error))
 
 
 def _too_late(sequence: Sequence) -> Progress:

@@ -14,7 +14,7 @@ from llmasos_runtime.text.detokenizer import Detokenizer
 from llmasos_runtime.text.text import Piece, TextStream
 
 
-class Answer:
+class RequestOutput:
     """Makes exactly one final update of a request's progress.
 
     sink: gets the updates; called by the engine's thread, it must neither block nor raise.

@@ -13,7 +13,7 @@ from llmasos.text.tokenizer import Tokenizer
 
 from llmasos_runtime.engine.admission import completed, limits_of, recommended_by, sequence_of
 from llmasos_runtime.engine.executor import EngineStats
-from llmasos_runtime.engine.request_output import Answer
+from llmasos_runtime.engine.request_output import RequestOutput
 from llmasos_runtime.engine.step_log import StepRecord
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.sequences.request import Request, Update
@@ -79,7 +79,7 @@ class TensorRTLLMEngine:
         self._process.check()
         request = completed(request, self._generation_config, self._tokenizer.special_tokens)
         sequence = sequence_of(request, self._plan, self._limits)
-        self._executor.submit(sequence, Answer(request, self._detokenizer, sink))
+        self._executor.submit(sequence, RequestOutput(request, self._detokenizer, sink))
 
     def cancel(self, request_id: str) -> bool:
         """End a request, whose last update says `abort`; False if it has ended already."""

@@ -27,7 +27,7 @@ from llmasos.outputs import FinishReason
 
 from llmasos_runtime.engine.closed_at_exit import close_at_exit
 from llmasos_runtime.engine.executor import EngineStats
-from llmasos_runtime.engine.request_output import Answer
+from llmasos_runtime.engine.request_output import RequestOutput
 from llmasos_runtime.sequences.request import Update
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import Progress
@@ -48,7 +48,7 @@ class _Live:
     """
 
     sequence: Sequence
-    answer: Answer
+    output: RequestOutput
     params: Any
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
@@ -81,9 +81,9 @@ class TensorRTLLMExecutor:
         self._thread.start()
         close_at_exit(self)
 
-    def submit(self, sequence: Sequence, answer: Answer) -> None:
+    def submit(self, sequence: Sequence, output: RequestOutput) -> None:
         """Raises UnsupportedFieldError, EngineStoppedError, QueueFullError, InvalidRequestError."""
-        live = _Live(sequence, answer, sampling_params(self._library, sequence))
+        live = _Live(sequence, output, sampling_params(self._library, sequence))
         with self._lock:
             if self._error is not None:
                 raise self._error
@@ -187,7 +187,7 @@ class TensorRTLLMExecutor:
                 sequence.append(token_id)
                 self._num_tokens += 1
                 progress = Progress(sequence, (token_id,), sequence.finish_reason)
-                if self._give(live, partial(live.answer.update, progress)):
+                if self._give(live, partial(live.output.update, progress)):
                     return
         raise LLMasOSError("TensorRT-LLM ended the answer without saying why")
 
@@ -202,10 +202,10 @@ class TensorRTLLMExecutor:
         if isinstance(failure, EngineStoppedError):
             self._stop(failure)
         if failure is not None:
-            self._give(live, partial(live.answer.failure, failure))
+            self._give(live, partial(live.output.failure, failure))
         elif task.cancelled():
             aborted = Progress(live.sequence, finish_reason=FinishReason.ABORT)
-            self._give(live, partial(live.answer.update, aborted))
+            self._give(live, partial(live.output.update, aborted))
 
     def _stop(self, error: LLMasOSError) -> None:
         """Take no more requests, and end those that there are."""
@@ -226,12 +226,12 @@ class TensorRTLLMExecutor:
         except Exception as error:  # noqa: BLE001 - one request's trouble must not end the others
             _log.exception("an answer could not be made")
             message = f"internal error: {type(error).__name__}: {error}"
-            update = live.answer.failure(LLMasOSError(message))
+            update = live.output.failure(LLMasOSError(message))
         if update.is_final:
             with self._lock:
                 del self._live[request_id]
         try:
-            live.answer.sink(update)
+            live.output.sink(update)
         except Exception:  # noqa: BLE001 - as above, and for what the caller's sink does
             _log.exception("a sink failed; its request is cancelled")
             if not update.is_final:  # else the id may be another's already
