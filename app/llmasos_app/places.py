@@ -15,7 +15,7 @@ from llmasos.byte_size import format_bytes
 from llmasos.cache import cache_dir, home_dir
 from llmasos.errors import PlanError, ServerError
 from llmasos.files.disk import free_bytes
-from llmasos_serving.triton import process_guard as keeper
+from llmasos_serving.triton import process_guard
 from llmasos_serving.triton.run_directory import RunDirectory
 
 from llmasos_app.finding import Finding
@@ -71,7 +71,7 @@ def _shared_memory() -> Finding:
         return Finding(subject="shared memory", text=str(error), is_problem=True)
     directory.close()
     directory.remove_if_free()
-    place = keeper.SHARED_MEMORY
+    place = process_guard.SHARED_MEMORY
     return Finding(subject="shared memory", text=f"{place}, {_free(place)}")
 
 

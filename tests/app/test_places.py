@@ -10,8 +10,7 @@ import pytest
 from llmasos_app import places as module
 from llmasos_app.finding import Finding
 from llmasos_app.places import places
-from llmasos_serving.triton import process_guard as keeper
-from llmasos_serving.triton import run_directory
+from llmasos_serving.triton import process_guard, run_directory
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +27,7 @@ def of(subject: str) -> Finding:
 
 
 def test_places_that_can_be_written_are_named_with_their_room(cache: Path) -> None:
-    before = set(keeper.SHARED_MEMORY.iterdir())
+    before = set(process_guard.SHARED_MEMORY.iterdir())
     assert not any(finding.is_problem for finding in places())
     assert of("cache").text.startswith(f"{cache}, which is made when it is needed, ")
     cache.mkdir()
@@ -36,7 +35,7 @@ def test_places_that_can_be_written_are_named_with_their_room(cache: Path) -> No
     assert of("cache").text.endswith(" free")
     assert of("shared memory").text.startswith("/dev/shm, ")
     assert list(cache.iterdir()) == []
-    assert not [p for p in set(keeper.SHARED_MEMORY.iterdir()) - before if is_ours(p)]
+    assert not [p for p in set(process_guard.SHARED_MEMORY.iterdir()) - before if is_ours(p)]
 
 
 def is_ours(region: Path) -> bool:
@@ -98,7 +97,7 @@ def test_shared_memory_that_is_missing_or_small_is_a_problem(
         assert found.is_problem
         assert "bytes are free" in found.text
         assert "--shm-size" in found.text
-    monkeypatch.setattr(keeper, "SHARED_MEMORY", Path("/nonexistent"))
+    monkeypatch.setattr(process_guard, "SHARED_MEMORY", Path("/nonexistent"))
     found = of("shared memory")
     assert found.is_problem
     assert "cannot be used: No such file or directory" in found.text

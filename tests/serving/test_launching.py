@@ -1,4 +1,4 @@
-"""What the launcher does around tritonserver: options, ports, the command, the keeper."""
+"""What the launcher does around tritonserver: options, ports, the command, the guard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmasos.errors import PlanError, ServerError
 from llmasos.triton.triton_client import TritonClient
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_serving.triton import installation as installation_module
-from llmasos_serving.triton import process_guard as keeper
+from llmasos_serving.triton import process_guard
 from llmasos_serving.triton.command import server_command
 from llmasos_serving.triton.installation import Installation, find_installation
 from llmasos_serving.triton.launcher import ServerOptions, TritonServer
@@ -198,7 +198,7 @@ def test_unfilled_parameters_count_as_absent(tmp_path: Path) -> None:
 
 
 class Kept:
-    """A keeper with a server that is a shell script; `end` it whatever becomes of the test."""
+    """A guard with a server that is a shell script; `end` it whatever becomes of the test."""
 
     def __init__(self, run_dir: Path, script: str, drain_s: float) -> None:
         self.run_dir = run_dir
@@ -208,7 +208,7 @@ class Kept:
         lock = os.open(run_dir, os.O_RDONLY)
         arguments = [str(run_dir), str(lock), str(drain_s), "sh", "-c", script]
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(keeper.__file__), *arguments],
+            [sys.executable, "-I", "-S", str(process_guard.__file__), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -261,13 +261,13 @@ def keep(tmp_path: Path) -> Iterator[Keep]:
         one.end()
 
 
-def test_the_keeper_ends_as_its_server_did_and_cleans_up(keep: Keep) -> None:
+def test_the_guard_ends_as_its_server_did_and_cleans_up(keep: Keep) -> None:
     one = keep("exit 7")
     assert one.process.wait(PATIENCE_S) == 7
     assert one.is_clean()
 
 
-def test_the_keeper_asks_its_server_to_end_when_its_pipe_closes(keep: Keep) -> None:
+def test_the_guard_asks_its_server_to_end_when_its_pipe_closes(keep: Keep) -> None:
     one = keep("trap 'exit 3' TERM; while :; do sleep 0.05; done", drain_s=2 * PATIENCE_S)
     one.close_stdin()
     assert one.process.wait(PATIENCE_S) == 3
@@ -281,7 +281,7 @@ def test_a_server_that_does_not_end_is_killed(keep: Keep) -> None:
     assert one.is_clean()
 
 
-def test_the_keeper_kills_at_once_when_told_to(keep: Keep) -> None:
+def test_the_guard_kills_at_once_when_told_to(keep: Keep) -> None:
     one = keep("trap '' TERM; while :; do sleep 0.05; done", drain_s=2 * PATIENCE_S)
     one.close_stdin("kill\n")
     assert one.process.wait(PATIENCE_S) == 128 + 9
@@ -297,7 +297,7 @@ def test_what_the_server_started_dies_with_it(keep: Keep) -> None:
     wait_until(lambda: not child.is_running())
 
 
-def test_a_killed_keeper_takes_its_server_with_it(keep: Keep) -> None:
+def test_a_killed_guard_takes_its_server_with_it(keep: Keep) -> None:
     one = keep("while :; do sleep 0.05; done")
     server = one.server()
     one.process.kill()

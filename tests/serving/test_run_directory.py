@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 from llmasos.errors import ServerError
-from llmasos_serving.triton import process_guard as keeper
-from llmasos_serving.triton import run_directory
+from llmasos_serving.triton import process_guard, run_directory
 from llmasos_serving.triton.run_directory import RunDirectory, remove_leftovers, tried_directory
 
 
 @pytest.fixture(autouse=True)
 def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A shared memory of the test's own."""
-    monkeypatch.setattr(keeper, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(process_guard, "SHARED_MEMORY", tmp_path)
     return tmp_path
 
 

@@ -18,8 +18,7 @@ import psutil
 import pytest
 from llmasos.errors import EngineStoppedError, ServerError
 from llmasos.triton.triton_client import TritonClient
-from llmasos_serving.triton import process_guard as keeper
-from llmasos_serving.triton import processes, watchdog
+from llmasos_serving.triton import process_guard, processes, watchdog
 from llmasos_serving.triton import server as server_module
 from llmasos_serving.triton.launcher import ServerOptions, TritonServer
 from llmasos_serving.triton.process_guard import SHARED_MEMORY
@@ -130,9 +129,9 @@ def test_a_killed_launcher_takes_everything_with_it(tiny_repository: Path) -> No
         assert len(started) == 5
 
 
-def test_a_killed_keeper_ends_the_server_and_leaves_nothing(tiny_repository: Path) -> None:
+def test_a_killed_guard_ends_the_server_and_leaves_nothing(tiny_repository: Path) -> None:
     with serving(tiny_repository) as (process, started):
-        (guard,) = (p for p in started if str(keeper.__file__) in p.cmdline())
+        (guard,) = (p for p in started if str(process_guard.__file__) in p.cmdline())
         guard.kill()
         _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 1
@@ -141,7 +140,7 @@ def test_a_killed_keeper_ends_the_server_and_leaves_nothing(tiny_repository: Pat
 
 def test_what_is_left_when_all_are_killed_goes_with_the_next_start(tiny_repository: Path) -> None:
     with serving(tiny_repository) as (process, started):
-        (guard,) = (p for p in started if str(keeper.__file__) in p.cmdline())
+        (guard,) = (p for p in started if str(process_guard.__file__) in p.cmdline())
         process.send_signal(signal.SIGSTOP)  # or it would clean up
         guard.kill()
         process.kill()

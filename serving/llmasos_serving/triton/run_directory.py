@@ -18,7 +18,7 @@ from pathlib import Path
 
 from llmasos.errors import ServerError
 
-from llmasos_serving.triton import process_guard as keeper
+from llmasos_serving.triton import process_guard
 
 _PREFIX = "llmasos-"
 _MIN_FREE_BYTES = 16 << 20
@@ -66,13 +66,13 @@ def tried_directory() -> Generator[Path]:
 
 def remove_leftovers() -> None:
     """Remove what servers of this user left behind that were killed with all their guards."""
-    for path in keeper.SHARED_MEMORY.glob(f"{_PREFIX}*"):
+    for path in process_guard.SHARED_MEMORY.glob(f"{_PREFIX}*"):
         _remove_if_free(path)
 
 
 def _check_space() -> None:
     try:
-        found = os.statvfs(keeper.SHARED_MEMORY)
+        found = os.statvfs(process_guard.SHARED_MEMORY)
     except OSError as error:
         raise _refusal(str(error.strerror)) from error
     num_bytes = found.f_bavail * found.f_frsize
@@ -95,7 +95,9 @@ def _check_tmp() -> None:
 def _make() -> tuple[Path, int]:
     for _ in range(_NUM_TRIES):
         try:
-            path = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=keeper.SHARED_MEMORY)
+            path = tempfile.mkdtemp(
+                prefix=f"{_PREFIX}{os.getpid()}-", dir=process_guard.SHARED_MEMORY
+            )
         except OSError as error:
             raise _refusal(str(error.strerror)) from error
         lock = _lock(Path(path), fcntl.LOCK_SH)
@@ -112,7 +114,7 @@ def _remove_if_free(path: Path) -> bool:
     if lock is None:
         return False
     try:
-        keeper.remove(path)
+        process_guard.remove(path)
     finally:
         os.close(lock)
     return True
@@ -137,7 +139,7 @@ def _lock(path: Path, operation: int) -> int | None:
 
 def _refusal(reason: str) -> ServerError:
     return ServerError(
-        f"{keeper.SHARED_MEMORY}, through which Triton's processes pass tensors, "
+        f"{process_guard.SHARED_MEMORY}, through which Triton's processes pass tensors, "
         f"cannot be used: {reason}",
         hint="in a container: run it with --shm-size 1g",
     )

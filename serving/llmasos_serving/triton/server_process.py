@@ -1,4 +1,4 @@
-"""A running tritonserver and the keeper that ends with it."""
+"""A running tritonserver and the guard that ends with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
 
-from llmasos_serving.triton import process_guard as keeper
+from llmasos_serving.triton import process_guard
 from llmasos_serving.triton.command import server_command
 from llmasos_serving.triton.installation import find_installation
 from llmasos_serving.triton.links import link_repository
@@ -39,7 +39,7 @@ class ServerProcess:
         self.log = ServerLog(options.log_file)
         try:
             self._run_dir = RunDirectory()
-            self._keeper = self._start(repository, options)
+            self._guard = self._start(repository, options)
             _STARTED.add(self)
             self.pid = self._group = self._read_pid()
         except BaseException:
@@ -48,7 +48,7 @@ class ServerProcess:
 
     def poll(self) -> int | None:
         """The status that the server ended with (128 and a signal's number), None while it runs."""
-        status = self._keeper.poll()
+        status = self._guard.poll()
         return status if status is None or status >= 0 else 128 - status
 
     def stop(self, *, drain: bool = True) -> None:
@@ -56,25 +56,25 @@ class ServerProcess:
 
         May be called again, and from any thread; the log stays readable until `close`.
         """
-        assert self._keeper.stdin is not None
+        assert self._guard.stdin is not None
         with self._stopping, suppress(BrokenPipeError):  # broken: it has ended already
-            if not self._keeper.stdin.closed:
+            if not self._guard.stdin.closed:
                 if not drain:
-                    self._keeper.stdin.write("kill\n")
-                self._keeper.stdin.close()
-        if self._keeper.wait() < 0:
+                    self._guard.stdin.write("kill\n")
+                self._guard.stdin.close()
+        if self._guard.wait() < 0:
             self._clean_up()
 
     def close(self) -> None:
         """Let go of the log of a server that has ended."""
-        assert self._keeper.stdout is not None
-        self._keeper.stdout.close()
+        assert self._guard.stdout is not None
+        self._guard.stdout.close()
         self.log.close()
 
     def leave_to_parent(self) -> None:
-        """In a forked process: let go of the pipe whose end tells the keeper to end the server."""
-        assert self._keeper.stdin is not None
-        self._keeper.stdin.close()
+        """In a forked process: let go of the pipe whose end tells the guard to end the server."""
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
 
     def _start(self, repository: Path, options: ServerOptions) -> subprocess.Popen[str]:
         run_dir = self._run_dir
@@ -84,7 +84,7 @@ class ServerProcess:
             links = link_repository(repository, run_dir.path)
             self.log.show(links, repository)
             command = server_command(installation, links, options, self.ports, run_dir.shm_prefix)
-            guard = [sys.executable, "-I", "-S", str(keeper.__file__)]
+            guard = [sys.executable, "-I", "-S", str(process_guard.__file__)]
             return subprocess.Popen(
                 [*guard, str(run_dir.path), str(run_dir.lock), str(options.drain_s), *command],
                 stdin=subprocess.PIPE,
@@ -96,22 +96,22 @@ class ServerProcess:
                 text=True,
             )
         except BaseException:
-            keeper.remove(run_dir.path)
+            process_guard.remove(run_dir.path)
             raise
         finally:
             run_dir.close()
 
     def _read_pid(self) -> int:
-        assert self._keeper.stdout is not None
-        line = self._keeper.stdout.readline().strip()
+        assert self._guard.stdout is not None
+        line = self._guard.stdout.readline().strip()
         if not line.isdecimal():
             self.stop(drain=False)
-            self._keeper.stdout.close()
+            self._guard.stdout.close()
             raise self.log.error("tritonserver could not be started")
         return int(line)
 
     def _clean_up(self) -> None:
-        """What a keeper does that was killed: end what the server started, and remove its files.
+        """What a guard does that was killed: end what the server started, and remove its files.
 
         A lock that is held is held by a process of the server's group: its number is not yet
         another's.
