@@ -26,17 +26,17 @@ class BlockMemory:
         """See `KVMemory`."""
         return self._pool.num_free
 
-    def give(self, sequence: Sequence, *, num_spared: int) -> bool:
+    def allocate(self, sequence: Sequence, *, num_reserved: int) -> bool:
         """See `KVMemory`; the blocks of a known beginning first."""
         pool = self._pool
-        if pool.num_free <= num_spared:
+        if pool.num_free <= num_reserved:
             return False
         prefix = self._find(sequence)
         num_blocks = blocks_for(len(sequence.token_ids), self.block_size)
         num_new = num_blocks - len(prefix.blocks)
         num_left = pool.num_free - num_new - sum(map(pool.is_free, prefix.blocks))
         capacity = num_blocks * self.block_size
-        if num_left < num_spared + (capacity < sequence.max_cached_tokens):
+        if num_left < num_reserved + (capacity < sequence.max_cached_tokens):
             return False
         pool.share(prefix.blocks)
         sequence.block_table = prefix.blocks + pool.allocate(num_new)
@@ -55,7 +55,7 @@ class BlockMemory:
         sequence.block_table += self._pool.allocate(1)
         sequence.capacity += self.block_size
 
-    def take_back(self, sequence: Sequence) -> None:
+    def free(self, sequence: Sequence) -> None:
         """Free its blocks; of those that stay findable, the last is the first to be lost."""
         known = self._prefixes
         keep = None if known is None else known.__contains__

@@ -28,10 +28,10 @@ class KVMemory(Protocol):
     @property
     def num_reused_blocks(self) -> int: ...
 
-    def give(self, sequence: Sequence, *, num_spared: int) -> bool:
+    def allocate(self, sequence: Sequence, *, num_reserved: int) -> bool:
         """Blocks for the tokens that it has; those of a known beginning count as computed.
 
-        False, and nothing is given, unless num_spared blocks are free then, and one more for
+        False, and nothing is given, unless num_reserved blocks are free then, and one more for
         the sequence itself if it may grow.
         """
         ...
@@ -40,7 +40,7 @@ class KVMemory(Protocol):
         """One more block; the caller checks `num_free` before."""
         ...
 
-    def take_back(self, sequence: Sequence) -> None:
+    def free(self, sequence: Sequence) -> None:
         """Free its blocks. What others may use of them is the first to be lost at its end."""
         ...
 

@@ -50,9 +50,9 @@ class SlotMemory:
         """See `KVMemory`."""
         return len(self._free)
 
-    def give(self, sequence: Sequence, *, num_spared: int) -> bool:
+    def allocate(self, sequence: Sequence, *, num_reserved: int) -> bool:
         """See `KVMemory`. Its beginning may count as computed before it is copied."""
-        if len(self._free) <= num_spared:
+        if len(self._free) <= num_reserved:
             return False
         assert sequence.max_cached_tokens <= self.block_size
         source, target, num_known = self._places(sequence.token_ids[:-1])
@@ -73,7 +73,7 @@ class SlotMemory:
         """Never: a slot is as long as a sequence can be."""
         raise AssertionError(f"{sequence.request_id} has a whole slot")
 
-    def take_back(self, sequence: Sequence) -> None:
+    def free(self, sequence: Sequence) -> None:
         """See `KVMemory`; its slot keeps what it holds."""
         (slot,) = sequence.block_table
         self._free.insert(len(self._free) if self._tokens[slot] else 0, slot)

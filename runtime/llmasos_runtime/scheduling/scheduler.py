@@ -204,11 +204,11 @@ class Scheduler:
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._limits.max_batch_size:
             num_growing = sum(sequence.may_grow for sequence in self._running)
-            if not self._memory.give(self._waiting.first, num_spared=num_growing):
+            if not self._memory.allocate(self._waiting.first, num_reserved=num_growing):
                 break
             self._running.append(self._waiting.pop())
 
     def _retire(self, ended: Iterable[Sequence]) -> None:
         for sequence in ended:
-            self._memory.take_back(sequence)
+            self._memory.free(sequence)
             self._running.remove(sequence)

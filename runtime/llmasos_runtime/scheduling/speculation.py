@@ -54,7 +54,7 @@ class Speculation:
         num_left = budget - len(decoding)
         for sequence in decoding:
             most = min(num_left, self._max_drafts)
-            drafts = self._drafts(sequence, most, price, num_spared=len(decoding))
+            drafts = self._drafts(sequence, most, price, num_reserved=len(decoding))
             num_left -= len(drafts)
             shares.append(Share(sequence, 1 + len(drafts), drafts))
         return shares
@@ -70,7 +70,7 @@ class Speculation:
         return progress
 
     def _drafts(
-        self, sequence: Sequence, most: int, price: Price, *, num_spared: int
+        self, sequence: Sequence, most: int, price: Price, *, num_reserved: int
     ) -> tuple[int, ...]:
         """Its drafts, as far as there is room in its blocks, or in one that can be spared."""
         most = min(most, sequence.max_len - len(sequence.token_ids) - 1)
@@ -78,7 +78,7 @@ class Speculation:
             return ()
         drafts = sequence.drafter.propose(most=most, price=price)
         past = sequence.num_computed_tokens + 1
-        if past + len(drafts) > sequence.capacity and self._memory.num_free > num_spared:
+        if past + len(drafts) > sequence.capacity and self._memory.num_free > num_reserved:
             self._memory.grow(sequence)
         return drafts[: sequence.capacity - past]
 
