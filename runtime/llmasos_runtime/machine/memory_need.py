@@ -21,9 +21,9 @@ from llmasos_runtime.kv_cache.blocks import blocks_for
 
 OPENVINO_BLOCK_SIZE = 32
 """Tokens of one KV block of OpenVINO's paged attention on the CPU."""
-MAX_LAUNCH_LENGTH = 256
+MAX_MICROBATCH_LENGTH = 256
 """Tokens of a prompt that attention which is not paged computes at once."""
-MAX_LAUNCH_SCORES = 1 << 19
+MAX_MICROBATCH_SCORES = 1 << 19
 """Of each head; there are fewer tokens where they look back far."""
 MAX_GATHERED_TOKENS = 16384
 """Whose keys and values such attention reads at once, unless those of one sequence are more."""
@@ -35,7 +35,7 @@ _WIDE_BUFFERS = 5
 """Buffers of all tokens of a step that OpenVINO keeps, as wide as a hidden state or as the widest
 tensor of a layer, in what it computes in."""
 _SCORE_BUFFERS = 8
-"""Of a launch's scores, where they have a soft cap, in what is computed in."""
+"""Of a microbatch's scores, where they have a soft cap, in what is computed in."""
 _QUANTIZED_BYTES = 1 + 2 * 4 / 64
 """Of a number of the widest tensor, quantized for a matrix in int8 or int4: itself, and for a
 group of 64 a scale and a sum in f32."""
@@ -118,13 +118,13 @@ def _buffers(
     """Bytes of each buffer that a step of max_num_tokens needs.
 
     Attention keeps the keys and values of what is read, a whole prompt, in the order of its
-    products. Logits are in f32. A soft cap has the step in launches, and its scores are kept.
+    products. Logits are in f32. A soft cap has the step in microbatches, and its scores are kept.
     """
     num_tokens, read = limits.max_num_tokens, max(limits.max_num_tokens, limits.max_seq_len)
     width, num_scores = _BYTES[compute], 0
     if sizes.num_capped_heads:
-        num_tokens = min(num_tokens, max(MAX_LAUNCH_LENGTH, limits.max_batch_size))
-        num_scores = sizes.num_capped_heads * min(MAX_LAUNCH_SCORES, num_tokens * read)
+        num_tokens = min(num_tokens, max(MAX_MICROBATCH_LENGTH, limits.max_batch_size))
+        num_scores = sizes.num_capped_heads * min(MAX_MICROBATCH_SCORES, num_tokens * read)
         gathered = min(MAX_GATHERED_TOKENS, limits.max_batch_size * limits.max_seq_len)
         read = max(limits.max_seq_len, gathered)
     hidden, widest = (num_tokens * width * numbers for numbers in (sizes.hidden_size, sizes.widest))

@@ -1,4 +1,4 @@
-"""Steps of a network whose attention is written out: see `gathered_model`."""
+"""Steps of a network whose attention is written out: see `block_gather_model`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llmasos_runtime.openvino.block_gather_model import BLOCK_SIZE, new_name
 from llmasos_runtime.openvino.cache_tensor import CacheTensor
-from llmasos_runtime.openvino.microbatches import Launch, launches
+from llmasos_runtime.openvino.microbatches import Microbatch, microbatches
 from llmasos_runtime.openvino.packing import Inputs, Ints
 
 _NUMPY: Mapping[Any, np.dtype[Any]] = {
@@ -22,8 +22,8 @@ _NUMPY: Mapping[Any, np.dtype[Any]] = {
 """As what numpy, which does not know bf16, moves numbers."""
 
 
-class GatheredForward:
-    """Implements `Forward`: a step is some launches, each of which reads what is in the blocks
+class BlockGatherForward:
+    """Implements `Forward`: a step is some microbatches, each of which reads what is in the blocks
     and then writes its own keys and values there.
     """
 
@@ -34,7 +34,7 @@ class GatheredForward:
         self._request = compiled.create_infer_request()
         leave_to_parent(self)
         self._inputs: Inputs = {}
-        self._launches: list[Launch] = []
+        self._microbatches: list[Microbatch] = []
         self._caches: dict[str, NDArray[Any]] = {}
         for cache in caches:
             # Zeros, since a masked token's value is multiplied by 0, which leaves no number NaN.
@@ -49,34 +49,34 @@ class GatheredForward:
         self._inputs[name] = array
 
     def start(self) -> None:
-        """See Forward: the launches but the first one begin in `wait`."""
-        self._launches = launches(self._inputs, block_size=BLOCK_SIZE)
-        self._begin(self._launches[0])
+        """See Forward: the microbatches but the first one begin in `wait`."""
+        self._microbatches = microbatches(self._inputs, block_size=BLOCK_SIZE)
+        self._begin(self._microbatches[0])
 
     def wait(self) -> NDArray[np.float32]:
         """See Forward."""
-        first, *others = self._launches
+        first, *others = self._microbatches
         logits = self._end(first)
         if not others:
             return logits
-        num_rows = sum(len(launch.rows) for launch in self._launches)
+        num_rows = sum(len(microbatch.rows) for microbatch in self._microbatches)
         rows = np.empty((num_rows, logits.shape[-1]), np.float32)
         rows[first.rows] = logits
-        for launch in others:
-            self._begin(launch)
-            rows[launch.rows] = self._end(launch)
+        for microbatch in others:
+            self._begin(microbatch)
+            rows[microbatch.rows] = self._end(microbatch)
         return rows
 
-    def _begin(self, launch: Launch) -> None:
-        for name, array in launch.inputs.items():
+    def _begin(self, microbatch: Microbatch) -> None:
+        for name, array in microbatch.inputs.items():
             self._request.set_tensor(name, ov.Tensor(array))
         self._request.start_async()
 
-    def _end(self, launch: Launch) -> NDArray[np.float32]:
+    def _end(self, microbatch: Microbatch) -> NDArray[np.float32]:
         """The logits that are wanted, when the keys and values are in their blocks."""
         self._request.wait()
         for name, blocks in self._caches.items():
             new = self._request.get_tensor(name).data.view(blocks.dtype)
-            blocks[launch.blocks, :, launch.offsets] = new.transpose(0, 2, 1, 3)
+            blocks[microbatch.blocks, :, microbatch.offsets] = new.transpose(0, 2, 1, 3)
         logits: NDArray[np.float32] = self._request.get_output_tensor(0).data
-        return logits.reshape(-1, logits.shape[-1])[: len(launch.rows)]
+        return logits.reshape(-1, logits.shape[-1])[: len(microbatch.rows)]

@@ -1,7 +1,7 @@
-"""A packed step as launches of a network that takes rows of equal length.
+"""A packed step as microbatches of a network that takes rows of equal length.
 
-Sequences that compute one token are rows of one launch, or of a few where their pasts are long;
-each prompt is a launch of its own, or several if it is long, which bounds what scores take.
+Sequences that compute one token are rows of one microbatch, or of a few where their pasts are long;
+each prompt is a microbatch of its own, or several if it is long, which bounds what scores take.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from llmasos_runtime.kv_cache.blocks import blocks_for
 from llmasos_runtime.machine.memory_need import (
     MAX_GATHERED_TOKENS,
-    MAX_LAUNCH_LENGTH,
-    MAX_LAUNCH_SCORES,
+    MAX_MICROBATCH_LENGTH,
+    MAX_MICROBATCH_SCORES,
 )
 from llmasos_runtime.openvino.block_gather_model import BLOCK_TABLE
 from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS, Inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Microbatch:
     """B rows of S tokens.
 
     inputs: by their names. input_ids, position_ids [B, S]; block_table [B, M], the blocks of
@@ -54,12 +54,12 @@ class _Piece(NamedTuple):
     table: NDArray[np.int64]
 
 
-def launches(inputs: Inputs, *, block_size: int) -> list[Launch]:
+def microbatches(inputs: Inputs, *, block_size: int) -> list[Microbatch]:
     """Of the packed inputs of a step (`packing.pack`), in the order in which they must run."""
     pieces = list(_pieces(inputs))
     single = [piece for piece in pieces if piece.length == 1]
     groups = [[piece] for piece in pieces if piece.length > 1] + _parted(single)
-    return [_launch(group, inputs, block_size) for group in groups]
+    return [_microbatch(group, inputs, block_size) for group in groups]
 
 
 def _pieces(inputs: Inputs) -> Iterator[_Piece]:
@@ -78,11 +78,11 @@ def _cut(begin: int, end: int, past: int, table: NDArray[np.int64]) -> Iterator[
 
 
 def _longest(past: int) -> int:
-    """Tokens of one launch: half as many where their scores over a long past would be too many,
-    but at least 2, since single ones are a launch with those of other sequences.
+    """Tokens of one microbatch: half as many where their scores over a long past would be too many,
+    but at least 2, since single ones are a microbatch with those of other sequences.
     """
-    length = MAX_LAUNCH_LENGTH
-    while length >= 4 and length * (past + length) > MAX_LAUNCH_SCORES:
+    length = MAX_MICROBATCH_LENGTH
+    while length >= 4 and length * (past + length) > MAX_MICROBATCH_SCORES:
         length //= 2
     return length
 
@@ -98,7 +98,7 @@ def _parted(pieces: list[_Piece]) -> list[list[_Piece]]:
     return _parted(by_length[:middle]) + _parted(by_length[middle:])
 
 
-def _launch(pieces: list[_Piece], inputs: Inputs, block_size: int) -> Launch:
+def _microbatch(pieces: list[_Piece], inputs: Inputs, block_size: int) -> Microbatch:
     length = pieces[0].length
     past = np.array([[piece.past] for piece in pieces])
     tokens = np.array([[piece.begin] for piece in pieces]) + np.arange(length)
@@ -109,7 +109,7 @@ def _launch(pieces: list[_Piece], inputs: Inputs, block_size: int) -> Launch:
     is_there = np.concatenate([is_past, np.ones_like(tokens, np.bool_)], axis=1)
     sampled = inputs[SAMPLED_POSITIONS][:, None]
     rows, places = np.nonzero(sampled == tokens.reshape(-1))
-    return Launch(
+    return Microbatch(
         inputs={
             "input_ids": inputs["input_ids"][tokens],
             "position_ids": positions,

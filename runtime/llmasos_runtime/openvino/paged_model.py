@@ -1,7 +1,7 @@
 """A plan's IR, made paged and compiled for this CPU.
 
 The IR is the standard stateful form. OpenVINO's own transformation turns its attention into
-paged attention over packed tokens, unless it is written out there (`gathered_model`). Both the
+paged attention over packed tokens, unless it is written out there (`block_gather_model`). Both the
 transformation and the operation stand outside OpenVINO's stable API, so this module is the only
 one that knows them, and the plan's tests compare what it makes with the reference.
 """
@@ -19,7 +19,7 @@ from llmasos.openvino_import import ops, ov
 from openvino._offline_transformations import paged_attention_transformation
 
 from llmasos_runtime.openvino.activation_groups import activation_group
-from llmasos_runtime.openvino.block_gather_forward import GatheredForward
+from llmasos_runtime.openvino.block_gather_forward import BlockGatherForward
 from llmasos_runtime.openvino.block_gather_model import gather_blocks, is_written_out
 from llmasos_runtime.openvino.cache_tensor import CacheTensor
 from llmasos_runtime.openvino.forward import Forward, PagedForward
@@ -37,7 +37,7 @@ _TYPES = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
 class PagedModel:
     """A compiled engine. block_size: tokens of one KV block.
 
-    gathers: its attention is written out, and not paged (`gathered_model`).
+    gathers: its attention is written out, and not paged (`block_gather_model`).
     """
 
     compiled: ov.CompiledModel
@@ -58,7 +58,7 @@ class PagedModel:
 
     def forward(self, *, num_blocks: int) -> Forward:
         """Over a KV cache of its own, of so many blocks."""
-        kind = GatheredForward if self.gathers else PagedForward
+        kind = BlockGatherForward if self.gathers else PagedForward
         return kind(self.compiled, self.caches, num_blocks=num_blocks)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.engine.engine import Engine, EngineOptions
-from llmasos_runtime.openvino import microbatches as launches
+from llmasos_runtime.openvino import microbatches
 from made_engine import Collected, ask
 from tiny import write_tiny_gemma2
 
@@ -95,12 +95,12 @@ def test_tokens_are_the_same_when_prompts_come_in_chunks(
     assert any(step.num_prefill_tokens and step.num_decode_tokens for step in engine.step_log())
 
 
-def test_tokens_are_the_same_however_a_step_is_cut_into_launches(
+def test_tokens_are_the_same_however_a_step_is_cut_into_microbatches(
     load: Load, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cuts = {"MAX_LAUNCH_LENGTH": 17, "MAX_LAUNCH_SCORES": 900, "MAX_GATHERED_TOKENS": 150}
+    cuts = {"MAX_MICROBATCH_LENGTH": 17, "MAX_MICROBATCH_SCORES": 900, "MAX_GATHERED_TOKENS": 150}
     for name, limit in cuts.items():
-        monkeypatch.setattr(launches, name, limit)
+        monkeypatch.setattr(microbatches, name, limit)
     assert answers(load(), PROMPTS) == expected
 
 
@@ -129,7 +129,7 @@ def test_blocks_that_others_have_used_change_nothing(load: Load, expected: list[
     assert answers(engine, PROMPTS) == expected
 
 
-def test_nothing_is_guessed_where_each_guess_would_be_a_launch(load: Load) -> None:
+def test_nothing_is_guessed_where_each_guess_would_be_a_microbatch(load: Load) -> None:
     engine = load(speculate=True)
     repeated = submit(engine, tuple(range(20)) * 3, 30)
     usage = repeated.last.usage

@@ -1,4 +1,4 @@
-"""Launches of a packed step: rows of equal length that together are the step."""
+"""Microbatches of a packed step: rows of equal length that together are the step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from llmasos_runtime.kv_cache.blocks import blocks_for
 from llmasos_runtime.openvino import microbatches as module
-from llmasos_runtime.openvino.microbatches import Launch, launches
+from llmasos_runtime.openvino.microbatches import Microbatch, microbatches
 from llmasos_runtime.openvino.packing import Inputs
 
 SIZE = 4
@@ -34,47 +34,47 @@ def inputs(*spans: tuple[int, int], sampled: list[int] | None = None) -> Inputs:
     }
 
 
-def made(*spans: tuple[int, int], sampled: list[int] | None = None) -> list[Launch]:
-    return launches(inputs(*spans, sampled=sampled), block_size=SIZE)
+def made(*spans: tuple[int, int], sampled: list[int] | None = None) -> list[Microbatch]:
+    return microbatches(inputs(*spans, sampled=sampled), block_size=SIZE)
 
 
-def ids(launch: Launch) -> list[list[int]]:
-    rows: list[list[int]] = launch.inputs["input_ids"].tolist()
+def ids(microbatch: Microbatch) -> list[list[int]]:
+    rows: list[list[int]] = microbatch.inputs["input_ids"].tolist()
     return rows
 
 
-def test_single_tokens_share_a_launch_and_each_prompt_has_one() -> None:
+def test_single_tokens_share_a_microbatch_and_each_prompt_has_one() -> None:
     found = made((6, 1), (0, 3), (2, 1), (4, 2))
-    assert [ids(launch) for launch in found] == [
+    assert [ids(microbatch) for microbatch in found] == [
         [[1001, 1002, 1003]],
         [[1005, 1006]],
         [[1000], [1004]],
     ]
     assert found[2].inputs["position_ids"].tolist() == [[6], [2]]
-    assert [launch.rows.tolist() for launch in found] == [[1], [3], [0, 2]]
+    assert [microbatch.rows.tolist() for microbatch in found] == [[1], [3], [0, 2]]
     assert found[0].inputs["sampled_positions"].tolist() == [2]
     assert found[2].inputs["sampled_positions"].tolist() == [0, 1]
 
 
 def test_a_row_reads_its_own_past_and_writes_behind_it() -> None:
-    (launch,) = made((6, 1), (2, 1))
-    assert launch.inputs["block_table"].tolist() == [[100, 101], [200, 200]]
-    assert launch.inputs["attention_mask"].tolist() == [
+    (microbatch,) = made((6, 1), (2, 1))
+    assert microbatch.inputs["block_table"].tolist() == [[100, 101], [200, 200]]
+    assert microbatch.inputs["attention_mask"].tolist() == [
         [1, 1, 1, 1, 1, 1, 0, 0, 1],
         [1, 1, 0, 0, 0, 0, 0, 0, 1],
     ]
-    assert (launch.blocks.tolist(), launch.offsets.tolist()) == ([[101], [200]], [[2], [2]])
+    assert (microbatch.blocks.tolist(), microbatch.offsets.tolist()) == ([[101], [200]], [[2], [2]])
 
 
 def test_a_prompt_without_a_past_reads_one_block_that_is_hidden() -> None:
-    (launch,) = made((0, 6))
-    assert launch.inputs["block_table"].tolist() == [[100]]
-    assert launch.inputs["attention_mask"].tolist() == [[0] * 4 + [1] * 6]
-    assert launch.blocks.tolist() == [[100] * 4 + [101] * 2]
-    assert launch.offsets.tolist() == [[0, 1, 2, 3, 0, 1]]
+    (microbatch,) = made((0, 6))
+    assert microbatch.inputs["block_table"].tolist() == [[100]]
+    assert microbatch.inputs["attention_mask"].tolist() == [[0] * 4 + [1] * 6]
+    assert microbatch.blocks.tolist() == [[100] * 4 + [101] * 2]
+    assert microbatch.offsets.tolist() == [[0, 1, 2, 3, 0, 1]]
 
 
-def test_a_launch_of_which_nothing_is_wanted_asks_for_one_row_and_gives_none() -> None:
+def test_a_microbatch_of_which_nothing_is_wanted_asks_for_one_row_and_gives_none() -> None:
     first, second = made((0, 2), (0, 3), sampled=[1])
     assert (first.rows.tolist(), second.rows.tolist()) == ([0], [])
     assert len(second.inputs["sampled_positions"]) == 1
@@ -83,19 +83,19 @@ def test_a_launch_of_which_nothing_is_wanted_asks_for_one_row_and_gives_none() -
 def test_a_long_prompt_is_cut_and_its_parts_follow_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MAX_LAUNCH_LENGTH", 8)
+    monkeypatch.setattr(module, "MAX_MICROBATCH_LENGTH", 8)
     found = made((2, 17), sampled=[3, 9, 16])
-    assert [len(row) for launch in found for row in ids(launch)] == [8, 8, 1]
-    assert [launch.inputs["position_ids"][0, 0] for launch in found] == [2, 10, 18]
-    assert [int(launch.inputs["attention_mask"].sum()) for launch in found] == [10, 18, 19]
-    assert [launch.rows.tolist() for launch in found] == [[0], [1], [2]]
+    assert [len(row) for microbatch in found for row in ids(microbatch)] == [8, 8, 1]
+    assert [microbatch.inputs["position_ids"][0, 0] for microbatch in found] == [2, 10, 18]
+    assert [int(microbatch.inputs["attention_mask"].sum()) for microbatch in found] == [10, 18, 19]
+    assert [microbatch.rows.tolist() for microbatch in found] == [[0], [1], [2]]
 
 
 def test_scores_over_a_long_past_are_of_fewer_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_LAUNCH_LENGTH", 8)
-    monkeypatch.setattr(module, "MAX_LAUNCH_SCORES", 8 * 20)
-    assert [launch.blocks.size for launch in made((0, 30))] == [8, 8, 4, 4, 4, 2]
-    assert [launch.blocks.size for launch in made((10_000, 5))] == [2, 2, 1]
+    monkeypatch.setattr(module, "MAX_MICROBATCH_LENGTH", 8)
+    monkeypatch.setattr(module, "MAX_MICROBATCH_SCORES", 8 * 20)
+    assert [microbatch.blocks.size for microbatch in made((0, 30))] == [8, 8, 4, 4, 4, 2]
+    assert [microbatch.blocks.size for microbatch in made((10_000, 5))] == [2, 2, 1]
 
 
 def test_rows_that_would_read_too_much_are_parted_by_their_length(
@@ -103,8 +103,8 @@ def test_rows_that_would_read_too_much_are_parted_by_their_length(
 ) -> None:
     monkeypatch.setattr(module, "MAX_GATHERED_TOKENS", 40)
     found = made((30, 1), (5, 1), (90, 1), (6, 1))
-    assert [ids(launch) for launch in found] == [[[1001], [1003]], [[1000]], [[1002]]]
-    assert sorted(row for launch in found for row in launch.rows.tolist()) == [0, 1, 2, 3]
+    assert [ids(microbatch) for microbatch in found] == [[[1001], [1003]], [[1000]], [[1002]]]
+    assert sorted(row for microbatch in found for row in microbatch.rows.tolist()) == [0, 1, 2, 3]
 
 
 def test_how_many_blocks_are_read_takes_few_values() -> None:
