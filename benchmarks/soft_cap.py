@@ -75,7 +75,7 @@ def row(engines: list[Engine], num_streams: int, length: int, num_rounds: int) -
 
 def ratios(pairs: tuple[list[float], ...]) -> tuple[str, str]:
     """Of times with the cap to those without: the median, and the least and the most."""
-    found = sorted(capped / plain for capped, plain in pairs)
+    found = sorted(soft_capped / plain for soft_capped, plain in pairs)
     return f"{statistics.median(found):.2f}x", f"{found[0]:.2f}-{found[-1]:.2f}"
 
 

@@ -82,7 +82,7 @@ def network_sizes(
         hidden_size=spec.hidden_size,
         widest=max(graph.weights[name].shape[0] for name in matrices - tables - head),
         vocab_size=spec.vocab_size,
-        num_capped_heads=0 if spec.attention_cap is None else spec.num_heads,
+        num_soft_capped_heads=0 if spec.attention_cap is None else spec.num_heads,
     )
 
 

@@ -409,7 +409,7 @@ FAMILY_NETWORKS: dict[str, tuple[Any, Any]] = {
     ),
 }
 # Of transformers' attentions, the eager one alone bounds its scores.
-CAPPED_NETWORKS: dict[str, tuple[Any, Any]] = {
+SOFT_CAPPED_NETWORKS: dict[str, tuple[Any, Any]] = {
     "gemma2-32-gqa-capped": (
         Gemma2ForCausalLM,
         like_llama(

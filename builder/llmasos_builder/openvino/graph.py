@@ -29,7 +29,7 @@ from llmasos_builder.openvino.attention import (
     width,
 )
 from llmasos_builder.openvino.masks import StatefulMasks
-from llmasos_builder.openvino.soft_capped_attention import capped_attention
+from llmasos_builder.openvino.soft_capped_attention import soft_capped_attention
 from llmasos_builder.openvino.weights import OpenVINOWeight, make_weight, side_by_side
 
 LAST_HIDDEN_STATE = "last_hidden_state"
@@ -146,7 +146,7 @@ class OpenVINOGraph:
         mask = self._masks.of(scores)
         keys, values = self._cache.extend(key, value)
         if scores.cap is not None:
-            return capped_attention(
+            return soft_capped_attention(
                 query, keys, values, mask=mask, scale=scores.scale, cap=scores.cap
             )
         group = width(query, 1) // width(key, 1)

@@ -19,7 +19,7 @@ from llmasos_builder.openvino.attention import (
 )
 
 
-def capped_attention(
+def soft_capped_attention(
     query: ov.Node, keys: Extended, values: Extended, *, mask: ov.Node, scale: float, cap: float
 ) -> ov.Node:
     """softmax(cap * tanh(scale * query @ keys.T / cap) + mask) @ values, [B, H, S, D].

@@ -11,7 +11,7 @@ from llmasos_builder.tensorrt.inputs import Inputs
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.masks import Masks
 from llmasos_builder.tensorrt.options import NetworkOptions
-from llmasos_builder.tensorrt.soft_capped_attention import capped_attention
+from llmasos_builder.tensorrt.soft_capped_attention import soft_capped_attention
 
 
 class CachedAttention:
@@ -49,7 +49,9 @@ class CachedAttention:
         query, mask = self._scaled(query, scores.scale), self._masks.of(scores)
         if scores.cap is not None:
             self._num_layers += 1
-            return capped_attention(self._layers, query, keys, values, mask=mask, cap=scores.cap)
+            return soft_capped_attention(
+                self._layers, query, keys, values, mask=mask, cap=scores.cap
+            )
         layer = definition.add_attention_v2(
             query,
             keys,

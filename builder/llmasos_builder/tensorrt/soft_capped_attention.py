@@ -9,7 +9,7 @@ from llmasos_builder.tensorrt.layers import Layers
 _MASKED = -1e30
 
 
-def capped_attention(
+def soft_capped_attention(
     layers: Layers, query: Any, keys: Any, values: Any, *, mask: Any, cap: float
 ) -> Any:
     """softmax(cap * tanh(query @ keys.T / cap)) @ values; scores are f32.

@@ -12,7 +12,7 @@ class NetworkSizes:
     embedding_bytes: with learned positions. head_bytes: 0 where the embedding is the head too,
     which is counted once. matrix_bytes: of all that is multiplied with, such a head included.
     mlp_output_bytes: of these, the last of each MLP. widest: the most numbers of one token
-    that a layer makes at once. num_capped_heads: of query, if their scores have a soft cap.
+    that a layer makes at once. num_soft_capped_heads: of query, if their scores have a soft cap.
     """
 
     num_parameters: int
@@ -27,7 +27,7 @@ class NetworkSizes:
     hidden_size: int
     widest: int
     vocab_size: int
-    num_capped_heads: int = 0
+    num_soft_capped_heads: int = 0
 
     @property
     def weight_bytes(self) -> int:

@@ -122,9 +122,9 @@ def _buffers(
     """
     num_tokens, read = limits.max_num_tokens, max(limits.max_num_tokens, limits.max_seq_len)
     width, num_scores = _BYTES[compute], 0
-    if sizes.num_capped_heads:
+    if sizes.num_soft_capped_heads:
         num_tokens = min(num_tokens, max(MAX_MICROBATCH_LENGTH, limits.max_batch_size))
-        num_scores = sizes.num_capped_heads * min(MAX_MICROBATCH_SCORES, num_tokens * read)
+        num_scores = sizes.num_soft_capped_heads * min(MAX_MICROBATCH_SCORES, num_tokens * read)
         gathered = min(MAX_GATHERED_TOKENS, limits.max_batch_size * limits.max_seq_len)
         read = max(limits.max_seq_len, gathered)
     hidden, widest = (num_tokens * width * numbers for numbers in (sizes.hidden_size, sizes.widest))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from family_networks import CAPPED_NETWORKS, FAMILY_NETWORKS
+from family_networks import FAMILY_NETWORKS, SOFT_CAPPED_NETWORKS
 from llmasos_builder.architectures.families.bloom import alibi_slopes
 from llmasos_builder.graph import Scores
 from llmasos_builder.tensorrt.interpreter import InterpretedNetwork, Row
@@ -119,7 +119,7 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def made(name: str, directory: Path) -> Network:
-    kind, config = (NETWORKS | FAMILY_NETWORKS | CAPPED_NETWORKS)[name]
+    kind, config = (NETWORKS | FAMILY_NETWORKS | SOFT_CAPPED_NETWORKS)[name]
     return make_network(directory, with_blocks(config), kind=kind)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from family_networks import CAPPED_NETWORKS, FAMILY_NETWORKS
+from family_networks import FAMILY_NETWORKS, SOFT_CAPPED_NETWORKS
 from llmasos.engine.plan import Precision
 from llmasos.errors import InvalidRequestError
 from llmasos_builder.architectures.decoder.decoder import define_decoder
@@ -20,7 +20,7 @@ from trt_models import (
     with_rounded_weights,
 )
 
-ALL = NETWORKS | FAMILY_NETWORKS | CAPPED_NETWORKS
+ALL = NETWORKS | FAMILY_NETWORKS | SOFT_CAPPED_NETWORKS
 BLOCKS = {"int4": 32, "nvfp4": 16}
 
 

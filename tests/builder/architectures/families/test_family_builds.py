@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from family_networks import CAPPED_NETWORKS, FAMILY_NETWORKS
+from family_networks import FAMILY_NETWORKS, SOFT_CAPPED_NETWORKS
 from llmasos import LLM, SamplingParams
 from llmasos.errors import InvalidRequestError
 from llmasos.text.tokenizer import Tokenizer
@@ -15,12 +15,12 @@ from parity import Network, make_network
 
 PROMPT = "The capital of France is " * 8  # longer than a window of 20
 NEW_TOKENS = 16
-CAPPED = "gemma2-32-gqa-capped"
+SOFT_CAPPED = "gemma2-32-gqa-capped"
 WINDOWED = ("mistral-32-mha-window", "gemma2-32-gqa-tied", "bloom-16-untied")
 
 
 def checkpoint(directory: Path, name: str, tokenizer: Path) -> Network:
-    kind, config = (FAMILY_NETWORKS | CAPPED_NETWORKS)[name]
+    kind, config = (FAMILY_NETWORKS | SOFT_CAPPED_NETWORKS)[name]
     network = make_network(directory, config, kind=kind)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tokenizer / file, directory / file)
@@ -33,7 +33,7 @@ def checkpoint(directory: Path, name: str, tokenizer: Path) -> Network:
         "opt-16-projected-norm-last",
         "gpt_neox-80-tied-bare",
         "gemma3-32-gqa-tied",
-        CAPPED,
+        SOFT_CAPPED,
         *WINDOWED,
     ],
 )
@@ -60,8 +60,8 @@ def test_a_sequence_may_be_longer_than_the_window(tiny_llama: Path, tmp_path: Pa
     assert plan.limits.max_seq_len == 256
 
 
-def test_a_capped_engine_keeps_no_cache_in_u8(tiny_llama: Path, tmp_path: Path) -> None:
-    checkpoint(tmp_path / "checkpoint", CAPPED, tiny_llama)
+def test_a_soft_capped_engine_keeps_no_cache_in_u8(tiny_llama: Path, tmp_path: Path) -> None:
+    checkpoint(tmp_path / "checkpoint", SOFT_CAPPED, tiny_llama)
     plan = build_plan(tmp_path / "checkpoint", tmp_path / "plan")
     assert (plan.precision, plan.kv_cache_precision) == ("int8", "bf16")
     options = BuildOptions(kv_cache_precision="u8")

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from family_networks import CAPPED_NETWORKS
+from family_networks import SOFT_CAPPED_NETWORKS
 from llmasos.openvino_import import ov
 from mutations import with_spec
 from openvino_models import LoadedModel, StatefulModel
 from parity import Network, ReferenceModel, check_parity, compiled, make_network
 
 
-@pytest.fixture(scope="module", params=CAPPED_NETWORKS)
+@pytest.fixture(scope="module", params=SOFT_CAPPED_NETWORKS)
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Network:
-    kind, config = CAPPED_NETWORKS[request.param]
+    kind, config = SOFT_CAPPED_NETWORKS[request.param]
     return make_network(tmp_path_factory.mktemp(request.param), config, kind=kind)
 
 
