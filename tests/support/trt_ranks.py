@@ -19,7 +19,7 @@ Graphs = list[list[TensorRTGraph]]
 SUMMATION_ORDER = 2e-5  # what float32 makes of sums in another order, of the largest logit
 
 
-def cut_graphs(
+def sliced_graphs(
     network: Network, precision: Precision, *, parts: int = 1, stages: int = 1, **changes: Any
 ) -> Graphs:
     """Of each stage the networks of its parts; changes: of the options."""

@@ -21,7 +21,7 @@ from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.options import NetworkOptions
 from llmasos_builder.tensorrt.parallel.rank import WHOLE, Rank
 from llmasos_builder.tensorrt.parallel.sharded_graph import SpreadGraph
-from llmasos_builder.tensorrt.parallel.tensor_parallel_plan import cuts_of
+from llmasos_builder.tensorrt.parallel.tensor_parallel_plan import tensor_parallel_plan
 
 
 def compile_tensorrt(
@@ -86,7 +86,7 @@ def define_network(
     """
     graph = TensorRTGraph(library, options, fp8_scales=fp8_scales)
     embedding = f"{spec.names.embedding}.weight"
-    spread = SpreadGraph(graph, rank, cuts_of(spec, rank), embedding=embedding)
+    spread = SpreadGraph(graph, rank, tensor_parallel_plan(spec, rank), embedding=embedding)
     layers = rank.layers(spec.num_layers)
     hidden = spread.hidden_input(spec.hidden_size) if layers.start else None
     x = define_stage(spec, spread, load, precision=options.precision, layers=layers, hidden=hidden)

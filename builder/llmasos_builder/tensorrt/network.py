@@ -22,7 +22,7 @@ from llmasos_builder.tensorrt.constants import Constant, Constants
 from llmasos_builder.tensorrt.inputs import HIDDEN_STATES_OUT, Inputs
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import NetworkOptions
-from llmasos_builder.tensorrt.parallel.weight_slice import Cut
+from llmasos_builder.tensorrt.parallel.weight_slice import WeightSlice
 from llmasos_builder.tensorrt.weights import TensorRTWeight, kept_as
 
 
@@ -74,14 +74,18 @@ class TensorRTGraph:
         return self._inputs
 
     def weight(
-        self, name: str, values: Array, precision: Precision, cut: Cut | None = None
+        self,
+        name: str,
+        values: Array,
+        precision: Precision,
+        weight_slice: WeightSlice | None = None,
     ) -> TensorRTWeight:
-        """cut: what is kept of it; None is all."""
+        """weight_slice: the part that this rank keeps; None keeps all of it."""
         compute_type = self.options.compute_type
         scales = self._fp8_scales.get(name) if precision == "fp8" else None
         kept = kept_as(name, precision, compute_type, self._fp8_scales)
         return TensorRTWeight(
-            self._layers, name, values, kept, compute_type, cut=cut, scales=scales
+            self._layers, name, values, kept, compute_type, weight_slice=weight_slice, scales=scales
         )
 
     def hidden_input(self, width: int) -> Any:

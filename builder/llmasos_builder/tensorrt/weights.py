@@ -17,7 +17,7 @@ from llmasos_builder.checkpoint import Fp8Scales
 from llmasos_builder.graph import Array
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import ComputeType
-from llmasos_builder.tensorrt.parallel.weight_slice import Cut
+from llmasos_builder.tensorrt.parallel.weight_slice import WeightSlice
 from llmasos_builder.tensorrt.quantization import (
     QuantizedMatrix,
     QuantizedPrecision,
@@ -29,7 +29,7 @@ _LARGEST: dict[ComputeType, float] = {"f32": 3.4e38, "fp16": 65504.0, "bf16": 3.
 
 
 class TensorRTWeight:
-    """A constant [out, in] or [n] that its first use makes; cut: what is kept of it.
+    """A constant [out, in] or [n] that its first use makes. weight_slice: the part that is kept.
 
     scales: where it has been fp8 by them, which it then becomes again.
     """
@@ -42,7 +42,7 @@ class TensorRTWeight:
         precision: Precision,
         compute: ComputeType,
         *,
-        cut: Cut | None = None,
+        weight_slice: WeightSlice | None = None,
         scales: Fp8Scales | None = None,
     ) -> None:
         self._layers = layers
@@ -50,7 +50,7 @@ class TensorRTWeight:
         self._values: Array | None = values
         self._precision: Precision = precision
         self._compute: ComputeType = compute
-        self._cut = cut
+        self._weight_slice = weight_slice
         self._scales = scales
         self._tensor: Any = None
 
@@ -92,7 +92,7 @@ class TensorRTWeight:
 
     def _kept(self) -> Array:
         values = self._take()
-        return values if self._cut is None else self._cut.of(values)
+        return values if self._weight_slice is None else self._weight_slice.of(values)
 
     def _take(self) -> Array:
         """Raises CheckpointError for values that the compute type has no room for."""
@@ -113,8 +113,8 @@ class TensorRTWeight:
             matrix = quantize(self._name, values, precision, self._compute)
         else:
             matrix = quantize_by(values, self._scales.weight)
-        if self._cut is not None:
-            matrix = self._cut.of_quantized(self._name, matrix)
+        if self._weight_slice is not None:
+            matrix = self._weight_slice.of_quantized(self._name, matrix)
         library, constants = self._layers.library, self._layers.constants
         types = {
             "int8": library.int8,

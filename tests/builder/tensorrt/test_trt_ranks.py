@@ -18,7 +18,7 @@ from networks import NETWORKS, gpt2, llama
 from parity import Network, make_network
 from transformers import GPT2LMHeadModel, LlamaForCausalLM
 from trt_models import PRECISIONS, defined, engine
-from trt_ranks import Graphs, check_equal, compared, cut_graphs, interpreted
+from trt_ranks import Graphs, check_equal, compared, interpreted, sliced_graphs
 
 ALL = NETWORKS | FAMILY_NETWORKS
 
@@ -42,26 +42,28 @@ def test_two_parts_in_two_stages_are_one_network(name: str, tmp_path: Path) -> N
     """A single head cannot be cut; its layers can."""
     network = made(tmp_path, name)
     parts = 1 if network.spec.num_heads == 1 else 2
-    check_equal(network, cut_graphs(network, "f32", parts=parts, stages=2))
+    check_equal(network, sliced_graphs(network, "f32", parts=parts, stages=2))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_every_precision_is_cut_after_it_is_quantized(precision: Precision, tmp_path: Path) -> None:
+def test_every_precision_is_sliced_after_it_is_quantized(
+    precision: Precision, tmp_path: Path
+) -> None:
     """So that all ranks together hold the values and scales of the one engine."""
     network = made_llama(tmp_path, head_size=64, intermediate_size=256, tie_word_embeddings=True)
-    check_equal(network, cut_graphs(network, precision, parts=2, stages=2), precision)
+    check_equal(network, sliced_graphs(network, precision, parts=2, stages=2), precision)
 
 
 def test_rounding_to_fp16_makes_no_more_of_it(tmp_path: Path) -> None:
     network = made(tmp_path)
-    model = interpreted(cut_graphs(network, "fp16", parts=2), rounding=True)
+    model = interpreted(sliced_graphs(network, "fp16", parts=2), rounding=True)
     assert compared(network, model, "fp16", rounding=True).error < 1e-2
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4, 8])
 def test_four_parts_share_the_key_and_value_heads_there_are(kv_heads: int, tmp_path: Path) -> None:
     network = made_llama(tmp_path, heads=8, kv_heads=kv_heads, head_size=8)
-    graphs = cut_graphs(network, "f32", parts=4)
+    graphs = sliced_graphs(network, "f32", parts=4)
     check_equal(network, graphs)
     for graph in graphs[0]:
         shapes = {cache.shape[1] for cache in engine(graph).caches.values()}
@@ -71,7 +73,7 @@ def test_four_parts_share_the_key_and_value_heads_there_are(kv_heads: int, tmp_p
 def test_three_stages_share_the_layers_and_their_caches(tmp_path: Path) -> None:
     config = gpt2(n_layer=4)
     network = make_network(tmp_path, config, kind=GPT2LMHeadModel)
-    graphs = cut_graphs(network, "f32", parts=2, stages=3)
+    graphs = sliced_graphs(network, "f32", parts=2, stages=3)
     check_equal(network, graphs)
     names = [inputs(parts[0]) for parts in graphs]
     assert [sum("cache" in name for name in own) for own in names] == [2, 2, 4]
@@ -89,13 +91,13 @@ def inputs(graph: TensorRTGraph) -> set[str]:
 
 def test_a_vocabulary_that_does_not_divide_is_whole_on_every_rank(tmp_path: Path) -> None:
     network = made_llama(tmp_path, vocab_size=301)
-    graphs = cut_graphs(network, "f32", parts=2)
+    graphs = sliced_graphs(network, "f32", parts=2)
     check_equal(network, graphs)
     assert rows(graphs, "model.embed_tokens.weight") == [301, 301]
 
 
 def test_a_vocabulary_that_divides_is_cut(tmp_path: Path) -> None:
-    graphs = cut_graphs(made_llama(tmp_path), "f32", parts=2)
+    graphs = sliced_graphs(made_llama(tmp_path), "f32", parts=2)
     assert rows(graphs, "model.embed_tokens.weight") == [150, 150]
     assert rows(graphs, "lm_head.weight") == [150, 150]
 
@@ -110,7 +112,7 @@ def test_candidates_are_the_same_where_no_other_logits_are_returned(tmp_path: Pa
     step = [Row(slot=0, num_computed_tokens=0, token_ids=[5, 250, 7])]
     for count in (16, 200):
         changes = {"full_logits": False, "num_candidates": count}
-        cut = interpreted(cut_graphs(network, "f32", parts=2, **changes)).step(step)
+        cut = interpreted(sliced_graphs(network, "f32", parts=2, **changes)).step(step)
         logits = engine(defined(network, "f32")).step(step)["logits"]
         assert cut.keys() == {"candidate_logits", "candidate_ids", "log_sum_exp"}
         assert np.array_equal(cut["candidate_ids"], np.argsort(-logits, axis=1)[:, :count])
@@ -126,7 +128,7 @@ def test_parts_of_a_layer_that_are_added_share_one_sum(
 ) -> None:
     """Besides there are one for the embedding, and one exchange of candidates."""
     network = made(tmp_path, name)
-    for graph in cut_graphs(network, "fp16", parts=2)[0]:
+    for graph in sliced_graphs(network, "fp16", parts=2)[0]:
         found = [layer.metadata for layer in collectives(graph)]
         assert found == ["ALL_REDUCE"] * (1 + 2 * each_layer) + ["ALL_GATHER"]
         assert {layer.num_ranks for layer in collectives(graph)} == {2}
@@ -136,7 +138,7 @@ def test_parts_of_a_layer_that_are_added_share_one_sum(
 def test_each_collective_depends_on_the_one_before(name: str, tmp_path: Path) -> None:
     """Else engines might come to them in different orders, and wait for ever."""
     network = made(tmp_path, name)
-    for graph in cut_graphs(network, "fp16", parts=2)[0]:
+    for graph in sliced_graphs(network, "fp16", parts=2)[0]:
         behind: dict[str, int] = {}  # of each tensor, how many collectives it waits for
         num_seen = 0
         for layer in map(graph.definition.get_layer, range(graph.definition.num_layers)):
@@ -172,4 +174,4 @@ def test_scales_that_two_ranks_would_share_are_refused_by_name(tmp_path: Path) -
     network = made_llama(tmp_path, heads=4, head_size=16, intermediate_size=128)
     problem = r"int4 scales 64 neighbouring inputs of .*o_proj.weight .* parts of 32; choose int8"
     with pytest.raises(InvalidRequestError, match=problem):
-        cut_graphs(network, "int4", parts=2)
+        sliced_graphs(network, "int4", parts=2)

@@ -19,7 +19,7 @@ from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.parallel.collectives import all_reduce
 from llmasos_builder.tensorrt.parallel.rank import Rank
 from llmasos_builder.tensorrt.parallel.vocabulary import embed_own, output_candidates_of_all
-from llmasos_builder.tensorrt.parallel.weight_slice import Cut
+from llmasos_builder.tensorrt.parallel.weight_slice import WeightSlice
 from llmasos_builder.tensorrt.weights import TensorRTWeight
 
 
@@ -44,25 +44,26 @@ Spread = Common | Own
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpreadWeight:
-    """cut: what the rank keeps of it; None is all."""
+    """weight_slice: the part that this rank keeps; None keeps all of it."""
 
     weight: TensorRTWeight
-    cut: Cut | None
+    weight_slice: WeightSlice | None
 
 
 class SpreadGraph:
     """Implements `Graph` for one rank on a TensorRT network.
 
-    cuts: of weights, by name (`cuts_of`). embedding: the name of the weight that is looked up,
+    slices: the part of each weight that this rank keeps (`tensor_parallel_plan`).
+    embedding: name of the token embedding,
     which is not quantized even where this stage has it only as its output head.
     """
 
     def __init__(
-        self, graph: TensorRTGraph, rank: Rank, cuts: Mapping[str, Cut], *, embedding: str
+        self, graph: TensorRTGraph, rank: Rank, slices: Mapping[str, WeightSlice], *, embedding: str
     ) -> None:
         self._graph = graph
         self._rank = rank
-        self._cuts = cuts
+        self._slices = slices
         self._embedding = embedding
 
     def hidden_input(self, width: int) -> Common:
@@ -74,14 +75,17 @@ class SpreadGraph:
         self._graph.hidden_output(self._whole(x))
 
     def weight(self, name: str, values: Array, precision: Precision) -> SpreadWeight:
-        cut = self._cuts.get(name)
+        weight_slice = self._slices.get(name)
         precision = self._graph.options.compute_type if name == self._embedding else precision
-        return SpreadWeight(weight=self._graph.weight(name, values, precision, cut), cut=cut)
+        return SpreadWeight(
+            weight=self._graph.weight(name, values, precision, weight_slice),
+            weight_slice=weight_slice,
+        )
 
     def embed_tokens(self, table: SpreadWeight) -> Spread:
-        if table.cut is None:
+        if table.weight_slice is None:
             return Common(whole=self._graph.embed_tokens(table.weight))
-        (own,) = table.cut.rows
+        (own,) = table.weight_slice.rows
         graph = self._graph
         rows = embed_own(graph.layers, graph.inputs.flat_ids, table.weight.table(), own)
         return Common(part=rows)
@@ -90,15 +94,15 @@ class SpreadGraph:
         return Common(whole=self._graph.embed_positions(table.weight))
 
     def linear(self, x: Spread, weight: SpreadWeight, bias: SpreadWeight | None = None) -> Spread:
-        cut, vector = weight.cut, None if bias is None else bias.weight
-        if cut is not None and cut.columns is not None:
+        weight_slice, vector = weight.weight_slice, None if bias is None else bias.weight
+        if weight_slice is not None and weight_slice.columns is not None:
             # The bias is a part of the sum once.
             vector = vector if self._rank.part == 0 else None
             return Common(part=self._graph.linear(_own(x).tensor, weight.weight, vector))
         product = self._graph.linear(self._whole(x), weight.weight, vector)
-        if cut is None:
+        if weight_slice is None:
             return Common(whole=product)
-        return Own(tensor=product, widths=tuple(map(len, cut.rows)))
+        return Own(tensor=product, widths=tuple(map(len, weight_slice.rows)))
 
     def linears(
         self,

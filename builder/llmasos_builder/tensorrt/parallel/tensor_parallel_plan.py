@@ -12,29 +12,29 @@ from collections.abc import Mapping, Sequence
 
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.tensorrt.parallel.rank import Rank
-from llmasos_builder.tensorrt.parallel.weight_slice import Cut
+from llmasos_builder.tensorrt.parallel.weight_slice import WeightSlice
 
 _EXACT_IDS = 1 << 24  # ranks exchange token ids in f32
 
 
-def cuts_of(spec: DecoderSpec, rank: Rank) -> Mapping[str, Cut]:
+def tensor_parallel_plan(spec: DecoderSpec, rank: Rank) -> Mapping[str, WeightSlice]:
     """By the name of a weight or bias; what is not there is whole on every rank.
 
     The sizes must divide (`check_divides`).
     """
     if rank.parts == 1:
         return {}
-    cuts: dict[str, Cut] = {}
+    slices: dict[str, WeightSlice] = {}
     if spec.vocab_size % rank.parts == 0 and spec.vocab_size <= _EXACT_IDS:
-        vocabulary = Cut(rows=(rank.share(spec.vocab_size),))
-        cuts |= {f"{name}.weight": vocabulary for name in (spec.names.embedding, spec.names.head)}
+        vocabulary = WeightSlice(rows=(rank.share(spec.vocab_size),))
+        slices |= {f"{name}.weight": vocabulary for name in (spec.names.embedding, spec.names.head)}
     for layer in rank.layers(spec.num_layers):
         prefix = spec.names.layer.format(layer)
-        cuts |= {prefix + name: cut for name, cut in _of_layer(spec, rank).items()}
-    return cuts
+        slices |= {prefix + name: kept for name, kept in _of_layer(spec, rank).items()}
+    return slices
 
 
-def _of_layer(spec: DecoderSpec, rank: Rank) -> Mapping[str, Cut]:
+def _of_layer(spec: DecoderSpec, rank: Rank) -> Mapping[str, WeightSlice]:
     names, inner = spec.names, spec.intermediate_size
     counts = (spec.num_heads, spec.num_kv_heads, spec.num_kv_heads)
     heads = [_times(rank.heads(count), spec.head_size) for count in counts]
@@ -42,24 +42,34 @@ def _of_layer(spec: DecoderSpec, rank: Rank) -> Mapping[str, Cut]:
     widths = [inner, inner] if spec.gated else [inner]
     of_mlp = _rows(names.mlp_inputs, [rank.share(inner) for _ in widths], widths)
     return {
-        **{f"{name}.{part}": cut for name, cut in of_heads.items() for part in ("weight", "bias")},
-        **{f"{name}.{part}": cut for name, cut in of_mlp.items() for part in ("weight", "bias")},
-        f"{names.attention_output}.weight": Cut(columns=heads[0]),
-        f"{names.mlp_output}.weight": Cut(columns=rank.share(inner)),
+        **{
+            f"{name}.{part}": weight_slice
+            for name, weight_slice in of_heads.items()
+            for part in ("weight", "bias")
+        },
+        **{
+            f"{name}.{part}": weight_slice
+            for name, weight_slice in of_mlp.items()
+            for part in ("weight", "bias")
+        },
+        f"{names.attention_output}.weight": WeightSlice(columns=heads[0]),
+        f"{names.mlp_output}.weight": WeightSlice(columns=rank.share(inner)),
     }
 
 
-def _rows(names: Sequence[str], kept: Sequence[range], widths: Sequence[int]) -> Mapping[str, Cut]:
+def _rows(
+    names: Sequence[str], kept: Sequence[range], widths: Sequence[int]
+) -> Mapping[str, WeightSlice]:
     """Of projections that are stored each alone, or all in one under one name."""
     if len(names) == len(widths):
-        return {name: Cut(rows=(rows,)) for name, rows in zip(names, kept, strict=True)}
+        return {name: WeightSlice(rows=(rows,)) for name, rows in zip(names, kept, strict=True)}
     (name,) = names
     starts = [sum(widths[:index]) for index in range(len(widths))]
     shifted = [
         range(start + rows.start, start + rows.stop)
         for start, rows in zip(starts, kept, strict=True)
     ]
-    return {name: Cut(rows=tuple(shifted))}
+    return {name: WeightSlice(rows=tuple(shifted))}
 
 
 def _times(heads: range, size: int) -> range:

@@ -18,7 +18,7 @@ from llmasos_builder.tensorrt.quantization import QuantizedMatrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class WeightSlice:
     """Rows of a weight [out, in] or [out], or columns of one [out, in]; parts side by side."""
 
     rows: tuple[range, ...] = ()
