@@ -20,7 +20,7 @@ from llmasos_builder.tensorrt.capabilities import check_head_size
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.options import NetworkOptions
 from llmasos_builder.tensorrt.parallel.rank import WHOLE, Rank
-from llmasos_builder.tensorrt.parallel.sharded_graph import SpreadGraph
+from llmasos_builder.tensorrt.parallel.sharded_graph import ShardedGraph
 from llmasos_builder.tensorrt.parallel.tensor_parallel_plan import tensor_parallel_plan
 
 
@@ -86,12 +86,12 @@ def define_network(
     """
     graph = TensorRTGraph(library, options, fp8_scales=fp8_scales)
     embedding = f"{spec.names.embedding}.weight"
-    spread = SpreadGraph(graph, rank, tensor_parallel_plan(spec, rank), embedding=embedding)
+    sharded = ShardedGraph(graph, rank, tensor_parallel_plan(spec, rank), embedding=embedding)
     layers = rank.layers(spec.num_layers)
-    hidden = spread.hidden_input(spec.hidden_size) if layers.start else None
-    x = define_stage(spec, spread, load, precision=options.precision, layers=layers, hidden=hidden)
+    hidden = sharded.hidden_input(spec.hidden_size) if layers.start else None
+    x = define_stage(spec, sharded, load, precision=options.precision, layers=layers, hidden=hidden)
     if x is not None:
-        spread.hidden_output(x)
+        sharded.hidden_output(x)
     return graph
 
 

@@ -122,9 +122,9 @@ def test_verifying_finds_a_sum_that_is_left_out(
     plan_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ranks then go on with different numbers."""
-    from llmasos_builder.tensorrt.parallel import sharded_graph as spread_graph
+    from llmasos_builder.tensorrt.parallel import sharded_graph
 
-    monkeypatch.setattr(spread_graph, "all_reduce", lambda _layers, x, _num_ranks: x)
+    monkeypatch.setattr(sharded_graph, "all_reduce", lambda _layers, x, _num_ranks: x)
     verified = CliRunner().invoke(app, ["verify", str(plan_dir)])
     assert verified.exit_code == 1
     assert "parts 0 and 1 give different hidden_states_out" in str(verified.exception)

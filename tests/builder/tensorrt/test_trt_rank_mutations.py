@@ -15,10 +15,9 @@ from llmasos_builder.tensorrt import compile as compiling
 from llmasos_builder.tensorrt.interpreter import InterpretationError, Row
 from llmasos_builder.tensorrt.interpreter.collective import run_together
 from llmasos_builder.tensorrt.network import TensorRTGraph
-from llmasos_builder.tensorrt.parallel import sharded_graph as spread_graph
-from llmasos_builder.tensorrt.parallel import tensor_parallel_plan, vocabulary
+from llmasos_builder.tensorrt.parallel import sharded_graph, tensor_parallel_plan, vocabulary
 from llmasos_builder.tensorrt.parallel.rank import Rank
-from llmasos_builder.tensorrt.parallel.sharded_graph import Common, SpreadGraph
+from llmasos_builder.tensorrt.parallel.sharded_graph import Common, ShardedGraph
 from llmasos_builder.tensorrt.parallel.weight_slice import WeightSlice
 from networks import NETWORKS
 from parity import Network, make_network
@@ -41,7 +40,7 @@ def no_sum_after(kind: str) -> Callable[[Patch], None]:
     """The sum over ranks is left out behind one kind of linear."""
 
     def patch(monkeypatch: Patch) -> None:
-        linear = SpreadGraph.linear
+        linear = ShardedGraph.linear
 
         def without(self: Any, x: Any, weight: Any, bias: Any = None) -> Any:
             result = linear(self, x, weight, bias)
@@ -49,20 +48,20 @@ def no_sum_after(kind: str) -> Callable[[Patch], None]:
                 return Common(whole=result.part)
             return result
 
-        monkeypatch.setattr(SpreadGraph, "linear", without)
+        monkeypatch.setattr(ShardedGraph, "linear", without)
 
     return patch
 
 
 def no_sum_of_embeddings(monkeypatch: Patch) -> None:
-    embed: Callable[..., Any] = SpreadGraph.embed_tokens
+    embed: Callable[..., Any] = ShardedGraph.embed_tokens
     monkeypatch.setattr(
-        SpreadGraph, "embed_tokens", lambda self, table: Common(whole=embed(self, table).part)
+        ShardedGraph, "embed_tokens", lambda self, table: Common(whole=embed(self, table).part)
     )
 
 
 def bias_of_every_rank(monkeypatch: Patch) -> None:
-    linear = SpreadGraph.linear
+    linear = ShardedGraph.linear
 
     def added(self: Any, x: Any, weight: Any, bias: Any = None) -> Any:
         own, self._rank = self._rank, replace(self._rank, part=0)
@@ -70,7 +69,7 @@ def bias_of_every_rank(monkeypatch: Patch) -> None:
         self._rank = own
         return result
 
-    monkeypatch.setattr(SpreadGraph, "linear", added)
+    monkeypatch.setattr(ShardedGraph, "linear", added)
 
 
 def changed_slice(
@@ -117,14 +116,14 @@ def across_the_parts(weight_slice: WeightSlice, rank: Rank) -> WeightSlice:
 def ids_of_each_rank(monkeypatch: Patch) -> None:
     told = vocabulary.output_candidates_of_all
     monkeypatch.setattr(
-        spread_graph,
+        sharded_graph,
         "output_candidates_of_all",
         lambda *args, own, **rest: told(*args, own=range(len(own)), **rest),
     )
 
 
 def slopes_of_the_first_heads(monkeypatch: Patch) -> None:
-    attention = SpreadGraph.cached_attention
+    attention = ShardedGraph.cached_attention
 
     def first(self: Any, *heads: Any, scores: Any) -> Any:
         own, self._rank = self._rank, replace(self._rank, part=0)
@@ -132,7 +131,7 @@ def slopes_of_the_first_heads(monkeypatch: Patch) -> None:
         self._rank = own
         return result
 
-    monkeypatch.setattr(SpreadGraph, "cached_attention", first)
+    monkeypatch.setattr(ShardedGraph, "cached_attention", first)
 
 
 MUTATIONS: dict[str, tuple[str, Callable[[Patch], None]]] = {

@@ -39,18 +39,18 @@ class Own:
     widths: tuple[int, ...] = ()
 
 
-Spread = Common | Own
+ShardedTensor = Common | Own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpreadWeight:
+class ShardedWeight:
     """weight_slice: the part that this rank keeps; None keeps all of it."""
 
     weight: TensorRTWeight
     weight_slice: WeightSlice | None
 
 
-class SpreadGraph:
+class ShardedGraph:
     """Implements `Graph` for one rank on a TensorRT network.
 
     slices: the part of each weight that this rank keeps (`tensor_parallel_plan`).
@@ -70,19 +70,19 @@ class SpreadGraph:
         """Hidden states that the stage before gives."""
         return Common(whole=self._graph.hidden_input(width))
 
-    def hidden_output(self, x: Spread) -> None:
+    def hidden_output(self, x: ShardedTensor) -> None:
         """Give hidden states to the stage after."""
         self._graph.hidden_output(self._whole(x))
 
-    def weight(self, name: str, values: Array, precision: Precision) -> SpreadWeight:
+    def weight(self, name: str, values: Array, precision: Precision) -> ShardedWeight:
         weight_slice = self._slices.get(name)
         precision = self._graph.options.compute_type if name == self._embedding else precision
-        return SpreadWeight(
+        return ShardedWeight(
             weight=self._graph.weight(name, values, precision, weight_slice),
             weight_slice=weight_slice,
         )
 
-    def embed_tokens(self, table: SpreadWeight) -> Spread:
+    def embed_tokens(self, table: ShardedWeight) -> ShardedTensor:
         if table.weight_slice is None:
             return Common(whole=self._graph.embed_tokens(table.weight))
         (own,) = table.weight_slice.rows
@@ -90,10 +90,12 @@ class SpreadGraph:
         rows = embed_own(graph.layers, graph.inputs.flat_ids, table.weight.table(), own)
         return Common(part=rows)
 
-    def embed_positions(self, table: SpreadWeight) -> Spread:
+    def embed_positions(self, table: ShardedWeight) -> ShardedTensor:
         return Common(whole=self._graph.embed_positions(table.weight))
 
-    def linear(self, x: Spread, weight: SpreadWeight, bias: SpreadWeight | None = None) -> Spread:
+    def linear(
+        self, x: ShardedTensor, weight: ShardedWeight, bias: ShardedWeight | None = None
+    ) -> ShardedTensor:
         weight_slice, vector = weight.weight_slice, None if bias is None else bias.weight
         if weight_slice is not None and weight_slice.columns is not None:
             # The bias is a part of the sum once.
@@ -106,45 +108,45 @@ class SpreadGraph:
 
     def linears(
         self,
-        x: Spread,
-        weights: Sequence[SpreadWeight],
-        biases: Sequence[SpreadWeight] | None = None,
-    ) -> tuple[Spread, ...]:
+        x: ShardedTensor,
+        weights: Sequence[ShardedWeight],
+        biases: Sequence[ShardedWeight] | None = None,
+    ) -> tuple[ShardedTensor, ...]:
         return each_linear(self, x, weights, biases)
 
-    def rms_norm(self, x: Spread, weight: SpreadWeight, *, eps: float) -> Spread:
+    def rms_norm(self, x: ShardedTensor, weight: ShardedWeight, *, eps: float) -> ShardedTensor:
         normed = self._graph.rms_norm(self._normed(x), weight.weight, eps=eps)
         return Own(tensor=normed) if isinstance(x, Own) else Common(whole=normed)
 
     def layer_norm(
-        self, x: Spread, weight: SpreadWeight, bias: SpreadWeight | None, *, eps: float
-    ) -> Spread:
+        self, x: ShardedTensor, weight: ShardedWeight, bias: ShardedWeight | None, *, eps: float
+    ) -> ShardedTensor:
         shift = None if bias is None else bias.weight
         normed = self._graph.layer_norm(self._normed(x), weight.weight, shift, eps=eps)
         return Own(tensor=normed) if isinstance(x, Own) else Common(whole=normed)
 
-    def activation(self, x: Spread, kind: Activation) -> Spread:
+    def activation(self, x: ShardedTensor, kind: Activation) -> ShardedTensor:
         if isinstance(x, Own):
             return Own(tensor=self._graph.activation(x.tensor, kind), widths=x.widths)
         return Common(whole=self._graph.activation(self._whole(x), kind))
 
-    def soft_cap(self, x: Spread, cap: float) -> Spread:
+    def soft_cap(self, x: ShardedTensor, cap: float) -> ShardedTensor:
         if isinstance(x, Own):
             return Own(tensor=self._graph.soft_cap(x.tensor, cap), widths=x.widths)
         return Common(whole=self._graph.soft_cap(self._whole(x), cap))
 
-    def add(self, a: Spread, b: Spread) -> Spread:
+    def add(self, a: ShardedTensor, b: ShardedTensor) -> ShardedTensor:
         if isinstance(a, Own) and isinstance(b, Own):
             return Own(tensor=self._graph.add(a.tensor, b.tensor), widths=a.widths)
         assert isinstance(a, Common) and isinstance(b, Common), "own columns and common ones"
         return Common(whole=self._sum(a.whole, b.whole), part=self._sum(a.part, b.part))
 
-    def multiply(self, a: Spread, b: Spread) -> Spread:
+    def multiply(self, a: ShardedTensor, b: ShardedTensor) -> ShardedTensor:
         if isinstance(a, Own) and isinstance(b, Own):
             return Own(tensor=self._graph.multiply(a.tensor, b.tensor), widths=a.widths)
         return Common(whole=self._graph.multiply(self._whole(a), self._whole(b)))
 
-    def split(self, x: Spread, widths: Sequence[int]) -> tuple[Spread, ...]:
+    def split(self, x: ShardedTensor, widths: Sequence[int]) -> tuple[ShardedTensor, ...]:
         if isinstance(x, Own):
             assert len(x.widths) == len(widths)
             parts = self._graph.split(x.tensor, x.widths)
@@ -154,27 +156,27 @@ class SpreadGraph:
             )
         return tuple(Common(whole=part) for part in self._graph.split(self._whole(x), widths))
 
-    def concat(self, parts: Sequence[Spread]) -> Spread:
+    def concat(self, parts: Sequence[ShardedTensor]) -> ShardedTensor:
         return Common(whole=self._graph.concat([self._whole(part) for part in parts]))
 
-    def split_heads(self, x: Spread, num_heads: int) -> Spread:
+    def split_heads(self, x: ShardedTensor, num_heads: int) -> ShardedTensor:
         if isinstance(x, Common):
             return Common(whole=self._graph.split_heads(self._whole(x), num_heads))
         return Own(tensor=self._graph.split_heads(x.tensor, len(self._rank.heads(num_heads))))
 
-    def merge_heads(self, x: Spread) -> Spread:
+    def merge_heads(self, x: ShardedTensor) -> ShardedTensor:
         if isinstance(x, Common):
             return Common(whole=self._graph.merge_heads(self._whole(x)))
         return Own(tensor=self._graph.merge_heads(x.tensor))
 
-    def rotary(self, x: Spread, frequencies: tuple[float, ...]) -> Spread:
+    def rotary(self, x: ShardedTensor, frequencies: tuple[float, ...]) -> ShardedTensor:
         if isinstance(x, Common):
             return Common(whole=self._graph.rotary(self._whole(x), frequencies))
         return Own(tensor=self._graph.rotary(x.tensor, frequencies))
 
     def cached_attention(
-        self, query: Spread, key: Spread, value: Spread, *, scores: Scores
-    ) -> Spread:
+        self, query: ShardedTensor, key: ShardedTensor, value: ShardedTensor, *, scores: Scores
+    ) -> ShardedTensor:
         if isinstance(query, Common):
             heads = [self._whole(x) for x in (query, key, value)]
             return Common(whole=self._graph.cached_attention(*heads, scores=scores))
@@ -184,10 +186,10 @@ class SpreadGraph:
         heads = [_own(x).tensor for x in (query, key, value)]
         return Own(tensor=self._graph.cached_attention(*heads, scores=scores))
 
-    def select_sampled(self, x: Spread) -> Spread:
+    def select_sampled(self, x: ShardedTensor) -> ShardedTensor:
         return Common(whole=self._graph.select_sampled(self._whole(x)))
 
-    def output(self, logits: Spread) -> None:
+    def output(self, logits: ShardedTensor) -> None:
         if isinstance(logits, Common):
             self._graph.output(self._whole(logits))
             return
@@ -201,7 +203,7 @@ class SpreadGraph:
             full_logits=options.full_logits,
         )
 
-    def _whole(self, x: Spread) -> Any:
+    def _whole(self, x: ShardedTensor) -> Any:
         """The sum over all ranks, which is made once."""
         assert isinstance(x, Common), "own columns where those of all ranks are needed"
         if x.part is not None:
@@ -209,7 +211,7 @@ class SpreadGraph:
             x.whole, x.part = self._sum(x.whole, total), None
         return x.whole
 
-    def _normed(self, x: Spread) -> Any:
+    def _normed(self, x: ShardedTensor) -> Any:
         """What may be normalized: whole rows, or each head by itself."""
         if isinstance(x, Common):
             return self._whole(x)
@@ -222,6 +224,6 @@ class SpreadGraph:
         return self._graph.add(a, b)
 
 
-def _own(x: Spread) -> Own:
+def _own(x: ShardedTensor) -> Own:
     assert isinstance(x, Own), "common columns where a rank's own are needed"
     return x
