@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmasos_runtime.sampling.sampler import Draw, uniform
-from llmasos_runtime.tensorrt.vocabulary_tail_bounds import Doubles, Tail
+from llmasos_runtime.tensorrt.vocabulary_tail_bounds import Doubles, VocabularyTailBounds
 
 Floats = NDArray[np.float32]
 _Counts = NDArray[np.intp]
@@ -36,16 +36,18 @@ def choose(
     logits, ids: [rows, K], the likeliest first; log_sum_exp: [rows]. All of them are finite
     but for logits that are -inf, of which none is a row's first.
     """
-    tail = Tail.of(logits, log_sum_exp, vocab_size)
+    tail_bounds = VocabularyTailBounds.of(logits, log_sum_exp, vocab_size)
     by_id = np.argsort(ids, axis=1)
     ids, logits = _at(ids, by_id), _at(logits, by_id)
     allowed = _allowed(ids, draws)
     is_possible = allowed.any(axis=1)
     allowed[~is_possible] = True
-    is_possible |= tail.num_tokens == 0
+    is_possible |= tail_bounds.num_tokens == 0
     logits = np.where(allowed, logits, np.float32(-np.inf))
     order = np.argsort(-logits, axis=1, kind="stable")  # of equals the lowest id first
-    likeliest = _Likeliest(_at(logits, order), allowed.sum(axis=1), _Filters.of(draws, ids), tail)
+    likeliest = _Likeliest(
+        _at(logits, order), allowed.sum(axis=1), _Filters.of(draws, ids), tail_bounds
+    )
     kept, is_certain = likeliest.kept()
     ranks = np.empty_like(order)
     ranks[np.arange(len(order))[:, None], order] = np.arange(order.shape[1])
@@ -109,11 +111,17 @@ class _Likeliest:
     weights: after the temperature, as multiples of the row's largest.
     """
 
-    def __init__(self, logits: Floats, num_allowed: _Counts, filters: _Filters, tail: Tail) -> None:
+    def __init__(
+        self,
+        logits: Floats,
+        num_allowed: _Counts,
+        filters: _Filters,
+        tail_bounds: VocabularyTailBounds,
+    ) -> None:
         self._logits = logits
         self._num_allowed = num_allowed
         self._filters = filters
-        self._tail = tail
+        self._tail_bounds = tail_bounds
         with np.errstate(over="ignore"):
             weights = (logits - logits[:, :1]) * filters.scale.astype(np.float32)[:, None]
         self.weights: Floats = np.exp(weights)
@@ -122,9 +130,9 @@ class _Likeliest:
 
     def kept(self) -> tuple[_Counts, _Flags]:
         """How many candidates are kept, and whether that and which they are is certain."""
-        top_k, num_allowed, tail = self._filters.top_k, self._num_allowed, self._tail
-        has_top_k = (top_k > 0) & (top_k < self._logits.shape[1] + tail.num_tokens)
-        low, high = tail.bounds(
+        top_k, num_allowed, tail_bounds = self._filters.top_k, self._num_allowed, self._tail_bounds
+        has_top_k = (top_k > 0) & (top_k < self._logits.shape[1] + tail_bounds.num_tokens)
+        low, high = tail_bounds.bounds(
             self._filters.scale,
             peak=self._logits[:, 0].astype(np.float64),
             num_excluded=self._filters.num_excluded,
@@ -140,7 +148,7 @@ class _Likeliest:
         # All candidates, and no other: of equals at the border, TensorRT has chosen.
         is_whole_top_k = top_k == self._logits.shape[1]
         of_top_k = (top_k <= num_allowed) & (self._is_above(top_k) | is_whole_top_k)
-        is_certain = np.where(has_top_k, of_top_k, is_certain) | (tail.num_tokens == 0)
+        is_certain = np.where(has_top_k, of_top_k, is_certain) | (tail_bounds.num_tokens == 0)
         return np.minimum(kept, limit), is_certain
 
     def _in_nucleus(self, limit: _Counts, rest: Doubles) -> _Counts:
@@ -160,4 +168,4 @@ class _Likeliest:
         """No token of the tail is equal to the last of so many, and might come before by its id."""
         last = np.minimum(count, self._num_allowed) - 1
         logits = _at(self._logits, last[:, None])[:, 0]
-        return logits.astype(np.float64) > self._tail.peak + self._tail.depth
+        return logits.astype(np.float64) > self._tail_bounds.peak + self._tail_bounds.depth

@@ -15,7 +15,7 @@ _MAX_EXPONENT = 700.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tail:
+class VocabularyTailBounds:
     """The tail of each row. Weights are exp(logit - peak), peak being the row's largest logit.
 
     num_tokens: 0 if every token is a candidate. mass: of all tokens in the tail, known but for
@@ -31,7 +31,7 @@ class Tail:
     @classmethod
     def of(
         cls, logits: NDArray[np.float32], log_sum_exp: NDArray[np.float32], vocab_size: int
-    ) -> Tail:
+    ) -> VocabularyTailBounds:
         """Beside these candidates' logits [rows, K], the largest first; log_sum_exp [rows]."""
         exact = logits.astype(np.float64)
         peak = exact[:, 0]

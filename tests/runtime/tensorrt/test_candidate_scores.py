@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llmasos.sampling import SamplingParams
 from llmasos_runtime.sampling.sampler import Draw, sample
 from llmasos_runtime.tensorrt.candidate_scores import Candidates, CandidateScores
-from llmasos_runtime.tensorrt.vocabulary_tail_bounds import Tail
+from llmasos_runtime.tensorrt.vocabulary_tail_bounds import VocabularyTailBounds
 from numpy.typing import NDArray
 
 VOCAB_SIZE = 300
@@ -182,10 +182,12 @@ def test_a_tail_weighs_no_less_and_no_more_than_its_bounds(
     logits = logits_of(seed, spread=spread)[0]
     descending = -np.sort(-logits.astype(np.float64))
     total = np.log(np.exp(descending).sum(keepdims=True))
-    tail = Tail.of(descending[None, :20].astype(np.float32), total.astype(np.float32), VOCAB_SIZE)
+    tail_bounds = VocabularyTailBounds.of(
+        descending[None, :20].astype(np.float32), total.astype(np.float32), VOCAB_SIZE
+    )
     counted = descending[20 + num_excluded :]
     weight = float(np.exp((counted - descending[1]) / temperature).sum())
-    low, high = tail.bounds(
+    low, high = tail_bounds.bounds(
         np.array([1 / temperature]), peak=descending[1:2], num_excluded=np.array([num_excluded])
     )
     assert low[0] <= weight * 1.0001 and weight <= high[0] * 1.0001
