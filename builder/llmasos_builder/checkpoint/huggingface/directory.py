@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llmasos_builder.checkpoint.checkpoint import Checkpoint
 from llmasos_builder.checkpoint.huggingface.fp8_weights import Fp8Weights, StoredWeights, is_fp8
 from llmasos_builder.checkpoint.huggingface.language_model_part import (
-    has_text_part,
+    has_language_model_part,
     text_config,
     text_names,
 )
@@ -60,7 +60,7 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
     """Open a checkpoint directory; raises CheckpointError for anything missing or damaged."""
     config = read_json_object(directory / CONFIG_FILE)
     quantized = _quantized_to_fp8(config, directory)
-    more_than_text = has_text_part(config)
+    more_than_text = has_language_model_part(config)
     weight_files = find_weight_files(directory) or find_pickled_files(directory)
     if not weight_files:
         raise CheckpointError(_no_weights(directory))

@@ -25,7 +25,7 @@ _PREFIXES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TextPart:
+class _LanguageModelPart:
     """A network of text. defaults: transformers' sizes, which the config inside may leave out."""
 
     architecture: str
@@ -33,8 +33,8 @@ class _TextPart:
     defaults: Mapping[str, Any]
 
 
-TEXT_PARTS: Mapping[str, _TextPart] = {
-    "Gemma3ForConditionalGeneration": _TextPart(
+LANGUAGE_MODEL_PARTS: Mapping[str, _LanguageModelPart] = {
+    "Gemma3ForConditionalGeneration": _LanguageModelPart(
         architecture="Gemma3ForCausalLM",
         model_type="gemma3_text",
         defaults={
@@ -45,15 +45,15 @@ TEXT_PARTS: Mapping[str, _TextPart] = {
             "max_position_embeddings": 131072,
         },
     ),
-    "Mistral3ForConditionalGeneration": _TextPart(
+    "Mistral3ForConditionalGeneration": _LanguageModelPart(
         architecture="MistralForCausalLM", model_type="mistral", defaults={}
     ),
 }
 
 
-def has_text_part(config: Mapping[str, Any]) -> bool:
+def has_language_model_part(config: Mapping[str, Any]) -> bool:
     """Whether a config.json is of a network that does more than text."""
-    return _name(config) in TEXT_PARTS
+    return _name(config) in LANGUAGE_MODEL_PARTS
 
 
 def text_config(config: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def text_config(config: Mapping[str, Any], path: str) -> dict[str, Any]:
 
     Raises CheckpointError if it has none.
     """
-    part, inner = TEXT_PARTS[_name(config)], config.get(_CONFIG)
+    part, inner = LANGUAGE_MODEL_PARTS[_name(config)], config.get(_CONFIG)
     if not isinstance(inner, dict):
         raise CheckpointError(f"{path}: {_CONFIG} must be an object, got {type(inner).__name__}")
     whole = {name: config[name] for name in _WHOLE if config.get(name) is not None}

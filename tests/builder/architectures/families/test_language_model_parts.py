@@ -80,7 +80,7 @@ def change_config(directory: Path, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_text_part_is_the_network(name: str, tmp_path: Path) -> None:
+def test_the_language_model_part_is_the_network(name: str, tmp_path: Path) -> None:
     oracle = write(tmp_path, name)
     opened = open_checkpoint(tmp_path)
     assert not any("vision" in tensor for tensor in opened.weights.names())
@@ -126,14 +126,14 @@ def test_what_the_config_inside_leaves_out_is_transformers_own(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("inner", [None, [], "gemma3_text"])
-def test_a_config_without_a_text_part_is_refused(inner: object, tmp_path: Path) -> None:
+def test_a_config_without_a_language_model_part_is_refused(inner: object, tmp_path: Path) -> None:
     write(tmp_path, "gemma3")
     change_config(tmp_path, text_config=inner)
     with pytest.raises(CheckpointError, match=r"config.json: text_config must be an object, got"):
         open_checkpoint(tmp_path)
 
 
-def test_a_text_part_of_another_kind_is_named(tmp_path: Path) -> None:
+def test_a_language_model_part_of_another_kind_is_named(tmp_path: Path) -> None:
     write(tmp_path, "mistral3")
     change_config(tmp_path, text_config={"model_type": "ministral3"})
     with pytest.raises(CheckpointError, match=r"model_type is 'ministral3', only 'mistral'"):
