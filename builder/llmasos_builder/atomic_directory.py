@@ -24,7 +24,7 @@ _MAX_PATH_BYTES = 3500
 
 
 @contextmanager
-def new_directory(output: Path, *, may_replace: Callable[[Path], bool]) -> Generator[Path]:
+def atomic_directory(output: Path, *, may_replace: Callable[[Path], bool]) -> Generator[Path]:
     """Yields an empty directory to fill, which is `output` once the block ends without error.
 
     may_replace: whether a directory that is already there may go; an empty one always may.

@@ -31,7 +31,7 @@ from llmasos_builder.architectures import (
     decoder_spec,
     warning_of_unread_fields,
 )
-from llmasos_builder.atomic_directory import new_directory
+from llmasos_builder.atomic_directory import atomic_directory
 from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
 from llmasos_builder.compilers import CompiledEngine, compiler_for
 from llmasos_builder.options import BuildOptions
@@ -56,7 +56,7 @@ def build(
     Raises CheckpointError, UnsupportedArchitectureError, PlanError.
     """
     output = Path(output)
-    with new_directory(output, may_replace=_is_repository) as directory:
+    with atomic_directory(output, may_replace=_is_repository) as directory:
         write_repository(directory)
         plan_dir = directory / PLAN_IN_REPOSITORY
         plan_dir.mkdir(parents=True)
@@ -71,7 +71,7 @@ def build_plan(
     progress: Progress | None = None,
 ) -> EnginePlan:
     """Write the engine plan alone, as `build` does; returns what plan.json says."""
-    with new_directory(Path(plan_dir), may_replace=_is_plan) as directory:
+    with atomic_directory(Path(plan_dir), may_replace=_is_plan) as directory:
         return _fill_plan(source, directory, options or BuildOptions(), progress or _ignore)
 
 

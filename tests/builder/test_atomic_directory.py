@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from llmasos.errors import PlanError
-from llmasos_builder.atomic_directory import new_directory
+from llmasos_builder.atomic_directory import atomic_directory
 
 BUILD_SLOWLY = """
 import sys, time
 from pathlib import Path
-from llmasos_builder.atomic_directory import new_directory
-with new_directory(Path(sys.argv[1]), may_replace=lambda path: True) as directory:
+from llmasos_builder.atomic_directory import atomic_directory
+with atomic_directory(Path(sys.argv[1]), may_replace=lambda path: True) as directory:
     (directory / "half").write_text("done")
     print("half done", flush=True)
     time.sleep(60)
@@ -30,7 +30,7 @@ def ours(path: Path) -> bool:
 
 
 def write(output: Path, content: str = "new") -> None:
-    with new_directory(output, may_replace=ours) as directory:
+    with atomic_directory(output, may_replace=ours) as directory:
         (directory / "mark").write_text(content)
 
 
@@ -40,7 +40,7 @@ def names(directory: Path) -> list[str]:
 
 def test_it_appears_at_the_end_with_nothing_beside_it(tmp_path: Path) -> None:
     output = tmp_path / "a" / "b"
-    with new_directory(output, may_replace=ours) as directory:
+    with atomic_directory(output, may_replace=ours) as directory:
         (directory / "mark").write_text("x")
         assert not output.exists()
         assert directory.parent.parent == output.parent  # a rename within one file system
@@ -57,7 +57,7 @@ def test_its_permissions_are_those_of_any_new_directory(tmp_path: Path) -> None:
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="midway"),
-        new_directory(tmp_path / "out", may_replace=ours) as directory,
+        atomic_directory(tmp_path / "out", may_replace=ours) as directory,
     ):
         (directory / "mark").write_text("x")
         raise RuntimeError("midway")
@@ -68,7 +68,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     write(tmp_path / "out", "old")
     with (
         pytest.raises(RuntimeError),
-        new_directory(tmp_path / "out", may_replace=ours),
+        atomic_directory(tmp_path / "out", may_replace=ours),
     ):
         raise RuntimeError
     assert (tmp_path / "out" / "mark").read_text() == "old"
@@ -100,7 +100,7 @@ def test_what_comes_into_the_way_meanwhile_is_kept(tmp_path: Path) -> None:
     output = tmp_path / "out"
     with (
         pytest.raises(PlanError, match="not empty"),
-        new_directory(output, may_replace=ours),
+        atomic_directory(output, may_replace=ours),
     ):
         output.mkdir()
         (output / "thesis.tex").write_text("years of work")
@@ -166,7 +166,7 @@ def test_a_path_too_long_for_the_files_in_it_is_refused_before_anything_is_made(
     output = tmp_path.joinpath(*["d" * 200] * 18)
     with (
         pytest.raises(PlanError, match="bytes, at most 3500 leave room for the files in it"),
-        new_directory(output, may_replace=lambda path: True),
+        atomic_directory(output, may_replace=lambda path: True),
     ):
         pass
     assert not list(tmp_path.iterdir())
