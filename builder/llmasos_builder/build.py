@@ -36,8 +36,8 @@ from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
 from llmasos_builder.compilers import CompiledEngine, compiler_for
 from llmasos_builder.options import BuildOptions
 from llmasos_builder.repository import write_repository
-from llmasos_builder.sizes import network_sizes as engine_sizes
-from llmasos_builder.tensorrt_llm.refer import NetworkSizes, network_sizes, refer
+from llmasos_builder.sizes import network_sizes
+from llmasos_builder.tensorrt_llm.refer import CheckpointSizes, checkpoint_sizes, refer
 
 DEFAULT_MAX_SEQ_LEN = 8192
 _log = logging.getLogger("llmasos.build")
@@ -117,7 +117,7 @@ def _compile(
 
 
 def _engine_bytes(spec: DecoderSpec, options: BuildOptions) -> int:
-    return engine_sizes(
+    return network_sizes(
         spec, precision=options.precision, target=options.target, int4_except=options.int4_except
     ).weight_bytes
 
@@ -126,7 +126,7 @@ def _refer(
     source: str | Path, directory: Path, options: BuildOptions, progress: Progress
 ) -> EnginePlan:
     checkpoint = open_checkpoint(source, revision=options.revision, progress=progress)
-    sizes = network_sizes(checkpoint.config)
+    sizes = checkpoint_sizes(checkpoint.config)
     limits = limits_of(options, trained_for=sizes.max_position_embeddings)
     engine = refer(checkpoint, options, lambda done, total: progress("hash", done, total))
     return _describe(
@@ -153,7 +153,7 @@ def _write_tokenizer(checkpoint: Checkpoint, directory: Path) -> Tokenizer:
 def _describe(
     *,
     checkpoint: Checkpoint,
-    spec: DecoderSpec | NetworkSizes,
+    spec: DecoderSpec | CheckpointSizes,
     tokenizer: Tokenizer,
     options: BuildOptions,
     engine: CompiledEngine,

@@ -24,7 +24,7 @@ WeightT = TypeVar("WeightT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
+class AttentionScores:
     """What becomes of query @ key.T before its softmax.
 
     scale: multiplies it. cap: bounds it then, as in `Graph.soft_cap`. slopes: one for each
@@ -124,7 +124,7 @@ class Graph(Protocol[TensorT, WeightT]):
         ...
 
     def cached_attention(
-        self, query: TensorT, key: TensorT, value: TensorT, *, scores: Scores
+        self, query: TensorT, key: TensorT, value: TensorT, *, scores: AttentionScores
     ) -> TensorT:
         """softmax(scores of query @ key.T) @ value over a token's sequence up to itself.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from llmasos.engine.plan import Precision
 
-from llmasos_builder.graph.graph import Activation, Array, Scores, each_linear
+from llmasos_builder.graph.graph import Activation, Array, AttentionScores, each_linear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,12 @@ class RecordingGraph:
         return self._like("rotary", x, frequencies=frequencies)
 
     def cached_attention(
-        self, query: RecordedTensor, key: RecordedTensor, value: RecordedTensor, *, scores: Scores
+        self,
+        query: RecordedTensor,
+        key: RecordedTensor,
+        value: RecordedTensor,
+        *,
+        scores: AttentionScores,
     ) -> RecordedTensor:
         assert query.num_heads is not None and key.num_heads is not None
         assert query.num_heads % key.num_heads == 0 and value.num_heads == key.num_heads

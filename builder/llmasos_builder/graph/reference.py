@@ -14,7 +14,7 @@ import numpy as np
 from llmasos.engine.plan import Precision
 from numpy.typing import NDArray
 
-from llmasos_builder.graph.graph import Activation, Array, Scores, each_linear
+from llmasos_builder.graph.graph import Activation, Array, AttentionScores, each_linear
 from llmasos_builder.graph.rounding import rounded
 
 Wide = NDArray[np.float64]
@@ -127,7 +127,9 @@ class ReferenceGraph:
         cos, sin = np.cos(angles), np.sin(angles)
         return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
-    def cached_attention(self, query: Wide, key: Wide, value: Wide, *, scores: Scores) -> Wide:
+    def cached_attention(
+        self, query: Wide, key: Wide, value: Wide, *, scores: AttentionScores
+    ) -> Wide:
         if self._earlier:
             past_key, past_value = self._earlier[len(self.cache)]
             key = np.concatenate([past_key, key], axis=2)
@@ -140,7 +142,7 @@ class ReferenceGraph:
         attention: Wide = shares / shares.sum(axis=-1, keepdims=True) @ values
         return attention
 
-    def _masked(self, logits: Wide, scores: Scores) -> Wide:
+    def _masked(self, logits: Wide, scores: AttentionScores) -> Wide:
         distance = self._positions[:, None, :, None] - self._key_positions[:, None, None]
         visible = self._visible
         if scores.cap is not None:

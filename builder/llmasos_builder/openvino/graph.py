@@ -17,7 +17,7 @@ from llmasos.errors import PlanError
 from llmasos.files.disk import trouble_of
 from llmasos.openvino_import import ops, ov
 
-from llmasos_builder.graph.graph import Activation, Array, Scores, each_linear
+from llmasos_builder.graph.graph import Activation, Array, AttentionScores, each_linear
 from llmasos_builder.openvino.attention import (
     StatefulCache,
     StatefulInputs,
@@ -141,7 +141,7 @@ class OpenVINOGraph:
         return ops.add(ops.multiply(x, cos), ops.multiply(turned, sin))
 
     def cached_attention(
-        self, query: ov.Node, key: ov.Node, value: ov.Node, *, scores: Scores
+        self, query: ov.Node, key: ov.Node, value: ov.Node, *, scores: AttentionScores
     ) -> ov.Node:
         mask = self._masks.of(scores)
         keys, values = self._cache.extend(key, value)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from llmasos.openvino_import import ops, ov
 
-from llmasos_builder.graph.graph import Scores
+from llmasos_builder.graph.graph import AttentionScores
 from llmasos_builder.openvino.attention import StatefulInputs, floats, integer, integers
 
 _MASKED = -65504.0  # finite in every precision, so that a whole masked row is no NaN
@@ -31,7 +31,7 @@ class StatefulMasks:
         self._inputs = inputs
         self._masks: dict[_Kind, ov.Node] = {}
 
-    def of(self, scores: Scores) -> ov.Node:
+    def of(self, scores: AttentionScores) -> ov.Node:
         kind = (scores.slopes, scores.window)
         if kind not in self._masks:
             self._masks[kind] = self._make(*kind)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llmasos_builder.graph import Scores
+from llmasos_builder.graph import AttentionScores
 from llmasos_builder.tensorrt.inputs import Inputs
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.masks import Masks
@@ -42,7 +42,7 @@ class CachedAttention:
         assert layer.get_input(3) is not None, "TensorRT refuses positions"
         return layer.get_output(0)
 
-    def attend(self, query: Any, key: Any, value: Any, *, scores: Scores) -> Any:
+    def attend(self, query: Any, key: Any, value: Any, *, scores: AttentionScores) -> Any:
         """[B, heads, S, head_size]; see `Graph.cached_attention`."""
         library, definition = self._layers.library, self._layers.definition
         keys, values = self._extend("key", key), self._extend("value", value)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llmasos_builder.graph import Scores
+from llmasos_builder.graph import AttentionScores
 from llmasos_builder.tensorrt.inputs import Inputs
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import NetworkOptions
@@ -24,7 +24,7 @@ class Masks:
         self._columns = np.arange(options.max_seq_len).reshape(1, 1, 1, -1)
         self._masks: dict[_Kind, Any] = {}
 
-    def of(self, scores: Scores) -> Any:
+    def of(self, scores: AttentionScores) -> Any:
         """bool: what is visible; with slopes, in the network's type, what is added."""
         kind = (scores.slopes, scores.window)
         if kind == (None, None):

@@ -15,7 +15,7 @@ from llmasos.errors import PlanError
 from llmasos.tensorrt_log import shared_log
 
 from llmasos_builder.checkpoint import Fp8Scales
-from llmasos_builder.graph import Activation, Array, Scores, each_linear
+from llmasos_builder.graph import Activation, Array, AttentionScores, each_linear
 from llmasos_builder.tensorrt.cached_attention import CachedAttention
 from llmasos_builder.tensorrt.candidates import output_candidates
 from llmasos_builder.tensorrt.constants import Constant, Constants
@@ -181,7 +181,7 @@ class TensorRTGraph:
     def rotary(self, x: Any, frequencies: tuple[float, ...]) -> Any:
         return self._attention.rotary(x, frequencies)
 
-    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: Scores) -> Any:
+    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: AttentionScores) -> Any:
         return self._attention.attend(query, key, value, scores=scores)
 
     def select_sampled(self, x: Any) -> Any:

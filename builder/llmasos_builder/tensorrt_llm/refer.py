@@ -27,7 +27,7 @@ _TYPES: Mapping[str, Literal["f32", "fp16", "bf16"]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkSizes:
+class CheckpointSizes:
     """What a plan says of a network that is not defined here; as in `DecoderSpec`."""
 
     vocab_size: int
@@ -37,14 +37,14 @@ class NetworkSizes:
     max_position_embeddings: int
 
 
-def network_sizes(fields: Mapping[str, Any]) -> NetworkSizes:
+def checkpoint_sizes(fields: Mapping[str, Any]) -> CheckpointSizes:
     """Sizes by the names that most config.json files have; raises CheckpointError."""
     config = Config(fields)
     num_heads = config.size("num_attention_heads")
     # Only where the size of a head is not given must the other two be there.
     given = config.has("head_dim")
     head_size = config.size("head_dim") if given else config.size("hidden_size") // num_heads
-    return NetworkSizes(
+    return CheckpointSizes(
         vocab_size=config.size("vocab_size"),
         num_layers=config.size("num_hidden_layers"),
         num_kv_heads=config.size("num_key_value_heads", num_heads),

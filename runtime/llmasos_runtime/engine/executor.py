@@ -24,7 +24,7 @@ from llmasos_runtime.sampling.scores import Scores
 from llmasos_runtime.scheduling.scheduler import Scheduler
 from llmasos_runtime.sequences.request import Update
 from llmasos_runtime.sequences.sequence import Sequence
-from llmasos_runtime.sequences.step import Progress, Step
+from llmasos_runtime.sequences.step import SequenceProgress, Step
 
 _log = logging.getLogger(__name__)
 _GATHER_S = 0.001
@@ -70,7 +70,7 @@ class Executor:
     def __init__(self, scheduler: Scheduler, runner: ModelRunner) -> None:
         self._scheduler = scheduler
         self._live: dict[str, _Live] = {}
-        self._cancelled: list[Progress] = []
+        self._cancelled: list[SequenceProgress] = []
         self._steps = StepLog()
         self._changed = threading.Condition()
         self._error: LLMasOSError | None = None
@@ -102,7 +102,9 @@ class Executor:
             live = self._live.get(request_id)
             if live is None or not self._scheduler.finish(live.sequence, FinishReason.ABORT):
                 return False
-            self._cancelled.append(Progress(live.sequence, finish_reason=FinishReason.ABORT))
+            self._cancelled.append(
+                SequenceProgress(live.sequence, finish_reason=FinishReason.ABORT)
+            )
             self._changed.notify()
             return True
 
@@ -149,7 +151,7 @@ class Executor:
             runner.close()
 
     def _loop(self, runner: ModelRunner) -> None:
-        progress: deque[Progress] = deque()
+        progress: deque[SequenceProgress] = deque()
         while (step := self._next_step(progress)) is not None:
             started = time.perf_counter()
             if step.shares:
@@ -159,7 +161,7 @@ class Executor:
                 progress.extend(self._finish(step, runner.wait(), started))
         self._give_out(progress)
 
-    def _next_step(self, progress: deque[Progress]) -> Step | None:
+    def _next_step(self, progress: deque[SequenceProgress]) -> Step | None:
         """The next step, empty if there is only progress to give out; None when closing."""
         with self._changed:
             if not self._has_something(progress):
@@ -179,16 +181,16 @@ class Executor:
         while self._abandoned:
             self.cancel(self._abandoned.popleft())
 
-    def _has_something(self, progress: deque[Progress]) -> bool:
+    def _has_something(self, progress: deque[SequenceProgress]) -> bool:
         return bool(self._closing or self._scheduler.has_work or self._cancelled or progress)
 
-    def _finish(self, step: Step, scores: Scores, started: float) -> list[Progress]:
+    def _finish(self, step: Step, scores: Scores, started: float) -> list[SequenceProgress]:
         sampled = scores.sample([draw for share in step.shares for draw in share.draws])
         with self._changed:
             self._steps.add(step, time.perf_counter() - started)
             return self._scheduler.commit(step, sampled)
 
-    def _give_out(self, progress: deque[Progress]) -> None:
+    def _give_out(self, progress: deque[SequenceProgress]) -> None:
         while progress:
             one = progress.popleft()
             live = self._live.get(one.sequence.request_id)
@@ -201,7 +203,7 @@ class Executor:
                     self._scheduler.finish(one.sequence, FinishReason.STOP)
             self._send(live, update)
 
-    def _update(self, live: _Live, progress: Progress) -> Update:
+    def _update(self, live: _Live, progress: SequenceProgress) -> Update:
         try:
             return live.output.update(progress)
         except Exception as error:  # noqa: BLE001 - one request's trouble must not end the others
@@ -228,6 +230,6 @@ class Executor:
             self._send(one, one.output.failure(error))
 
 
-def _too_late(sequence: Sequence) -> Progress:
+def _too_late(sequence: Sequence) -> SequenceProgress:
     message = f"deadline_ms of {sequence.params.deadline_ms} passed before the answer was whole"
-    return Progress(sequence, error=DeadlineExceededError(message))
+    return SequenceProgress(sequence, error=DeadlineExceededError(message))

@@ -9,7 +9,7 @@ from llmasos.outputs import FinishReason, Usage
 
 from llmasos_runtime.sequences.request import Request, Update
 from llmasos_runtime.sequences.sequence import Sequence
-from llmasos_runtime.sequences.step import Progress
+from llmasos_runtime.sequences.step import SequenceProgress
 from llmasos_runtime.text.detokenizer import Detokenizer
 from llmasos_runtime.text.text import Piece, TextStream
 
@@ -37,7 +37,7 @@ class RequestOutput:
             prompt=request.prompt_token_ids if request.echo else (),
         )
 
-    def update(self, progress: Progress) -> Update:
+    def update(self, progress: SequenceProgress) -> Update:
         """The next update; it is final when the sequence ended, failed, or said a stop string."""
         if progress.error is not None:
             return self.failure(progress.error)
@@ -61,14 +61,14 @@ class RequestOutput:
         """The final update of a request that cannot be answered."""
         return Update(request_id=self._request.request_id, error=error)
 
-    def _piece(self, progress: Progress) -> Piece:
+    def _piece(self, progress: SequenceProgress) -> Piece:
         if progress.finish_reason is None:
             return self._text.push(progress.token_ids)
         if progress.finish_reason is FinishReason.STOP:  # the text of an end token is not shown
             return self._text.finish(progress.token_ids[:-1], end_token_ids=progress.token_ids[-1:])
         return self._text.finish(progress.token_ids)
 
-    def _stop_token(self, progress: Progress) -> str | None:
+    def _stop_token(self, progress: SequenceProgress) -> str | None:
         """The token that ended it, if the caller named it: by a stop word, or by its id."""
         if progress.finish_reason is FinishReason.STOP:
             token_id = progress.token_ids[-1]

@@ -24,7 +24,7 @@ from llmasos_runtime.scheduling.prefill_budget import divide
 from llmasos_runtime.scheduling.speculation import Speculation
 from llmasos_runtime.scheduling.waiting import WaitingQueue
 from llmasos_runtime.sequences.sequence import Sequence
-from llmasos_runtime.sequences.step import Progress, Share, Step
+from llmasos_runtime.sequences.step import SequenceProgress, Share, Step
 
 _RANK = attrgetter("rank")
 
@@ -135,7 +135,7 @@ class Scheduler:
             shares += divide(prefilling, budget, chunk_multiple=self._chunk_multiple)
         return Step(tuple(shares), num_preempted, self._memory.take_copies())
 
-    def commit(self, step: Step, sampled: SequenceOf[int | None]) -> list[Progress]:
+    def commit(self, step: Step, sampled: SequenceOf[int | None]) -> list[SequenceProgress]:
         """Record what a step computed.
 
         sampled: a token for each of `step.sampled`; None, where none can be chosen, ends its
@@ -143,7 +143,7 @@ class Scheduler:
         was not sampled is dropped; its place in the KV cache is written again. What led to no
         token is not shared.
         """
-        progress: list[Progress] = []
+        progress: list[SequenceProgress] = []
         begin = 0
         for share in step.shares:
             sequence, num_tokens, drafts = share

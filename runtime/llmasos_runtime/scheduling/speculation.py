@@ -17,7 +17,7 @@ from llmasos.outputs import FinishReason
 from llmasos_runtime.kv_cache.kv_memory import KVMemory
 from llmasos_runtime.sequences.drafter import Price
 from llmasos_runtime.sequences.sequence import Sequence
-from llmasos_runtime.sequences.step import Progress, Share
+from llmasos_runtime.sequences.step import SequenceProgress, Share
 
 _FIRST_COST = 0.1
 _ROW_COST = 0.06
@@ -61,7 +61,7 @@ class Speculation:
 
     def take(
         self, sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int | None]
-    ) -> Progress:
+    ) -> SequenceProgress:
         """Give a sequence what was sampled, as far as it is what the drafts say."""
         before = sequence.num_accepted_tokens
         progress = _take(sequence, drafts, sampled)
@@ -91,13 +91,15 @@ def _price(num_sequences: int) -> Price:
     return Price(first=tokens * first, each=tokens * _ROW_COST)
 
 
-def _take(sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int | None]) -> Progress:
+def _take(
+    sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int | None]
+) -> SequenceProgress:
     taken: list[int] = []
     sequence.num_draft_tokens += len(drafts)
     for token_id, draft in zip_longest(sampled, drafts):
         if token_id is None:
             sequence.finish_reason = FinishReason.ABORT
-            return Progress(sequence, error=LLMasOSError(_NOT_FINITE))
+            return SequenceProgress(sequence, error=LLMasOSError(_NOT_FINITE))
         sequence.append(token_id)
         taken.append(token_id)
         if token_id != draft:
@@ -105,4 +107,4 @@ def _take(sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int |
         sequence.num_accepted_tokens += 1
         if sequence.finish_reason is not None:
             break
-    return Progress(sequence, tuple(taken), sequence.finish_reason)
+    return SequenceProgress(sequence, tuple(taken), sequence.finish_reason)

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
-from llmasos_runtime.sequences.sequence import Rank, Sequence
+from llmasos_runtime.sequences.sequence import SchedulingRank, Sequence
 
 AGING = 64
 """So many admissions are worth one level of priority to those that wait meanwhile."""
@@ -39,7 +39,7 @@ class WaitingQueue:
     def add(self, sequence: Sequence) -> None:
         """Take one that has arrived; this gives it its rank."""
         level = self._num_admitted // AGING - sequence.priority
-        sequence.rank = Rank(level, self._num_arrived)
+        sequence.rank = SchedulingRank(level, self._num_arrived)
         self._num_arrived += 1
         insort(self._sequences, sequence, key=_place)
 

@@ -15,7 +15,7 @@ ROOT = 0
 """prefix_number of a sequence none of whose blocks is known to the prefix cache."""
 
 
-class Rank(NamedTuple):
+class SchedulingRank(NamedTuple):
     """How much a sequence matters: the least rank the most. See `waiting.WaitingQueue`."""
 
     level: int
@@ -52,7 +52,7 @@ class Sequence:
     priority: int = 0
     deadline: float = math.inf
     drafter: Drafter | None = None
-    rank: Rank = field(default=Rank(0, 0), init=False)
+    rank: SchedulingRank = field(default=SchedulingRank(0, 0), init=False)
     num_prompt_tokens: int = field(init=False)
     num_prefill_tokens: int = field(init=False)
     num_preemptions: int = field(default=0, init=False)

@@ -99,7 +99,7 @@ class Step:
         return tuple(share.sequence for share in self.shares for _ in range(share.num_sampled))
 
 
-class Progress(NamedTuple):
+class SequenceProgress(NamedTuple):
     """What a step, or a cancellation, did to one sequence: new tokens, its end, or both.
 
     error: it ended without an answer.

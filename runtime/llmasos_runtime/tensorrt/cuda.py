@@ -154,12 +154,12 @@ class Stream:
         mode = modes.cudaStreamCaptureModeThreadLocal
         self._cuda.call("cudaStreamBeginCapture", self._stream, mode)
 
-    def end_capture(self) -> Graph:
+    def end_capture(self) -> CudaGraph:
         """What was kept. Raises CudaError if that is no graph; the stream is as before then."""
         try:
             graph = self._cuda.call("cudaStreamEndCapture", self._stream)
             try:
-                return Graph(self._cuda, self._cuda.call("cudaGraphInstantiate", graph, 0))
+                return CudaGraph(self._cuda, self._cuda.call("cudaGraphInstantiate", graph, 0))
             finally:
                 self._cuda.call("cudaGraphDestroy", graph)
         except CudaError:
@@ -201,7 +201,7 @@ class Event:
             self._is_open = False
 
 
-class Graph:
+class CudaGraph:
     """Captured work of a stream that is launched as one."""
 
     def __init__(self, cuda: Cuda, executable: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from llmasos.errors import LLMasOSError
 
-from llmasos_runtime.tensorrt.cuda import Graph, Stream
+from llmasos_runtime.tensorrt.cuda import CudaGraph, Stream
 from llmasos_runtime.tensorrt.execution import Context
 
 _log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class _Captured:
     """graph: None before it is captured, and where that failed."""
 
     context: Context
-    graph: Graph | None = None
+    graph: CudaGraph | None = None
 
     def close(self) -> None:
         if self.graph is not None:
@@ -97,7 +97,7 @@ class DecodeGraphs:
         self._is_enabled = False
         _log.warning("decode runs without CUDA graphs: %s", str(error))  # not its frames
 
-    def _capture(self, context: Context) -> Graph:
+    def _capture(self, context: Context) -> CudaGraph:
         self._stream.begin_capture()
         try:
             context.enqueue()

@@ -11,7 +11,7 @@ from llmasos.errors import LLMasOSError, PlanError
 from llmasos.tensorrt_log import last_error, shared_log
 
 from llmasos_runtime.tensorrt.cuda import Cuda, DeviceMemory, Stream
-from llmasos_runtime.tensorrt.kv_slots import CacheTensor
+from llmasos_runtime.tensorrt.kv_slots import SlotCacheTensor
 from llmasos_runtime.tensorrt.launch import DECODE_PROFILE
 from llmasos_runtime.tensorrt.runtime_cache import RuntimeCache
 
@@ -50,7 +50,7 @@ class TensorRTEngine:
         size = int(self._engine.device_memory_size_v2)
         self._scratch = DeviceMemory(cuda, size) if size else None  # last: nothing frees it yet
 
-    def caches(self) -> tuple[CacheTensor, ...]:
+    def caches(self) -> tuple[SlotCacheTensor, ...]:
         """Its key and value caches. Raises PlanError for tensors that no step here brings."""
         engine = self._engine
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
@@ -62,9 +62,9 @@ class TensorRTEngine:
             raise PlanError(f"the engine has {what}, which this release cannot run", hint=REBUILD)
         return tuple(self._cache_tensor(name) for name in sorted(inputs))
 
-    def _cache_tensor(self, name: str) -> CacheTensor:
+    def _cache_tensor(self, name: str) -> SlotCacheTensor:
         _, heads, length, size = self._engine.get_tensor_shape(name)
-        return CacheTensor(
+        return SlotCacheTensor(
             input=name,
             output=name.replace("_cache.", "_cache_out."),
             slot_shape=(heads, length, size),

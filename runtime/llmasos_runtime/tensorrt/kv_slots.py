@@ -14,7 +14,7 @@ from llmasos_runtime.tensorrt.staging import ALIGNMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheTensor:
+class SlotCacheTensor:
     """One key or value cache of a layer; output: is updated in place.
 
     slot_shape: KV heads, max_seq_len, head size. item_bytes: of one number.
@@ -44,7 +44,7 @@ class KVSlots:
     """
 
     def __init__(
-        self, cuda: Cuda, caches: tuple[CacheTensor, ...], *, num_slots: int, stream: Stream
+        self, cuda: Cuda, caches: tuple[SlotCacheTensor, ...], *, num_slots: int, stream: Stream
     ) -> None:
         (self._slot_shape,) = {cache.slot_shape for cache in caches}
         (self._item_bytes,) = {cache.item_bytes for cache in caches}

@@ -14,7 +14,7 @@ from llmasos_runtime.kv_cache.cache_size import num_blocks
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda, CudaError, load_cuda
 from llmasos_runtime.tensorrt.execution import TensorRTEngine, TensorRTError
-from llmasos_runtime.tensorrt.kv_slots import CacheTensor
+from llmasos_runtime.tensorrt.kv_slots import SlotCacheTensor
 from llmasos_runtime.tensorrt.preflight import check_machine, check_ranks
 from llmasos_runtime.tensorrt.runtime_cache import RuntimeCache
 from llmasos_runtime.tensorrt.staging import ALIGNMENT
@@ -61,7 +61,7 @@ def make_runner(
 
 
 def _num_slots(
-    limits: Limits, options: EngineOptions, caches: tuple[CacheTensor, ...], cuda: Cuda
+    limits: Limits, options: EngineOptions, caches: tuple[SlotCacheTensor, ...], cuda: Cuda
 ) -> int:
     for cache in caches:
         if not cache.is_aligned:

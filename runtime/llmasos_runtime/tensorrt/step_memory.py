@@ -12,7 +12,7 @@ from llmasos_runtime.sequences.step import SlotCopy
 from llmasos_runtime.tensorrt.candidate_scores import Candidates
 from llmasos_runtime.tensorrt.cuda import Cuda, Stream
 from llmasos_runtime.tensorrt.full_logits import FullLogits
-from llmasos_runtime.tensorrt.kv_slots import CacheTensor, KVSlots
+from llmasos_runtime.tensorrt.kv_slots import KVSlots, SlotCacheTensor
 from llmasos_runtime.tensorrt.launch import Launch
 from llmasos_runtime.tensorrt.packing import PADDED_TO
 from llmasos_runtime.tensorrt.staging import ALIGNMENT, StagedInputs, StagedOutputs, aligned
@@ -42,7 +42,7 @@ class StepMemory:
         self,
         plan: EnginePlan,
         cuda: Cuda,
-        caches: tuple[CacheTensor, ...],
+        caches: tuple[SlotCacheTensor, ...],
         *,
         num_slots: int,
         stream: Stream,

@@ -30,7 +30,7 @@ from llmasos_runtime.engine.executor import EngineStats
 from llmasos_runtime.engine.request_output import RequestOutput
 from llmasos_runtime.sequences.request import Update
 from llmasos_runtime.sequences.sequence import Sequence
-from llmasos_runtime.sequences.step import Progress
+from llmasos_runtime.sequences.step import SequenceProgress
 from llmasos_runtime.tensorrt_llm.completion import next_tokens
 from llmasos_runtime.tensorrt_llm.failures import failure_of
 from llmasos_runtime.tensorrt_llm.iteration_stats import LatestStats
@@ -186,7 +186,7 @@ class TensorRTLLMExecutor:
             for token_id in next_tokens(output, sequence):
                 sequence.append(token_id)
                 self._num_tokens += 1
-                progress = Progress(sequence, (token_id,), sequence.finish_reason)
+                progress = SequenceProgress(sequence, (token_id,), sequence.finish_reason)
                 if self._give(live, partial(live.output.update, progress)):
                     return
         raise LLMasOSError("TensorRT-LLM ended the answer without saying why")
@@ -204,7 +204,7 @@ class TensorRTLLMExecutor:
         if failure is not None:
             self._give(live, partial(live.output.failure, failure))
         elif task.cancelled():
-            aborted = Progress(live.sequence, finish_reason=FinishReason.ABORT)
+            aborted = SequenceProgress(live.sequence, finish_reason=FinishReason.ABORT)
             self._give(live, partial(live.output.update, aborted))
 
     def _stop(self, error: LLMasOSError) -> None:

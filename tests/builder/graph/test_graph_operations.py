@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 import pytest
 from llmasos.openvino_import import ov
-from llmasos_builder.graph import Activation, Array, Graph, Scores
+from llmasos_builder.graph import Activation, Array, AttentionScores, Graph
 from llmasos_builder.graph.recording import RecordingGraph
 from llmasos_builder.graph.reference import ReferenceGraph
 from llmasos_builder.openvino.graph import OpenVINOGraph
@@ -47,7 +47,7 @@ def two_halves(graph: Graph[Any, Any], x: Any) -> tuple[Any, Any]:
 
 
 def attention(graph: Graph[Any, Any], x: Any, **fields: Any) -> Any:
-    scores = Scores(scale=0.7, **fields)
+    scores = AttentionScores(scale=0.7, **fields)
     query, key, value = graph.split(graph.linear(x, weight(graph, "qkv", 64, 16)), [32, 16, 16])
     query = graph.rotary(graph.split_heads(query, 4), FREQUENCIES)
     key = graph.rotary(graph.split_heads(key, 2), FREQUENCIES)

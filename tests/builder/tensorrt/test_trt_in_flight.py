@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llmasos_builder.graph import Scores
+from llmasos_builder.graph import AttentionScores
 from llmasos_builder.tensorrt.interpreter import InterpretationError, InterpretedNetwork, Row
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from networks import NETWORKS
@@ -32,7 +32,7 @@ class ByLengths(TensorRTGraph):
         super().__init__(trt, options("fp16"))
         self._lengths = self.definition.add_input("key_value_lengths", trt.int32, (-1,))
 
-    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: Scores) -> Any:
+    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: AttentionScores) -> Any:
         attention = self._attention
         layer = self.definition.add_attention_v2(
             attention._scaled(query, scores.scale),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from family_networks import FAMILY_NETWORKS, SOFT_CAPPED_NETWORKS
 from llmasos_builder.architectures.families.bloom import alibi_slopes
-from llmasos_builder.graph import Scores
+from llmasos_builder.graph import AttentionScores
 from llmasos_builder.tensorrt.interpreter import InterpretedNetwork, Row
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from networks import NETWORKS
@@ -85,7 +85,7 @@ class OtherMask(TensorRTGraph):
 
 
 class WrongScale(TensorRTGraph):
-    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: Scores) -> Any:
+    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: AttentionScores) -> Any:
         wrong = replace(scores, scale=1.5 * scores.scale)
         return super().cached_attention(query, key, value, scores=wrong)
 

@@ -16,7 +16,7 @@ from llmasos.errors import CheckpointError, InvalidRequestError, PlanError
 from llmasos.text.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build, build_plan
 from llmasos_builder.checkpoint import open_checkpoint
-from llmasos_builder.tensorrt_llm.refer import NetworkSizes, network_sizes
+from llmasos_builder.tensorrt_llm.refer import CheckpointSizes, checkpoint_sizes
 from safetensors.numpy import load_file, save_file
 
 CONFIG = {
@@ -113,15 +113,15 @@ def test_a_network_that_is_not_defined_here_is_no_hindrance(
 
 
 def test_sizes_are_read_by_their_usual_names() -> None:
-    sizes = NetworkSizes(
+    sizes = CheckpointSizes(
         vocab_size=1000, num_layers=3, num_kv_heads=2, head_size=8, max_position_embeddings=300
     )
-    assert network_sizes(CONFIG) == sizes
+    assert checkpoint_sizes(CONFIG) == sizes
     without = {k: v for k, v in CONFIG.items() if k not in ("num_key_value_heads", "hidden_size")}
-    assert network_sizes({**without, "head_dim": 24}).head_size == 24
-    assert network_sizes({**without, "head_dim": 24}).num_kv_heads == 8
+    assert checkpoint_sizes({**without, "head_dim": 24}).head_size == 24
+    assert checkpoint_sizes({**without, "head_dim": 24}).num_kv_heads == 8
     with pytest.raises(CheckpointError, match="hidden_size"):
-        network_sizes(without)
+        checkpoint_sizes(without)
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from llmasos.outputs import FinishReason
 from llmasos_runtime.kv_cache.blocks import blocks_for
 from llmasos_runtime.scheduling.scheduler import Scheduler
 from llmasos_runtime.sequences.sequence import Sequence
-from llmasos_runtime.sequences.step import Progress, Step
+from llmasos_runtime.sequences.step import SequenceProgress, Step
 from made_sequences import BLOCK_SIZE, scheduler, sequence
 
 
-def run(s: Scheduler) -> tuple[Step, list[Progress]]:
+def run(s: Scheduler) -> tuple[Step, list[SequenceProgress]]:
     """One step; a sequence's n-th output token is 100 + n."""
     step = s.schedule()
     return step, s.commit(step, [100 + q.num_output_tokens for q in step.sampled])

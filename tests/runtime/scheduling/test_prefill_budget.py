@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from llmasos_runtime.scheduling.prefill_budget import divide
-from llmasos_runtime.sequences.sequence import Rank, Sequence
+from llmasos_runtime.sequences.sequence import SchedulingRank, Sequence
 from made_sequences import sequence
 
 
 def prefilling(*prompts: int, levels: tuple[int, ...] = ()) -> list[Sequence]:
     made = [sequence(str(i), prompt=prompt) for i, prompt in enumerate(prompts)]
     for index, one in enumerate(made):
-        one.rank = Rank(levels[index] if levels else 0, index)
+        one.rank = SchedulingRank(levels[index] if levels else 0, index)
     return made
 
 

@@ -11,12 +11,12 @@ from llmasos.errors import InvalidRequestError, QueueFullError
 from llmasos.outputs import FinishReason
 from llmasos_runtime.scheduling.scheduler import Scheduler
 from llmasos_runtime.sequences.sequence import Sequence
-from llmasos_runtime.sequences.step import Progress, Step
+from llmasos_runtime.sequences.step import SequenceProgress, Step
 from made_sequences import BLOCK_SIZE, END, scheduler, sequence
 from simulated_cache import SimulatedCache
 
 
-def run(s: Scheduler, token_id: int = 9) -> tuple[Step, list[Progress]]:
+def run(s: Scheduler, token_id: int = 9) -> tuple[Step, list[SequenceProgress]]:
     """One step in which every sequence that is sampled gets this token."""
     step = s.schedule()
     return step, s.commit(step, [token_id] * len(step.sampled))

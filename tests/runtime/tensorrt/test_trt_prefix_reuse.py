@@ -11,7 +11,7 @@ import pytest
 from fake_cuda import FakeCuda
 from llmasos_runtime.engine.engine import Engine, EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda, DeviceMemory, Stream
-from llmasos_runtime.tensorrt.kv_slots import CacheTensor, KVSlots
+from llmasos_runtime.tensorrt.kv_slots import KVSlots, SlotCacheTensor
 from llmasos_runtime.tensorrt.launch import SlotError
 from made_engine import Collected, ask
 from made_trt_engine import MadeGPU
@@ -154,7 +154,8 @@ def test_a_copy_takes_the_first_tokens_of_every_head_and_cache_and_no_others() -
     stream = Stream(cuda)
     names = ("key_cache.0", "value_cache.0", "key_cache.1")
     caches = tuple(
-        CacheTensor(input=name, output=name, slot_shape=(2, 32, 8), item_bytes=2) for name in names
+        SlotCacheTensor(input=name, output=name, slot_shape=(2, 32, 8), item_bytes=2)
+        for name in names
     )
     kv = KVSlots(cuda, caches, num_slots=4, stream=stream)
     before = np.random.default_rng(0).integers(0, 2**16, (3, 4, 2, 32, 8), np.uint16)

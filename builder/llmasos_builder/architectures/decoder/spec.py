@@ -8,7 +8,7 @@ from typing import Literal
 
 from llmasos.errors import CheckpointError
 
-from llmasos_builder.graph import Activation, Scores
+from llmasos_builder.graph import Activation, AttentionScores
 
 NormKind = Literal["rms", "layer"]
 Residual = Literal["norm_first", "norm_last", "parallel"]
@@ -173,11 +173,11 @@ class DecoderSpec:
             return replace(self, long_rotary=None)
         return replace(self, rotary_frequencies=long.frequencies, long_rotary=None)
 
-    def scores(self, layer: int) -> Scores:
+    def scores(self, layer: int) -> AttentionScores:
         """How a layer attends. Where heads are rotated in part, `head_rows` scales that part."""
         windows = self.attention_windows
         scale = self.rotary_scale if self.rotates_whole_heads else 1.0
-        return Scores(
+        return AttentionScores(
             scale=self.attention_scales[layer] * scale,
             cap=self.attention_cap,
             slopes=self.attention_slopes,

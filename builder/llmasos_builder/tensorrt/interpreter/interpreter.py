@@ -20,7 +20,7 @@ from llmasos_builder.tensorrt.interpreter.collective import (
 )
 from llmasos_builder.tensorrt.interpreter.constants import Constants, read_constant
 from llmasos_builder.tensorrt.interpreter.errors import InterpretationError
-from llmasos_builder.tensorrt.interpreter.layer import Layer, Tensor, read_layers, read_tensor
+from llmasos_builder.tensorrt.interpreter.layer import Layer, LayerTensor, read_layers, read_tensor
 from llmasos_builder.tensorrt.interpreter.layers import FORMULAS
 from llmasos_builder.tensorrt.interpreter.numbers import Array, held, rounded_to
 from llmasos_builder.tensorrt.interpreter.rules import check_documented
@@ -118,7 +118,7 @@ class Interpreter:
         else:
             self._layers.append(layer)
 
-    def _fed(self, tensor: Tensor, feeds: Mapping[str, Array]) -> Array:
+    def _fed(self, tensor: LayerTensor, feeds: Mapping[str, Array]) -> Array:
         if tensor.name not in feeds:
             raise InterpretationError(f"the input {tensor.name} is not given")
         keep = rounded_to if self._rounding else held
@@ -150,7 +150,7 @@ def _kept(layer: Layer, results: tuple[Array, ...], *, rounding: bool) -> Values
     return computed
 
 
-def _fits(tensor: Tensor, values: Array) -> bool:
+def _fits(tensor: LayerTensor, values: Array) -> bool:
     return len(tensor.shape) == values.ndim and all(
         inferred in (-1, size) for inferred, size in zip(tensor.shape, values.shape, strict=True)
     )

@@ -45,7 +45,7 @@ _CLASSES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
+class LayerTensor:
     """shape: as TensorRT infers it, -1 where it depends on the inputs. dtype: its name."""
 
     name: str
@@ -61,15 +61,15 @@ class Layer:
 
     name: str
     kind: str
-    inputs: tuple[Tensor | None, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[LayerTensor | None, ...]
+    outputs: tuple[LayerTensor, ...]
     settings: Any
 
     def error(self, problem: str) -> InterpretationError:
         return InterpretationError(f"{self.kind} layer {self.name!r}: {problem}")
 
 
-def read_tensor(tensor: Any) -> Tensor:
+def read_tensor(tensor: Any) -> LayerTensor:
     """What is known of a tensor before anything is computed.
 
     Raises InterpretationError if TensorRT cannot infer its shape, whose log says why.
@@ -78,7 +78,7 @@ def read_tensor(tensor: Any) -> Tensor:
         shape = tuple(tensor.shape)
     except (RuntimeError, ValueError) as error:
         raise InterpretationError(f"TensorRT refuses what gives {tensor.name!r}") from error
-    return Tensor(
+    return LayerTensor(
         name=tensor.name,
         dtype=tensor.dtype.name,
         shape=shape,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from llmasos_builder.tensorrt.interpreter.layer import Layer, Tensor
+from llmasos_builder.tensorrt.interpreter.layer import Layer, LayerTensor
 
 Known = Collection[str]
 Rule = Callable[[Layer, Known], None]
@@ -89,7 +89,7 @@ def _has_block_shape(layer: Layer) -> bool:
         return False
 
 
-def _input(layer: Layer, index: int) -> Tensor:
+def _input(layer: Layer, index: int) -> LayerTensor:
     tensor = layer.inputs[index]
     assert tensor is not None
     return tensor

@@ -14,7 +14,7 @@ from typing import Any
 
 from llmasos.engine.plan import Precision
 
-from llmasos_builder.graph import Activation, Array, Scores, each_linear
+from llmasos_builder.graph import Activation, Array, AttentionScores, each_linear
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.parallel.collectives import all_reduce
 from llmasos_builder.tensorrt.parallel.rank import Rank
@@ -175,7 +175,12 @@ class ShardedGraph:
         return Own(tensor=self._graph.rotary(x.tensor, frequencies))
 
     def cached_attention(
-        self, query: ShardedTensor, key: ShardedTensor, value: ShardedTensor, *, scores: Scores
+        self,
+        query: ShardedTensor,
+        key: ShardedTensor,
+        value: ShardedTensor,
+        *,
+        scores: AttentionScores,
     ) -> ShardedTensor:
         if isinstance(query, Common):
             heads = [self._whole(x) for x in (query, key, value)]
