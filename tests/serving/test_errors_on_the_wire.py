@@ -28,7 +28,7 @@ from llmasos.engine.plan import EnginePlan
 from llmasos.error_codes import error_classes
 from llmasos.outputs import FinishReason, Usage
 from llmasos.text.tokenizer import Tokenizer
-from llmasos_runtime.engine.executor import EngineStats
+from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.sequences.request import Update
 from llmasos_runtime.triton.engine_model import EngineModel
 from llmasos_runtime.triton.model_arguments import ModelArguments

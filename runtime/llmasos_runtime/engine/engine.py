@@ -19,7 +19,8 @@ from llmasos_runtime.engine.admission import (
     recommended_by,
     sequence_of,
 )
-from llmasos_runtime.engine.executor import EngineStats, Executor
+from llmasos_runtime.engine.executor import Executor
+from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.engine.request_output import RequestOutput
 from llmasos_runtime.engine.step_log import StepRecord
 from llmasos_runtime.load import load_runner

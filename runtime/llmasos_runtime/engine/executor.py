@@ -17,6 +17,7 @@ from llmasos.errors import (
 from llmasos.outputs import FinishReason
 
 from llmasos_runtime.engine.closed_at_exit import close_at_exit
+from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.engine.request_output import RequestOutput
 from llmasos_runtime.engine.step_log import StepLog
 from llmasos_runtime.runner import ModelRunner
@@ -29,25 +30,6 @@ from llmasos_runtime.sequences.step import SequenceProgress, Step
 _log = logging.getLogger(__name__)
 _GATHER_S = 0.001
 """How long an idle engine waits after a request for those that come with it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStats:
-    """Requests and KV blocks at one moment.
-
-    num_reused_blocks, num_preemptions, num_steps: so far; so are num_draft_tokens and
-    num_accepted_tokens, guesses that were computed and those that were right.
-    """
-
-    num_running: int
-    num_waiting: int
-    num_blocks: int
-    num_free_blocks: int
-    num_reused_blocks: int
-    num_preemptions: int
-    num_steps: int
-    num_draft_tokens: int = 0
-    num_accepted_tokens: int = 0
 
 
 @dataclass(slots=True, eq=False)

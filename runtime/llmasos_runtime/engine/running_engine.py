@@ -10,7 +10,7 @@ from llmasos.engine.plan import EnginePlan
 from llmasos.text.tokenizer import Tokenizer
 
 from llmasos_runtime.engine.engine import Engine
-from llmasos_runtime.engine.executor import EngineStats
+from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.engine.step_log import StepRecord
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.sequences.request import Request, Update

@@ -12,7 +12,7 @@ from llmasos.generation_config import GenerationConfig
 from llmasos.text.tokenizer import Tokenizer
 
 from llmasos_runtime.engine.admission import completed, limits_of, recommended_by, sequence_of
-from llmasos_runtime.engine.executor import EngineStats
+from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.engine.request_output import RequestOutput
 from llmasos_runtime.engine.step_log import StepRecord
 from llmasos_runtime.options import EngineOptions

@@ -26,7 +26,7 @@ from llmasos.errors import (
 from llmasos.outputs import FinishReason
 
 from llmasos_runtime.engine.closed_at_exit import close_at_exit
-from llmasos_runtime.engine.executor import EngineStats
+from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.engine.request_output import RequestOutput
 from llmasos_runtime.sequences.request import Update
 from llmasos_runtime.sequences.sequence import Sequence

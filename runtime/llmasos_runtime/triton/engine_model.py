@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from llmasos.contract.ensemble import DETOKENIZER_INPUTS, OUTPUTS_PARAMETER
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
 
+from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.sequences.request import Request, Update
 from llmasos_runtime.triton.abandoned_streams import AbandonedStreams
 from llmasos_runtime.triton.backend import (
@@ -23,7 +24,7 @@ from llmasos_runtime.triton.backend import (
     ResponseSender,
     error_response,
 )
-from llmasos_runtime.triton.engine_metrics import EngineMetrics, Stats
+from llmasos_runtime.triton.engine_metrics import EngineMetrics
 from llmasos_runtime.triton.engine_request import ENGINE_TABLE, ENSEMBLE_TABLE, read_request
 from llmasos_runtime.triton.fields import Fields
 from llmasos_runtime.triton.parameters import read_parameters
@@ -50,7 +51,7 @@ class ServedEngine(Protocol):
     def block_size(self) -> int: ...
     def submit(self, request: Request, sink: Callable[[Update], None]) -> None: ...
     def cancel(self, request_id: str) -> bool: ...
-    def stats(self) -> Stats: ...
+    def stats(self) -> EngineStats: ...
     def close(self) -> None: ...
 
 

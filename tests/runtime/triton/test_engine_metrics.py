@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from fake_backend import FakeBackend, FakeMetricFamily
-from llmasos_runtime.engine.executor import EngineStats
+from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.triton.engine_metrics import EngineMetrics
 
 SPECULATION = "nv_llmasos_speculation_tokens"
@@ -37,3 +37,9 @@ def test_a_gauge_falls_again(metrics: EngineMetrics) -> None:
     for running in (3, 0):
         metrics.report(stats(num_running=running))
         assert FakeMetricFamily.values["nv_trt_llm_request_metrics scheduled"] == running
+
+
+def test_a_counter_never_falls(metrics: EngineMetrics) -> None:
+    for drafted in (5, 3, 6):
+        metrics.report(stats(num_draft_tokens=drafted))
+    assert FakeMetricFamily.values[f"{SPECULATION} drafted"] == 6

@@ -21,6 +21,7 @@ from llmasos.errors import (
     QueueFullError,
 )
 from llmasos.outputs import FinishReason, Usage
+from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.sequences.request import Request, Update
 from llmasos_runtime.triton.engine_model import EngineModel
 from patience import PATIENCE_S, wait_until
@@ -58,8 +59,8 @@ class HeldEngine:
             self.cancelled.set()
         return sink is not None
 
-    def stats(self) -> Any:
-        return SimpleNamespace(
+    def stats(self) -> EngineStats:
+        return EngineStats(
             num_running=len(self.sinks),
             num_waiting=2,
             num_blocks=10,
@@ -428,8 +429,11 @@ def test_a_refused_request_is_never_asked_about_again(
 def test_the_watch_goes_on_after_a_fault(
     model: EngineModel, engine: HeldEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def fail() -> EngineStats:
+        raise ZeroDivisionError
+
     stats = engine.stats
-    engine.stats = lambda: 1 / 0  # type: ignore[method-assign]  # a fault
+    engine.stats = fail  # type: ignore[method-assign]  # a fault
     wait_until(lambda: "could not be looked at" in caplog.text)
     engine.stats = stats  # type: ignore[method-assign]  # as it was
     ask(model).cancelled = True
