@@ -18,6 +18,7 @@ METRICS_PORT ?= 8002
 CHECKPOINT ?=
 OUTPUT ?=
 PYTEST_ARGS ?=
+JOBS ?= 2
 BENCH_ARGS ?=
 export PROMPT MODEL CHECKPOINT OUTPUT
 
@@ -32,7 +33,7 @@ help: ## List what can be made
 	@echo
 	@echo "  Variables: PROMPT, MODEL, PRECISION (f32, bf16, int8, int4; more with TARGET=tensorrt),"
 	@echo "  TARGET (openvino, tensorrt, tensorrt-llm), GPU (sm89, ..., current), CHECKPOINT, OUTPUT,"
-	@echo "  GRPC_PORT, HTTP_PORT, METRICS_PORT, PYTHON, TORCH_INDEX, PYTEST_ARGS, BENCH_ARGS"
+	@echo "  GRPC_PORT, HTTP_PORT, METRICS_PORT, PYTHON, TORCH_INDEX, PYTEST_ARGS, JOBS, BENCH_ARGS"
 
 .PHONY: demo
 demo: $(READY) ## Compile a model, serve it with Triton, stream an answer (PROMPT="...")
@@ -55,8 +56,17 @@ build-engine: $(READY) ## Compile CHECKPOINT into a Triton model repository at O
 	  $(addprefix --precision ,$(PRECISION)) --output "$$OUTPUT" -- "$$CHECKPOINT"
 
 .PHONY: test
-test: $(TEST_READY) ## Run every test
-	@.venv-test/bin/python -m pytest $(PYTEST_ARGS)
+test: $(TEST_READY) ## Run every test but the long sweeps, in JOBS processes
+	@.venv-test/bin/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+
+.PHONY: test-quick
+test-quick: $(TEST_READY) ## Run the tests without servers, torch and downloads: within a minute
+	@.venv-test/bin/python -m pytest -n $(JOBS) --dist worksteal \
+	  -m "not slow and not server and not parity and not network" $(PYTEST_ARGS)
+
+.PHONY: test-slow
+test-slow: $(TEST_READY) ## Run the long sweeps: every value of every field
+	@.venv-test/bin/python -m pytest -n $(JOBS) --dist worksteal -m slow $(PYTEST_ARGS)
 
 .PHONY: test-newest
 test-newest: ## Run the quick tests with the newest Python (3.13, 3.14) and numpy 2

@@ -1,4 +1,4 @@
-"""Checkpoints and built repositories that several tests share, each made once a session."""
+"""Markers, and checkpoints and built repositories that several tests share, each made once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from made_once import made_once
+from markers import MARKED, markers_of
 from tiny import write_tiny_llama
 from tqdm import tqdm  # type: ignore[import-untyped]  # has no stubs
 
+TESTS = Path(__file__).parent
 PLAN = Path("engine", "1", "plan")
 
 # The same examples in every run, and no limit of time for one: what is red was made red by a
@@ -18,6 +21,21 @@ settings.load_profile("ci")
 
 # Else a thread of progress bars watches them, and its warning of a race makes any test red.
 tqdm.monitor_interval = 0
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files whose tests are all left out are not read: some import torch, which takes seconds."""
+    wanted = str(config.option.markexpr)
+    left_out = {path for marker in MARKED if f"not {marker}" in wanted for path in MARKED[marker]}
+    return True if collection_path.relative_to(TESTS).as_posix() in left_out else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        path = item.path.relative_to(TESTS).as_posix()
+        for marker in markers_of(path, getattr(item, "fixturenames", [])):
+            item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +49,12 @@ def smollm2_repository(smollm2_checkpoint: str, tmp_path_factory: pytest.TempPat
     """A Triton model repository of SmolLM2-135M-Instruct in int8; do not write into it."""
     from llmasos_builder.build import BuildOptions, build
 
-    output = tmp_path_factory.mktemp("smollm2") / "repository"
-    return build(smollm2_checkpoint, output, BuildOptions(precision="int8"))
+    options = BuildOptions(precision="int8")
+    return made_once(
+        tmp_path_factory,
+        "smollm2/repository",
+        lambda path: build(smollm2_checkpoint, path, options),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +66,7 @@ def smollm2_plan(smollm2_repository: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama checkpoint with a byte-level tokenizer; do not write into it."""
-    return write_tiny_llama(tmp_path_factory.mktemp("tiny") / "tiny-llama")
+    return made_once(tmp_path_factory, "tiny/tiny-llama", write_tiny_llama)
 
 
 @pytest.fixture(scope="session")
@@ -52,8 +74,10 @@ def tiny_repository(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) 
     """A Triton model repository of `tiny_llama` in f32; do not write into it."""
     from llmasos_builder.build import BuildOptions, build
 
-    output = tmp_path_factory.mktemp("tiny") / "repository"
-    return build(str(tiny_llama), output, BuildOptions(precision="f32"))
+    options = BuildOptions(precision="f32")
+    return made_once(
+        tmp_path_factory, "tiny/repository", lambda path: build(str(tiny_llama), path, options)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -146,3 +146,11 @@ def test_the_readme_shows_only_targets_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`make ([a-z-]+)", (ROOT / "README.md").read_text())):
         assert f".PHONY: {target}\n" in makefile
+
+
+def test_every_test_that_the_script_for_the_newest_python_names_is_there() -> None:
+    script = (ROOT / "scripts" / "test-newest").read_text()
+    named = re.findall(r"(tests/\S+)::(\w+)", script)
+    missing = [(p, n) for p, n in named if f"def {n}(" not in (ROOT / p).read_text()]
+    assert named
+    assert not missing

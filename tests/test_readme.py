@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from llmasos_app.cli.options import PRECISIONS
 from llmasos_serving.triton.options import ServerOptions
 from llmasos_serving.triton.server import TritonServer
@@ -52,6 +53,8 @@ def run(block: Block, directory: Path) -> str:
     return result.stdout
 
 
+@pytest.mark.server
+@pytest.mark.network
 def test_the_commands_work_and_the_model_knows_paris(tmp_path: Path) -> None:
     (block,) = blocks("shell")
     answers = run(block, tmp_path)
@@ -59,11 +62,13 @@ def test_the_commands_work_and_the_model_knows_paris(tmp_path: Path) -> None:
     assert "The capital of France is Paris" in answers
 
 
+@pytest.mark.network
 def test_the_program_in_process_works(tmp_path: Path) -> None:
     (block,) = blocks("python")
     assert "The capital of France is Paris" in run(block, tmp_path)
 
 
+@pytest.mark.server
 def test_the_programs_that_ask_a_server_work(smollm2_repository: Path, tmp_path: Path) -> None:
     options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
     with TritonServer(smollm2_repository, options) as server:

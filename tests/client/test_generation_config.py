@@ -149,8 +149,11 @@ def test_values_that_make_no_sense_are_refused_by_name(name: str, value: Any) ->
     assert "\n" not in message
 
 
+@pytest.mark.parity
 def test_every_field_of_transformers_is_applied_named_or_harmless() -> None:
-    transformers = pytest.importorskip("transformers")
+    import needs_torch  # noqa: F401
+    import transformers
+
     fields = {n for n in transformers.GenerationConfig().to_dict() if not n.startswith("_")}
     fields |= {n for n in vars(transformers.GenerationConfig()) if not n.startswith("_")}
     unclassified = fields - APPLIED - HARMLESS - NEUTRAL.keys()
@@ -166,11 +169,15 @@ def checkpoint(tiny_llama: Path, directory: Path, name: str, **content: Any) -> 
     return directory
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", ["generation_config.json", "config.json"])
 def test_tokens_are_those_of_transformers(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    import needs_torch  # noqa: F401
+    import torch
+    import transformers
+
     monkeypatch.setenv("LLMASOS_CACHE", str(tmp_path / "cache"))
     path = checkpoint(tiny_llama, tmp_path / "model", name, max_length=17, do_sample=False)
     network = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)

@@ -172,6 +172,7 @@ def test_the_install_lines_give_a_product_that_works(tmp_path: Path) -> None:
     assert "serve" in help_text
 
 
+@pytest.mark.server
 def test_the_health_check_asks_for_a_token(tiny_repository: Path) -> None:
     (health,) = texts("HEALTHCHECK")
     command: list[str] = json.loads(health[health.index("[") :])

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import needs_torch  # noqa: F401
 import pytest
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.text.chat_options import ChatOptions
@@ -45,7 +46,6 @@ MESSAGES = [{"role": "user", "content": "Hello <s>,  fox 12"}, {"role": "user", 
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet() -> Iterator[None]:
-    import needs_torch  # noqa: F401
     import transformers
 
     before = transformers.logging.get_verbosity()
@@ -58,7 +58,6 @@ def quiet() -> Iterator[None]:
 
 def theirs_of(directory: Path) -> Any:
     """transformers' tokenizer, or None where it refuses, in whatever way."""
-    import needs_torch  # noqa: F401
     from transformers import AutoTokenizer
 
     try:
@@ -170,7 +169,6 @@ def test_an_unchanged_checkpoint_is_read_as_transformers_reads_it(
 
 def test_a_class_of_transformers_is_generic_supported_or_refused() -> None:
     """A class that is added there, with a cut of its own, must not be taken for a generic one."""
-    import needs_torch  # noqa: F401
     import transformers
 
     for name in dir(transformers):
@@ -186,7 +184,6 @@ def test_a_class_of_transformers_is_generic_supported_or_refused() -> None:
 
 @pytest.mark.parametrize("model_type", sorted({row.model_type for row in SUPPORTED.values()}))
 def test_a_model_type_has_the_class_of_transformers(model_type: str) -> None:
-    import needs_torch  # noqa: F401
     from transformers.models.auto import tokenization_auto as theirs
 
     named = theirs.TOKENIZER_MAPPING_NAMES.get(model_type)

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import needs_torch  # noqa: F401
 import numpy as np
 import torch
 from llmasos.errors import CheckpointError

@@ -114,6 +114,7 @@ def test_a_command_reports_its_use_to_nobody(
     check_nothing_was_sent(network, environment)
 
 
+@pytest.mark.server
 def test_a_server_and_its_processes_report_their_use_to_nobody(
     network: Network, environment: dict[str, str], tiny_repository: Path
 ) -> None:

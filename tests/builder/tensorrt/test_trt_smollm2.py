@@ -7,7 +7,7 @@ from llmasos_builder.architectures.decoder.decoder import define_decoder
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.tensorrt.interpreter import InterpretedNetwork, Row
 from llmasos_builder.tensorrt.network import TensorRTGraph
-from test_smollm2_engine import CONTINUATION, PROMPT
+from smollm2_text import CONTINUATION, PROMPT
 from trt_models import options, trt
 
 NEW_TOKENS = 8

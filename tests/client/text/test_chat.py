@@ -74,6 +74,7 @@ def render(source: str, messages: Any = CONVERSATION, *, generation: bool = True
     return template.render(messages, ChatOptions(add_generation_prompt=generation))
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", TEMPLATES)
 @pytest.mark.parametrize("generation", [True, False])
 def test_rendering_equals_hugging_face(name: str, generation: bool) -> None:

@@ -169,6 +169,7 @@ def other_forms(messages: Messages) -> list[Messages]:
     return forms
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_conversation_becomes_hugging_faces_text_or_is_refused_by_name(
     name: str, hugging_face: Callable[..., str]

@@ -38,6 +38,7 @@ def byte_level_directory(tmp_path: Path, **config: Any) -> Path:
     return write_tokenizer(tmp_path / "tokenizer", byte_level(), **config)
 
 
+@pytest.mark.parity
 def test_encoding_equals_hugging_face(kind: Path) -> None:
     ours, theirs = Tokenizer.load(kind), reference(kind)
     for text in TEXTS:
@@ -46,6 +47,7 @@ def test_encoding_equals_hugging_face(kind: Path) -> None:
             assert ours.encode(text, add_special_tokens=special) == expected, text
 
 
+@pytest.mark.parity
 def test_decoding_equals_hugging_face(kind: Path) -> None:
     ours, theirs = Tokenizer.load(kind), reference(kind)
     for text in TEXTS:
@@ -56,6 +58,7 @@ def test_decoding_equals_hugging_face(kind: Path) -> None:
             )
 
 
+@pytest.mark.parity
 def test_decoding_any_ids_equals_hugging_face(kind: Path) -> None:
     ours, theirs = Tokenizer.load(kind), reference(kind)
     draw = random.Random(0)
@@ -64,6 +67,7 @@ def test_decoding_any_ids_equals_hugging_face(kind: Path) -> None:
         assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=True)
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize(
     "config",
     [
@@ -97,6 +101,7 @@ def test_what_the_config_adds_equals_hugging_face(tmp_path: Path, config: dict[s
         assert ours.decode(ids, skip_special_tokens=False) == theirs.decode(ids)
 
 
+@pytest.mark.parity
 def test_spaces_before_punctuation_are_cleaned_up_if_the_config_says_so(tmp_path: Path) -> None:
     directory = write_tokenizer(tmp_path, KINDS["word_piece"](), clean_up_tokenization_spaces=True)
     ours, theirs = Tokenizer.load(directory), reference(directory)
@@ -161,6 +166,7 @@ def test_the_default_of_several_templates_is_taken(tmp_path: Path) -> None:
         ours.render_chat(MESSAGES, ChatOptions(chat_template="{{ messages }}"))
 
 
+@pytest.mark.parity
 def test_a_template_for_tools_is_taken_where_there_are_tools(tmp_path: Path) -> None:
     named = named_templates("default", "tool_use")
     named[1]["template"] += "{{ tools }}"
@@ -178,6 +184,7 @@ def test_templates_of_which_none_is_the_default_must_be_named(tmp_path: Path) ->
         ours.render_chat(MESSAGES)
 
 
+@pytest.mark.parity
 def test_templates_in_files_of_their_own_are_named_after_them(tmp_path: Path) -> None:
     directory = byte_level_directory(tmp_path, chat_template="config")
     (directory / "chat_template.jinja").write_text("file {{ messages[0].content }}")
@@ -190,6 +197,7 @@ def test_templates_in_files_of_their_own_are_named_after_them(tmp_path: Path) ->
         assert ours.render_chat(MESSAGES, ChatOptions(chat_template=name)) == expected
 
 
+@pytest.mark.parity
 def test_a_chat_is_encoded_without_further_special_tokens(tmp_path: Path) -> None:
     template = "{{ bos_token }}{{ messages[0].content }}"
     directory = write_tokenizer(tmp_path, KINDS["metaspace"](), chat_template=template)

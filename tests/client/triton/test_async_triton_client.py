@@ -190,6 +190,7 @@ def test_a_url_of_another_protocol_is_refused() -> None:
         AsyncTritonClient("http://localhost:8000")
 
 
+@pytest.mark.server
 def test_a_real_server_answers_both_clients_alike(tiny_repository: Path) -> None:
     options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0)
 

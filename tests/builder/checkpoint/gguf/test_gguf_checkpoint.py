@@ -143,6 +143,7 @@ def test_llama_3s_rope_factors_become_its_scaling(tmp_path: Path) -> None:
     assert open_checkpoint(path).config["rope_scaling"] == scaling
 
 
+@pytest.mark.parity
 def test_llama_3s_rope_factors_are_those_of_hugging_face() -> None:
     import needs_torch  # noqa: F401
     from transformers import LlamaConfig

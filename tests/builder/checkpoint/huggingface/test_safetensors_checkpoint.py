@@ -257,6 +257,7 @@ def test_one_file_of_a_checkpoint_is_refused_with_a_hint(tmp_path: Path) -> None
     assert "neither a directory nor a .gguf file" in refusal(tmp_path / "config.json")
 
 
+@pytest.mark.parity
 def test_gpt2s_two_files_make_its_tokenizer(tmp_path: Path) -> None:
     import needs_torch  # noqa: F401
     from transformers import GPT2Tokenizer
@@ -297,6 +298,7 @@ def write_opts_tokenizer(directory: Path, **config: Any) -> Path:
     return directory
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("config", [{}, {"add_bos_token": False}, {"add_prefix_space": True}])
 def test_opts_files_make_its_tokenizer(tmp_path: Path, config: dict[str, Any]) -> None:
     import needs_torch  # noqa: F401
