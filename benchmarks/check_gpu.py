@@ -13,6 +13,8 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from llmasos.engine.engine_io import RTX_GPUS
+from llmasos.engine.nvidia_driver import DriverError, find_driver
 from llmasos.engine.plan import EnginePlan
 from llmasos.errors import LLMasOSError, PlanError
 from llmasos.progress import show_progress
@@ -22,8 +24,6 @@ from llmasos_builder.tensorrt.options import COMPUTE_TYPES
 from llmasos_builder.tensorrt.verify import verify
 from llmasos_runtime.engine.engine import Engine, EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda, load_cuda
-from llmasos_runtime.tensorrt.driver import DriverError, find_driver
-from llmasos_runtime.tensorrt.preflight import RTX_GPUS
 
 from benchmarks.divergence import continuations
 from benchmarks.gpu_parity import (

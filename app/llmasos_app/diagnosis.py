@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 
+from llmasos.engine.engine_io import RTX_GPUS, TENSORRT_EXTRAS
+from llmasos.engine.nvidia_driver import GPU
 from llmasos.errors import PlanError, ServerError
 from llmasos.openvino_import import ov
 from llmasos.version import __version__
@@ -13,7 +15,6 @@ from llmasos_runtime.machine.resources import (
     cpu_features,
     num_physical_cores,
 )
-from llmasos_runtime.tensorrt.driver import GPU
 from llmasos_runtime.tensorrt.machine import (
     DISTRIBUTIONS,
     DriverReport,
@@ -22,7 +23,7 @@ from llmasos_runtime.tensorrt.machine import (
     ThisMachine,
     installed_version,
 )
-from llmasos_runtime.tensorrt.preflight import EXTRAS, RTX_GPUS, check_driver
+from llmasos_runtime.tensorrt.preflight import check_driver
 from llmasos_serving.triton.installation import describe_server
 
 from llmasos_app.finding import Finding
@@ -82,7 +83,7 @@ def _gpu(gpu: GPU) -> str:
 
 def _library(name: str, library: Library | None) -> Finding:
     if library is None:
-        return Finding(subject=name, text=_not_installed(f"llmasos[{EXTRAS[name]}]"))
+        return Finding(subject=name, text=_not_installed(TENSORRT_EXTRAS[name]))
     cuda = f" for CUDA {library.cuda_major}" if library.cuda_major else ""
     return Finding(subject=name, text=f"{library.version}{cuda}")
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
+from llmasos.engine.engine_io import OPENVINO_FILE
 from llmasos.engine.plan import (
     KVCachePrecision,
     Limits,
@@ -27,7 +28,6 @@ from llmasos_builder.tensorrt.library import load_library
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES, NetworkOptions
 from llmasos_builder.tensorrt.parallel.rank import all_ranks, check_divides, check_fused
 
-OPENVINO_FILE = "openvino_model.xml"
 MAX_PREFILL_LENGTH = 512
 _KV_CACHE: Mapping[Precision, KVCachePrecision] = {
     "f32": "f32",

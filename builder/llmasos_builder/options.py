@@ -30,7 +30,7 @@ class BuildOptions:
         can promise that.
     max_seq_len: None is what the model was trained for, at most 8192.
     max_batch_size, max_num_tokens: of one step (`llmasos.engine.plan.Limits`).
-    gpus: for tensorrt, what is compiled for (`llmasos_builder.tensorrt.capabilities.GPUS`).
+    gpus: for tensorrt, what is compiled for (`llmasos.engine.engine_io.RTX_GPUS`, or `current`).
     num_candidates, full_logits: for tensorrt, what a step returns (`TensorRTRecord`).
     tensor_parallel_size, pipeline_parallel_size: for tensorrt, over how many GPUs each matrix
         and the layers are cut; a GPU for each of their product.

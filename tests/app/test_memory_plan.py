@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llmasos.engine.engine_io import OPENVINO_WEIGHTS_FILE
 from llmasos.engine.network_sizes import NetworkSizes
 from llmasos.engine.plan import EnginePlan, Limits
 from llmasos.errors import CheckpointError, InvalidRequestError
@@ -19,7 +20,7 @@ from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_builder.checkpoint.huggingface.safetensors_weights import SafetensorsWeights
 from llmasos_builder.sizes import network_sizes, plan_spec
 from llmasos_runtime.machine.memory_need import MemoryNeed, openvino_block_bytes, tensorrt_need
-from llmasos_runtime.openvino.memory import WEIGHTS_FILE, here_computed_in
+from llmasos_runtime.openvino.memory import here_computed_in
 from llmasos_runtime.openvino.paged_model import computed_in, load_paged_model
 from tiny import write_tiny_gemma2, write_tiny_llama
 from typer.testing import CliRunner
@@ -78,7 +79,7 @@ def test_weights_weigh_what_the_engine_file_then_does(
 ) -> None:
     plan_dir = plans(precision)
     found = network_sizes(plan_spec(plan_dir), precision=precision, target="openvino")
-    size = EnginePlan.read(plan_dir).files[WEIGHTS_FILE].size
+    size = EnginePlan.read(plan_dir).files[OPENVINO_WEIGHTS_FILE].size
     # The file holds some constants besides, and what is equal twice only once.
     assert found.weight_bytes == pytest.approx(size, abs=2500)
     assert found.head_bytes == 0  # it is the embedding
@@ -99,7 +100,7 @@ def test_matrices_that_an_int4_engine_keeps_in_int8_weigh_twice_as_much(
     plans: Callable[..., Path], tiny_llama: Path
 ) -> None:
     plan_dir = plans("int4", int4_except=("down_proj", "q_proj"))
-    size = EnginePlan.read(plan_dir).files[WEIGHTS_FILE].size
+    size = EnginePlan.read(plan_dir).files[OPENVINO_WEIGHTS_FILE].size
     assert need_of(plan_dir).mapped == size
     command = (str(tiny_llama), "--precision", "int4", "--memory", "1GB")
     kept = ("--int4-except", "down_proj", "--int4-except", "q_proj")

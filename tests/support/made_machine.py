@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from llmasos_runtime.tensorrt.driver import GPU
+from llmasos.engine.nvidia_driver import GPU
 from llmasos_runtime.tensorrt.machine import DriverReport, Library
 
 GIB = 2**30

@@ -11,6 +11,14 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from llmasos.engine.engine_io import (
+    ATTENTION_MASK,
+    BEAM_IDX,
+    INPUT_IDS,
+    POSITION_IDS,
+    CachePart,
+    state_name,
+)
 from llmasos.openvino_import import op, ops, ov
 from numpy.typing import NDArray
 
@@ -38,10 +46,10 @@ class StatefulInputs:
     """
 
     def __init__(self) -> None:
-        self.input_ids = _parameter("input_ids", 2, ov.Type.i64)
-        self.attention_mask = _parameter("attention_mask", 2, ov.Type.i64)
-        self.position_ids = _parameter("position_ids", 2, ov.Type.i64)
-        self.beam_idx = _parameter("beam_idx", 1, ov.Type.i32)
+        self.input_ids = _parameter(INPUT_IDS, 2, ov.Type.i64)
+        self.attention_mask = _parameter(ATTENTION_MASK, 2, ov.Type.i64)
+        self.position_ids = _parameter(POSITION_IDS, 2, ov.Type.i64)
+        self.beam_idx = _parameter(BEAM_IDX, 1, ov.Type.i32)
         self._rotations: dict[tuple[float, ...], tuple[ov.Node, ov.Node]] = {}
 
     def parameters(self) -> list[ov.Node]:
@@ -103,12 +111,12 @@ class StatefulCache:
         layer = len(self.sinks) // 2
         return self._extend(layer, "key", key), self._extend(layer, "value", value)
 
-    def _extend(self, layer: int, kind: str, new: ov.Node) -> Extended:
+    def _extend(self, layer: int, part: CachePart, new: ov.Node) -> Extended:
         num_heads, head_size = width(new, 1), width(new, 3)
         info = op.util.VariableInfo()
         info.data_shape = ov.PartialShape([-1, num_heads, -1, head_size])
         info.data_type = ov.Type.f32
-        info.variable_id = f"past_key_values.{layer}.{kind}present.{layer}.{kind}"
+        info.variable_id = state_name(part, layer)
         variable = op.util.Variable(info)
         shape = ops.concat([self._inputs.batch_size, integers(num_heads, 0, head_size)], 0)
         past = op.read_value(ops.broadcast(floats(0.0), shape), variable)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
+from llmasos.engine.engine_io import LAST_HIDDEN_STATE, LOGITS
 from llmasos.engine.plan import Precision
 from llmasos.errors import PlanError
 from llmasos.files.disk import trouble_of
@@ -32,8 +33,6 @@ from llmasos_builder.openvino.masks import StatefulMasks
 from llmasos_builder.openvino.soft_capped_attention import soft_capped_attention
 from llmasos_builder.openvino.weights import OpenVINOWeight, make_weight, side_by_side
 
-LAST_HIDDEN_STATE = "last_hidden_state"
-LOGITS = "logits"
 _MAX_JOINED = 3
 """Rows of several matrices that are multiplied as one, for each of their columns."""
 
@@ -192,4 +191,4 @@ class OpenVINOGraph:
             raise PlanError(f"OpenVINO cannot write {path}: {reason}") from error
 
 
-__all__ = ["LAST_HIDDEN_STATE", "LOGITS", "OpenVINOGraph"]
+__all__ = ["OpenVINOGraph"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llmasos.engine.engine_io import CachePart, cache_name, updated_cache
 
 from llmasos_builder.graph import AttentionScores
 from llmasos_builder.tensorrt.inputs import Inputs
@@ -69,11 +70,12 @@ class CachedAttention:
         self._num_layers += 1
         return layer.get_output(0)
 
-    def _extend(self, kind: str, new: Any) -> Any:
+    def _extend(self, part: CachePart, new: Any) -> Any:
         definition, constants = self._layers.definition, self._layers.constants
         heads, length, size = int(new.shape[1]), self._options.max_seq_len, int(new.shape[3])
+        name = cache_name(part, self._num_layers)
         cache = self._inputs.add(
-            f"{kind}_cache.{self._num_layers}",
+            name,
             constants.dtype,
             (-1, heads, length, size),
             lambda b, _: (b, heads, length, size),
@@ -82,7 +84,7 @@ class CachedAttention:
         layer = definition.add_kv_cache_update(cache, new, self._inputs.kv_write_index, mode)
         assert layer is not None, "TensorRT refuses a KV cache"
         updated = layer.get_output(0)
-        updated.name = f"{kind}_cache_out.{self._num_layers}"
+        updated.name = updated_cache(name)
         definition.mark_output(updated)
         return updated
 

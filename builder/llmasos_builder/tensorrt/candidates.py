@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmasos_builder.tensorrt.layers import Layers, last_axis
+from llmasos.engine.engine_io import CANDIDATE_IDS, CANDIDATE_LOGITS, LOG_SUM_EXP, LOGITS
 
-CANDIDATE_LOGITS = "candidate_logits"
-CANDIDATE_IDS = "candidate_ids"
-LOG_SUM_EXP = "log_sum_exp"
-LOGITS = "logits"
+from llmasos_builder.tensorrt.layers import Layers, last_axis
 
 
 def output_candidates(

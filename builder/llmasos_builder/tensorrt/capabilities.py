@@ -8,22 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from llmasos.engine.engine_io import RTX_GPUS
 from llmasos.engine.plan import PRECISIONS, Precision
 from llmasos.errors import InvalidRequestError, UnsupportedArchitectureError
 
 from llmasos_builder.tensorrt.library import LibraryName
 
 CURRENT = "current"
-GPUS: Mapping[str, str] = {
-    "sm75": "Turing: GeForce RTX 20, T4",
-    "sm80": "Ampere: A100, A30",
-    "sm86": "Ampere: GeForce RTX 30, A10, A40",
-    "sm89": "Ada: GeForce RTX 40, L4, L40S",
-    "sm120": "Blackwell: GeForce RTX 50, RTX PRO Blackwell",
-    "sm121": "Blackwell: DGX Spark",
-}
-"""Those that can be compiled for ahead of time, oldest first, and what they are."""
-
 _SINCE: Mapping[Precision, int] = {
     "f32": 80,
     "fp16": 75,
@@ -46,18 +37,18 @@ def precisions_of(gpu: str) -> tuple[Precision, ...]:
 
 def libraries_for(gpus: Sequence[str]) -> tuple[LibraryName, ...]:
     """What can compile for these, `current` no longer among them."""
-    return ("tensorrt_rtx",) if set(gpus) <= GPUS.keys() else ("tensorrt",)
+    return ("tensorrt_rtx",) if set(gpus) <= RTX_GPUS.keys() else ("tensorrt",)
 
 
 def check_gpus(gpus: Sequence[str], precision: Precision) -> None:
     """Raise InvalidRequestError for a GPU that cannot be compiled for, or lacks the precision."""
-    known = f"{', '.join(GPUS)} or {CURRENT}"
+    known = f"{', '.join(RTX_GPUS)} or {CURRENT}"
     if not gpus:
         raise InvalidRequestError(f"a TensorRT engine is compiled for a gpu: {known}")
     if len(set(gpus)) < len(gpus):
         raise InvalidRequestError(f"gpu must name each one once, got {', '.join(gpus)}")
     for gpu in gpus:
-        if gpu not in (*GPUS, CURRENT):
+        if gpu not in (*RTX_GPUS, CURRENT):
             raise InvalidRequestError(
                 f"gpu must be one of {known}, got {gpu!r}",
                 hint=f"any other is compiled for on a machine that has it, by {CURRENT}",

@@ -110,7 +110,7 @@ def _num_tensors(spec: DecoderSpec, rank: Rank) -> int:
 
 
 def serialize(graph: TensorRTGraph, gpus: Sequence[str]) -> memoryview:
-    """Compile a network for GPUs, by names as in `GPUS`.
+    """Compile a network for GPUs, by names as in `RTX_GPUS`.
 
     Raises PlanError with the first thing that TensorRT said was wrong.
     """

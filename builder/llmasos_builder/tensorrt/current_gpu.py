@@ -1,34 +1,30 @@
-"""Which GPU this machine has, asked of NVIDIA's driver. It has not run with one yet."""
+"""The GPU of the machine that builds, as NVIDIA's driver names it."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from typing import Any
 
+from llmasos.engine.nvidia_driver import DriverError, find_driver
 from llmasos.errors import PlanError
 
-_DRIVER = "libcuda.so.1"
-_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
 
-
-def current_gpu(driver_library: str = _DRIVER) -> str:
-    """The compute capability of the first GPU, as in sm90.
+def current_gpu(load: Callable[[str], Any] = ctypes.CDLL) -> str:
+    """The compute capability of the first GPU, as in sm90; load: opens a library by name.
 
     Raises PlanError if there is no driver or no GPU.
     """
+    driver = find_driver(load)
+    if driver is None:
+        raise _no_gpu("it has no NVIDIA driver")
     try:
-        driver = ctypes.CDLL(driver_library)
-    except OSError as error:
-        raise _no_gpu("it has no NVIDIA driver") from error
-    if driver.cuInit(0) != 0:
+        capabilities = driver.capabilities()
+    except DriverError as error:
+        raise _no_gpu("its NVIDIA driver does not answer") from error
+    if not capabilities:
         raise _no_gpu("its NVIDIA driver finds no GPU")
-    return f"sm{_attribute(driver, _MAJOR)}{_attribute(driver, _MINOR)}"
-
-
-def _attribute(driver: ctypes.CDLL, attribute: int) -> int:
-    value = ctypes.c_int()
-    if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0) != 0:
-        raise _no_gpu("its NVIDIA driver does not answer")
-    return value.value
+    return capabilities[0]
 
 
 def _no_gpu(why: str) -> PlanError:

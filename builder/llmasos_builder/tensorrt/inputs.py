@@ -14,16 +14,19 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from llmasos.engine.engine_io import (
+    DECODE_PROFILE,
+    HIDDEN_STATES,
+    INPUT_IDS,
+    KV_WRITE_INDEX,
+    LAST_TOKEN_INDEX,
+    POSITION_IDS,
+    PREFILL_PROFILE,
+)
 
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import NetworkOptions
 
-INPUT_IDS = "input_ids"
-POSITION_IDS = "position_ids"
-KV_WRITE_INDEX = "kv_write_index"
-LAST_TOKEN_INDEX = "last_token_index"
-HIDDEN_STATES, HIDDEN_STATES_OUT = "hidden_states", "hidden_states_out"
-PREFILL_PROFILE, DECODE_PROFILE = 0, 1
 _PREFILL_ROWS = 2
 """The most. A prefill has one, but TensorRT-RTX 1.7 does not compile masks of one row alone."""
 
@@ -59,7 +62,7 @@ class Inputs:
         for axis, size in zip(dynamic, ("batch", "length"), strict=False):
             tensor.set_dimension_name(axis, size)  # what has one name is one size
         most, longest = self._options.max_batch_size, self._options.prefill_length
-        prefill, decode = self.profiles
+        prefill, decode = self.profiles[PREFILL_PROFILE], self.profiles[DECODE_PROFILE]
         prefill.set_shape(name, at(1, 1), at(1, longest), at(_PREFILL_ROWS, longest))
         decode.set_shape(name, at(1, 1), at(most, 1), at(most, 1))
         return tensor

@@ -11,10 +11,10 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from llmasos.engine.engine_io import TENSORRT_EXTRAS
 from llmasos.errors import PlanError
 
 LibraryName = Literal["tensorrt_rtx", "tensorrt"]
-EXTRAS = {"tensorrt_rtx": "llmasos[tensorrt-rtx]", "tensorrt": "llmasos[tensorrt]"}
 
 
 def load_library(names: Sequence[LibraryName] = ("tensorrt_rtx", "tensorrt")) -> Any:
@@ -37,4 +37,4 @@ def load_library(names: Sequence[LibraryName] = ("tensorrt_rtx", "tensorrt")) ->
 
 
 def _install(name: str) -> str:
-    return f"install it: pip install '{EXTRAS[name]}'"
+    return f"install it: pip install '{TENSORRT_EXTRAS[name]}'"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from llmasos.engine.engine_io import HIDDEN_STATES_OUT
 from llmasos.engine.plan import Precision
 from llmasos.errors import PlanError
 from llmasos.tensorrt_log import shared_log
@@ -19,7 +20,7 @@ from llmasos_builder.graph import Activation, Array, AttentionScores, each_linea
 from llmasos_builder.tensorrt.cached_attention import CachedAttention
 from llmasos_builder.tensorrt.candidates import output_candidates
 from llmasos_builder.tensorrt.constants import Constant, Constants
-from llmasos_builder.tensorrt.inputs import HIDDEN_STATES_OUT, Inputs
+from llmasos_builder.tensorrt.inputs import Inputs
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import NetworkOptions
 from llmasos_builder.tensorrt.parallel.weight_slice import WeightSlice

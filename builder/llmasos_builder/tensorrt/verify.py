@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from llmasos.engine.engine_io import CANDIDATE_IDS, CANDIDATE_LOGITS, LOG_SUM_EXP, LOGITS
 from llmasos.engine.plan import EnginePlan, Precision, TensorRTRecord
 from llmasos.errors import PlanError
 from llmasos.progress import Progress
@@ -162,15 +163,15 @@ def _run(
         progress("interpret", done, len(steps))
         outputs = model.step([sequence.next_row(slot) for slot, sequence in enumerate(active)])
         of_candidates = _of_candidates(outputs)
-        for sequence, logits in zip(active, outputs["logits"], strict=True):
+        for sequence, logits in zip(active, outputs[LOGITS], strict=True):
             sequence.commit(step, logits.astype(np.float64))
     return sequences, of_candidates
 
 
 def _of_candidates(outputs: dict[str, NDArray[np.float32]]) -> list[Check]:
     """What sampling takes from a step, against its logits."""
-    logits = outputs["logits"].astype(np.float64)
-    ids, found = outputs["candidate_ids"], outputs["candidate_logits"]
+    logits = outputs[LOGITS].astype(np.float64)
+    ids, found = outputs[CANDIDATE_IDS], outputs[CANDIDATE_LOGITS]
     best = -np.sort(-logits, axis=1)[:, : ids.shape[1]]
     apart = np.abs(np.take_along_axis(logits, ids.astype(np.int64), axis=1) - found).max()
     largest = logits.max(axis=1, keepdims=True)
@@ -178,7 +179,7 @@ def _of_candidates(outputs: dict[str, NDArray[np.float32]]) -> list[Check]:
     scale = float(np.abs(logits).max())
     errors = {
         "candidates": max(float(np.abs(best - found).max()), float(apart)) / scale,
-        "log_sum_exp": float(np.abs(exact - outputs["log_sum_exp"]).max()) / scale,
+        "log_sum_exp": float(np.abs(exact - outputs[LOG_SUM_EXP]).max()) / scale,
     }
     return [Check(name=name, error=error, allowed=_EXACT) for name, error in errors.items()]
 

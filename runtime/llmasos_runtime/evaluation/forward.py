@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from llmasos.engine.engine_io import INPUT_IDS, POSITION_IDS
 from llmasos.engine.plan import EnginePlan
 from llmasos.engine.plan_lock import PlanHold
 from llmasos.errors import PlanError
@@ -93,8 +94,8 @@ class PackedForward:
         positions = [np.arange(p.past, p.past + len(p.token_ids)) for p in parts]
         tables = [self._table(part) for part in parts]
         return {
-            "input_ids": np.concatenate([p.token_ids for p in parts]).astype(np.int64),
-            "position_ids": np.concatenate(positions).astype(np.int64),
+            INPUT_IDS: np.concatenate([p.token_ids for p in parts]).astype(np.int64),
+            POSITION_IDS: np.concatenate(positions).astype(np.int64),
             "past_lens": np.array([part.past for part in parts], np.int32),
             "subsequence_begins": begins.astype(np.int32),
             "block_indices": np.concatenate(tables).astype(np.int32),

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmasos.engine.engine_io import OPENVINO_BLOCK_SIZE
 from llmasos.engine.network_sizes import NetworkSizes
 from llmasos.engine.plan import KVCachePrecision, Limits, Precision
 
 from llmasos_runtime.kv_cache.blocks import blocks_for
 
-OPENVINO_BLOCK_SIZE = 32
-"""Tokens of one KV block of OpenVINO's paged attention on the CPU."""
 MAX_MICROBATCH_LENGTH = 256
 """Tokens of a prompt that attention which is not paged computes at once."""
 MAX_MICROBATCH_SCORES = 1 << 19

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from llmasos.engine.engine_io import OPENVINO_BLOCK_SIZE
 from llmasos.forked import leave_to_parent
 from llmasos.openvino_import import ov
 from numpy.typing import NDArray
 
-from llmasos_runtime.openvino.block_gather_model import BLOCK_SIZE, new_name
+from llmasos_runtime.openvino.block_gather_model import new_name
 from llmasos_runtime.openvino.cache_tensor import CacheTensor
 from llmasos_runtime.openvino.microbatches import Microbatch, microbatches
 from llmasos_runtime.openvino.packing import Inputs, Ints
@@ -50,7 +51,7 @@ class BlockGatherForward:
 
     def start(self) -> None:
         """See Forward: the microbatches but the first one begin in `wait`."""
-        self._microbatches = microbatches(self._inputs, block_size=BLOCK_SIZE)
+        self._microbatches = microbatches(self._inputs, block_size=OPENVINO_BLOCK_SIZE)
         self._begin(self._microbatches[0])
 
     def wait(self) -> NDArray[np.float32]:

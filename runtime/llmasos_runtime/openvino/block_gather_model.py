@@ -9,15 +9,12 @@ of the gathered blocks are there.
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
+from llmasos.engine.engine_io import BEAM_IDX, OPENVINO_BLOCK_SIZE, cache_of_state
 from llmasos.openvino_import import ops, ov
 
-BLOCK_SIZE = 32
 BLOCK_TABLE = "block_table"
 """The input [B, M], i64: the blocks of each row's past; at least one."""
-_STATE = re.compile(r"past_key_values\.(\d+)\.(key|value)")
 
 
 def is_written_out(model: ov.Model) -> bool:
@@ -26,7 +23,7 @@ def is_written_out(model: ov.Model) -> bool:
 
 
 def new_name(cache: str) -> str:
-    """The output of what joins this cache [blocks, H, BLOCK_SIZE, D]: it is [B, H, S, D]."""
+    """The output of what joins this cache [blocks, H, block_size, D]: it is [B, H, S, D]."""
     return f"{cache}.new"
 
 
@@ -35,29 +32,27 @@ def gather_blocks(model: ov.Model, kind: ov.Type) -> None:
     table = _parameter(BLOCK_TABLE, [-1, -1], ov.Type.i64)
     model.add_parameters([table])
     for assign in model.get_sinks():
-        found = _STATE.match(assign.get_variable_id())
-        assert found is not None, assign.get_variable_id()
-        layer, part = found.groups()
+        name = cache_of_state(assign.get_variable_id())
         past, new = assign.input_value(0).get_node().input_values()
         _, num_heads, _, head_size = past.get_partial_shape()
-        shape = [-1, num_heads.get_length(), BLOCK_SIZE, head_size.get_length()]
-        cache = _parameter(f"{part}_cache.{layer}", shape, kind)
+        shape = [-1, num_heads.get_length(), OPENVINO_BLOCK_SIZE, head_size.get_length()]
+        cache = _parameter(name, shape, kind)
         gathered = ops.convert(_gather(cache, table, shape), past.get_element_type())
         for consumer in past.get_target_inputs():
             consumer.replace_source_output(gathered.output(0))
         joins = ops.convert(new, kind)
-        joins.output(0).get_tensor().set_names({new_name(f"{part}_cache.{layer}")})
+        joins.output(0).get_tensor().set_names({new_name(name)})
         model.add_parameters([cache])
         model.add_results([ops.result(joins)])
         model.remove_sink(assign)
     for variable in model.get_variables():
         model.remove_variable(variable)
-    model.remove_parameter(model.input("beam_idx").get_node())
+    model.remove_parameter(model.input(BEAM_IDX).get_node())
     model.validate_nodes_and_infer_types()
 
 
 def _gather(cache: ov.Node, table: ov.Node, shape: list[int]) -> ov.Node:
-    """[B, H, M * BLOCK_SIZE, D]: by head and block at once, so that nothing is transposed."""
+    """[B, H, M * block_size, D]: by head and block at once, so that nothing is transposed."""
     _, num_heads, block_size, head_size = shape
     of_all_heads = ops.reshape(cache, np.array([-1, block_size, head_size]), special_zero=False)
     first = ops.multiply(ops.unsqueeze(table, np.int64(1)), np.int64(num_heads))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from llmasos.engine.engine_io import OPENVINO_WEIGHTS_FILE
 from llmasos.engine.network_sizes import NetworkSizes
 from llmasos.engine.plan import EnginePlan, KVCachePrecision, Precision
 from llmasos.openvino_import import ov
 
 from llmasos_runtime.machine.memory_need import MemoryNeed, openvino_need
 from llmasos_runtime.openvino.paged_model import computed_in
-
-WEIGHTS_FILE = "openvino_model.bin"
 
 
 def plan_need(plan: EnginePlan, sizes: NetworkSizes) -> MemoryNeed:
@@ -20,7 +19,7 @@ def plan_need(plan: EnginePlan, sizes: NetworkSizes) -> MemoryNeed:
         precision=plan.precision,
         compute=here_computed_in(plan.precision, plan.kv_cache_precision),
         kv_cache=plan.kv_cache_precision,
-        engine_bytes=plan.files[WEIGHTS_FILE].size,
+        engine_bytes=plan.files[OPENVINO_WEIGHTS_FILE].size,
     )
 
 

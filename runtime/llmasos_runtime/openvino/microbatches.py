@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from llmasos.engine.engine_io import ATTENTION_MASK, INPUT_IDS, POSITION_IDS
 from numpy.typing import NDArray
 
 from llmasos_runtime.kv_cache.blocks import blocks_for
@@ -111,9 +112,9 @@ def _microbatch(pieces: list[_Piece], inputs: Inputs, block_size: int) -> Microb
     rows, places = np.nonzero(sampled == tokens.reshape(-1))
     return Microbatch(
         inputs={
-            "input_ids": inputs["input_ids"][tokens],
-            "position_ids": positions,
-            "attention_mask": is_there.astype(np.int64),
+            INPUT_IDS: inputs[INPUT_IDS][tokens],
+            POSITION_IDS: positions,
+            ATTENTION_MASK: is_there.astype(np.int64),
             BLOCK_TABLE: np.stack(tables),
             SAMPLED_POSITIONS: places if places.size else np.zeros(1, np.int64),
         },

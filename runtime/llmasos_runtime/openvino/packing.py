@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 import numpy as np
+from llmasos.engine.engine_io import INPUT_IDS, POSITION_IDS
 from numpy.typing import NDArray
 
 from llmasos_runtime.kv_cache.blocks import blocks_for
@@ -45,8 +46,8 @@ def pack(step: Step, *, block_size: int) -> Inputs:
         for position in range(end - share.num_sampled, end)
     ]
     return {
-        "input_ids": _int64([i for share in step.shares for i in share.token_ids]),
-        "position_ids": _int64([i for _, past, end in spans for i in range(past, end)]),
+        INPUT_IDS: _int64([i for share in step.shares for i in share.token_ids]),
+        POSITION_IDS: _int64([i for _, past, end in spans for i in range(past, end)]),
         "past_lens": _int32([past for _, past, _ in spans]),
         "subsequence_begins": _int32(begins),
         **_block_tables(spans, block_size),
@@ -63,8 +64,8 @@ def advance(inputs: Inputs, step: Step, *, block_size: int) -> Inputs:
     another shape now, and so are not in place: the block tables, when one grew.
     """
     sequences = [share.sequence for share in step.shares]
-    inputs["input_ids"][:] = [sequence.token_ids[-1] for sequence in sequences]
-    inputs["position_ids"] += 1
+    inputs[INPUT_IDS][:] = [sequence.token_ids[-1] for sequence in sequences]
+    inputs[POSITION_IDS] += 1
     inputs["past_lens"] += 1
     inputs["max_context_len"] += 1
     assert inputs["past_lens"][-1] == sequences[-1].num_computed_tokens

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from llmasos.engine.engine_io import LAST_HIDDEN_STATE, OPENVINO_FILE, is_cache
 from llmasos.engine.plan import REBUILD, EnginePlan, KVCachePrecision, Precision
 from llmasos.errors import PlanError
 from llmasos.openvino_import import ops, ov
@@ -25,9 +26,6 @@ from llmasos_runtime.openvino.cache_tensor import CacheTensor
 from llmasos_runtime.openvino.forward import Forward, PagedForward
 from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS
 
-IR_FILE = "openvino_model.xml"
-LAST_HIDDEN_STATE = "last_hidden_state"
-"""The tensor in the IR from which the logits are computed."""
 _ACTIVATION_GROUP = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 _COMPUTE = "INFERENCE_PRECISION_HINT"
 _TYPES = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
@@ -73,7 +71,7 @@ def load_paged_model(
         "ENABLE_CPU_PINNING": pin_threads,
     }
     try:
-        model = core.read_model(directory / IR_FILE)
+        model = core.read_model(directory / OPENVINO_FILE)
         quantized = not plan.deterministic and plan.precision in {"int8", "int4"}
         properties[_ACTIVATION_GROUP] = activation_group(model) if quantized else 0
         gathers = is_written_out(model)
@@ -86,12 +84,12 @@ def load_paged_model(
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise PlanError(
-            f"{directory / IR_FILE} cannot be loaded: {reason}", hint=REBUILD
+            f"{directory / OPENVINO_FILE} cannot be loaded: {reason}", hint=REBUILD
         ) from error
-    caches = tuple(_cache(port) for port in compiled.inputs if "_cache." in port.any_name)
+    caches = tuple(_cache(port) for port in compiled.inputs if is_cache(port.any_name))
     if len(caches) != 2 * plan.num_layers:
         raise PlanError(
-            f"{directory / IR_FILE} has {len(caches)} caches, {2 * plan.num_layers} expected",
+            f"{directory / OPENVINO_FILE} has {len(caches)} caches, {2 * plan.num_layers} expected",
             hint=REBUILD,
         )
     (block_size,) = {c.block_shape[1] for c in caches if c.name.startswith("value_cache.")}

@@ -6,21 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llmasos.engine.engine_io import DECODE_PROFILE, STEP_TENSORS, is_cache, updated_cache
 from llmasos.engine.plan import REBUILD
 from llmasos.errors import LLMasOSError, PlanError
 from llmasos.tensorrt_log import last_error, shared_log
 
 from llmasos_runtime.tensorrt.cuda import Cuda, DeviceMemory, Stream
 from llmasos_runtime.tensorrt.kv_slots import SlotCacheTensor
-from llmasos_runtime.tensorrt.launch import DECODE_PROFILE
 from llmasos_runtime.tensorrt.runtime_cache import RuntimeCache
 
-STEP_TENSORS = (
-    *("input_ids", "position_ids", "kv_write_index", "last_token_index"),
-    *("candidate_logits", "candidate_ids", "log_sum_exp", "logits"),
-)
-"""Inputs and outputs of an engine beside its caches; see docs/gpu.md."""
-_CACHES = ("key_cache.", "value_cache.")
 _ITEM_BYTES = {"FLOAT": 4, "HALF": 2, "BF16": 2}
 
 
@@ -54,8 +48,8 @@ class TensorRTEngine:
         """Its key and value caches. Raises PlanError for tensors that no step here brings."""
         engine = self._engine
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
-        inputs = [name for name in names if name.startswith(_CACHES)]
-        outputs = {name.replace("_cache.", "_cache_out.") for name in inputs}
+        inputs = [name for name in names if is_cache(name)]
+        outputs = {updated_cache(name) for name in inputs}
         strange = sorted(names.difference(inputs, outputs, STEP_TENSORS))
         if strange or not inputs:
             what = f"a tensor {strange[0]}" if strange else "no KV cache"
@@ -66,7 +60,7 @@ class TensorRTEngine:
         _, heads, length, size = self._engine.get_tensor_shape(name)
         return SlotCacheTensor(
             input=name,
-            output=name.replace("_cache.", "_cache_out."),
+            output=updated_cache(name),
             slot_shape=(heads, length, size),
             item_bytes=_ITEM_BYTES[self._engine.get_tensor_dtype(name).name],
         )

@@ -8,8 +8,6 @@ import numpy as np
 from llmasos.errors import LLMasOSError
 from numpy.typing import NDArray
 
-PREFILL_PROFILE, DECODE_PROFILE = 0, 1
-"""Optimization profiles of an engine, by what they are for."""
 Ints = NDArray[np.int32]
 
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
 
-from llmasos_runtime.tensorrt.driver import GPU, DriverError, find_driver
+from llmasos.engine.nvidia_driver import GPU, DriverError, find_driver
 
 DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {
     "tensorrt_rtx": ("tensorrt_rtx_cu13", "tensorrt_rtx_cu12"),

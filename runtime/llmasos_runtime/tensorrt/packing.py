@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from llmasos.engine.engine_io import DECODE_PROFILE, PREFILL_PROFILE
 
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import Share, Step
-from llmasos_runtime.tensorrt.launch import DECODE_PROFILE, PREFILL_PROFILE, Launch
+from llmasos_runtime.tensorrt.launch import Launch
 
 PADDED_TO = 32
 """A prefill is padded to a multiple of it: so TensorRT sees few lengths."""

@@ -10,17 +10,15 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from llmasos.engine.engine_io import RTX_GPUS, TENSORRT_EXTRAS
+from llmasos.engine.nvidia_driver import GPU
 from llmasos.engine.plan import EnginePlan, TensorRTRecord
 from llmasos.errors import PlanError
 
-from llmasos_runtime.tensorrt.driver import GPU
 from llmasos_runtime.tensorrt.machine import DriverReport, Library, Machine, ThisMachine
 
-RTX_GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-"""All that TensorRT-RTX compiles for."""
 OLDEST_DRIVER: Mapping[int, int] = {12: 525, 13: 580}
 """The release of the driver from which on it serves a major version of CUDA."""
-EXTRAS = {"tensorrt_rtx": "tensorrt-rtx", "tensorrt": "tensorrt"}
 _CACHE_BYTES = {"f32": 4, "fp16": 2, "bf16": 2}
 
 
@@ -73,7 +71,7 @@ def _check_library(plan: EnginePlan, record: TensorRTRecord, machine: Machine) -
     if library is None:
         raise PlanError(
             f"{plan.name} needs {name} {record.version}, which is not installed",
-            hint=f"pip install 'llmasos[{EXTRAS[name]}]'",
+            hint=f"pip install '{TENSORRT_EXTRAS[name]}'",
         )
     if library.version != record.version:
         raise PlanError(
@@ -84,7 +82,7 @@ def _check_library(plan: EnginePlan, record: TensorRTRecord, machine: Machine) -
     if machine.cuda_bindings() is None:
         raise PlanError(
             f"{plan.name} needs cuda-bindings beside {name}, which is not installed",
-            hint=f"pip install 'llmasos[{EXTRAS[name]}]'",
+            hint=f"pip install '{TENSORRT_EXTRAS[name]}'",
         )
     return library
 

@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from llmasos.engine.engine_io import (
+    CANDIDATE_IDS,
+    CANDIDATE_LOGITS,
+    LOG_SUM_EXP,
+    LOGITS,
+    STEP_INPUTS,
+)
 from llmasos.engine.plan import EnginePlan
 
 from llmasos_runtime.sequences.step import SlotCopy
@@ -17,7 +24,6 @@ from llmasos_runtime.tensorrt.launch import Launch
 from llmasos_runtime.tensorrt.packing import PADDED_TO
 from llmasos_runtime.tensorrt.staging import ALIGNMENT, StagedInputs, StagedOutputs, aligned
 
-_INPUTS = ("input_ids", "position_ids", "kv_write_index", "last_token_index")
 _ITEM = 4  # bytes of every input and output
 
 
@@ -95,14 +101,14 @@ class StepMemory:
 
     def _prepare(self, launch: Launch) -> Prepared:
         rows, count = launch.num_rows, self._num_candidates
-        inputs = {name: getattr(launch, name) for name in _INPUTS}
+        inputs = {name: getattr(launch, name) for name in STEP_INPUTS}
         shapes = {name: array.shape for name, array in inputs.items()}
         shapes |= {cache.input: (rows, *cache.slot_shape) for cache in self._slots.caches}
         addresses = {name: self._inputs.put(array) for name, array in inputs.items()}
         addresses |= self._slots.addresses(launch.first_slot)
-        addresses["candidate_logits"], logits = self._outputs.floats((rows, count))
-        addresses["candidate_ids"], ids = self._outputs.ints((rows, count))
-        addresses["log_sum_exp"], total = self._outputs.floats((rows, 1))
+        addresses[CANDIDATE_LOGITS], logits = self._outputs.floats((rows, count))
+        addresses[CANDIDATE_IDS], ids = self._outputs.ints((rows, count))
+        addresses[LOG_SUM_EXP], total = self._outputs.floats((rows, 1))
         if self.full is not None:
-            addresses["logits"] = self.full.room(rows)
+            addresses[LOGITS] = self.full.room(rows)
         return Prepared(launch, shapes, addresses, Candidates(logits, ids, total))

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
+from llmasos.engine.engine_io import DECODE_PROFILE, PREFILL_PROFILE
 from llmasos.engine.plan import EnginePlan
 from llmasos.forked import OwnProcess
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from llmasos_runtime.tensorrt.candidate_scores import Candidates, CandidateScore
 from llmasos_runtime.tensorrt.cuda import Cuda, Event, Stream
 from llmasos_runtime.tensorrt.decode_graphs import DecodeGraphs
 from llmasos_runtime.tensorrt.execution import Context, TensorRTEngine
-from llmasos_runtime.tensorrt.launch import DECODE_PROFILE, PREFILL_PROFILE
 from llmasos_runtime.tensorrt.packing import PADDED_TO, Packer
 from llmasos_runtime.tensorrt.step_memory import Prepared, StepMemory
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llmasos.engine.engine_io import RTX_GPUS
 from llmasos.engine.plan import PRECISIONS
 from llmasos.errors import PlanError, UnsupportedArchitectureError
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.architectures.supported import SUPPORTED
-from llmasos_builder.tensorrt.capabilities import GPUS, HEAD_SIZES, precisions_of
+from llmasos_builder.tensorrt.capabilities import HEAD_SIZES, precisions_of
 from llmasos_builder.tensorrt.compile import compile_tensorrt, serialize
 from llmasos_builder.tensorrt.library import load_library
 from llmasos_builder.tensorrt.parallel.rank import WHOLE
@@ -19,7 +20,7 @@ from made_trt import ARCHITECTURES, LLAMA, VARIANTS, defined
 pytest.importorskip("tensorrt_rtx")
 PAGE = Path(__file__).parents[3] / "docs" / "gpu.md"
 OLDEST = {
-    precision: next(gpu for gpu in GPUS if precision in precisions_of(gpu))
+    precision: next(gpu for gpu in RTX_GPUS if precision in precisions_of(gpu))
     for precision in PRECISIONS["tensorrt"]
 }
 
@@ -49,14 +50,14 @@ def test_a_precision_compiles_from_its_oldest_gpu_on(precision: Any) -> None:
 
 @pytest.mark.parametrize("precision", [p for p in OLDEST if OLDEST[p] != "sm75"])
 def test_a_precision_does_not_compile_for_the_gpu_before(precision: Any) -> None:
-    gpus = list(GPUS)
+    gpus = list(RTX_GPUS)
     before = gpus[gpus.index(OLDEST[precision]) - 1]
     with pytest.raises(PlanError, match=f"TensorRT cannot compile this network for {before}: "):
         serialize(defined(precision=precision), [before])
 
 
 def test_one_engine_serves_several_gpus() -> None:
-    assert compiles(defined(), *GPUS)
+    assert compiles(defined(), *RTX_GPUS)
 
 
 @pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
@@ -112,6 +113,6 @@ def test_one_sequence_at_a_time_compiles() -> None:
 
 def test_the_page_shows_the_table() -> None:
     page = PAGE.read_text()
-    for gpu, name in GPUS.items():
+    for gpu, name in RTX_GPUS.items():
         has = ["yes" if p in precisions_of(gpu) else "no" for p in PRECISIONS["tensorrt"]]
         assert f"| {gpu} | {name} | {' | '.join(has)} |" in page

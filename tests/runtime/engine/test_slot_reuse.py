@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llmasos.engine.engine_io import DECODE_PROFILE
 from llmasos.outputs import FinishReason
 from llmasos_runtime.kv_cache.slot_memory import common_length
 from llmasos_runtime.scheduling.scheduler import Scheduler
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import Step
-from llmasos_runtime.tensorrt.launch import DECODE_PROFILE, Launch
+from llmasos_runtime.tensorrt.launch import Launch
 from llmasos_runtime.tensorrt.packing import Packer
 from made_sequences import scheduler, sequence
 

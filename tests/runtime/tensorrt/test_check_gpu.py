@@ -11,12 +11,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from llmasos.engine.nvidia_driver import GPU, find_driver
 from llmasos.engine.plan import CheckpointRecord, EnginePlan, Precision
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_builder.tensorrt.verify import ALLOWED_IN_FP8
 from llmasos_runtime.engine.engine import Engine, EngineOptions
 from llmasos_runtime.tensorrt.cuda import Cuda
-from llmasos_runtime.tensorrt.driver import GPU, find_driver
 from made_trt_engine import MadeGPU
 from safetensors.numpy import load_file, save_file
 

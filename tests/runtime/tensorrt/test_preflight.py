@@ -9,11 +9,8 @@ from typing import Any
 import pytest
 from llmasos.engine.plan import EnginePlan, KVCachePrecision, TensorRTRecord, record_file
 from llmasos.errors import PlanError
-from llmasos_builder.tensorrt.capabilities import GPUS
-from llmasos_runtime.tensorrt.driver import Driver, DriverError, find_driver
 from llmasos_runtime.tensorrt.machine import Library, Machine, ThisMachine, kernel_driver_version
 from llmasos_runtime.tensorrt.preflight import (
-    RTX_GPUS,
     check_machine,
     slot_bytes,
 )
@@ -195,10 +192,6 @@ def test_engines_of_several_ranks_need_a_gpu_each(tmp_path: Path) -> None:
     assert "GPU 3 is sm90" in message
 
 
-def test_what_tensorrt_rtx_serves_is_what_the_builder_compiles_for() -> None:
-    assert tuple(GPUS) == RTX_GPUS
-
-
 def test_this_machines_library_is_the_one_that_python_imports() -> None:
     imported = pytest.importorskip("tensorrt_rtx")
     library = ThisMachine().library("tensorrt_rtx")
@@ -219,104 +212,3 @@ def test_the_kernel_says_which_driver_it_has(
     (tmp_path / "version").write_text(text)
     assert kernel_driver_version(tmp_path / "version") == version
     assert kernel_driver_version(tmp_path / "none") is None
-
-
-class FakeLibcuda:
-    """libcuda's functions for two GPUs; each writes through its pointers and returns a status."""
-
-    def __init__(self, *, init: int = 0, memory: int = 0, context: int = 0) -> None:
-        self.init, self.memory, self.context = init, memory, context
-        self.open_contexts = 0
-
-    def cuInit(self, flags: int) -> int:  # noqa: N802
-        return self.init
-
-    def cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802
-        version._obj.value = 12080
-        return 0
-
-    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
-        count._obj.value = 2
-        return 0
-
-    def cuDeviceGet(self, device: Any, index: int) -> int:  # noqa: N802
-        device._obj.value = index + 10
-        return 0
-
-    def cuDeviceGetName(self, name: Any, length: int, device: Any) -> int:  # noqa: N802
-        name.value = b"GPU %d" % device.value
-        return 0
-
-    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
-        value._obj.value = {75: 12, 76: 1}[attribute] if device.value == 10 else 8
-        return 0
-
-    def cuDeviceTotalMem_v2(self, total: Any, device: Any) -> int:  # noqa: N802
-        total._obj.value = 8 * GIB
-        return 0
-
-    def cuGetErrorName(self, status: int, name: Any) -> int:  # noqa: N802
-        name._obj.value = {2: b"CUDA_ERROR_OUT_OF_MEMORY"}.get(status)
-        return 0
-
-    def cuDevicePrimaryCtxRetain(self, context: Any, device: Any) -> int:  # noqa: N802
-        if self.context and device.value == 10:
-            return self.context
-        self.open_contexts += 1
-        context._obj.value = 77
-        return 0
-
-    def cuCtxPushCurrent_v2(self, context: Any) -> int:  # noqa: N802
-        assert context.value == 77
-        return 0
-
-    def cuMemGetInfo_v2(self, free: Any, total: Any) -> int:  # noqa: N802
-        free._obj.value, total._obj.value = 6 * GIB, 8 * GIB
-        return self.memory
-
-    def cuCtxPopCurrent_v2(self, context: Any) -> int:  # noqa: N802
-        return 0
-
-    def cuDevicePrimaryCtxRelease_v2(self, device: Any) -> int:  # noqa: N802
-        self.open_contexts -= 1
-        return 0
-
-
-def test_the_driver_lists_its_gpus_and_lets_go_of_them() -> None:
-    library = FakeLibcuda()
-    asked = Driver(library)
-    assert asked.cuda_version == (12, 8)
-    gpus = asked.gpus()
-    assert [(gpu.name, gpu.capability) for gpu in gpus] == [("GPU 10", "sm121"), ("GPU 11", "sm88")]
-    assert {(gpu.free_bytes, gpu.total_bytes) for gpu in gpus} == {(6 * GIB, 8 * GIB)}
-    assert library.open_contexts == 0
-
-
-def test_a_driver_without_gpus_is_no_error_and_a_failing_one_is() -> None:
-    assert Driver(FakeLibcuda(init=100)).gpus() == ()
-    with pytest.raises(DriverError, match="cuInit with error 999"):
-        Driver(FakeLibcuda(init=999)).gpus()
-    failing = FakeLibcuda(memory=2)
-    named = r"cuMemGetInfo_v2 with error 2 \(CUDA_ERROR_OUT_OF_MEMORY\)"
-    with pytest.raises(DriverError, match=named):
-        Driver(failing).gpus()
-    assert failing.open_contexts == 0
-
-
-def test_a_gpu_without_room_for_a_context_has_none_free_and_hides_no_other() -> None:
-    library = FakeLibcuda(context=2)
-    gpus = Driver(library).gpus()
-    assert [(gpu.free_bytes, gpu.total_bytes) for gpu in gpus] == [
-        (0, 8 * GIB),
-        (6 * GIB, 8 * GIB),
-    ]
-    assert library.open_contexts == 0
-    with pytest.raises(DriverError, match=r"cuDevicePrimaryCtxRetain with error 46$"):
-        Driver(FakeLibcuda(context=46)).gpus()
-
-
-def test_there_is_no_driver_where_its_library_is_missing() -> None:
-    def missing(name: str) -> None:
-        raise OSError(name)
-
-    assert find_driver(missing) is None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llmasos.engine import engine_io
 from llmasos.engine.plan import record_file
 from llmasos.errors import PlanError
 from llmasos_runtime.engine.engine import Engine
@@ -112,7 +113,7 @@ def test_a_plan_of_several_ranks_is_refused(
 def test_an_engine_that_wants_something_else_is_refused(
     with_gpu: MadeGPU, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = tuple(name for name in execution.STEP_TENSORS if name != "kv_write_index")
+    known = tuple(name for name in engine_io.STEP_TENSORS if name != "kv_write_index")
     monkeypatch.setattr(execution, "STEP_TENSORS", known)
     with pytest.raises(PlanError, match="the engine has a tensor kv_write_index, which this"):
         with_gpu.engine()

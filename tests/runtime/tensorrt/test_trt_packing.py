@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llmasos.engine.engine_io import DECODE_PROFILE
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import Share, SlotCopy, Step
-from llmasos_runtime.tensorrt.launch import DECODE_PROFILE, Launch, SlotError
+from llmasos_runtime.tensorrt.launch import Launch, SlotError
 from llmasos_runtime.tensorrt.packing import Packer, bucket
 
 NUM_SLOTS, MAX_SEQ_LEN, PREFILL_LENGTH = 8, 96, 40

@@ -7,6 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from llmasos.engine.engine_io import (
+    INPUT_IDS,
+    KV_WRITE_INDEX,
+    LAST_TOKEN_INDEX,
+    POSITION_IDS,
+    is_cache,
+    updated_cache,
+)
 
 from llmasos_builder.tensorrt.interpreter.collective import Running, run_together
 from llmasos_builder.tensorrt.interpreter.constants import Constants
@@ -14,7 +22,6 @@ from llmasos_builder.tensorrt.interpreter.errors import InterpretationError
 from llmasos_builder.tensorrt.interpreter.interpreter import Interpreter
 from llmasos_builder.tensorrt.interpreter.numbers import Array
 
-_OUT = "_cache_out."
 _UNWRITTEN = 1000.0
 
 
@@ -52,7 +59,7 @@ class InterpretedNetwork:
         self.caches: dict[str, Array] = {
             tensor.name: np.full((num_slots, *tensor.shape[1:]), _UNWRITTEN, np.float32)
             for tensor in self._interpreter.inputs
-            if "_cache." in tensor.name
+            if is_cache(tensor.name)
         }
         self.max_seq_len = min(cache.shape[2] for cache in self.caches.values())
 
@@ -73,7 +80,7 @@ class InterpretedNetwork:
         feeds |= {name: cache[slots] for name, cache in self.caches.items()}
         outputs = yield from self._interpreter.running(feeds | dict(given or {}))
         for name, cache in self.caches.items():
-            cache[slots] = outputs.pop(name.replace("_cache.", _OUT))
+            cache[slots] = outputs.pop(updated_cache(name))
         return outputs
 
     def _feeds(self, rows: Sequence[Row]) -> dict[str, Array]:
@@ -88,10 +95,10 @@ class InterpretedNetwork:
         counts = np.array([len(row.token_ids) for row in rows], np.int32)
         padded = [[*row.token_ids, *[0] * (longest - len(row.token_ids))] for row in rows]
         feeds: dict[str, Array] = {
-            "input_ids": np.array(padded, np.int32),
-            "position_ids": begins[:, None] + np.arange(longest, dtype=np.int32),
-            "kv_write_index": begins,
-            "last_token_index": np.arange(len(rows), dtype=np.int32) * longest + counts - 1,
+            INPUT_IDS: np.array(padded, np.int32),
+            POSITION_IDS: begins[:, None] + np.arange(longest, dtype=np.int32),
+            KV_WRITE_INDEX: begins,
+            LAST_TOKEN_INDEX: np.arange(len(rows), dtype=np.int32) * longest + counts - 1,
             "key_value_lengths": begins + longest,
         }
         return {name: feed for name, feed in feeds.items() if name in self._names}

@@ -47,23 +47,33 @@ class Driver:
 
     def gpus(self) -> tuple[GPU, ...]:
         """Every GPU that CUDA shows, with a short use of its memory. Raises DriverError."""
+        return tuple(self._gpu(device) for device in self._devices())
+
+    def capabilities(self) -> tuple[str, ...]:
+        """The compute capability of every GPU that CUDA shows, as in sm89. Raises DriverError."""
+        return tuple(self._capability(device) for device in self._devices())
+
+    def _devices(self) -> list[ctypes.c_int]:
         if self._library.cuInit(0) == _NO_DEVICE:
-            return ()
+            return []
         self._call("cuInit", 0)
         count = ctypes.c_int()
         self._call("cuDeviceGetCount", ctypes.byref(count))
-        return tuple(self._gpu(index) for index in range(count.value))
+        devices = [ctypes.c_int() for _ in range(count.value)]
+        for index, device in enumerate(devices):
+            self._call("cuDeviceGet", ctypes.byref(device), index)
+        return devices
 
-    def _gpu(self, index: int) -> GPU:
-        device = ctypes.c_int()
-        self._call("cuDeviceGet", ctypes.byref(device), index)
+    def _capability(self, device: ctypes.c_int) -> str:
+        return f"sm{self._attribute(_MAJOR, device)}{self._attribute(_MINOR, device)}"
+
+    def _gpu(self, device: ctypes.c_int) -> GPU:
         name = ctypes.create_string_buffer(_MAX_NAME)
         self._call("cuDeviceGetName", name, _MAX_NAME, device)
         free, total = self._memory(device)
-        major, minor = self._attribute(_MAJOR, device), self._attribute(_MINOR, device)
         return GPU(
             name=name.value.decode("utf-8", "replace"),
-            capability=f"sm{major}{minor}",
+            capability=self._capability(device),
             total_bytes=total,
             free_bytes=free,
         )
