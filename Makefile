@@ -73,9 +73,10 @@ test-newest: ## Run the quick tests with the newest Python (3.13, 3.14) and nump
 	@scripts/test-newest $(PYTEST_ARGS)
 
 .PHONY: check
-check: $(TEST_READY) ## Check format, lint, types and the page on the commands
+check: $(TEST_READY) ## Check format, lint, spelling, types and the pages made from the code
 	@.venv-test/bin/ruff format --check --quiet .
 	@.venv-test/bin/ruff check --quiet .
+	@.venv-test/bin/typos --format brief
 	@.venv-test/bin/mypy
 	@.venv-test/bin/pyright --pythonpath .venv-test/bin/python
 	@.venv-test/bin/python -m llmasos_app.cli.reference --check

@@ -26,7 +26,10 @@ def clone_files() -> list[str]:
 
 
 def pages() -> list[Path]:
-    wanted = re.compile(r"[A-Z]+\.md|docs/.*\.md|docker/.*|scripts/[^.]*|Makefile|\.github/.*")
+    """Those that speak of the present; the changelog names what is gone."""
+    wanted = re.compile(
+        r"(?!CHANGELOG)[A-Z]+\.md|docs/.*\.md|docker/.*|scripts/[^.]*|Makefile|\.github/.*"
+    )
     return [ROOT / name for name in clone_files() if wanted.fullmatch(name)]
 
 
