@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,12 @@ from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 SHARED_MEMORY = Path("/dev/shm")
+OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
 _GRACE_S = 2.0
+_STACK_BYTES = 1 << 30
+"""Of each thread of the server; memory is taken for what is used alone. Triton's HTTP front end
+keeps a form's body on the stack, and reads nested JSON by recursion: with the usual 8 MB a body
+of some megabytes ended the server."""
 
 
 def main(arguments: list[str]) -> int:
@@ -37,7 +43,7 @@ def main(arguments: list[str]) -> int:
         stdout=sys.stderr,
         start_new_session=True,
         pass_fds=(int(lock),),
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - safe: this process has one thread
+        preexec_fn=_prepare,  # noqa: PLW1509 - safe: this process has one thread
     )
 
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's form
@@ -83,8 +89,22 @@ def _kill_group(server: subprocess.Popen[bytes]) -> None:
         return  # all have gone
 
 
-def _die_with_parent() -> None:
+def _prepare() -> None:
+    """What the server's process is told before it becomes tritonserver."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    usual, most = resource.getrlimit(resource.RLIMIT_STACK)
+    if _has_address_space():
+        size = _STACK_BYTES if most == resource.RLIM_INFINITY else min(_STACK_BYTES, most)
+        resource.setrlimit(resource.RLIMIT_STACK, (max(size, usual), most))
+
+
+def _has_address_space() -> bool:
+    """Whether a stack may be far larger than what is used of it."""
+    try:
+        is_strict = OVERCOMMIT.read_text().strip() == "2"
+    except OSError:
+        is_strict = True  # unknown
+    return not is_strict and resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
 
 
 if __name__ == "__main__":
