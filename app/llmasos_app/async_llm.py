@@ -11,7 +11,6 @@ from types import TracebackType
 
 from llmasos.arguments import (
     ChatArguments,
-    SamplingFields,
     chat_arguments,
     check_prompt,
     check_prompts,
@@ -23,7 +22,7 @@ from llmasos.errors import QueueFullError
 from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.generation_config import GenerationConfigChoice
 from llmasos.outputs import Generation
-from llmasos.sampling import SamplingParams
+from llmasos.sampling import SamplingFields, SamplingParams
 from llmasos.text.chat_messages import Message
 from llmasos.text.prompt_encoder import PromptEncoder
 from llmasos_runtime.engine.running_engine import RunningEngine, open_engine

@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from typing_extensions import Unpack
 
 from llmasos.errors import InvalidRequestError
-from llmasos.sampling import SAMPLING_FIELDS, SamplingParams
+from llmasos.sampling import SAMPLING_FIELDS, SamplingFields, SamplingParams
 from llmasos.text.chat_options import ChatFields, ChatOptions
-
-
-class SamplingFields(TypedDict, total=False):
-    """The fields of SamplingParams as keyword arguments; `stop` may be one string."""
-
-    max_tokens: int
-    min_tokens: int
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    seed: int | None
-    stop: str | Sequence[str]
-    stop_token_ids: Sequence[int]
-    ignore_eos: bool
-    priority: int
-    deadline_ms: int | None
-    speculate: bool | None
 
 
 class ChatArguments(SamplingFields, ChatFields, total=False):

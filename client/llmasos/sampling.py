@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Sized
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 from llmasos.errors import InvalidRequestError
+from llmasos.sampling_table import PARAMETERS, SAMPLING_TABLE
 
-MAX_STOP_STRINGS = 256
-MAX_STOP_CHARACTERS = 4096
-MAX_STOP_TOKEN_IDS = 4096
-MAX_STOP_BYTES = 4 * MAX_STOP_CHARACTERS
-MAX_PRIORITY = 100
-_INT32_MAX = 2**31 - 1
-MAX_DEADLINE_MS = _INT32_MAX
+SAMPLING_FIELDS = frozenset(PARAMETERS)
+"""Names of the fields of SamplingParams that a caller may give."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,109 +70,28 @@ class SamplingParams:
         return cls(**given, open_fields=SAMPLING_FIELDS - given.keys())
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "min_tokens", "top_k", "priority"):
-            self._set(name, _integer(name, getattr(self, name)))
-        for name in ("temperature", "top_p", "min_p"):
-            self._set(name, _number(name, getattr(self, name)))
-        if self.seed is not None:
-            self._set("seed", _integer("seed", self.seed))
-            _in_range("seed", self.seed, 0, 2**64 - 1)
-        if self.deadline_ms is not None:
-            self._set("deadline_ms", _integer("deadline_ms", self.deadline_ms))
-            _in_range("deadline_ms", self.deadline_ms, 1, MAX_DEADLINE_MS)
-        if self.speculate is not None:
-            self._set("speculate", _truth("speculate", self.speculate))
-        _in_range("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY)
-        self._set("stop", _strings("stop", self.stop))
-        _check_number_of_ids(self.stop_token_ids)
-        ids = tuple(_integer("stop_token_ids", i) for i in _items("stop_token_ids", self))
-        self._set("stop_token_ids", ids)
-        _in_range("max_tokens", self.max_tokens, 1, _INT32_MAX)
-        _in_range("min_tokens", self.min_tokens, 0, self.max_tokens)
-        _in_range("temperature", self.temperature, 0.0, 1e6)
-        _in_range("top_k", self.top_k, 0, _INT32_MAX)
-        _in_range("top_p", self.top_p, 0.0, 1.0)
-        if self.top_p == 0.0:
-            raise InvalidRequestError("top_p must be above 0 and at most 1, got 0")
-        _in_range("min_p", self.min_p, 0.0, 1.0)
-        _check_stop(self.stop)
-        for token_id in self.stop_token_ids:
-            _in_range("stop_token_ids", token_id, 0, _INT32_MAX)
-
-    def _set(self, name: str, value: object) -> None:
-        """Keep a value in its plain type; numpy's numbers come in, and lists."""
-        object.__setattr__(self, name, value)
-
-
-SAMPLING_FIELDS = frozenset(f.name for f in fields(SamplingParams)) - {"open_fields"}
-"""Names of the fields of SamplingParams that a caller may give."""
-
-
-def _integer(name: str, value: Any) -> int:
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise InvalidRequestError(f"{name} must be an integer, got {value!r}") from None
-
-
-def _truth(name: str, value: Any) -> bool:
-    """numpy's truth is one too; it has no dimension."""
-    is_truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
-    if not is_truth or getattr(value, "shape", ()) != ():
-        raise InvalidRequestError(f"{name} must be true or false, got {value!r}")
-    return bool(value)
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        if isinstance(value, bool | str | bytes):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidRequestError(f"{name} must be a number, got {value!r}") from None
-
-
-def _items(name: str, params: SamplingParams) -> tuple[Any, ...]:
-    try:
-        return tuple(getattr(params, name))
-    except TypeError:
-        shown = repr(getattr(params, name))
-        raise InvalidRequestError(f"{name} must be a list of integers, got {shown}") from None
-
-
-def _strings(name: str, value: Any) -> tuple[str, ...]:
-    """One string stands for itself."""
-    if isinstance(value, str):
-        return (value,)
-    try:
-        strings = tuple(value)
-    except TypeError:
-        strings = (value,)
-    for text in strings:
-        if not isinstance(text, str):
-            raise InvalidRequestError(f"{name} must be strings, got {text!r}")
-    return strings
-
-
-def _in_range(name: str, value: float, low: float, high: float) -> None:
-    if not math.isfinite(value) or not low <= value <= high:
-        raise InvalidRequestError(f"{name} must be between {low} and {high}, got {value}")
-
-
-def _check_number_of_ids(ids: Any) -> None:
-    if isinstance(ids, Sized) and len(ids) > MAX_STOP_TOKEN_IDS:
-        raise InvalidRequestError(
-            f"stop_token_ids holds {len(ids)} tokens, at most {MAX_STOP_TOKEN_IDS}"
-        )
-
-
-def _check_stop(stop: tuple[str, ...]) -> None:
-    if len(stop) > MAX_STOP_STRINGS:
-        raise InvalidRequestError(f"stop holds {len(stop)} strings, at most {MAX_STOP_STRINGS}")
-    for text in stop:
-        if not 1 <= len(text) <= MAX_STOP_CHARACTERS:
+        for parameter in SAMPLING_TABLE:
+            value = parameter.checked(getattr(self, parameter.name))
+            object.__setattr__(self, parameter.name, value)
+        if self.min_tokens > self.max_tokens:
             raise InvalidRequestError(
-                f"a stop string must have 1 to {MAX_STOP_CHARACTERS} characters, got {len(text)}"
+                f"min_tokens must be between 0 and {self.max_tokens}, got {self.min_tokens}"
             )
+
+
+class SamplingFields(TypedDict, total=False):
+    """The fields of SamplingParams as keyword arguments; `stop` may be one string."""
+
+    max_tokens: int
+    min_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    seed: int | None
+    stop: str | Sequence[str]
+    stop_token_ids: Sequence[int]
+    ignore_eos: bool
+    priority: int
+    deadline_ms: int | None
+    speculate: bool | None

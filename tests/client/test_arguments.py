@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from llmasos import SamplingParams
 from llmasos.arguments import (
-    SamplingFields,
     check_prompt,
     check_prompts,
     check_timeout,
@@ -13,7 +12,7 @@ from llmasos.arguments import (
     sampling_params,
 )
 from llmasos.errors import InvalidRequestError
-from llmasos.sampling import SAMPLING_FIELDS
+from llmasos.sampling import SAMPLING_FIELDS, SamplingFields
 from llmasos.text.chat_messages import check_messages
 
 

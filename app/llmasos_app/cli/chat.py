@@ -16,17 +16,13 @@ from llmasos.text.chat_options import ChatFields, ChatOptions
 from llmasos_app.cli.model import open_model
 from llmasos_app.cli.options import (
     GenerationConfigOption,
-    MaxTokens,
     ModelOption,
     PrecisionOption,
     Revision,
-    Seed,
-    Temperature,
     Threads,
-    TopP,
     Url,
-    left_to_model,
 )
+from llmasos_app.cli.sampling_options import sampling_options
 
 if TYPE_CHECKING:
     from llmasos.triton.triton_client import TritonClient
@@ -34,6 +30,7 @@ if TYPE_CHECKING:
     from llmasos_app.llm import LLM
 
 
+@sampling_options(is_chat=True, max_tokens=512)
 def chat(
     *,
     model: ModelOption = None,
@@ -44,10 +41,7 @@ def chat(
     system: Annotated[
         str | None, typer.Option(help="System message that leads the conversation.")
     ] = None,
-    max_tokens: MaxTokens = 512,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    seed: Seed = None,
+    params: SamplingParams,
     generation_config: GenerationConfigOption = None,
     tools: Annotated[
         Path | None,
@@ -76,7 +70,6 @@ def chat(
         "chat_template": chat_template,
     }
     ChatOptions(**options)  # refuses them before the model is loaded
-    params = left_to_model(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     messages = [] if system is None else [{"role": "system", "content": system}]
     question = None if sys.stdin.isatty() else sys.stdin.read().strip()
     if question == "":

@@ -9,30 +9,21 @@ from typing import Annotated
 
 import typer
 from llmasos.generation.stream import PieceStream
+from llmasos.sampling import SamplingParams
 
 from llmasos_app.cli.model import open_model
 from llmasos_app.cli.options import (
-    DeadlineMs,
     GenerationConfigOption,
-    MaxTokens,
-    MinP,
-    MinTokens,
     ModelOption,
     PrecisionOption,
-    Priority,
     Revision,
-    Seed,
-    Stop,
-    StopTokenIds,
-    Temperature,
     Threads,
-    TopK,
-    TopP,
     Url,
-    left_to_model,
 )
+from llmasos_app.cli.sampling_options import sampling_options
 
 
+@sampling_options()
 def generate(
     prompt: Annotated[
         str | None, typer.Argument(help="Text to continue; read from stdin when left out.")
@@ -43,17 +34,7 @@ def generate(
     precision: PrecisionOption = None,
     revision: Revision = None,
     threads: Threads = None,
-    max_tokens: MaxTokens = None,
-    min_tokens: MinTokens = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
-    seed: Seed = None,
-    stop: Stop = None,
-    stop_token_ids: StopTokenIds = None,
-    priority: Priority = 0,
-    deadline_ms: DeadlineMs = None,
+    params: SamplingParams,
     generation_config: GenerationConfigOption = None,
     special_tokens: Annotated[
         bool,
@@ -68,19 +49,6 @@ def generate(
     ] = False,
 ) -> None:
     """Continue a prompt, in this process or through a server, printing text as it comes."""
-    params = left_to_model(
-        max_tokens=max_tokens,
-        min_tokens=min_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        seed=seed,
-        stop=tuple(stop) if stop else None,
-        stop_token_ids=tuple(stop_token_ids) if stop_token_ids else None,
-        priority=priority,
-        deadline_ms=deadline_ms,
-    )
     text = sys.stdin.read() if prompt is None else prompt
     with (
         open_model(

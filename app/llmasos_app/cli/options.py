@@ -1,9 +1,9 @@
-"""Options that several commands share; the sampling options mirror SamplingParams."""
+"""Options that several commands share, but for those of sampling (`sampling_options`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,6 @@ import typer
 if TYPE_CHECKING:
     from llmasos.engine.plan import KVCachePrecision, Precision, Target
     from llmasos.generation_config import GenerationConfigChoice
-    from llmasos.sampling import SamplingParams
 else:
     GenerationConfigChoice = KVCachePrecision = Precision = Target = str
 
@@ -129,37 +128,6 @@ Url = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="To compute with.", show_default=False)
 ]
-MaxTokens = Annotated[
-    int | None,
-    typer.Option(help="Most tokens to generate. [model, else 128]", show_default=False),
-]
-MinTokens = Annotated[
-    int | None,
-    typer.Option(help="Do not stop before this many tokens. [model, else 0]", show_default=False),
-]
-Temperature = Annotated[
-    float | None,
-    typer.Option(help="0 picks the most likely token. [model, else 0]", show_default=False),
-]
-TopK = Annotated[
-    int | None,
-    typer.Option(
-        help="Keep the k most likely tokens; 0 keeps all. [model, else 0]", show_default=False
-    ),
-]
-TopP = Annotated[
-    float | None,
-    typer.Option(
-        help="Keep the most likely tokens up to this probability. [model, else 1]",
-        show_default=False,
-    ),
-]
-MinP = Annotated[
-    float | None,
-    typer.Option(
-        help="Drop tokens below this share of the likeliest. [model, else 0]", show_default=False
-    ),
-]
 GenerationConfigOption = Annotated[
     GenerationConfigChoice | None,
     typer.Option(
@@ -170,32 +138,3 @@ GenerationConfigOption = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.", show_default=False)]
-Priority = Annotated[int, typer.Option(help="-100 to 100: a higher one starts sooner.")]
-DeadlineMs = Annotated[
-    int | None,
-    typer.Option(min=1, help="Milliseconds until it fails instead.", show_default=False),
-]
-Stop = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Text or special token that ends the answer; may be given again.", show_default=False
-    ),
-]
-StopTokenIds = Annotated[
-    list[int] | None,
-    typer.Option(
-        "--stop-token-id",
-        min=0,
-        help="Token that ends the answer, by its id; may be given again.",
-        show_default=False,
-    ),
-]
-
-
-def left_to_model(**options: Any) -> SamplingParams:
-    """Params of the options that were given; the others are left to the model."""
-    from llmasos.sampling import SamplingParams
-
-    given = {name: value for name, value in options.items() if value is not None}
-    return SamplingParams.open_to_model(**given)

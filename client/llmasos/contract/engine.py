@@ -5,6 +5,7 @@ A client may call this model directly with token ids, as it did the classic one.
 
 from __future__ import annotations
 
+from llmasos.contract.sampling_tensors import classic_engine_input, new_engine_inputs
 from llmasos.contract.tensor import DataType, Scalar, Support, Tensor
 
 _BOOL, _INT32, _INT64 = DataType.BOOL, DataType.INT32, DataType.INT64
@@ -54,7 +55,7 @@ ENGINE_INPUTS = (
     _neutral_list("encoder_input_features", _FP16, -1, -1),
     _neutral_scalar("encoder_output_lengths", _INT32, 0),
     Tensor(name="input_lengths", type=_INT32, scalar=True),
-    Tensor(name="request_output_len", type=_INT32, scalar=True, optional=True, needed=True),
+    classic_engine_input("request_output_len", _INT32),
     _neutral_scalar("num_return_sequences", _INT32, 1, 0),
     _neutral_list("draft_input_ids", _INT32),
     _neutral_list("decoder_input_ids", _INT32),
@@ -67,20 +68,20 @@ ENGINE_INPUTS = (
     _neutral_list("bad_words_list", _INT32, 2, -1, neutral=(0, -1)),  # no word, filled up
     _neutral_list("embedding_bias", _FP32, neutral=(0.0,)),
     _neutral_scalar("beam_width", _INT32, 1, 0),
-    _scalar("temperature", _FP32),
-    _scalar("runtime_top_k", _INT32),
-    _scalar("runtime_top_p", _FP32),
+    classic_engine_input("temperature", _FP32),
+    classic_engine_input("runtime_top_k", _INT32),
+    classic_engine_input("runtime_top_p", _FP32),
     _neutral_scalar("runtime_top_p_min", _FP32, 0.0),
     _neutral_scalar("runtime_top_p_decay", _FP32, 1.0),
     _neutral_scalar("runtime_top_p_reset_ids", _INT32, -1),
     _neutral_scalar("len_penalty", _FP32, 1.0, 0.0),
     _neutral_scalar("early_stopping", _BOOL, False),
-    _neutral_scalar("repetition_penalty", _FP32, 1.0),
-    _scalar("min_tokens", _INT32),
+    classic_engine_input("repetition_penalty", _FP32, 1.0),
+    classic_engine_input("min_tokens", _INT32),
     _neutral_scalar("beam_search_diversity_rate", _FP32, 0.0),
-    _neutral_scalar("presence_penalty", _FP32, 0.0),
-    _neutral_scalar("frequency_penalty", _FP32, 0.0),
-    _scalar("seed", _UINT64),
+    classic_engine_input("presence_penalty", _FP32, 0.0),
+    classic_engine_input("frequency_penalty", _FP32, 0.0),
+    classic_engine_input("seed", _UINT64),
     _neutral_scalar("return_log_probs", _BOOL, False),
     _neutral_scalar("return_context_logits", _BOOL, False),
     _neutral_scalar("return_generation_logits", _BOOL, False),
@@ -118,19 +119,8 @@ ENGINE_INPUTS = (
     _neutral_list("lookahead_window_size", _INT32, 1, neutral=(0,)),
     _neutral_list("lookahead_ngram_size", _INT32, 1, neutral=(0,)),
     _neutral_list("lookahead_verification_set_size", _INT32, 1, neutral=(0,)),
-    _scalar("min_p", _FP32, Support.EXTRA),
-    _scalar("priority", _INT32, Support.EXTRA),
-    _scalar("deadline_ms", _INT32, Support.EXTRA),
-    _scalar("speculate", _BOOL, Support.EXTRA),
+    *new_engine_inputs(),
     _scalar("use_generation_config", _BOOL, Support.EXTRA),
-    Tensor(
-        name="stop_token_ids",
-        type=_INT32,
-        dims=(-1,),
-        optional=True,
-        ragged=True,
-        support=Support.EXTRA,
-    ),
     Tensor(
         name="stop_text",
         type=_STRING,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llmasos.contract.engine import FINISH_OUTPUTS, UNMADE_OUTPUTS, USAGE_OUTPUTS
+from llmasos.contract.sampling_tensors import classic_ensemble_input, new_ensemble_inputs
 from llmasos.contract.tensor import DataType, Scalar, Support, Tensor
 
 OUTPUTS_PARAMETER = "outputs"
@@ -58,7 +59,6 @@ def _to_engine(
         name=name,
         type=data_type,
         optional=True,
-        needed=name == "max_tokens",
         support=support,
         model="engine",
         target=target or name,
@@ -89,22 +89,22 @@ def _refused_by_engine(
 ENSEMBLE_INPUTS = (
     _text("text_input"),
     _refused_by_tokenizer("decoder_text_input", _STRING, 1, neutral=("",)),
-    _to_engine("max_tokens", _INT32, target="request_output_len"),
+    classic_ensemble_input("max_tokens", _INT32),
     _refused_by_engine("num_return_sequences", _INT32, 1, 0),
     _refused_by_tokenizer("bad_words", _STRING, -1, neutral=("",)),
     _text("stop_words", -1),
     _to_engine("exclude_input_in_output", _BOOL),
     _to_engine("end_id", _INT32),
     _to_engine("pad_id", _INT32),
-    _to_engine("top_k", _INT32, target="runtime_top_k"),
-    _to_engine("top_p", _FP32, target="runtime_top_p"),
-    _to_engine("temperature", _FP32),
+    classic_ensemble_input("top_k", _INT32),
+    classic_ensemble_input("top_p", _FP32),
+    classic_ensemble_input("temperature", _FP32),
     _refused_by_engine("length_penalty", _FP32, 1.0, 0.0, target="len_penalty"),
-    _refused_by_engine("repetition_penalty", _FP32, 1.0),
-    _to_engine("min_tokens", _INT32),
-    _refused_by_engine("presence_penalty", _FP32, 0.0),
-    _refused_by_engine("frequency_penalty", _FP32, 0.0),
-    _to_engine("seed", _UINT64),
+    classic_ensemble_input("repetition_penalty", _FP32, 1.0),
+    classic_ensemble_input("min_tokens", _INT32),
+    classic_ensemble_input("presence_penalty", _FP32, 0.0),
+    classic_ensemble_input("frequency_penalty", _FP32, 0.0),
+    classic_ensemble_input("seed", _UINT64),
     _refused_by_engine("return_log_probs", _BOOL, False),
     _refused_by_engine("return_context_logits", _BOOL, False),
     _refused_by_engine("return_generation_logits", _BOOL, False),
@@ -123,12 +123,8 @@ ENSEMBLE_INPUTS = (
     _refused_by_engine("lora_config", _INT32, dims=(-1, 3), ragged=True),
     _refused_by_engine("guided_decoding_guide_type", _STRING, "", ragged=True),
     _refused_by_engine("guided_decoding_guide", _STRING, "", ragged=True),
-    _to_engine("min_p", _FP32, support=Support.EXTRA),
-    _to_engine("priority", _INT32, support=Support.EXTRA),
-    _to_engine("deadline_ms", _INT32, support=Support.EXTRA),
-    _to_engine("speculate", _BOOL, support=Support.EXTRA),
+    *new_ensemble_inputs(),
     _to_engine("use_generation_config", _BOOL, support=Support.EXTRA),
-    replace(_to_engine("stop_token_ids", _INT32, support=Support.EXTRA), dims=(-1,)),
     _text("messages", support=Support.EXTRA),
     *(_text(name, support=Support.EXTRA) for name in CHAT_OBJECTS),
     _text("chat_template", support=Support.EXTRA),

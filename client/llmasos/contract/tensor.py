@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from llmasos.errors import UnsupportedFieldError
+from llmasos.sampling_parameter import TensorType
 
 Scalar = str | int | float | bool
 _SHOWN = 60
@@ -23,6 +24,11 @@ class DataType(Enum):
     UINT64 = "TYPE_UINT64"
     FP16 = "TYPE_FP16"
     FP32 = "TYPE_FP32"
+
+    @classmethod
+    def of(cls, name: TensorType) -> DataType:
+        """The type of this name in the table of sampling parameters."""
+        return cls[name]
 
 
 class Support(Enum):

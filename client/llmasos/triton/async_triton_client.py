@@ -10,7 +10,6 @@ from typing_extensions import Unpack
 
 from llmasos.arguments import (
     ChatArguments,
-    SamplingFields,
     chat_arguments,
     check_prompt,
     check_prompts,
@@ -21,7 +20,7 @@ from llmasos.arguments import (
 from llmasos.errors import InvalidRequestError
 from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.outputs import Generation
-from llmasos.sampling import SamplingParams
+from llmasos.sampling import SamplingFields, SamplingParams
 from llmasos.text.chat_messages import Message, check_messages
 from llmasos.triton.transport.base import Fields, chat_fields, request_fields, text_fields
 from llmasos.triton.transport.triton_grpc_async import AsyncGrpcTransport

@@ -15,7 +15,6 @@ from typing_extensions import Unpack
 
 from llmasos.arguments import (
     ChatArguments,
-    SamplingFields,
     chat_arguments,
     check_prompt,
     check_prompts,
@@ -26,7 +25,7 @@ from llmasos.arguments import (
 from llmasos.errors import EngineStoppedError, InvalidRequestError
 from llmasos.generation.stream import PieceStream, settle_dropped
 from llmasos.outputs import Generation
-from llmasos.sampling import SamplingParams
+from llmasos.sampling import SamplingFields, SamplingParams
 from llmasos.text.chat_messages import Message, check_messages
 from llmasos.triton.transport.base import (
     CLOSED,

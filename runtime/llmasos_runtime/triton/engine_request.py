@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmasos.contract.engine import ENGINE_INPUTS
 from llmasos.contract.ensemble import ENSEMBLE_INPUTS
 from llmasos.errors import InvalidRequestError
-from llmasos.sampling import (
+from llmasos.sampling import SamplingParams
+from llmasos.sampling_parameter import SamplingParameter
+from llmasos.sampling_table import (
     MAX_DEADLINE_MS,
     MAX_STOP_BYTES,
     MAX_STOP_STRINGS,
     MAX_STOP_TOKEN_IDS,
-    SAMPLING_FIELDS,
-    SamplingParams,
+    PARAMETERS,
+    SAMPLING_TABLE,
 )
 
 from llmasos_runtime.engine.admission import check_prompt_length
@@ -26,14 +28,8 @@ if TYPE_CHECKING:
 
 ENGINE_TABLE = {tensor.name: tensor for tensor in ENGINE_INPUTS}
 ENSEMBLE_TABLE = {tensor.target: tensor for tensor in ENSEMBLE_INPUTS if tensor.model == "engine"}
-# What SamplingParams calls a field, and the engine's input that it comes from.
-_INPUT_OF = {
-    "max_tokens": "request_output_len",
-    "top_k": "runtime_top_k",
-    "top_p": "runtime_top_p",
-    "stop": "stop_text",
-}
-_DEFAULTS = SamplingParams()
+_INPUTS = {row.name: row.engine_name for row in SAMPLING_TABLE if row.engine_name is not None}
+"""Inputs of the engine by the fields of SamplingParams that they say."""
 _MAX_LISTED_IDS = 1 << 14
 Decode = Callable[[Sequence[int]], str]
 
@@ -86,10 +82,9 @@ def _prompt(fields: Fields, *, max_seq_len: int) -> tuple[int, ...]:
 
 def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -> SamplingParams:
     open_fields = _open_fields(fields)
-    max_tokens = fields.integer("request_output_len")
-    if max_tokens is None and "max_tokens" not in open_fields:
-        raise InvalidRequestError(f"{fields.display_name('request_output_len')} is missing")
-    temperature, top_k, top_p, min_p = _randomness(fields)
+    given = _given(fields)
+    if "max_tokens" not in given.keys() | open_fields:
+        raise InvalidRequestError(f"{fields.display_name(_INPUTS['max_tokens'])} is missing")
     stop, stop_token_ids = _stops(fields, decode)
     end_id = fields.integer("end_id")
     replaces_end = end_id is not None and (end_id,) != eos_token_ids
@@ -97,51 +92,53 @@ def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -
         stop_token_ids = (*stop_token_ids, end_id)
     try:
         return SamplingParams(
-            max_tokens=_DEFAULTS.max_tokens if max_tokens is None else max_tokens,
-            min_tokens=fields.integer("min_tokens") or 0,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            seed=fields.integer("seed"),
+            **_in_the_classic_way(given, fields),
             stop=stop,
             stop_token_ids=stop_token_ids,
             ignore_eos=replaces_end,
-            priority=fields.integer("priority") or 0,
-            deadline_ms=fields.integer("deadline_ms"),
-            speculate=fields.boolean("speculate"),
             open_fields=open_fields,
         )
     except InvalidRequestError as error:
         raise InvalidRequestError(_in_clients_words(str(error), fields)) from error
 
 
+def _given(fields: Fields) -> dict[str, Any]:
+    """The parameters of one value that the client sent, by the fields of SamplingParams."""
+    scalars = (row for row in SAMPLING_TABLE if row.name in _INPUTS and not row.is_list)
+    read = {row.name: _read(fields, row) for row in scalars}
+    return {name: value for name, value in read.items() if value is not None}
+
+
+def _read(fields: Fields, row: SamplingParameter) -> Any:
+    name = _INPUTS[row.name]
+    if row.type == "FP32":
+        return fields.number(name)
+    return fields.boolean(name) if row.type == "BOOL" else fields.integer(name)
+
+
 def _open_fields(fields: Fields) -> frozenset[str]:
     """What the request leaves to the model's generation config, if it asks for that."""
     if not fields.boolean("use_generation_config"):
         return frozenset()
-    given = {name for name in SAMPLING_FIELDS if fields.has(_INPUT_OF.get(name, name))}
-    return SAMPLING_FIELDS - given
+    return frozenset(n for n in PARAMETERS if not fields.has(_INPUTS.get(n, n)))
 
 
-def _randomness(fields: Fields) -> tuple[float, int, float, float]:
-    """temperature, top_k, top_p, min_p.
+def _in_the_classic_way(given: dict[str, Any], fields: Fields) -> dict[str, Any]:
+    """What is given, with a temperature and a top_p as the classic engine took them.
 
     Without a temperature the classic engine is greedy until something asks for a choice:
     then the temperature is 1. top_k = 1 leaves no choice. The classic engine took a top_p of
     0 for absent; on the ensemble it is an error.
     """
-    temperature = fields.number("temperature")
-    top_k = fields.integer("runtime_top_k") or 0
-    top_p = fields.number("runtime_top_p")
-    min_p = fields.number("min_p") or 0.0
-    if top_p is not None and top_p <= 0.0 and not fields.boolean("from_ensemble"):
-        top_p = None
-    if temperature is None:
-        temperature = 1.0 if top_k > 1 or top_p is not None or min_p > 0.0 else 0.0
+    values = dict(given)
+    if values.get("top_p", 1.0) <= 0.0 and not fields.boolean("from_ensemble"):
+        del values["top_p"]
+    top_k, min_p = values.get("top_k", 0), values.get("min_p", 0.0)
+    asks_for_choice = top_k > 1 or "top_p" in values or min_p > 0.0
+    values.setdefault("temperature", 1.0 if asks_for_choice else 0.0)
     if top_k == 1:
-        temperature = 0.0
-    return temperature, top_k, 1.0 if top_p is None else top_p, min_p
+        values["temperature"] = 0.0
+    return values
 
 
 def _stops(fields: Fields, decode: Decode) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -196,5 +193,5 @@ def _listed_words(fields: Fields) -> list[list[int]]:
 def _in_clients_words(message: str, fields: Fields) -> str:
     """Errors of SamplingParams begin with its own name of a field: say what the client sent."""
     word, space, rest = message.partition(" ")
-    name = _INPUT_OF.get(word, word)
+    name = _INPUTS.get(word, word)
     return f"{fields.display_name(name)}{space}{rest}" if name in ENGINE_TABLE else message

@@ -13,9 +13,10 @@ from typing import Any
 from llmasos.contract.engine import ENGINE_INPUTS
 from llmasos.contract.ensemble import ENSEMBLE_INPUTS
 from llmasos.errors import InvalidRequestError
+from llmasos.sampling_table import SAMPLING_TABLE
 
 _INPUTS = tuple(tensor.name for tensor in ENSEMBLE_INPUTS)
-_OLD_NAMES = {"min_length": "min_tokens", "random_seed": "seed"}
+_OLD_NAMES = {old: row.ensemble_name for row in SAMPLING_TABLE for old in row.older_names}
 _NAMES_ELSEWHERE = {
     **{tensor.name: "" for tensor in ENGINE_INPUTS},
     **{tensor.target: tensor.name for tensor in ENSEMBLE_INPUTS if tensor.model == "engine"},

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from llmasos.contract.ensemble import CHAT_OBJECTS, TOKENIZER_INPUTS
 from llmasos.errors import InvalidRequestError, LLMasOSError
-from llmasos.sampling import MAX_STOP_BYTES, MAX_STOP_STRINGS
+from llmasos.sampling_table import MAX_STOP_BYTES, MAX_STOP_STRINGS
 from llmasos.text.chat import MAX_TEMPLATE_CHARACTERS
 from llmasos.text.prompt_encoder import PromptEncoder
 from llmasos.text.tokenizer import Tokenizer

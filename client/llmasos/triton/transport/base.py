@@ -15,6 +15,8 @@ from llmasos.errors import (
 from llmasos.generation.stream import PieceStream
 from llmasos.outputs import FinishReason, StreamPiece, Usage
 from llmasos.sampling import SamplingParams
+from llmasos.sampling_parameter import SamplingParameter
+from llmasos.sampling_table import SAMPLING_TABLE
 from llmasos.text.chat_messages import Message
 from llmasos.text.chat_options import ChatOptions
 
@@ -27,8 +29,6 @@ CLOSED = "the client is closed"
 OUTPUTS = ("text_output", "ending")
 """What is read of a response; the ensemble would send all its outputs otherwise."""
 _NO_TOKEN = -1
-_CHOICES = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "min_tokens")
-"""Fields that are sent even with their defaults, unless they are open to the model."""
 Fields = dict[str, Any]
 """Values of a request by tensor name: str, bool, int, float, or a list of str or int."""
 
@@ -72,27 +72,37 @@ def request_fields(source: Fields, *, params: SamplingParams, stream: bool) -> F
     """
     fields: Fields = {
         **source,
-        **{name: getattr(params, name) for name in _CHOICES if name not in params.open_fields},
+        **_sampling_tensors(params),
         "stream": stream,
         "exclude_input_in_output": True,
     }
     if params.open_fields:
         fields["use_generation_config"] = True
-    if params.seed is not None:
-        fields["seed"] = params.seed
-    if params.priority:
-        fields["priority"] = params.priority
-    if params.deadline_ms is not None:
-        fields["deadline_ms"] = params.deadline_ms
-    if params.speculate is not None:
-        fields["speculate"] = params.speculate
-    if params.stop:
-        fields["stop_words"] = [check_text("stop", text) for text in params.stop]
-    if params.stop_token_ids:
-        fields["stop_token_ids"] = list(params.stop_token_ids)
     if params.ignore_eos:
         fields["end_id"] = _NO_TOKEN  # in the place of the model's own
     return fields
+
+
+def _sampling_tensors(params: SamplingParams) -> Fields:
+    """Tensors of the parameters that say something the server would not do by itself."""
+    tensors: Fields = {}
+    for row in SAMPLING_TABLE:
+        value = getattr(params, row.name)
+        if row.ensemble_name is not None and _asks(row, value, params.open_fields):
+            tensors[row.ensemble_name] = _list_of(row, value) if row.is_list else value
+    return tensors
+
+
+def _asks(row: SamplingParameter, value: Any, open_fields: frozenset[str]) -> bool:
+    """Whether the server must be told; a default too where the model would replace it."""
+    if row.name in open_fields:
+        return False
+    replaceable = bool(open_fields) and row.is_recommended and not row.is_list
+    return row.is_always_sent or replaceable or value != row.default
+
+
+def _list_of(row: SamplingParameter, values: tuple[Any, ...]) -> list[Any]:
+    return [check_text(row.name, v) if isinstance(v, str) else v for v in values]
 
 
 def piece_of(values: Mapping[str, Any]) -> StreamPiece:

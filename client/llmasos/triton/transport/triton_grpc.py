@@ -26,6 +26,7 @@ from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.forked import OwnProcess
 from llmasos.generation.stream import PieceStream
 from llmasos.outputs import StreamPiece
+from llmasos.sampling_table import SAMPLING_TABLE
 from llmasos.triton.transport.base import (
     CLOSED,
     OUTPUTS,
@@ -46,14 +47,9 @@ _REFUSED = (
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.UNIMPLEMENTED,
 )
-_TYPES: dict[str, tuple[str, str]] = {
-    "temperature": ("FP32", "<f"),
-    "top_p": ("FP32", "<f"),
-    "min_p": ("FP32", "<f"),
-    "seed": ("UINT64", "<Q"),
-}
 _FORMATS = {"INT32": "<i", "INT64": "<q", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
-
+_TYPES = {row.ensemble_name: row.type for row in SAMPLING_TABLE}
+"""Of the tensors that hold numbers; those that are not here are INT32."""
 
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
@@ -147,8 +143,8 @@ def _encode(name: str, values: list[Any]) -> tuple[str, bytes]:
         return "BYTES", b"".join(struct.pack("<I", len(item)) + item for item in encoded)
     if isinstance(values[0], bool):
         return "BOOL", bytes(values)
-    datatype, form = _TYPES.get(name, ("INT32", "<i"))
-    return datatype, b"".join(struct.pack(form, value) for value in values)
+    datatype = _TYPES.get(name, "INT32")
+    return datatype, b"".join(struct.pack(_FORMATS[datatype], value) for value in values)
 
 
 def _next_piece(call: Iterator[Any]) -> StreamPiece:

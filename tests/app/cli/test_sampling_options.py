@@ -1,0 +1,74 @@
+"""The options of `llmasos generate` and `llmasos chat` are those of the table of parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+from llmasos.sampling import SamplingParams
+from llmasos.sampling_table import PARAMETERS, SAMPLING_TABLE
+from llmasos_app.cli.app import app
+from llmasos_app.cli.sampling_options import sampling_options
+from typer.testing import CliRunner
+
+WITH_OPTION = tuple(row for row in SAMPLING_TABLE if row.option is not None)
+
+
+def flags_of(command: str) -> set[str]:
+    group: Any = typer.main.get_command(app)
+    return {flag for option in group.commands[command].params for flag in option.opts}
+
+
+def asked(*arguments: str, is_chat: bool = False, **defaults: int) -> SamplingParams:
+    """The params that a command gets from a command line."""
+    got: list[SamplingParams] = []
+    command = typer.Typer()
+
+    @command.command()
+    @sampling_options(is_chat=is_chat, **defaults)
+    def ask(*, params: SamplingParams) -> None:
+        got.append(params)
+
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return got[0]
+
+
+@pytest.mark.parametrize("row", WITH_OPTION, ids=lambda row: row.name)
+def test_a_parameter_has_its_option_in_the_commands_that_sample(row: Any) -> None:
+    flag = row.option.name or f"--{row.name.replace('_', '-')}"
+    assert flag in flags_of("generate")
+    assert (flag in flags_of("chat")) == row.option.is_in_chat
+
+
+@pytest.mark.parametrize("row", WITH_OPTION, ids=lambda row: row.name)
+def test_what_an_option_is_given_reaches_the_params(row: Any) -> None:
+    flag = row.option.name or f"--{row.name.replace('_', '-')}"
+    params = asked(flag, "1", "--max-tokens", "1")
+    value = getattr(params, row.name)
+    assert (value[0] if row.is_list else value) == ("1" if row.type == "STRING" else 1)
+    assert row.name not in params.open_fields
+
+
+def test_what_is_left_out_is_left_to_the_model() -> None:
+    recommended = {row.name for row in SAMPLING_TABLE if row.is_recommended}
+    params = asked()
+    assert params == SamplingParams()
+    assert recommended <= params.open_fields
+
+
+def test_a_list_may_be_given_in_several_options() -> None:
+    params = asked("--stop", "a", "--stop", "b", "--stop-token-id", "7", "--stop-token-id", "9")
+    assert (params.stop, params.stop_token_ids) == (("a", "b"), (7, 9))
+
+
+def test_a_command_may_have_a_default_of_its_own() -> None:
+    assert asked(max_tokens=512).max_tokens == 512
+    assert asked("--max-tokens", "3", max_tokens=512).max_tokens == 3
+
+
+def test_chats_have_fewer_options() -> None:
+    assert asked("--temperature", "0.5", is_chat=True).temperature == 0.5
+    assert CliRunner().invoke(app, ["chat", "--priority", "1"]).exit_code == 2
+    assert PARAMETERS["priority"].option is not None
