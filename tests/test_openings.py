@@ -33,9 +33,9 @@ ALLOWED: dict[str, dict[str, str]] = {
     "app/llmasos_app/cli/chat.py": {"path.read_text": "JSON that the user names"},
     "app/llmasos_app/cli/evaluate.py": {"path.read_text": "a text that the user names"},
     "app/llmasos_app/cli/reference.py": {"page.read_text": "a page of the docs"},
+    "client/llmasos/cache_lock.py": {"file.open": "a lock of our own"},
     "client/llmasos/contract/tables.py": {"page.read_text": "a page of the docs"},
     "client/llmasos/files/disk.py": {"file.open": "is written"},
-    "app/llmasos_app/cache/engine_store.py": {"file.open": "a lock of our own"},
     "client/llmasos/engine/plan_lock.py": {"os.open": "directories, to lock them"},
     "client/llmasos/files/regular_file.py": {"open": "the one place", "os.open": "the one place"},
 }

@@ -9,12 +9,13 @@ import threading
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import llmasos_runtime
 import pytest
 from llmasos.engine.plan_lock import PlanHold
 from llmasos.errors import PlanError, ServerError
 from llmasos_app.cache.engine_store import cached_environments, remove_engine
 from llmasos_app.cli.app import app
-from llmasos_serving.triton import installation, interpreters, server_environment
+from llmasos_serving.triton import interpreters, server_environment
 from llmasos_serving.triton.installation import describe_server, find_installation, server_on_path
 from llmasos_serving.triton.interpreters import find_interpreter
 from llmasos_serving.triton.python_facts import PythonFacts, facts_of, this_python
@@ -283,7 +284,7 @@ def test_the_servers_processes_import_llmasos_from_here_and_nothing_beside_it(
     assert found.environment["PATH"].split(":")[0] == str(made / "bin")
     source = Path(found.environment[SOURCE_VARIABLE])
     assert sorted(path.name for path in source.iterdir()) == ["llmasos", "llmasos_runtime"]
-    assert (source / "llmasos_runtime").samefile(Path(installation.__file__).parents[1])
+    assert (source / "llmasos_runtime").samefile(Path(llmasos_runtime.__file__).parent)
     stub = run_dir / "backends" / "python" / "triton_python_backend_stub"
     assert stub.resolve().parent.name == "3.12"
     (line,) = (made / "site").glob("*.pth")
