@@ -23,6 +23,7 @@ from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES
 from llmasos_builder.tensorrt.verify import verify
 from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.tensorrt.cuda import Cuda, load_cuda
 
 from benchmarks.divergence import continuations
@@ -69,9 +70,9 @@ def _check(options: argparse.Namespace) -> int:
         checks = verify(plan_dir, progress)
     for check in checks:
         print(f"{'ok' if check.passed else 'differs':8}network, {check.name}: {check.error:.3%}")
-    with closing(Engine.load(plan_dir, EngineOptions())) as engine:
+    with closing(load_engine(plan_dir, EngineOptions())) as engine:
         parities = compare_all(engine, plan, cpu_dir)
-    with closing(Engine.load(plan_dir, EngineOptions(reuse_prefixes=False))) as engine:
+    with closing(load_engine(plan_dir, EngineOptions(reuse_prefixes=False))) as engine:
         speeds = measure_all(
             engine, num_tokens=options.new_tokens, batches=BATCHES, prefill=_PREFILL
         )

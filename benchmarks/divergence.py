@@ -20,6 +20,7 @@ from llmasos.sampling import SamplingParams
 from llmasos.text.tokenizer import Tokenizer
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.sequences.request import Request, Update
 
 from benchmarks.prompts import make_prompts
@@ -58,7 +59,7 @@ def loaded(checkpoint: str, build: BuildOptions) -> Iterator[Engine]:
     with tempfile.TemporaryDirectory() as scratch:
         plan_dir = Path(scratch) / "plan"
         build_plan(checkpoint, plan_dir, build)
-        engine = Engine.load(plan_dir, EngineOptions(reuse_prefixes=False))
+        engine = load_engine(plan_dir, EngineOptions(reuse_prefixes=False))
         try:
             yield engine
         finally:

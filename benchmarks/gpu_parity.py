@@ -119,7 +119,7 @@ def continued_on_cpu(plan_dir: Path, prompts: Prompts, num_tokens: int) -> list[
     options = EngineOptions(reuse_prefixes=False)
     plan = EnginePlan.load(plan_dir)
     recorder = _Recorder(load_openvino(plan, plan_dir, options))
-    engine = Engine(plan, Tokenizer.load(plan_dir), recorder, options)
+    engine = Engine.over(plan, Tokenizer.load(plan_dir), recorder, options)
     found: list[Continuation] = []
     try:
         for prompt in prompts:

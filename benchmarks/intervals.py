@@ -20,6 +20,7 @@ from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.text.tokenizer import Tokenizer
 from llmasos_app.cache.engine_cache import find_repository
 from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.load import load_engine
 from llmasos_serving.triton.launcher import ServerOptions, TritonServer
 
 from benchmarks.divergence import continuations
@@ -60,7 +61,7 @@ def started(
     """What continues prompts, by how it does."""
     with ExitStack() as running:
         options = EngineOptions(kv_cache_bytes=KV_CACHE_GIB * 2**30, reuse_prefixes=False)
-        engine = Engine.load(repository / PLAN_IN_REPOSITORY, options)
+        engine = load_engine(repository / PLAN_IN_REPOSITORY, options)
         running.enter_context(closing(engine))
         runs = {IN_PROCESS: in_process(engine, num_tokens)}
         pool = running.enter_context(ThreadPoolExecutor(max_streams))

@@ -23,6 +23,7 @@ from llmasos_app.cache.engine_cache import find_built
 from llmasos_builder.sizes import network_sizes, plan_spec
 from llmasos_runtime.engine.engine import Engine, EngineOptions
 from llmasos_runtime.kv_cache.blocks import blocks_for
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.machine.memory_need import MemoryNeed
 from llmasos_runtime.openvino.memory import plan_need
 from llmasos_runtime.sequences.request import Request, Update
@@ -101,7 +102,7 @@ def measure(plan_dir: Path, kv_cache_bytes: int) -> Growth:
 def measure_here(plan_dir: Path, kv_cache_bytes: int) -> Growth:
     """Load, then compute prompts that fill the KV cache together."""
     before = resident()
-    engine = Engine.load(
+    engine = load_engine(
         plan_dir, EngineOptions(kv_cache_bytes=kv_cache_bytes, reuse_prefixes=False)
     )
     loaded = resident()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.load import load_engine
 
 from benchmarks.divergence import continuations
 
@@ -38,7 +39,7 @@ def main() -> None:
         build_plan(options.checkpoint, Path(scratch, "with"), build)
         build_plan(without_cap(options.checkpoint, Path(scratch)), Path(scratch, "without"), build)
         chosen = EngineOptions(num_threads=options.threads, reuse_prefixes=False, speculate=False)
-        engines = [Engine.load(Path(scratch, name), chosen) for name in ("with", "without")]
+        engines = [load_engine(Path(scratch, name), chosen) for name in ("with", "without")]
         print("| " + " | ".join(HEADER) + " |\n" + "|---" * len(HEADER) + "|")
         for num_streams, length in LOADS:
             print(row(engines, num_streams, length, options.rounds), flush=True)

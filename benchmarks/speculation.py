@@ -18,6 +18,7 @@ from llmasos.errors import LLMasOSError
 from llmasos.sampling import SamplingParams
 from llmasos_app.cache.engine_cache import find_plan
 from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.sequences.request import Request, Update
 
 from benchmarks.speculation_prompts import OTHERS, REPEATING
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
-    engine = Engine.load(
+    engine = load_engine(
         find_plan(options.model, precision="int8"), EngineOptions(reuse_prefixes=False)
     )
     try:

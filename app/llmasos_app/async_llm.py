@@ -25,7 +25,8 @@ from llmasos.outputs import Generation
 from llmasos.sampling import SamplingFields, SamplingParams
 from llmasos.text.chat_messages import Message
 from llmasos.text.prompt_encoder import PromptEncoder
-from llmasos_runtime.engine.running_engine import RunningEngine, open_engine
+from llmasos_runtime.engine.engine import Engine
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.options import EngineOptions
 from typing_extensions import Unpack
 
@@ -42,7 +43,7 @@ class AsyncLLM:
     Cancelling a task that waits for an answer cancels its request.
     """
 
-    def __init__(self, engine: RunningEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         """engine: is closed with this."""
         self._engine = engine
         self._prompts = PromptEncoder(engine.tokenizer, max_seq_len=engine.plan.limits.max_seq_len)
@@ -69,9 +70,9 @@ class AsyncLLM:
             generation_config=generation_config,
         )
 
-        def load() -> RunningEngine:
+        def load() -> Engine:
             plan_dir = find_plan(model, precision=precision, revision=revision)
-            return open_engine(plan_dir, options)
+            return load_engine(plan_dir, options)
 
         return cls(await asyncio.to_thread(load))
 

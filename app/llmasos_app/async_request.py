@@ -15,12 +15,12 @@ from contextlib import suppress
 from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.outputs import StreamPiece
 from llmasos.sampling import SamplingParams
-from llmasos_runtime.engine.running_engine import RunningEngine
+from llmasos_runtime.engine.engine import Engine
 from llmasos_runtime.sequences.request import Request, Update, piece_of
 
 
 def start(
-    engine: RunningEngine, encode: Callable[[], Sequence[int]], params: SamplingParams
+    engine: Engine, encode: Callable[[], Sequence[int]], params: SamplingParams
 ) -> AsyncPieceStream:
     """Encode here and submit; raises what either raises."""
     request = _AsyncRequest(engine, params)
@@ -29,7 +29,7 @@ def start(
 
 
 def start_in_thread(
-    engine: RunningEngine, encode: Callable[[], Sequence[int]], params: SamplingParams
+    engine: Engine, encode: Callable[[], Sequence[int]], params: SamplingParams
 ) -> AsyncPieceStream:
     """Encode in a thread and submit from there; what either raises, the first piece raises."""
     request = _AsyncRequest(engine, params)
@@ -41,7 +41,7 @@ def start_in_thread(
 class _AsyncRequest:
     """submit may run in any thread, and the request be left at any moment of it."""
 
-    def __init__(self, engine: RunningEngine, params: SamplingParams) -> None:
+    def __init__(self, engine: Engine, params: SamplingParams) -> None:
         self._engine = engine
         self._params = params
         self._id = uuid.uuid4().hex

@@ -25,7 +25,7 @@ from llmasos.outputs import Generation
 from llmasos.sampling import SamplingFields, SamplingParams
 from llmasos.text.chat_messages import Message
 from llmasos.text.prompt_encoder import PromptEncoder
-from llmasos_runtime.engine.running_engine import open_engine
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.sequences.request import Request, Update, piece_of
 from typing_extensions import Unpack
@@ -74,7 +74,7 @@ class LLM:
             speculate=speculate,
             generation_config=generation_config,
         )
-        self._engine = open_engine(plan_dir, options)
+        self._engine = load_engine(plan_dir, options)
         self._prompts = PromptEncoder(
             self._engine.tokenizer, max_seq_len=self.plan.limits.max_seq_len
         )

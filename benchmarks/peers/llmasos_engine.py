@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmasos.sampling import SamplingParams
-from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.engine.engine import EngineOptions
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.sequences.request import Request, Update
 
 from benchmarks.peers.peer import KV_CACHE_GIB, PeerSettings, Prompt, Recording, peak_resident_bytes
@@ -27,7 +28,7 @@ class LlmasosEngine:
             kv_cache_bytes=KV_CACHE_GIB * 2**30,
             reuse_prefixes=False,
         )
-        self._engine = Engine.load(Path(settings.model), options)
+        self._engine = load_engine(Path(settings.model), options)
         self._num_requests = 0
 
     def run(self, prompts: Sequence[Prompt], num_new_tokens: int) -> Recording:

@@ -1,25 +1,52 @@
-"""Which engines run here, and on what: each target's own code is imported when it is needed."""
+"""Loads a plan's engine on this machine: each target's own code is imported when it is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from llmasos.engine.plan import EnginePlan, Target
-from llmasos.errors import PlanError
+from llmasos.engine.plan import EnginePlan
+from llmasos.engine.plan_lock import PlanHold
+from llmasos.text.tokenizer import Tokenizer
 
+from llmasos_runtime.engine.admission import limits_of, recommended_by
+from llmasos_runtime.engine.engine import Engine
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.runner import ModelRunner
 
 
-def load_runner(plan: EnginePlan, directory: Path, options: EngineOptions) -> ModelRunner:
-    """Compile or deserialize a plan's engine; raises PlanError in one line.
+def load_engine(directory: Path | str, options: EngineOptions | None = None) -> Engine:
+    """Check a plan's files and load its engine; raises PlanError in one line."""
+    options = options or EngineOptions()
+    directory = Path(directory)
+    hold = PlanHold(directory)
+    plan = EnginePlan.load(directory)
+    tokenizer = Tokenizer.load(directory)
+    recommended = recommended_by(directory, options)
+    if plan.target == "tensorrt-llm":
+        from llmasos_runtime.tensorrt_llm.load import BLOCK_SIZE, load_executor  # noqa: PLC0415
 
-    directory: holds the plan's files, which have been checked.
-    """
-    if plan.target not in _LOADERS:
-        raise PlanError(f"{plan.name} is run by TensorRT-LLM as a whole, not step by step")
-    return _LOADERS[plan.target](plan, directory, options)
+        limits = limits_of(plan.limits, options)
+        return Engine(
+            plan,
+            tokenizer,
+            load_executor(plan, limits, options),
+            limits=limits,
+            block_size=BLOCK_SIZE,
+            generation_config=recommended,
+            hold=hold,
+        )
+    runner = _load_runner(plan, directory, options)
+    return Engine.over(plan, tokenizer, runner, options, generation_config=recommended, hold=hold)
+
+
+def _load_runner(plan: EnginePlan, directory: Path, options: EngineOptions) -> ModelRunner:
+    if plan.target == "tensorrt":
+        from llmasos_runtime.tensorrt.load import load_tensorrt  # noqa: PLC0415
+
+        return load_tensorrt(plan, directory, options)
+    from llmasos_runtime.openvino.load import load_openvino  # noqa: PLC0415
+
+    return load_openvino(plan, directory, options)
 
 
 def check_target(plan: EnginePlan, directory: Path) -> None:
@@ -33,21 +60,3 @@ def check_target(plan: EnginePlan, directory: Path) -> None:
         from llmasos_runtime.tensorrt_llm.library import check_installed  # noqa: PLC0415
 
         check_installed()
-
-
-def _load_openvino(plan: EnginePlan, directory: Path, options: EngineOptions) -> ModelRunner:
-    from llmasos_runtime.openvino.load import load_openvino  # noqa: PLC0415
-
-    return load_openvino(plan, directory, options)
-
-
-def _load_tensorrt(plan: EnginePlan, directory: Path, options: EngineOptions) -> ModelRunner:
-    from llmasos_runtime.tensorrt.load import load_tensorrt  # noqa: PLC0415
-
-    return load_tensorrt(plan, directory, options)
-
-
-_LOADERS: Mapping[Target, Callable[[EnginePlan, Path, EngineOptions], ModelRunner]] = {
-    "openvino": _load_openvino,
-    "tensorrt": _load_tensorrt,
-}

@@ -15,7 +15,8 @@ from llmasos.errors import EngineStoppedError, InvalidRequestError, QueueFullErr
 from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.text.prompt_encoder import PromptEncoder
 from llmasos.text.tokenizer import Tokenizer
-from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.engine.engine import EngineOptions
+from llmasos_runtime.load import load_engine
 from patience import PATIENCE_S, until
 
 PARAMS = SamplingParams(max_tokens=12, ignore_eos=True)
@@ -27,7 +28,7 @@ def run(plan: Path, act: Callable[[AsyncLLM], Awaitable[None]], **options: int) 
 
     async def main() -> None:
         chosen = {"num_threads": 1, "kv_cache_bytes": 2**25, **options}
-        async with AsyncLLM(Engine.load(plan, EngineOptions(**chosen))) as llm:  # type: ignore[arg-type]  # all numbers
+        async with AsyncLLM(load_engine(plan, EngineOptions(**chosen))) as llm:  # type: ignore[arg-type]  # all numbers
             await act(llm)
 
     asyncio.run(main())
@@ -224,7 +225,7 @@ def test_what_is_wrong_with_a_long_prompt_is_raised_by_its_first_piece(tiny_plan
 
 
 def test_a_closed_loop_does_not_hurt_the_engine(tiny_plan: Path) -> None:
-    engine = Engine.load(tiny_plan, EngineOptions(num_threads=1, kv_cache_bytes=2**25))
+    engine = load_engine(tiny_plan, EngineOptions(num_threads=1, kv_cache_bytes=2**25))
 
     async def begin() -> object:
         return AsyncLLM(engine).stream("Hello", LONG)

@@ -28,7 +28,8 @@ from llmasos_app.cache.engine_store import (
     remove_leftovers,
 )
 from llmasos_app.cli.app import app
-from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.engine.engine import EngineOptions
+from llmasos_runtime.load import load_engine
 from typer.testing import CliRunner
 
 HOLD = """
@@ -169,7 +170,7 @@ def test_loading_notes_the_use_and_letting_go_frees() -> None:
 def test_an_engine_holds_its_plan_until_it_is_closed(tiny_plan: Path) -> None:
     plan_dir = engines_dir() / "tiny" / PLAN_IN_REPOSITORY
     shutil.copytree(tiny_plan, plan_dir)
-    engine = Engine.load(plan_dir, EngineOptions(num_threads=1, kv_cache_bytes=2**23))
+    engine = load_engine(plan_dir, EngineOptions(num_threads=1, kv_cache_bytes=2**23))
     (cached,) = cached_engines()
     with pytest.raises(PlanError, match="tiny is in use"):
         remove_engine(cached)

@@ -221,7 +221,7 @@ class SmallEngine:
 def test_more_prompts_than_the_queue_holds_wait_for_their_turn(
     monkeypatch: pytest.MonkeyPatch, tiny_plan: Path
 ) -> None:
-    monkeypatch.setattr(llm_module, "open_engine", SmallEngine.load)
+    monkeypatch.setattr(llm_module, "load_engine", SmallEngine.load)
     with LLM(tiny_plan) as llm:
         answers = llm.generate([str(index) for index in range(7)])
         assert [answer.text for answer in answers] == list("0123456")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.engine.engine import EngineOptions
+from llmasos_runtime.load import load_engine
 
 from benchmarks.divergence import continuations, first_difference, row
 
@@ -19,7 +20,7 @@ def test_a_row_counts_what_parts_and_where() -> None:
 
 
 def test_an_f32_engine_continues_alike_alone_and_together(tiny_plan: Path) -> None:
-    engine = Engine.load(tiny_plan, EngineOptions(num_threads=1))
+    engine = load_engine(tiny_plan, EngineOptions(num_threads=1))
     prompts = [(1, 2, 3), (4, 5), (6, 7, 8, 9)]
     together = continuations(engine, prompts, 10)
     assert [continuations(engine, [prompt], 10)[0] for prompt in prompts] == together

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmasos.sampling import SamplingParams
-from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.engine.engine import EngineOptions
+from llmasos_runtime.load import load_engine
 
 from benchmarks.speculation import Kind, Pace, asker, one_round, row
 
@@ -37,7 +38,7 @@ def test_a_row_is_the_median_of_ratios_within_rounds() -> None:
 
 
 def test_an_answer_is_timed_and_its_guesses_counted(tiny_plan: Path) -> None:
-    engine = Engine.load(tiny_plan, EngineOptions(num_threads=1))
+    engine = load_engine(tiny_plan, EngineOptions(num_threads=1))
     pace = asker(engine)("Hello", SamplingParams(max_tokens=6, ignore_eos=True))
     engine.close()
     assert pace.num_tokens == 6

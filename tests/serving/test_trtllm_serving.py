@@ -14,8 +14,9 @@ import pytest
 from fake_backend import FakeBackend, FakeMetricFamily, FakeRequest, tensor
 from llmasos.errors import PlanError
 from llmasos_builder.build import BuildOptions, build
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.triton.engine_model import EngineModel
-from llmasos_runtime.triton.load_engine import load_engine
+from llmasos_runtime.triton.engine_options import engine_options
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_serving.triton.server import TritonServer
 from patience import PATIENCE_S, wait_until
@@ -47,7 +48,8 @@ def model(
             "model_version": "1",
         }
     )
-    engine = load_engine(arguments.overridden({"LLMASOS_ENGINE_MAX_BATCH_SIZE": "3"}))
+    arguments = arguments.overridden({"LLMASOS_ENGINE_MAX_BATCH_SIZE": "3"})
+    engine = load_engine(arguments.path("gpt_model_path"), engine_options(arguments))
     FakeMetricFamily.values.clear()
     model = EngineModel(
         FakeBackend, engine, check_period_s=0.01, default_deadline_ms=60_000, die=died.set

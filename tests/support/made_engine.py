@@ -11,7 +11,7 @@ from llmasos.errors import LLMasOSError
 from llmasos.sampling import SamplingParams
 from llmasos.text.tokenizer import Tokenizer
 from llmasos_runtime.engine.engine import Engine, EngineOptions
-from llmasos_runtime.engine.running_engine import RunningEngine
+from llmasos_runtime.engine.executor import Executor
 from llmasos_runtime.sequences.request import Request, Update
 from made_tokenizers import byte_level, write_tokenizer
 from patience import PATIENCE_S
@@ -48,7 +48,13 @@ def engine(
     **limits: int,
 ) -> Engine:
     tokenizer = Tokenizer.load(write_tokenizer(tmp_path / "tokenizer", byte_level()))
-    return Engine(plan(**limits), tokenizer, runner or CountingRunner(), options)
+    return Engine.over(plan(**limits), tokenizer, runner or CountingRunner(), options)
+
+
+def executor_of(engine: Engine) -> Executor:
+    """What runs its steps, for a test that must hold them."""
+    assert isinstance(engine._executor, Executor)
+    return engine._executor
 
 
 class Collected:
@@ -99,7 +105,7 @@ class Collected:
 
 
 def ask(
-    engine: RunningEngine,
+    engine: Engine,
     prompt: tuple[int, ...] = (50, 51, 52),
     *,
     request_id: str = "a",

@@ -106,4 +106,4 @@ class MadeGPU:
 
     def engine(self, **options: Any) -> Engine:
         tokenizer = Tokenizer.load(self.checkpoint)
-        return Engine(self.plan, tokenizer, self.runner(**options), EngineOptions(**options))
+        return Engine.over(self.plan, tokenizer, self.runner(**options), EngineOptions(**options))

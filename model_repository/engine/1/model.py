@@ -6,9 +6,10 @@ import os
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.triton.abandoned_streams import Detokenizer
 from llmasos_runtime.triton.engine_model import EngineModel
-from llmasos_runtime.triton.load_engine import load_engine
+from llmasos_runtime.triton.engine_options import engine_options
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_runtime.triton.orphan import end_with_server
 
@@ -21,7 +22,7 @@ class TritonPythonModel:
         arguments = ModelArguments.of(args).overridden(os.environ)
         self._model = EngineModel(
             pb_utils,
-            load_engine(arguments),
+            load_engine(arguments.path("gpt_model_path"), engine_options(arguments)),
             check_period_s=(arguments.integer("cancellation_check_period_ms") or 200) / 1e3,
             default_deadline_ms=arguments.integer("default_deadline_ms") or 600_000,
             stream_interval=arguments.integer("stream_interval") or 1,

@@ -1,11 +1,11 @@
-"""A compiled engine in this process: load a plan, submit requests, get updates."""
+"""A loaded engine in this process: submit requests, get updates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Protocol
 
-from llmasos.engine.plan import EnginePlan
+from llmasos.engine.plan import EnginePlan, Limits
 from llmasos.engine.plan_lock import PlanHold
 from llmasos.forked import OwnProcess
 from llmasos.generation_config import GenerationConfig
@@ -16,21 +16,31 @@ from llmasos_runtime.engine.admission import (
     completed,
     limits_of,
     may_speculate,
-    recommended_by,
     sequence_of,
 )
 from llmasos_runtime.engine.executor import Executor
 from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.engine.request_output import RequestOutput
 from llmasos_runtime.engine.step_log import StepRecord
-from llmasos_runtime.load import load_runner
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.runner import ModelRunner
 from llmasos_runtime.scheduling.scheduler import Scheduler
 from llmasos_runtime.sequences.request import Request, Update
+from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.text.detokenizer import Detokenizer
 
 __all__ = ["Engine", "EngineOptions"]
+
+
+class RequestExecutor(Protocol):
+    """Runs requests until each has had its final update; see `Executor`."""
+
+    def submit(self, sequence: Sequence, output: RequestOutput) -> None: ...
+    def cancel(self, request_id: str) -> bool: ...
+    def abandon(self, request_id: str) -> None: ...
+    def stats(self) -> EngineStats: ...
+    def step_log(self) -> tuple[StepRecord, ...]: ...
+    def close(self) -> None: ...
 
 
 class Engine:
@@ -44,47 +54,69 @@ class Engine:
         self,
         plan: EnginePlan,
         tokenizer: Tokenizer,
+        executor: RequestExecutor,
+        *,
+        limits: Limits,
+        block_size: int,
+        max_top_k: int | None = None,
+        speculate: bool = False,
+        generation_config: GenerationConfig | None = None,
+        hold: PlanHold | None = None,
+    ) -> None:
+        """Most callers want `llmasos_runtime.load.load_engine`.
+
+        executor: runs the requests; it is closed with the engine. limits: at most the plan's.
+        block_size: tokens of a KV block. max_top_k: see Capabilities. speculate: whether tokens
+        are guessed unless a request says so itself. generation_config: fills in what requests
+        leave open. hold: on the plan's files, released with the engine.
+        """
+        self._plan = plan
+        self._tokenizer = tokenizer
+        self._detokenizer = Detokenizer(tokenizer)
+        self._executor = executor
+        self._limits = limits
+        self._block_size = block_size
+        self._max_top_k = max_top_k
+        self._speculate = speculate
+        self._generation_config = generation_config or GenerationConfig()
+        self._process = OwnProcess(f"the engine of {plan.name}")
+        self._hold = hold
+
+    @classmethod
+    def over(
+        cls,
+        plan: EnginePlan,
+        tokenizer: Tokenizer,
         runner: ModelRunner,
         options: EngineOptions | None = None,
         *,
         generation_config: GenerationConfig | None = None,
-    ) -> None:
-        """Most callers want `Engine.load`.
+        hold: PlanHold | None = None,
+    ) -> Engine:
+        """An engine that schedules steps and has a runner compute them.
 
-        generation_config: fills in what requests leave open. Raises PlanError if the limits
-        do not go together.
+        Raises PlanError if the limits do not go together.
         """
         options = options or EngineOptions()
-        self._plan = plan
-        self._tokenizer = tokenizer
-        self._detokenizer = Detokenizer(tokenizer)
-        self._capabilities = capabilities = runner.capabilities
-        self._limits = limits_of(plan.limits, options, chunk_multiple=capabilities.chunk_multiple)
+        capabilities = runner.capabilities
+        limits = limits_of(plan.limits, options, chunk_multiple=capabilities.chunk_multiple)
         scheduler = Scheduler(
-            self._limits,
+            limits,
             capabilities,
             max_queue_size=options.max_queue_size,
             reuse_prefixes=options.reuse_prefixes,
         )
-        self._generation_config = generation_config or GenerationConfig()
-        self._speculate = may_speculate(plan, options)
-        self._executor = Executor(scheduler, runner)
-        self._process = OwnProcess(f"the engine of {plan.name}")
-        self._hold: PlanHold | None = None
-
-    @classmethod
-    def load(cls, directory: Path | str, options: EngineOptions | None = None) -> Engine:
-        """Check a plan's files and load its engine; raises PlanError in one line."""
-        options = options or EngineOptions()
-        directory = Path(directory)
-        hold = PlanHold(directory)
-        plan = EnginePlan.load(directory)
-        tokenizer = Tokenizer.load(directory)
-        recommended = recommended_by(directory, options)
-        runner = load_runner(plan, directory, options)
-        engine = cls(plan, tokenizer, runner, options, generation_config=recommended)
-        engine._hold = hold
-        return engine
+        return cls(
+            plan,
+            tokenizer,
+            Executor(scheduler, runner),
+            limits=limits,
+            block_size=capabilities.block_size,
+            max_top_k=capabilities.max_top_k,
+            speculate=may_speculate(plan, options),
+            generation_config=generation_config,
+            hold=hold,
+        )
 
     @property
     def plan(self) -> EnginePlan:
@@ -98,18 +130,19 @@ class Engine:
     @property
     def block_size(self) -> int:
         """Tokens of one block of the KV cache."""
-        return self._capabilities.block_size
+        return self._block_size
 
     def submit(self, request: Request, sink: Callable[[Update], None]) -> None:
         """Queue a request; `sink` gets its updates, exactly one of them final.
 
         sink: is called on the engine's thread, and must neither block nor raise.
         max_tokens is cut to what max_seq_len leaves.
-        Raises InvalidRequestError, QueueFullError, EngineStoppedError.
+        Raises InvalidRequestError, UnsupportedFieldError for what the executor cannot do,
+        QueueFullError, EngineStoppedError.
         """
         self._process.check()
         request = completed(request, self._generation_config, self._tokenizer.special_tokens)
-        check_top_k(request.params, self._capabilities.max_top_k)
+        check_top_k(request.params, self._max_top_k)
         sequence = sequence_of(request, self._plan, self._limits, speculate=self._speculate)
         self._executor.submit(sequence, RequestOutput(request, self._detokenizer, sink))
 
@@ -129,9 +162,9 @@ class Engine:
         return self._executor.stats()
 
     def step_log(self) -> tuple[StepRecord, ...]:
-        """What the last steps were made of, oldest first."""
+        """What the last steps were made of, oldest first; nothing if TensorRT-LLM runs them."""
         self._process.check()
-        return self._executor.steps().records()
+        return self._executor.step_log()
 
     def close(self) -> None:
         """Stop; requests that have not finished get an EngineStoppedError. May be called again."""

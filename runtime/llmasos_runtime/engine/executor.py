@@ -19,7 +19,7 @@ from llmasos.outputs import FinishReason
 from llmasos_runtime.engine.closed_at_exit import close_at_exit
 from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.engine.request_output import RequestOutput
-from llmasos_runtime.engine.step_log import StepLog
+from llmasos_runtime.engine.step_log import StepLog, StepRecord
 from llmasos_runtime.runner import ModelRunner
 from llmasos_runtime.sampling.scores import Scores
 from llmasos_runtime.scheduling.scheduler import Scheduler
@@ -118,8 +118,9 @@ class Executor:
                 num_accepted_tokens=scheduler.num_accepted_tokens,
             )
 
-    def steps(self) -> StepLog:
-        return self._steps
+    def step_log(self) -> tuple[StepRecord, ...]:
+        """The last steps, oldest first."""
+        return self._steps.records()
 
     def _run(self, runner: ModelRunner) -> None:
         try:

@@ -28,6 +28,7 @@ from llmasos.outputs import FinishReason
 from llmasos_runtime.engine.closed_at_exit import close_at_exit
 from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.engine.request_output import RequestOutput
+from llmasos_runtime.engine.step_log import StepRecord
 from llmasos_runtime.sequences.request import Update
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import SequenceProgress
@@ -130,6 +131,10 @@ class TensorRTLLMExecutor:
                 # Whoever looks whether it still works sees each token, between two reports too.
                 num_steps=newest.num_steps + self._num_tokens,
             )
+
+    def step_log(self) -> tuple[StepRecord, ...]:
+        """Nothing: what a step is made of is known to TensorRT-LLM alone."""
+        return ()
 
     def close(self) -> None:
         """Stop; requests that have not finished get an EngineStoppedError. May be called again."""

@@ -15,7 +15,7 @@ from llmasos.errors import InvalidRequestError, PlanError
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_builder.tensorrt.current_gpu import current_gpu
 from llmasos_builder.tensorrt.library import load_library
-from llmasos_runtime.engine.engine import Engine
+from llmasos_runtime.load import load_engine
 
 pytest.importorskip("tensorrt_rtx")
 LLMASOS = str(Path(sys.executable).with_name("llmasos"))
@@ -130,7 +130,7 @@ def test_a_plan_and_its_target_go_together(tiny_llama: Path, tmp_path: Path) -> 
 def test_an_engine_that_cannot_run_here_is_one_line(tiny_llama: Path, tmp_path: Path) -> None:
     build_plan(tiny_llama, tmp_path / "plan", options())
     with pytest.raises(PlanError, match="NVIDIA"):
-        Engine.load(tmp_path / "plan")
+        load_engine(tmp_path / "plan")
 
 
 def test_two_builds_differ_in_nothing_but_the_numbers_in_the_engine(

@@ -28,7 +28,7 @@ from llmasos_runtime.engine.admission import may_speculate
 from llmasos_runtime.engine.engine import Engine, EngineOptions
 from llmasos_runtime.sequences.request import Request, Update
 from llmasos_runtime.sequences.step import Step
-from made_engine import EOS, Collected, ask, engine, plan
+from made_engine import EOS, Collected, ask, engine, executor_of, plan
 from made_tokenizers import byte_level, write_tokenizer
 from patience import PATIENCE_S, wait_until
 
@@ -137,7 +137,7 @@ def test_a_stop_word_that_is_the_end_token_stops_there_though_that_is_ignored(
     )
     (end,) = tokenizer.encode("<|im_end|>")
     ends = plan().model_copy(update={"eos_token_ids": (end,), "vocab_size": end + 1})
-    with closing(Engine(ends, tokenizer, CountingRunner(vocab_size=end + 1))) as counter:
+    with closing(Engine.over(ends, tokenizer, CountingRunner(vocab_size=end + 1))) as counter:
         for ignore_eos in (False, True):
             answer = ask(counter, (end - 2,), stop=("<|im_end|>",), ignore_eos=ignore_eos)
             assert answer.last.stop_reason == "<|im_end|>"
@@ -150,7 +150,7 @@ def test_a_stop_word_that_is_an_ordinary_added_token_is_found_in_text(tmp_path: 
     (marked,) = tokenizer.encode("<x>")
     runner = CountingRunner(vocab_size=marked + 1)
     larger = plan().model_copy(update={"vocab_size": marked + 1})
-    with closing(Engine(larger, tokenizer, runner)) as counter:
+    with closing(Engine.over(larger, tokenizer, runner)) as counter:
         answer = ask(counter, (marked - 2,), stop=("<x>",))
         assert answer.last.stop_reason == "<x>"
     assert answer.token_ids == [marked - 1, marked]
@@ -548,7 +548,7 @@ def test_closing_tells_every_request_though_one_sink_raises(
     assert one_at_a_time.cancel("1")
     closing = threading.Thread(target=one_at_a_time.close)
     closing.start()
-    wait_until(lambda: one_at_a_time._executor._closing)
+    wait_until(lambda: executor_of(one_at_a_time)._closing)
     runner.hold.set()
     closing.join(PATIENCE_S)
     assert [type(answer.last.error) for answer in answers[:2]] == [EngineStoppedError] * 2
@@ -558,7 +558,7 @@ def test_closing_tells_every_request_though_one_sink_raises(
 def test_an_abandoned_request_ends_without_a_lock(counter: Engine, runner: CountingRunner) -> None:
     answer = ask(counter, max_tokens=LONG)
     answer.wait_for_first()
-    with counter._executor._changed:  # as if garbage were collected in the scheduler
+    with executor_of(counter)._changed:  # as if garbage were collected in the scheduler
         counter.abandon("a")
         counter.abandon("nobody")
     assert answer.last.finish_reason is FinishReason.ABORT or len(answer.updates) == LONG

@@ -11,10 +11,11 @@ import pytest
 from llmasos.errors import PlanError
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.openvino.openvino_runner import OpenVINORunner
 from llmasos_runtime.sequences.drafter import Price
 from llmasos_runtime.sequences.step import Step
-from made_engine import ask
+from made_engine import ask, executor_of
 
 NEW_TOKENS = 24
 PROMPTS = [tuple((7 * i + j * j) % 250 for j in range(5 + 23 * i)) for i in range(8)]
@@ -36,7 +37,7 @@ def load(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             "kv_cache_bytes": 2**25,
             "reuse_prefixes": False,
         }
-        engines.append(Engine.load(plans[build], EngineOptions(**{**chosen, **options})))
+        engines.append(load_engine(plans[build], EngineOptions(**{**chosen, **options})))
         return engines[-1]
 
     yield load
@@ -54,7 +55,7 @@ def answers(
     **params: Any,
 ) -> list[list[int]]:
     """The tokens of these prompts when all are submitted at once."""
-    with engine._executor._changed:  # no step begins before all are there
+    with executor_of(engine)._changed:  # no step begins before all are there
         sinks = [
             ask(
                 engine,
@@ -229,5 +230,5 @@ def test_an_ir_that_is_something_else_is_one_clear_error(tiny_llama: Path, tmp_p
     files = {**plan.files, ir.name: record_file(ir)}
     EnginePlan.model_validate({**plan.model_dump(), "files": files}).write(tmp_path / "plan")
     with pytest.raises(PlanError, match=r"openvino_model\.xml cannot be loaded: .*") as caught:
-        Engine.load(tmp_path / "plan")
+        load_engine(tmp_path / "plan")
     assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.openvino import microbatches
 from made_engine import Collected, ask
 from tiny import write_tiny_gemma2
@@ -35,7 +36,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
             build = BuildOptions(precision="f32")
             build_plan(directory / "checkpoint", directory / "plan", build)
         chosen = {"num_threads": 1, "kv_cache_bytes": 2**25, "reuse_prefixes": False} | options
-        engines.append(Engine.load(plans[cap, window], EngineOptions(**chosen)))
+        engines.append(load_engine(plans[cap, window], EngineOptions(**chosen)))
         return engines[-1]
 
     yield load

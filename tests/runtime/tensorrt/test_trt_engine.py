@@ -13,6 +13,7 @@ import pytest
 from llmasos.errors import EngineStoppedError, InvalidRequestError, PlanError
 from llmasos.outputs import FinishReason
 from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.tensorrt.packing import Packer
 from made_engine import ask
 from made_trt_engine import MadeGPU
@@ -33,7 +34,7 @@ def engine(gpu: MadeGPU) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def cpu(tiny_plan: Path) -> Iterator[Engine]:
-    engine = Engine.load(tiny_plan, EngineOptions(num_threads=1, kv_cache_bytes=2**24))
+    engine = load_engine(tiny_plan, EngineOptions(num_threads=1, kv_cache_bytes=2**24))
     yield engine
     engine.close()
 

@@ -10,8 +10,7 @@ import pytest
 from llmasos.engine import engine_io
 from llmasos.engine.plan import record_file
 from llmasos.errors import PlanError
-from llmasos_runtime.engine.engine import Engine
-from llmasos_runtime.load import check_target
+from llmasos_runtime.load import check_target, load_engine
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.tensorrt import execution, load, preflight
 from llmasos_runtime.tensorrt.cuda import Cuda
@@ -40,7 +39,7 @@ def with_gpu(gpu: MadeGPU, monkeypatch: pytest.MonkeyPatch) -> MadeGPU:
 
 
 def test_a_directory_is_all_that_a_caller_gives(with_gpu: MadeGPU) -> None:
-    engine = Engine.load(with_gpu.directory)
+    engine = load_engine(with_gpu.directory)
     assert engine.plan.target == "tensorrt" and engine.block_size == 64
     assert engine.stats().num_blocks == 4
     assert len(ask(engine, max_tokens=7, ignore_eos=True).token_ids) == 7
@@ -88,7 +87,7 @@ def test_the_machine_is_checked_before_anything_is_imported(
     monkeypatch.setattr(load, "check_machine", refuse)
     monkeypatch.setattr(load, "_import", fail)
     with pytest.raises(PlanError, match="no GPU here"):
-        Engine.load(gpu.directory)
+        load_engine(gpu.directory)
     monkeypatch.setattr(preflight, "check_machine", refuse)
     with pytest.raises(PlanError, match="no GPU here"):
         check_target(gpu.plan, gpu.directory)

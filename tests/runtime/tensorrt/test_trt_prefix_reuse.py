@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fake_cuda import FakeCuda
 from llmasos_runtime.engine.engine import Engine, EngineOptions
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.tensorrt.cuda import Cuda, DeviceMemory, Stream
 from llmasos_runtime.tensorrt.kv_slots import KVSlots, SlotCacheTensor
 from llmasos_runtime.tensorrt.launch import SlotError
@@ -44,7 +45,7 @@ def engine(gpu: MadeGPU) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def cpu(tiny_plan: Path) -> Iterator[Engine]:
     options = EngineOptions(num_threads=1, kv_cache_bytes=2**24, reuse_prefixes=False)
-    engine = Engine.load(tiny_plan, options)
+    engine = load_engine(tiny_plan, options)
     yield engine
     engine.close()
 

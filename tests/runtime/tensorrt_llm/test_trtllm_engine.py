@@ -29,7 +29,7 @@ from llmasos.errors import (
 from llmasos.outputs import FinishReason, Usage
 from llmasos_builder.build import BuildOptions, build
 from llmasos_runtime.engine.engine import Engine, EngineOptions
-from llmasos_runtime.engine.running_engine import RunningEngine, open_engine
+from llmasos_runtime.load import load_engine
 from llmasos_runtime.sequences.request import Request, Update
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.tensorrt_llm import iteration_stats
@@ -41,7 +41,7 @@ from patience import PATIENCE_S, wait_until
 
 EOS = 258
 LONG = 100
-Open = Callable[..., tuple[RunningEngine, fake_tensorrt_llm.LLM]]
+Open = Callable[..., tuple[Engine, fake_tensorrt_llm.LLM]]
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +55,11 @@ def repository(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def open_fake(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens the repository's plan with a package that is made up."""
-    opened: list[RunningEngine] = []
+    opened: list[Engine] = []
 
-    def open_it(
-        version: str = "1.3.0", **options: Any
-    ) -> tuple[RunningEngine, fake_tensorrt_llm.LLM]:
+    def open_it(version: str = "1.3.0", **options: Any) -> tuple[Engine, fake_tensorrt_llm.LLM]:
         monkeypatch.setitem(sys.modules, "tensorrt_llm", fake_tensorrt_llm.module(version))
-        engine = open_engine(repository / "engine" / "1" / "plan", EngineOptions(**options))
+        engine = load_engine(repository / "engine" / "1" / "plan", EngineOptions(**options))
         opened.append(engine)
         return engine, fake_tensorrt_llm.LLMS[-1]
 
@@ -71,7 +69,7 @@ def open_fake(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ope
     fake_tensorrt_llm.LLMS.clear()
 
 
-def is_idle(engine: RunningEngine) -> bool:
+def is_idle(engine: Engine) -> bool:
     return (engine.stats().num_running, engine.stats().num_waiting) == (0, 0)
 
 
@@ -474,11 +472,6 @@ def test_an_absent_package_names_the_extra(
     assert "needs the package tensorrt_llm, which is not installed" in str(caught.value)
     assert "pip install 'llmasos[tensorrt-llm]'" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_it_cannot_be_run_step_by_step(repository: Path) -> None:
-    with pytest.raises(PlanError, match="run by TensorRT-LLM as a whole"):
-        Engine.load(repository / "engine" / "1" / "plan")
 
 
 def test_a_package_that_cannot_load_says_why_in_one_line(
