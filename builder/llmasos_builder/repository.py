@@ -21,6 +21,12 @@ def write_repository(directory: Path) -> None:
             shutil.copyfile(source, directory / model / _MODEL_FILE)
 
 
+def model_sources() -> list[str]:
+    """The models' code, by which repositories of different releases differ."""
+    files = (_template() / model / _MODEL_FILE for model in MODELS)
+    return [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+
+
 def _template() -> Path:
     """The models' code: inside the installed package, or in the source tree beside it."""
     package = Path(__file__).parent

@@ -147,6 +147,15 @@ def test_other_tensors_than_an_older_source_declared_are_another_engine(
     assert builder.num_builds == 2
 
 
+def test_other_code_of_the_models_than_an_older_source_wrote_is_another_engine(
+    builder: Builder, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = find_repository(checkpoint, precision="int8")
+    monkeypatch.setattr("llmasos_builder.repository.model_sources", lambda: ["import llmasos.old"])
+    assert find_repository(checkpoint, precision="int8") != first
+    assert builder.num_builds == 2
+
+
 def test_what_is_built_already_is_used_where_it_is(builder: Builder, tmp_path: Path) -> None:
     repository = write_repository(tmp_path / "repository")
     plan_dir = repository / PLAN_IN_REPOSITORY

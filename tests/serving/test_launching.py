@@ -138,6 +138,18 @@ def test_a_repository_of_another_release_is_refused_before_anything_starts(
         TritonServer(older, ANY_PORTS).start()
 
 
+def test_a_repository_whose_models_import_what_has_moved_is_refused_before_anything_starts(
+    tiny_repository: Path, tmp_path: Path
+) -> None:
+    older = shutil.copytree(tiny_repository, tmp_path / "older")
+    model = older / "tokenizer" / "1" / "model.py"
+    code = model.read_text()
+    for moved in ("llmasos.tokenizer", "llmasos.words.tokenizer"):
+        model.write_text(code.replace("llmasos.text.tokenizer", moved))
+        with pytest.raises(PlanError, match=f"imports {moved}, which is not here: another release"):
+            TritonServer(older, ANY_PORTS).start()
+
+
 def test_a_port_that_another_program_takes_meanwhile_is_chosen_anew(
     tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,10 +53,10 @@ def find_repository(
     """The Triton model repository of a model, built into the cache unless it is there.
 
     A checkpoint is known by what a build of it would read (`llmasos_builder.fingerprint`); the
-    versions of what would build it and what its models declare count too. A new one may push
-    those unused for longest out of the cache (`llmasos_app.cache.engine_store`). The plan inside a
-    repository stands for it. Raises CheckpointError, and PlanError for a plan alone or a cache
-    that cannot be written.
+    versions of what would build it, the tensors of its models and their code count too. A new
+    engine may push those unused for longest out of the cache (`llmasos_app.cache.engine_store`).
+    The plan inside a repository stands for it. Raises CheckpointError, and PlanError for a plan
+    alone or a cache that cannot be written.
     """
     plan_dir = find_built(model)
     if plan_dir is not None:
@@ -112,8 +112,9 @@ def _make_room(repository: Path) -> None:
 
 
 def _name(model: str | Path, *, precision: Precision, revision: str | None) -> str:
-    # The builder knows what it reads; this part of it brings no compiler along.
+    # The builder knows what it reads and writes; these parts of it bring no compiler along.
     from llmasos_builder.fingerprint import fingerprint  # noqa: PLC0415
+    from llmasos_builder.repository import model_sources  # noqa: PLC0415
 
     parts = [
         fingerprint(model, revision=revision),
@@ -122,6 +123,7 @@ def _name(model: str | Path, *, precision: Precision, revision: str | None) -> s
         __version__,
         version("openvino"),
         [config.pbtxt() for config in model_configs()],
+        model_sources(),
     ]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     name = Path(model).name or str(model)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from llmasos.contract import MODELS, PLAN_IN_REPOSITORY, model_configs
@@ -23,6 +26,7 @@ def check_repository(repository: Path) -> None:
         )
     plan = EnginePlan.load(repository / PLAN_IN_REPOSITORY)
     _refuse_other_declarations(repository)
+    _refuse_code_of_another_release(repository)
     check_target(plan, repository / PLAN_IN_REPOSITORY)
 
 
@@ -37,3 +41,34 @@ def _refuse_other_declarations(repository: Path) -> None:
                     f"{path} does not declare {tensor.name}: another release wrote it",
                     hint=REBUILD,
                 )
+
+
+def _refuse_code_of_another_release(repository: Path) -> None:
+    """A model that imports a module which has moved would fail only when Triton loads it."""
+    for model in MODELS:
+        path = repository / model / "1" / "model.py"
+        if not path.is_file():
+            continue  # an ensemble has no code, and a missing file is told by Triton
+        for name in _imports_of_ours(path):
+            if not _is_there(name):
+                raise PlanError(
+                    f"{path} imports {name}, which is not here: another release wrote it",
+                    hint=REBUILD,
+                )
+
+
+def _imports_of_ours(path: Path) -> Iterator[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return  # which Triton says with the line
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("llmasos"):
+            yield node.module
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a package above it
+        return False
