@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from llmasos.engine.network_sizes import NetworkSizes
 from llmasos.engine.plan import Precision, Target
+from llmasos.engine.weight_format import FORMATS
 from llmasos.errors import CheckpointError
 from llmasos.files.json_file import read_json_object
 from llmasos.progress import Progress
@@ -27,7 +28,6 @@ from llmasos_builder.tensorrt.options import COMPUTE_TYPES
 
 _BITS = {"f32": 32, "fp16": 16, "bf16": 16, "int8": 8, "fp8": 8, "int4": 4, "nvfp4": 4}
 _SCALE_BYTES = 4
-_GROUPS = {"int4": (128, 64, 32), "nvfp4": (16,)}
 
 
 def checkpoint_spec(source: str, *, revision: str | None = None, progress: Progress) -> DecoderSpec:
@@ -100,10 +100,10 @@ def _stored_bytes(weight: RecordedWeight, target: Target, *, is_table: bool, in_
 
 
 def _num_scales(shape: tuple[int, ...], precision: Precision) -> int:
-    if precision in _GROUPS:
+    stored = FORMATS[precision]
+    if stored.group_size is not None:
         rows, columns = shape
-        group = next((g for g in _GROUPS[precision] if columns % g == 0), columns)
-        return rows * columns // group
+        return rows * columns // (stored.group_of(columns) or columns)
     return shape[0] if precision == "int8" else 0
 
 

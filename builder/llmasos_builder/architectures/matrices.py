@@ -11,12 +11,12 @@ from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
+from llmasos.engine.weight_format import FORMATS
 from llmasos.errors import InvalidRequestError
 
 from llmasos_builder.architectures.decoder.decoder import define_decoder
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.graph.recording import RecordingGraph
-from llmasos_builder.graph.rounding import int4_group
 
 _SUFFIX = ".weight"
 
@@ -43,7 +43,7 @@ def matrices_in_int8(spec: DecoderSpec, patterns: Sequence[str] = ()) -> tuple[s
     return tuple(
         name
         for name, weight in matrices.items()
-        if name in chosen | tables or int4_group(weight.shape[1]) is None
+        if name in chosen | tables or FORMATS["int4"].group_of(weight.shape[1]) is None
     )
 
 

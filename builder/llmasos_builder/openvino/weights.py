@@ -17,16 +17,14 @@ from typing import Any
 
 import numpy as np
 from llmasos.engine.plan import Precision
+from llmasos.engine.weight_format import FORMATS
 from llmasos.openvino_import import ops, ov
 from numpy.typing import NDArray
 from openvino._offline_transformations import compress_model_transformation
 
+from llmasos_builder.compression.quantizer import CPU_METHODS, QuantizedRows, quantize_rows
 from llmasos_builder.graph.graph import Array
-from llmasos_builder.graph.rounding import (
-    quantize_groups,
-    quantize_rows,
-    to_bf16_bits,
-)
+from llmasos_builder.graph.rounding import to_bf16_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +90,21 @@ class OpenVINOWeight:
 def make_weight(name: str, values: Array, precision: Precision) -> OpenVINOWeight:
     """values [out, in] or [n] in this precision."""
     values = np.ascontiguousarray(values)
-    if precision == "int8":
-        quantized, scales = quantize_rows(values)
-        return OpenVINOWeight(name=name, kind=ov.Type.i8, values=quantized, scales=scales)
-    if precision == "int4":
-        groups, scales = quantize_groups(values)
-        return OpenVINOWeight(name=name, kind=ov.Type.i4, values=groups, scales=scales)
+    if precision in CPU_METHODS:
+        rows = quantize_rows(values, FORMATS[precision], method=CPU_METHODS[precision])
+        return weight_of_rows(name, rows)
     if precision == "bf16":
         return OpenVINOWeight(name=name, kind=ov.Type.bf16, values=to_bf16_bits(values))
     return OpenVINOWeight(name=name, kind=ov.Type.f32, values=values)
+
+
+def weight_of_rows(name: str, rows: QuantizedRows) -> OpenVINOWeight:
+    """A matrix that is quantized already, with the codes and scales that it has."""
+    scales = rows.scales.astype(np.float32, copy=False)
+    if rows.format.kind == "int4":
+        return OpenVINOWeight(name=name, kind=ov.Type.i4, values=rows.codes, scales=scales)
+    codes = rows.codes.reshape(rows.shape)
+    return OpenVINOWeight(name=name, kind=ov.Type.i8, values=codes, scales=scales.reshape(-1, 1))
 
 
 def side_by_side(weights: Sequence[OpenVINOWeight]) -> OpenVINOWeight | None:

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from llmasos.engine.weight_format import Precision as Precision  # noqa: PLC0414
 from llmasos.errors import LLMasOSError, PlanError
 from llmasos.files.regular_file import is_there, open_regular, read_regular, regular_size
 
@@ -31,7 +32,6 @@ MAX_PLAN_BYTES = 16 << 20
 REBUILD = "build it again with `llmasos build`"
 
 Target = Literal["openvino", "tensorrt", "tensorrt-llm"]
-Precision = Literal["f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"]
 KVCachePrecision = Literal["f32", "fp16", "bf16", "u8"]
 PRECISIONS: Mapping[Target, tuple[Precision, ...]] = {
     "openvino": ("f32", "bf16", "int8", "int4"),

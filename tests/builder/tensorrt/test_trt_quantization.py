@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llmasos.engine.weight_format import FORMATS
 from llmasos.errors import InvalidRequestError
-from llmasos_builder.tensorrt.quantization import dequantize, int4_group, quantize
+from llmasos_builder.tensorrt.quantization import dequantize, quantize
 
 # Half a step, of the largest value that shares a scale; fp8 and fp4 steps grow with the value.
 HALF_A_STEP = {"int8": 0.5 / 127, "int4": 0.5 / 7, "fp8": 1 / 16, "nvfp4": 1 / 6}
@@ -63,7 +64,7 @@ def test_scales_are_rounded_up_so_that_nothing_leaves_the_range() -> None:
 
 @pytest.mark.parametrize(("width", "group"), [(128, 128), (576, 64), (1536, 128), (96, 32)])
 def test_int4_groups_are_as_large_as_they_can_be(width: int, group: int) -> None:
-    assert int4_group("w", width) == group
+    assert FORMATS["int4"].group_of(width) == group
     matrix = quantize("w", draw(4, width), "int4", "fp16")
     assert matrix.scales.shape == (4, width // group)
 

@@ -1,0 +1,1 @@
+"""Smaller weights: quantization, and what makes it lose less."""

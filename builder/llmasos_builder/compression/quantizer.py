@@ -1,0 +1,141 @@
+"""The one quantizer of int8 and int4 rows: values in, codes and scales out.
+
+Every compiler takes its codes from here and packs them as its kernels want them, so that a
+matrix is quantized alike wherever it runs. Codes that a checkpoint brings along are kept by
+making `QuantizedRows` of them directly: whatever packs rows takes those too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from llmasos.engine.weight_format import Precision, QuantizationMethod, WeightFormat
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+_BLOCK_ELEMENTS = 1 << 22  # bounds the memory that quantizing takes
+_CODES: Mapping[Precision, tuple[int, int]] = {"int8": (-127, 127), "int4": (-8, 7)}
+_SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)
+"""Shares of a group's extreme that may become the end of its range."""
+CPU_METHODS: Mapping[Precision, QuantizationMethod] = {"int8": "rtn", "int4": "rtn-clip-search"}
+"""How codes are found for engines that run on a CPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedRows:
+    """A matrix [out, in] as codes and scales: a code stands for itself times its scale.
+
+    codes: int8 [out, groups, group], also where format.kind is int4. scales: [out, groups, 1],
+    in the type that they are stored in.
+    """
+
+    format: WeightFormat
+    codes: NDArray[np.int8]
+    scales: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        least, most = _CODES[self.format.kind]
+        out, groups, group = self.codes.shape
+        assert self.codes.dtype == np.int8, self.codes.dtype
+        assert self.scales.shape == (out, groups, 1), self.scales.shape
+        assert self.format.group_of(groups * group) == group, f"groups of {group}"
+        assert self.codes.size == 0 or least <= self.codes.min() <= self.codes.max() <= most
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        out, groups, group = self.codes.shape
+        return out, groups * group
+
+    def values(self) -> Array:
+        """What is left of the matrix, in f32."""
+        products: Any = self.codes * self.scales.astype(np.float32, copy=False)
+        values: Array = products.reshape(self.shape)
+        return values
+
+
+def quantize_rows(
+    values: Array,
+    weight_format: WeightFormat,
+    *,
+    method: QuantizationMethod = "rtn",
+    scale_type: Any = np.float32,
+) -> QuantizedRows:
+    """Quantize a matrix [out, in] to int8 or int4, each row by itself.
+
+    A group of the format must divide the rows. scale_type: what scales are stored in.
+    """
+    rows, columns = values.shape
+    group = weight_format.group_of(columns)
+    assert group is not None, f"no group of {weight_format} divides {columns} columns"
+    codes = np.empty((rows, columns // group, group), np.int8)
+    scales = np.empty((rows, columns // group, 1), scale_type)
+    find = {"rtn": _nearest, "rtn-clip-search": _clip_search}[method]
+    for part in row_blocks(values.shape):
+        block = values[part].reshape(-1, columns // group, group)
+        find(block, codes[part], scales[part], weight_format)
+    return QuantizedRows(format=weight_format, codes=codes, scales=scales)
+
+
+def scale_of(largest: NDArray[Any], code: float, dtype: Any) -> NDArray[Any]:
+    """The smallest scale of this type by which no value up to `largest` exceeds this code.
+
+    It is rounded up to the type before values are divided by it, so that rounding a scale
+    neither adds an error nor pushes a value out of range.
+    """
+    ideal = np.asarray(largest / np.float32(code))
+    rounded = ideal.astype(dtype)
+    up: NDArray[Any] = np.nextafter(rounded, np.array(np.inf, dtype))
+    scale: NDArray[Any] = np.where(rounded.astype(np.float32) < ideal, up, rounded)
+    return np.where(scale == 0, np.array(1, dtype), scale)
+
+
+def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Neighbouring rows of a matrix that are worked on at once."""
+    step = max(1, _BLOCK_ELEMENTS // max(1, shape[1]))
+    for start in range(0, shape[0], step):
+        yield slice(start, start + step)
+
+
+def _nearest(
+    block: Array, codes: NDArray[np.int8], scales: NDArray[Any], weight_format: WeightFormat
+) -> None:
+    _, largest = _CODES[weight_format.kind]
+    scales[:] = scale_of(np.abs(block).max(axis=2, keepdims=True), largest, scales.dtype)
+    quotients = np.rint(block / scales.astype(np.float32))
+    # A scale too small for float32's full precision can leave a quotient above the range.
+    codes[:] = quotients.clip(-largest, largest)
+
+
+def _clip_search(
+    block: Array, codes: NDArray[np.int8], scales: NDArray[Any], weight_format: WeightFormat
+) -> None:
+    """The value of a group that is furthest from zero, or a little less, becomes the least code
+    (so that a scale may be negative). Of a few such scales each group takes that with the least
+    sum of squared errors, each times its value's size, and the largest of equals: with errors
+    that all count alike, large values are given up for the many small ones, and perplexity is
+    worse than with no choice at all.
+    """
+    least_code, largest_code = _CODES[weight_format.kind]
+    sizes = np.abs(block)
+    least = np.full(scales.shape, np.inf, np.float32)
+    for scale in _clipped_scales(block, least_code, scales.dtype):
+        candidate = np.rint(block / scale).clip(least_code, largest_code)
+        error = np.square(candidate * scale - block) * sizes
+        error = error.sum(axis=2, keepdims=True)
+        better = error < least
+        np.copyto(least, error, where=better)
+        np.copyto(scales, scale, where=better)
+        np.copyto(codes, candidate, where=better, casting="unsafe")
+
+
+def _clipped_scales(groups: Array, least_code: int, dtype: np.dtype[Any]) -> Iterator[Array]:
+    """In f32, and exact in the type that they are stored in."""
+    furthest = np.abs(groups).argmax(axis=2)[..., None]
+    extreme = np.take_along_axis(groups, furthest, axis=2)
+    for shrink in _SHRINKS:
+        scale = (extreme * np.float32(shrink / least_code)).astype(dtype).astype(np.float32)
+        scale[scale == 0] = 1
+        yield scale
