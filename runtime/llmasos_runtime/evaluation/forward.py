@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from llmasos.engine.engine_io import INPUT_IDS, POSITION_IDS
 from llmasos.engine.plan import EnginePlan
 from llmasos.engine.plan_lock import PlanHold
 from llmasos.errors import PlanError
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 
 from llmasos_runtime.kv_cache.blocks import blocks_for
 from llmasos_runtime.machine.resources import available_memory_bytes, num_physical_cores
-from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS, Inputs
 from llmasos_runtime.openvino.paged_model import PagedModel, load_paged_model
+from llmasos_runtime.packing import PackedRow, pack_rows
 
 _CACHE_SHARE = 0.25
 """Of the memory that is available, what the KV cache may take."""
@@ -35,6 +34,10 @@ class Part:
     past: int
     token_ids: tuple[int, ...]
     wanted: int
+
+    @property
+    def num_wanted(self) -> int:
+        return len(self.token_ids) - self.wanted
 
 
 class PackedForward:
@@ -76,37 +79,22 @@ class PackedForward:
         They are the engine's own memory, and valid until the next call.
         """
         self._process.check()
-        for name, array in self._pack(parts).items():
+        rows = [self._row(part) for part in parts]
+        for name, array in pack_rows(rows, block_size=self._model.block_size).items():
             self._forward.bind(name, array)
         self._forward.start()
-        rows = self._forward.wait()
-        ends = np.cumsum([len(part.token_ids) - part.wanted for part in parts])
-        return np.split(rows[: ends[-1]], ends[:-1])
+        logits = self._forward.wait()
+        ends = np.cumsum([part.num_wanted for part in parts])
+        return np.split(logits[: ends[-1]], ends[:-1])
 
-    def _pack(self, parts: Sequence[Part]) -> Inputs:
-        """As `llmasos_runtime.openvino.packing.pack` draws it."""
-        begins = np.cumsum([0, *(len(part.token_ids) for part in parts)])
-        wanted = [
-            np.arange(begin + part.wanted, begin + len(part.token_ids))
-            for begin, part in zip(begins[:-1], parts, strict=True)
-        ]
-        sampled = np.concatenate(wanted)
-        positions = [np.arange(p.past, p.past + len(p.token_ids)) for p in parts]
-        tables = [self._table(part) for part in parts]
-        return {
-            INPUT_IDS: np.concatenate([p.token_ids for p in parts]).astype(np.int64),
-            POSITION_IDS: np.concatenate(positions).astype(np.int64),
-            "past_lens": np.array([part.past for part in parts], np.int32),
-            "subsequence_begins": begins.astype(np.int32),
-            "block_indices": np.concatenate(tables).astype(np.int32),
-            "block_indices_begins": np.cumsum([0, *map(len, tables)]).astype(np.int32),
-            "max_context_len": np.array(max(map(_end, parts)), np.int32),
-            SAMPLED_POSITIONS: (sampled if sampled.size else np.array([0])).astype(np.int64),
-        }
-
-    def _table(self, part: Part) -> NDArray[np.int64]:
+    def _row(self, part: Part) -> PackedRow:
         first = part.slot * self._blocks_each
-        return np.arange(first, first + blocks_for(_end(part), self._model.block_size))
+        return PackedRow(
+            token_ids=part.token_ids,
+            past=part.past,
+            block_table=range(first, first + self._blocks_each),
+            num_wanted=part.num_wanted,
+        )
 
 
 def load_forward(plan_dir: Path, *, slot_tokens: int, num_threads: int | None) -> PackedForward:
@@ -125,7 +113,3 @@ def load_forward(plan_dir: Path, *, slot_tokens: int, num_threads: int | None) -
     threads = num_threads or num_physical_cores()
     model = load_paged_model(plan, plan_dir, num_threads=threads, pin_threads=False)
     return PackedForward(model, plan, slot_tokens=slot_tokens, hold=hold)
-
-
-def _end(part: Part) -> int:
-    return part.past + len(part.token_ids)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llmasos_runtime.openvino.block_gather_model import new_name
 from llmasos_runtime.openvino.cache_tensor import CacheTensor
 from llmasos_runtime.openvino.microbatches import Microbatch, microbatches
-from llmasos_runtime.openvino.packing import Inputs, Ints
+from llmasos_runtime.packing import Inputs, Ints
 
 _NUMPY: Mapping[Any, np.dtype[Any]] = {
     ov.Type.f32: np.dtype(np.float32),

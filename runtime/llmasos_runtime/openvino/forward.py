@@ -11,7 +11,7 @@ from llmasos.openvino_import import ov
 from numpy.typing import NDArray
 
 from llmasos_runtime.openvino.cache_tensor import CacheTensor
-from llmasos_runtime.openvino.packing import Inputs, Ints
+from llmasos_runtime.packing import Inputs, Ints
 
 
 class Forward(Protocol):

@@ -22,7 +22,7 @@ from llmasos_runtime.machine.memory_need import (
     MAX_MICROBATCH_SCORES,
 )
 from llmasos_runtime.openvino.block_gather_model import BLOCK_TABLE
-from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS, Inputs
+from llmasos_runtime.packing import SAMPLED_POSITIONS, Inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from llmasos_runtime.capabilities import Capabilities
-from llmasos_runtime.openvino.packing import Inputs, Ints, advance, pack
 from llmasos_runtime.openvino.paged_model import PagedModel
+from llmasos_runtime.packing import Inputs, Ints, advance, pack
 from llmasos_runtime.sampling.scores import Logits
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import Step

@@ -24,7 +24,7 @@ from llmasos_runtime.openvino.block_gather_forward import BlockGatherForward
 from llmasos_runtime.openvino.block_gather_model import gather_blocks, is_written_out
 from llmasos_runtime.openvino.cache_tensor import CacheTensor
 from llmasos_runtime.openvino.forward import Forward, PagedForward
-from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS
+from llmasos_runtime.packing import SAMPLED_POSITIONS
 
 _ACTIVATION_GROUP = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 _COMPUTE = "INFERENCE_PRECISION_HINT"

@@ -1,4 +1,8 @@
-"""A step as launches: one for all rows of one token, and one or more for each longer row."""
+"""A step as launches: one for all rows of one token, and one or more for each longer row.
+
+This is no use of `llmasos_runtime.packing`: a TensorRT engine has no block table and takes no
+packed tokens, but rows of equal length over neighbouring slots, padded, with idle rows between.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from llmasos_runtime.kv_cache.blocks import blocks_for
 from llmasos_runtime.openvino import microbatches as module
 from llmasos_runtime.openvino.microbatches import Microbatch, microbatches
-from llmasos_runtime.openvino.packing import Inputs
+from llmasos_runtime.packing import Inputs
 
 SIZE = 4
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from llmasos_runtime.openvino.packing import SAMPLED_POSITIONS, advance, pack
+from llmasos_runtime.packing import SAMPLED_POSITIONS, advance, pack
 from llmasos_runtime.sequences.step import Share, Step
 from made_sequences import sequence
 

@@ -1,35 +1,60 @@
-"""A step as the packed inputs of paged attention."""
+"""A step as packed inputs: the tokens of all sequences one after the other.
+
+The runners whose attention reads a block table take them, and so does evaluation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from llmasos.engine.engine_io import INPUT_IDS, POSITION_IDS
 from numpy.typing import NDArray
 
 from llmasos_runtime.kv_cache.blocks import blocks_for
-from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import Share, Step
 
 SAMPLED_POSITIONS = "sampled_positions"
 """The input that says which tokens' logits are wanted."""
 
-Span = tuple[Sequence, int, int]
 Ints = NDArray[np.int64] | NDArray[np.int32]
 Inputs = dict[str, Ints]
 
 
+class PackedRow(NamedTuple):
+    """Neighbouring tokens of one sequence, as a forward computes them.
+
+    past: its tokens before these, which the KV cache holds. block_table: its blocks, at least
+    as many as hold all of them. num_wanted: how many of the last tokens' logits are wanted.
+    """
+
+    token_ids: Sequence[int]
+    past: int
+    block_table: Sequence[int]
+    num_wanted: int
+
+    @property
+    def end(self) -> int:
+        """The tokens that the KV cache holds afterwards."""
+        return self.past + len(self.token_ids)
+
+
 def pack(step: Step, *, block_size: int) -> Inputs:
+    """The inputs of a step: the drafts of a sequence follow its own tokens; see `pack_rows`."""
+    return pack_rows([_row(share) for share in step.shares], block_size=block_size)
+
+
+def pack_rows(rows: Sequence[PackedRow], *, block_size: int) -> Inputs:
     """The inputs of one forward, by name. B sequences, T tokens:
 
     input_ids, position_ids [T]; past_lens [B], the tokens already in the cache;
     subsequence_begins [B + 1], where each sequence's tokens begin among the T;
     block_indices, the block tables one after the other, each as long as its sequence needs;
     block_indices_begins [B + 1]; max_context_len []; sampled_positions [S], the tokens whose
-    logits are wanted: the last of each sequence that is sampled, and its drafts. There is
-    always at least one of the last: a forward over no row is not asked of the compiler.
+    logits are wanted. There is always at least one of the last: a forward over no row is not
+    asked of the compiler.
 
     T, for a prompt of 3 tokens (a) beside a decoding sequence (b) with 40 in the cache:
 
@@ -38,20 +63,19 @@ def pack(step: Step, *, block_size: int) -> Inputs:
         subsequence_begins   0           3     4
         past_lens            0           40
     """
-    spans = [_span(share) for share in step.shares]
-    begins = _begins(end - past for _, past, end in spans)
+    begins = _begins(len(row.token_ids) for row in rows)
     sampled = [
         position
-        for end, share in zip(begins[1:], step.shares, strict=True)
-        for position in range(end - share.num_sampled, end)
+        for end, row in zip(begins[1:], rows, strict=True)
+        for position in range(end - row.num_wanted, end)
     ]
     return {
-        INPUT_IDS: _int64([i for share in step.shares for i in share.token_ids]),
-        POSITION_IDS: _int64([i for _, past, end in spans for i in range(past, end)]),
-        "past_lens": _int32([past for _, past, _ in spans]),
+        INPUT_IDS: _int64([token_id for row in rows for token_id in row.token_ids]),
+        POSITION_IDS: _int64([place for row in rows for place in range(row.past, row.end)]),
+        "past_lens": _int32([row.past for row in rows]),
         "subsequence_begins": _int32(begins),
-        **_block_tables(spans, block_size),
-        "max_context_len": np.array(max(end for _, _, end in spans), np.int32),
+        **_block_tables(rows, block_size),
+        "max_context_len": np.array(max(row.end for row in rows), np.int32),
         SAMPLED_POSITIONS: _int64(sampled or [0]),
     }
 
@@ -71,21 +95,25 @@ def advance(inputs: Inputs, step: Step, *, block_size: int) -> Inputs:
     assert inputs["past_lens"][-1] == sequences[-1].num_computed_tokens
     if (inputs["past_lens"] % block_size).all():
         return {}
-    return _block_tables([_span(share) for share in step.shares], block_size)
+    return _block_tables([_row(share) for share in step.shares], block_size)
 
 
-def _block_tables(spans: Iterable[Span], block_size: int) -> Inputs:
-    tables = [s.block_table[: blocks_for(end, block_size)] for s, _, end in spans]
+def _block_tables(rows: Iterable[PackedRow], block_size: int) -> Inputs:
+    tables = [row.block_table[: blocks_for(row.end, block_size)] for row in rows]
     return {
         "block_indices": _int32([block for table in tables for block in table]),
         "block_indices_begins": _int32(_begins(len(table) for table in tables)),
     }
 
 
-def _span(share: Share) -> Span:
-    """A sequence, the first position of it that the step computes, and the first it does not."""
-    past = share.sequence.num_computed_tokens
-    return share.sequence, past, past + share.num_tokens
+def _row(share: Share) -> PackedRow:
+    sequence = share.sequence
+    return PackedRow(
+        token_ids=share.token_ids,
+        past=sequence.num_computed_tokens,
+        block_table=sequence.block_table,
+        num_wanted=share.num_sampled,
+    )
 
 
 def _begins(lengths: Iterable[int]) -> list[int]:
