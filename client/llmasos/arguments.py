@@ -1,4 +1,4 @@
-"""How callers may write what they ask for: sampling parameters by name, prompts, chat messages."""
+"""Sampling parameters, prompts and chat messages in the forms that callers may pass."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from llmasos.text.chat_options import ChatFields, ChatOptions
 
 
 class ChatArguments(SamplingFields, ChatFields, total=False):
-    """What a chat may be given beside its messages."""
+    """The keyword arguments of a chat, besides its messages."""
 
 
 def sampling_params(
     params: SamplingParams | None, **given: Unpack[SamplingFields]
 ) -> SamplingParams:
-    """One SamplingParams from either form; raises InvalidRequestError for both or neither's limits.
+    """Returns one SamplingParams from either form; raises InvalidRequestError for both at once.
 
-    Single fields leave all others open to the model's generation config; a SamplingParams says
-    everything. Raises TypeError for a name that SamplingParams does not have.
+    Fields that are left out are open to the model's generation config; a SamplingParams object
+    leaves none open. Raises TypeError for a name that SamplingParams does not have.
     """
     unknown = given.keys() - SAMPLING_FIELDS
     if unknown:
@@ -63,7 +63,9 @@ def check_prompt(prompt: object) -> str:
 
 
 def check_prompts(prompts: object) -> list[str]:
-    """The prompts as a list; one text alone is refused, since its letters would be prompts."""
+    """Returns the prompts as a list. A single str is refused: each of its letters would be a
+    prompt.
+    """
     if isinstance(prompts, str | bytes) or not isinstance(prompts, Iterable):
         raise InvalidRequestError(f"prompts must be a list of str, got {type(prompts).__name__}")
     return [check_text(f"prompts[{index}]", prompt) for index, prompt in enumerate(prompts)]
@@ -72,7 +74,7 @@ def check_prompts(prompts: object) -> list[str]:
 def chat_arguments(
     params: SamplingParams | None, **given: Unpack[ChatArguments]
 ) -> tuple[SamplingParams, ChatOptions]:
-    """How to sample and how to render, from the arguments of a chat."""
+    """Splits the arguments of a chat into how to sample and how to render."""
     fields: dict[str, Any] = {**given}
     options = {name: fields.pop(name) for name in ChatFields.__optional_keys__ if name in fields}
     return sampling_params(params, **fields), ChatOptions(**options)
@@ -87,7 +89,7 @@ def check_timeout(timeout_s: float | None) -> float | None:
 
 
 def check_text(name: str, value: object) -> str:
-    """A str that can be sent; others, and half of a UTF-16 pair, are refused by name."""
+    """Returns a str that can be encoded; anything else, or a lone surrogate, is refused by name."""
     if not isinstance(value, str):
         raise InvalidRequestError(f"{name} must be a str, got {type(value).__name__}")
     try:

@@ -22,9 +22,9 @@ _STEP = 1000
 
 
 def parse_bytes(text: str, *, name: str) -> int:
-    """Bytes; a unit counts in thousands (GB) or in 1024s (GiB).
+    """Returns bytes; units count in thousands (GB) or in 1024s (GiB).
 
-    Raises InvalidRequestError, which calls it by name.
+    name: the name of the value in an InvalidRequestError.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text, re.ASCII)
     if match is None or match[2].lower() not in _UNITS:
@@ -35,7 +35,9 @@ def parse_bytes(text: str, *, name: str) -> int:
 
 
 def format_bytes(size: float) -> str:
-    """In the largest unit of thousands that leaves one digit before the point: `1.3 GB`."""
+    """Formats a size in the largest unit of thousands that leaves a digit before the point: `1.3
+    GB`.
+    """
     for unit in ("B", "kB", "MB", "GB"):
         if abs(size) < _STEP:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,8 +1,8 @@
-"""Where LLMasOS keeps what it downloads and builds.
+"""The directory where LLMasOS keeps what it downloads and builds.
 
-One directory, the first of: ``LLMASOS_CACHE``, ``XDG_CACHE_HOME/llmasos``,
-``~/.cache/llmasos``, and where there is no home directory that can be written, a private one
-under the directory for temporary files. Deleting it is always safe: everything in it comes back.
+It is the first of: ``LLMASOS_CACHE``, ``XDG_CACHE_HOME/llmasos``, ``~/.cache/llmasos``, or,
+without a writable home directory, a private one under the directory for temporary files.
+Deleting it is always safe: everything in it can be made again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 def cache_dir() -> Path:
     """The root of the cache; it may not exist yet.
 
-    Raises PlanError where nothing but a directory of somebody else is left.
+    Raises PlanError if the only place left is a directory that belongs to somebody else.
     """
     chosen = os.environ.get("LLMASOS_CACHE")
     if chosen:
@@ -41,7 +41,7 @@ def cache_dir() -> Path:
 
 
 def home_dir() -> Path | None:
-    """The user's, if there is one."""
+    """The user's home directory, if there is one."""
     if os.environ.get("HOME") == "":  # which would be taken for /
         return None
     home = expanded("~")
@@ -49,7 +49,7 @@ def home_dir() -> Path | None:
 
 
 def temporary_cache_dir() -> Path:
-    """Where the cache is when there is no other place for it."""
+    """The private cache directory to use when there is no other place for it."""
     try:
         return Path(tempfile.gettempdir(), f"llmasos-{os.getuid()}")
     except OSError as error:
@@ -68,33 +68,35 @@ def make_directory(directory: Path) -> None:
 
 
 def can_be_used(place: Path) -> bool:
-    """It is there, or can be made: in a cache that is only read, engines are used as they are."""
+    """True if the place exists or can be made. A read-only cache still serves the engines in it."""
     nearest = next(path for path in (place, *place.parents) if path.exists())
     return nearest == place or (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK))
 
 
 def expanded(path: str | Path) -> Path:
-    """With ~ replaced where it stands for a home directory that is known."""
+    """Replaces a leading ~ if the home directory that it stands for is known."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own fails for an unknown user
 
 
 def checkpoints_dir() -> Path:
-    """Downloaded checkpoints."""
+    """The directory of downloaded checkpoints."""
     return cache_dir() / "checkpoints"
 
 
 def engines_dir() -> Path:
-    """Built model repositories, one directory for each checkpoint and set of options."""
+    """The directory of built model repositories: one for each checkpoint and set of options."""
     return cache_dir() / "engines"
 
 
 def server_environments_dir() -> Path:
-    """Python environments for the Triton server, where the user's own is too new for it."""
+    """Python environments for the Triton server, used where the user's own Python is too new for
+    it.
+    """
     return cache_dir() / "server-env"
 
 
 def _check_private(place: Path) -> None:
-    """Others who may write there could put engines of their own in place of ours."""
+    """Refuses a directory that others may write: they could put their own engines there."""
     try:
         found = place.lstat()
     except FileNotFoundError:
@@ -103,8 +105,8 @@ def _check_private(place: Path) -> None:
         raise PlanError(f"{place} cannot be used: {error.strerror}", hint=_HINT) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PlanError(
-            f"there is no home directory that can be written, and {place} is no directory that "
-            "you alone may use",
+            f"there is no writable home directory, and {place} is not a directory that you alone "
+            "may use",
             hint=_HINT,
         )
 
@@ -112,7 +114,7 @@ def _check_private(place: Path) -> None:
 @cache
 def _say_where(place: Path) -> None:
     _log.warning(
-        "there is no home directory that can be written: what is built is kept in %s, until "
-        "LLMASOS_CACHE names a directory",
+        "there is no writable home directory: engines are kept in %s until LLMASOS_CACHE names "
+        "another directory",
         place,
     )

@@ -1,4 +1,4 @@
-"""The lock of a place in the cache: who builds there, or removes, has it alone."""
+"""The lock of a place in the cache: one process at a time builds or removes there."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from llmasos.errors import PlanError
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Generator[None]:
-    """The lock of an engine's place: who builds there, or removes, has it alone.
+    """Holds the lock of an engine's place, so that one process at a time builds or removes it.
 
-    Raises BlockingIOError if another has it and wait is false, PlanError if there can be none.
+    Raises BlockingIOError if another process holds it and wait is false, PlanError if no lock file
+    can be made.
     """
     file = path.parent / f".{path.name}.lock"
     while True:

@@ -17,7 +17,7 @@ _CODED = re.compile(r"(?:in ensemble '[^']*', )?\[(?P<code>[a-z_]+)\] (?P<messag
 
 
 def error_classes() -> dict[str, type[LLMasOSError]]:
-    """Every class of the tree by its code; one without a code of its own is its parent's kind."""
+    """Every error class by its code; a class without a code of its own shares its parent's."""
     found: dict[str, type[LLMasOSError]] = {}
     left = [LLMasOSError]
     while left:
@@ -29,7 +29,7 @@ def error_classes() -> dict[str, type[LLMasOSError]]:
 
 
 def error_text(error: LLMasOSError) -> str:
-    """What a server sends: the code in brackets, then the message."""
+    """The text that a server sends: the code in brackets, then the message."""
     return f"[{error.code}] {error}"
 
 

@@ -1,8 +1,8 @@
-"""Every error that a caller of LLMasOS can catch.
+"""The errors that a caller of LLMasOS can catch.
 
-The code, the HTTP status, whether a retry makes sense, and what would mend the problem are
-data, so that one boundary can turn any of these into a reply (`llmasos.error_codes`). A code
-is stable: clients tell errors apart by it.
+The code, the HTTP status, whether a retry makes sense, and a hint are data, so that one
+boundary can turn any of these into a reply (`llmasos.error_codes`). A code is stable: clients
+tell errors apart by it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 class LLMasOSError(Exception):
     """Root of the tree; its message is safe to show to a client.
 
-    It is one line, whatever names it quotes from files or requests: what controls a terminal or
-    is no text stands there as an escape, and the middle of a very long one is left out.
+    The message is one line. In names that it quotes from files or requests, control characters and
+    invalid text are escaped, and the middle of a very long one is left out.
     """
 
     code: ClassVar[str] = "error"
@@ -62,7 +62,7 @@ class EngineStoppedError(LLMasOSError):
 
 
 class ForkedProcessError(LLMasOSError):
-    """What was made before a fork is used in the child, where it cannot work."""
+    """An object that was made before a fork is used in the child, where it cannot work."""
 
     code = "forked_process"
 
@@ -76,14 +76,14 @@ class RequestTimeoutError(LLMasOSError):
 
 
 class DeadlineExceededError(LLMasOSError):
-    """The request's own deadline_ms passed in the engine; sent again it may pass again."""
+    """The request's own deadline_ms passed in the engine; a retry may miss it again."""
 
     code = "deadline_exceeded"
     status = HTTPStatus.GATEWAY_TIMEOUT
 
 
 class CheckpointError(LLMasOSError):
-    """A checkpoint is missing, damaged or of a form that is not read."""
+    """A checkpoint is missing, damaged or in a format that is not supported."""
 
     code = "invalid_checkpoint"
     status = HTTPStatus.UNPROCESSABLE_ENTITY

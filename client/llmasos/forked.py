@@ -1,9 +1,9 @@
-"""What an object is worth in a process that was forked from the one that made it: nothing.
+"""Refuses the use of an object in a process that was forked from the one that made it.
 
-A fork copies the memory of a process and none of its threads. An engine's copy in the child
-would wait for ever for the threads that compute, and a gRPC connection would be shared with the
-parent. So whatever has threads or connections remembers its process and is refused in others.
-What would wait for its threads to end when it is destroyed is never destroyed in a child.
+A fork copies the memory of a process but none of its threads. In the child, an engine would wait
+for ever for the threads that compute, and a gRPC connection would be shared with the parent. So
+every object with threads or connections remembers its process and is refused in others. An
+object whose destructor waits for its threads is never destroyed in a child.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from llmasos.errors import ForkedProcessError
 
 
 class OwnProcess:
-    """The process in which something was made. what: its name in messages."""
+    """The process in which an object was made. what: the object's name in messages."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -38,7 +38,7 @@ class OwnProcess:
 
 
 def leave_to_parent(thing: object) -> None:
-    """Never destroy this, and what it has, in a process that is forked from this one."""
+    """Keeps an object and all it holds from being destroyed in a forked child."""
     _LEFT_TO_PARENT.add(thing)
 
 

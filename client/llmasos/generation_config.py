@@ -1,8 +1,8 @@
-"""What a checkpoint recommends for generating text: its generation_config.json.
+"""The values that a checkpoint recommends for generation: its generation_config.json.
 
-`transformers` takes these values wherever a caller says nothing else, and so do we: for the
-fields that a caller leaves open (`SamplingParams.open_fields`). What the file asks for and this
-product cannot do is kept by name in `not_applied`, so that it can be reported.
+As in `transformers`, they fill the fields that a caller leaves open
+(`SamplingParams.open_fields`). Fields of the file that are not supported are kept by name in
+`not_applied`, so that they can be reported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GenerationConfigChoice = Literal["auto", "none"]
 
 
 def checked_choice(choice: str) -> GenerationConfigChoice:
-    """The choice; raises InvalidRequestError for what is none."""
+    """Returns a valid choice; raises InvalidRequestError for anything else."""
     if choice == "auto":
         return "auto"
     if choice == "none":
@@ -34,7 +34,7 @@ def checked_choice(choice: str) -> GenerationConfigChoice:
 
 _MODEL_CONFIG_FILE = "config.json"
 _SAMPLING_TOP_K = 50
-"""What transformers' `generate` takes for top_k where a model samples and names none."""
+"""The top_k of transformers' `generate` for a model that samples and names none."""
 _LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
 _SHOWN = 80
 
@@ -72,9 +72,9 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "mirostat": (0,),
     }
 )
-"""Fields that change an answer and are not applied, and the values that ask for nothing.
+"""Fields that would change an answer but are not applied, with the values that have no effect.
 
-null always asks for nothing. The last two are those of GGUF files (`general.sampling.*`).
+null never has an effect. The last two fields are those of GGUF files (`general.sampling.*`).
 """
 
 
@@ -83,9 +83,9 @@ class GenerationConfig:
     """The recommended values; None where the checkpoint recommends nothing.
 
     source: name of the file that they come from.
-    temperature: 0 where the checkpoint asks for greedy decoding.
+    temperature: 0 if the checkpoint asks for greedy decoding.
     max_length, min_length: tokens of prompt and answer together; max_new_tokens and
-        min_new_tokens go before them.
+    min_new_tokens take precedence.
     not_applied: fields that would change an answer and have no effect here, with their values.
     """
 
@@ -103,10 +103,10 @@ class GenerationConfig:
 
     @classmethod
     def load(cls, directory: Path | str) -> GenerationConfig:
-        """Read it from a checkpoint or plan directory.
+        """Reads the values from a checkpoint or plan directory.
 
         Without generation_config.json the fields of config.json count, as in transformers.
-        Raises CheckpointError for a value that is of the wrong type or out of its range.
+        Raises CheckpointError for a value of the wrong type or out of range.
         """
         path = Path(directory) / GENERATION_CONFIG_FILE
         if not path.exists():
@@ -115,7 +115,7 @@ class GenerationConfig:
 
     @classmethod
     def parse(cls, content: Mapping[str, Any], *, name: str) -> GenerationConfig:
-        """Check the content of a file. name: what errors call it."""
+        """Checks the content of a file. name: the file's name in errors."""
         said = {key: value for key, value in content.items() if value is not None}
         config = cls(
             source=Path(name).name,
@@ -135,10 +135,10 @@ class GenerationConfig:
         return config
 
     def complete(self, params: SamplingParams, *, num_prompt_tokens: int) -> SamplingParams:
-        """The params with their open fields filled in.
+        """Returns the params with their open fields filled in.
 
-        Raises InvalidRequestError where the prompt is as long as max_length and the caller
-        did not say how many tokens to generate.
+        Raises InvalidRequestError if the prompt reaches max_length and the caller set no
+        max_tokens.
         """
         if not params.open_fields:
             return params
@@ -147,13 +147,13 @@ class GenerationConfig:
         return replace(params, open_fields=frozenset(), **_fitting(chosen, params))
 
     def described(self) -> str:
-        """The recommended values in one line, empty if there are none."""
+        """The recommended values in one line; empty if there are none."""
         names = ("temperature", "top_k", "top_p", "min_p", *_LENGTHS, "stop")
         values = {name: getattr(self, name) for name in names}
         return ", ".join(f"{name} {_short(v)}" for name, v in values.items() if v is not None)
 
     def warning(self) -> str | None:
-        """One line that names what is not applied; None if everything is."""
+        """One line that names the fields that are not applied; None if all are."""
         if not self.not_applied:
             return None
         fields = ", ".join(f"{name} {_short(value)}" for name, value in self.not_applied.items())
@@ -198,7 +198,7 @@ class GenerationConfig:
 
 
 def _randomness(said: Mapping[str, Any]) -> dict[str, Any]:
-    """How tokens are drawn; do_sample false, or left out, is greedy decoding."""
+    """The fields of random sampling; do_sample false or missing means greedy decoding."""
     top_p, samples = said.get("top_p"), said.get("do_sample") is True
     values = {name: said[name] for name in ("top_k", "min_p") if name in said}
     if isinstance(top_p, int | float):
@@ -224,7 +224,7 @@ def _stop(strings: object, *, name: str) -> tuple[str, ...] | None:
 
 
 def _fitting(chosen: dict[str, Any], params: SamplingParams) -> dict[str, Any]:
-    """The caller's own number of tokens goes before the checkpoint's other bound."""
+    """Lets the caller's own max_tokens or min_tokens win over the checkpoint's other bound."""
     max_tokens = chosen.get("max_tokens", params.max_tokens)
     if "max_tokens" in chosen and "min_tokens" not in chosen:
         chosen["max_tokens"] = max(max_tokens, params.min_tokens)

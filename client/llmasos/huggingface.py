@@ -1,7 +1,7 @@
-"""What Hugging Face's libraries must be told before they are imported, by environment variables.
+"""Environment variables that Hugging Face's libraries must see before they are imported.
 
-They report nothing, and where their usual place under the home directory cannot be, they keep
-what they download in our cache: without a home directory it would be ./~/.cache.
+They turn off usage reports and, where there is no usable home directory, keep downloads in our
+cache; otherwise they would land in ./~/.cache.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from llmasos.usage_reports import turn_off_usage_reports
 
 
 def prepare_huggingface() -> None:
-    """What the user has set stays. Raises PlanError where there is no place for a cache."""
+    """Sets the variables that the user has not set. Raises PlanError if no cache can be made."""
     turn_off_usage_reports()
     if os.environ.get("HF_HOME") or os.environ.get("XDG_CACHE_HOME"):
         return

@@ -1,10 +1,9 @@
-"""OpenVINO, imported so that it reports nothing.
+"""Imports OpenVINO so that it reports nothing.
 
 OpenVINO's package sends an event each time it is imported, and writes an identifier into the
-home directory, through the package openvino_telemetry. Where that one is not installed it uses
-a stub of its own that does nothing. So openvino_telemetry is hidden while OpenVINO is imported,
-and only then: whoever imports it later gets it. An OpenVINO that the caller has imported before
-stays as it is.
+home directory, through the package openvino_telemetry. If that is not installed, it uses a stub
+that does nothing. So openvino_telemetry is hidden while OpenVINO is imported, and only then. An
+OpenVINO that the caller imported earlier stays as it is.
 """
 
 from __future__ import annotations

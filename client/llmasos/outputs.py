@@ -1,4 +1,4 @@
-"""What comes back: pieces of a stream, and whole generations."""
+"""Results of requests: the pieces of a stream, and whole generations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class FinishReason(str, Enum):
-    """Why a request ended: a stop condition, its length limit, or it was aborted."""
+    """The reason why a request ended: a stop condition, its length limit, or an abort."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -18,10 +18,11 @@ class FinishReason(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Token counts of one request. num_cached_tokens of the prompt were not recomputed.
+    """Token counts of one request.
 
-    num_draft_tokens of the output were guessed, and num_accepted_tokens of them were right:
-    how that went does not count when two are compared.
+    num_cached_tokens: prompt tokens found in the prefix cache. num_draft_tokens,
+    num_accepted_tokens: draft tokens that were computed, and those that were accepted; they are
+    ignored when two Usages are compared.
     """
 
     num_prompt_tokens: int

@@ -1,4 +1,4 @@
-"""How a long job shows where it is: a bar on a terminal, plain lines elsewhere."""
+"""Progress reports of a long job: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """What a long job reports to: what it does now, how far it is, how far it goes."""
+    """Receives the progress of a long job: the current stage, how far it is, and the total."""
 
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 

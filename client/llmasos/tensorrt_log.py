@@ -1,8 +1,7 @@
-"""What TensorRT says while it compiles, loads and runs: it raises little and logs the rest.
+"""TensorRT's messages while it compiles, loads and runs: it raises little and logs the rest.
 
-It keeps the first logger that a process gives it. So there is one, for whoever compiles and
-for whoever runs, which remembers the errors, and the one thing that TensorRT tells nowhere else
-without a GPU.
+It keeps the first logger that a process gives it. So compiler and runtime share one, which
+remembers errors and the scratch memory, which TensorRT reports nowhere else without a GPU.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ _SCRATCH = re.compile(r"Total Activation Memory: (\d+) bytes")
 
 @cache
 def shared_log(library: Any) -> Any:
-    """The process's ILogger for this library; errors: its messages of that severity;
-    scratch_bytes: of each optimization profile that was compiled, what lies between its layers.
+    """The process's ILogger for this library.
+
+    errors: its messages of severity error. scratch_bytes: for each optimization profile that was
+    compiled, the memory for activations.
     """
     severities = library.ILogger.Severity
     errors = (severities.INTERNAL_ERROR, severities.ERROR)
@@ -42,6 +43,6 @@ def shared_log(library: Any) -> Any:
 
 
 def last_error(library: Any) -> str:
-    """What TensorRT said last was wrong, in one line."""
+    """The last error that TensorRT logged, in one line."""
     errors = shared_log(library).errors
     return " ".join(errors[-1].split()) if errors else "it does not say why"

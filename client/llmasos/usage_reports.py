@@ -1,9 +1,9 @@
-"""Nothing that LLMasOS depends on reports its use to anybody.
+"""Keeps the packages that LLMasOS depends on from reporting usage.
 
-Some packages send statistics to their makers unless they are told not to. Their own switches
-are environment variables, which the processes that are started inherit. OpenVINO has none: its
-package sends an event and writes an identifier into the home directory whenever it is imported,
-so every module of the product imports it from `llmasos.openvino_import`.
+Some packages send statistics to their makers unless they are told not to. Most have a switch in
+the environment, which child processes inherit. OpenVINO has none: its package sends an event
+and writes an identifier into the home directory whenever it is imported, so every module of the
+product imports it from `llmasos.openvino_import`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ SWITCHES: Mapping[str, str] = MappingProxyType(
 
 
 def turn_off_usage_reports() -> None:
-    """In this process and those that it starts; what the user has set stays."""
+    """Sets the switches in this process and those that it starts, unless the user has set them."""
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)

@@ -149,7 +149,7 @@ def test_a_user_whom_nothing_knows_gets_answers(
 
     status, said = llmasos("generate", "-m", str(tiny_llama), "--max-tokens", "2", "hi")
     assert status == 0, said
-    assert said.count("there is no home directory that can be written") == 1
+    assert said.count("there is no writable home directory") == 1
     assert (temporary / "llmasos-12345" / "engines").is_dir()
     status, said = llmasos("generate", "-m", "org/none", "hi")
     assert status == 1

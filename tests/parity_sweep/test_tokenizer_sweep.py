@@ -154,7 +154,7 @@ REFUSED = (
     "is not valid JSON",
     "must hold a JSON object",
     "is not in the vocabulary",
-    "_token is empty, and goes around each text",
+    "_token is empty",
 )
 """Words of the refusals of what transformers loads."""
 

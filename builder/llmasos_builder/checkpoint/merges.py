@@ -25,7 +25,7 @@ def make_bpe(
 def _pair(merge: str | tuple[str, ...], vocab: Mapping[str, Any]) -> tuple[str, str]:
     parts = merge.split(" ") if isinstance(merge, str) else merge
     if len(parts) != 2:
-        raise ValueError(f"the merge {merge!r} is not of two tokens")
+        raise ValueError(f"the merge {merge!r} is not a pair of tokens")
     left, right = parts
     for token in (left, right, left + right):
         if token not in vocab:

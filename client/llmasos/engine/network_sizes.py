@@ -1,4 +1,4 @@
-"""How large a network's parts are, as far as its memory goes: what the houses tell each other."""
+"""Sizes of a network from which its memory is computed, shared by builder and runtime."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSizes:
-    """A decoder's sizes; bytes are those of its weights as an engine stores them.
+    """The sizes of a decoder; bytes are those of its weights as an engine stores them.
 
-    embedding_bytes: with learned positions. head_bytes: 0 where the embedding is the head too,
-    which is counted once. matrix_bytes: of all that is multiplied with, such a head included.
-    mlp_output_bytes: of these, the last of each MLP. widest: the most numbers of one token
-    that a layer makes at once. num_soft_capped_heads: of query, if their scores have a soft cap.
+    embedding_bytes: token embedding and learned positions. head_bytes: the output head; 0 if it is
+    tied to the embedding, which is counted once. matrix_bytes: all matrices of linear layers, a
+    tied head included. mlp_output_bytes: the last matrix of each MLP, part of matrix_bytes.
+    widest: the most numbers of one token that a linear layer outputs.
+    num_soft_capped_heads: query heads whose scores have a soft cap.
     """
 
     num_parameters: int

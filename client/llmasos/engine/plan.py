@@ -38,11 +38,11 @@ PRECISIONS: Mapping[Target, tuple[Precision, ...]] = {
     "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
     "tensorrt-llm": ("f32", "fp16", "bf16", "fp8"),
 }
-"""What the weights of an engine can be in, by its target."""
+"""The weight precisions that each target supports."""
 
 
 def _inside(name: str) -> str:
-    """A relative path that stays inside the plan's directory."""
+    """Returns a relative path after checking that it stays inside the plan's directory."""
     path = PurePosixPath(name)
     if "\\" in name or "\0" in name or str(path) != name or path.is_absolute():
         raise ValueError(f"{name!r} is not a plain relative path")
@@ -56,7 +56,7 @@ class _Record(BaseModel):
 
 
 class Limits(_Record):
-    """The most that one engine handles.
+    """The limits of one engine.
 
     max_batch_size: sequences in one step. max_num_tokens: tokens in one step.
     max_seq_len: prompt and output tokens of one sequence.
@@ -75,9 +75,9 @@ class FileRecord(_Record):
 
 
 class CheckpointRecord(_Record):
-    """Where the weights came from; sha256 is over the checkpoint's files.
+    """The source of the weights; sha256 covers the checkpoint's files.
 
-    revision: of a hub id, as the build was given it.
+    revision: the revision of a hub id, if the build was given one.
     """
 
     source: str
@@ -86,17 +86,18 @@ class CheckpointRecord(_Record):
 
 
 class TensorRTRecord(_Record):
-    """What an engine for NVIDIA GPUs has besides.
+    """Fields of an engine for NVIDIA GPUs.
 
-    library, version: of what compiled it, which must load it too. gpus: it runs on (`sm89`),
-    or `current` for that of the machine that built it. prefill_length: the most tokens of one
-    sequence in one step. num_candidates: the likeliest tokens, which a step returns for each
-    sequence; full_logits: whether it returns the logits of all tokens as well.
-    tensor_parallel_size: over how many engines each matrix is cut. pipeline_parallel_size: over
-    how many stages the layers are cut. Each of the num_ranks engines needs a GPU; rank r is
-    part r % tensor_parallel_size of stage r // tensor_parallel_size.
-    scratch_bytes: GPU memory for what lies between the layers, of the rank that needs most, as
-    the compiler said; None where it did not.
+    library, version: the TensorRT that compiled the engine, which must also load it.
+    gpus: the GPUs that it runs on (`sm89`), or `current` for that of the machine that built it.
+    prefill_length: the most tokens of one sequence in one step.
+    num_candidates: the likeliest tokens that a step returns for each sequence.
+    full_logits: True if a step also returns the logits of all tokens.
+    tensor_parallel_size: number of ranks that share each matrix. pipeline_parallel_size: number
+    of stages that share the layers. Each of the num_ranks engines needs a GPU; rank r is part
+    r % tensor_parallel_size of stage r // tensor_parallel_size.
+    scratch_bytes: GPU memory for activations, of the rank that needs most, as the compiler
+    reported it; None if it did not.
     """
 
     library: Literal["tensorrt_rtx", "tensorrt"]
@@ -115,16 +116,17 @@ class TensorRTRecord(_Record):
 
     @property
     def engine_files(self) -> tuple[str, ...]:
-        """Their names in the plan's directory, by rank."""
+        """File names of the engines in the plan's directory, by rank."""
         if self.num_ranks == 1:
             return ("engine.trt",)
         return tuple(f"engine.rank{rank}.trt" for rank in range(self.num_ranks))
 
 
 class TensorRTLLMRecord(_Record):
-    """The checkpoint that TensorRT-LLM makes an engine of whenever the plan is loaded.
+    """The checkpoint from which TensorRT-LLM makes an engine each time the plan is loaded.
 
-    directory: on the machine that runs it, absolute. files: those of it that must not change.
+    directory: its absolute path on the machine that runs it. files: its files that must not
+    change.
     """
 
     directory: str = Field(pattern=r"^/")
@@ -134,8 +136,8 @@ class TensorRTLLMRecord(_Record):
 class EnginePlan(_Record):
     """Everything the runtime must know about an engine before it loads it.
 
-    int8_matrices: of an int4 engine, those of its matrices that are in int8.
-    tensorrt, tensorrt_llm: each is there if that is the target.
+    int8_matrices: the matrices of an int4 engine that are stored in int8.
+    tensorrt, tensorrt_llm: set if that is the target.
     """
 
     version: int
@@ -168,7 +170,7 @@ class EnginePlan(_Record):
 
     @classmethod
     def load(cls, directory: Path | str) -> EnginePlan:
-        """Read ``plan.json`` and check every file it lists; raises PlanError in one line."""
+        """Reads ``plan.json`` and checks every file it lists; raises PlanError."""
         directory = Path(directory)
         plan = cls.read(directory)
         check_files(directory, plan.files)
@@ -203,7 +205,7 @@ class _Version(BaseModel):
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problem, in one line that names the field and what it holds."""
+    """Describes the first problem in one line, with the field and the value."""
     first: Any = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the file"
     if first["type"] == "extra_forbidden":
@@ -216,7 +218,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def record_file(path: Path, *, error: type[LLMasOSError] = PlanError) -> FileRecord:
-    """Size and sha256 of a file; error: what is raised if it cannot be read."""
+    """Computes the size and sha256 of a file; raises `error` if it cannot be read."""
     digest = hashlib.sha256()
     size = 0
     with open_regular(path, error=error) as stream:
@@ -227,7 +229,7 @@ def record_file(path: Path, *, error: type[LLMasOSError] = PlanError) -> FileRec
 
 
 def check_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
-    """Raise PlanError for a file that is missing, or not what it was."""
+    """Raises PlanError for a file that is missing or has changed."""
     for name, record in files.items():
         _check_file(directory / name, record)
 

@@ -1,7 +1,7 @@
-"""A plan that is in use stays: whoever runs it holds a lock that ends with its process.
+"""A lock that keeps a plan in use from being removed; it ends with the process that runs it.
 
-The lock is the operating system's, on the plan's directory itself, shared by all who run the
-plan. Who would remove it asks for the directory alone.
+It is a lock of the operating system on the plan's directory, shared by all who run the plan.
+Removing the plan takes an exclusive lock.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from llmasos.errors import PlanError
 
 
 class PlanHold:
-    """Keeps a plan's directory from being removed until it is released, or forgotten."""
+    """Keeps a plan's directory from being removed until this is released or garbage-collected."""
 
     def __init__(self, plan_dir: Path) -> None:
-        """Raises PlanError if the plan was removed just now."""
+        """Raises PlanError if the plan was removed in the meantime."""
         try:
             descriptor = os.open(plan_dir, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # whoever reads the plan says what is wrong with it
@@ -42,7 +42,7 @@ _HOLDS: weakref.WeakSet[PlanHold] = weakref.WeakSet()
 
 
 def _let_go_in_child() -> None:
-    """A forked process does not run the plan, and must not hold it when its parent has let go."""
+    """Releases every hold in a forked child, which does not run the plan."""
     for hold in list(_HOLDS):
         hold.release()
 
@@ -52,7 +52,7 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 
 @contextmanager
 def exclusive(directory: Path) -> Generator[None]:
-    """Have a directory alone; raises BlockingIOError while anyone holds it."""
+    """Holds an exclusive lock on a directory; raises BlockingIOError while anyone else holds it."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,7 +62,7 @@ def exclusive(directory: Path) -> Generator[None]:
 
 
 def is_open(descriptor: int, path: Path) -> bool:
-    """Whether the path still leads to what was opened."""
+    """True if the path still leads to the file that was opened."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -70,11 +70,11 @@ def is_open(descriptor: int, path: Path) -> bool:
 
 
 def _do_nothing() -> None:
-    """There is nothing to let go."""
+    """Stands in where there is nothing to release."""
 
 
 def _note_use(plan_dir: Path) -> None:
-    """The time of the directory of a plan in the cache is that of its last use."""
+    """Sets the modification time of a cached plan's directory to now: the time of its last use."""
     with suppress(OSError, PlanError):  # PlanError: there is no place for a cache, and no need
         if plan_dir.resolve().is_relative_to(engines_dir().resolve()):
             os.utime(plan_dir)

@@ -1,4 +1,4 @@
-"""A disk that is full, or cannot be written for another reason of its own: said in one line."""
+"""Errors of a disk that is full or cannot be written, in one line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _HINT = "free some room, or choose another place"
 
 
 def is_of_the_disk(error: OSError) -> bool:
-    """Whether it says that the disk, and not the file, is the trouble."""
+    """True if the error is the disk's fault and not the file's."""
     return error.errno in _OF_THE_DISK
 
 
 def free_bytes(place: Path) -> int | None:
-    """What may still be written where a place is or will be; None where nothing bounds it."""
+    """Bytes that may still be written at a place that need not exist yet; None if unlimited."""
     nearest = next(path for path in (place.absolute(), *place.absolute().parents) if path.exists())
     try:
         found = os.statvfs(nearest)
@@ -32,7 +32,7 @@ def free_bytes(place: Path) -> int | None:
 
 
 class NoRoomError(OSError):
-    """A disk that is seen to be too full before anything is written. Both in bytes."""
+    """The disk is too full for what is about to be written; both sizes are in bytes."""
 
     def __init__(self, *, free: int, needed: int) -> None:
         super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -41,14 +41,14 @@ class NoRoomError(OSError):
 
 
 def check_room(place: Path, needed: int) -> None:
-    """Raise NoRoomError if fewer than the needed bytes are free there."""
+    """Raises NoRoomError if fewer than the needed bytes are free at the place."""
     free = free_bytes(place)
     if free is not None and free < needed:
         raise NoRoomError(free=free, needed=needed)
 
 
 def not_written(place: Path, problem: OSError, *, error: type[LLMasOSError]) -> LLMasOSError:
-    """The error of our tree for what could not be written."""
+    """Returns an error of class `error` for a place that could not be written."""
     said = f"{place} cannot be written: {problem.strerror or problem}"
     if isinstance(problem, NoRoomError):
         free, needed = format_bytes(problem.free), format_bytes(problem.needed)
@@ -57,9 +57,10 @@ def not_written(place: Path, problem: OSError, *, error: type[LLMasOSError]) -> 
 
 
 def trouble_of(file: Path) -> OSError | None:
-    """Why nothing more can be written to a file, if so; what is appended to learn it is removed.
+    """The reason why nothing more can be written to a file, or None.
 
-    For libraries that do not tell. The file may be missing.
+    It appends a few bytes to find out and removes them again. It is for libraries that do not
+    report such errors. The file may be missing.
     """
     try:
         with file.open("ab", buffering=0) as stream:

@@ -1,7 +1,7 @@
-"""Read the JSON files of a checkpoint, with one clear line for each way they fail.
+"""Reads the JSON files of a checkpoint, with one clear line for each way they fail.
 
-A file decides nothing without a bound: its bytes are limited by its name, and how deep, how
-many and how long its values are is limited for all.
+Nothing in a file is unbounded: its bytes are limited by its name, and the depth, number and
+length of its values are limited for all files.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_json_object(path: Path, *, default: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The object in a JSON file, or default where there is no such file.
+    """Returns the object in a JSON file, or default if there is no such file.
 
-    Raises CheckpointError: the file is missing (and there is no default), no regular file, too
-    large, not JSON, or holds something else than an object.
+    Raises CheckpointError if the file is missing (and there is no default), not a regular file,
+    too large, not JSON, or not an object.
     """
     if default is not None and not is_there(path):
         return default
@@ -52,7 +52,7 @@ def read_json_object(path: Path, *, default: dict[str, Any] | None = None) -> di
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a checkpoint's small file, bounded by its name.
+    """Returns the content of a small file of a checkpoint; its name bounds its size.
 
     Raises CheckpointError if it is missing, unreadable or too large.
     """
@@ -60,7 +60,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_json_object(content: bytes, *, name: str) -> dict[str, Any]:
-    """The object in JSON text; raises CheckpointError, which calls it by name."""
+    """Returns the object in JSON text. name: what a CheckpointError calls the text."""
     num_values = sum(content.count(mark) for mark in (b",", b"[", b"{"))  # or a few more
     if num_values > MAX_VALUES:
         raise CheckpointError(f"{name} has {num_values} values, at most {MAX_VALUES} are read")
@@ -86,7 +86,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {twice!r} stands there twice")
+        raise ValueError(f"the key {twice!r} appears twice")
     return found
 
 

@@ -21,16 +21,16 @@ _Path = tuple[Any, str | int]
 
 
 def plain_json(value: object, name: str) -> Any:
-    """A copy that holds nothing but dict, list, str, int, float, bool and None.
+    """Returns a copy that holds only dict, list, str, int, float, bool and None.
 
-    name: of the field, for the errors. Raises InvalidRequestError: another type, a key that is
-    no string, a number that JSON does not have, more than MAX_DEPTH levels or MAX_BYTES.
+    name: the field's name in errors. Raises InvalidRequestError for another type, a key that is not
+    a string, NaN or infinity, more than MAX_DEPTH levels, or more than MAX_BYTES.
     """
     return _Copy(name).of(value, None)
 
 
 class _Copy:
-    """One copy, and how many bytes it may still take."""
+    """One copy in progress and the bytes that it may still take."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -75,7 +75,7 @@ class _Copy:
                 raise self._refusal(path, "is an integer of more than 64 bits")
             return int(value)
         if not math.isfinite(value):
-            raise self._refusal(path, f"must be a number that JSON has, got {value}")
+            raise self._refusal(path, f"must be a finite number, got {value}")
         return float(value)
 
     def _take(self, count: int) -> None:

@@ -1,8 +1,8 @@
-"""Open files that others wrote: those of a checkpoint, and those of a plan.
+"""Opens files that others wrote: those of checkpoints and of plans.
 
-Only regular files are opened. A pipe would wait for a writer, a device may never end, and opening
-a device can have effects of its own. Links are followed, since the Hugging Face cache is made of
-them, and must lead to a regular file. Every way in which a file cannot be read is one line.
+Only regular files are opened: a pipe would wait for a writer, a device may never end, and
+opening a device can have effects of its own. Links are followed, since the Hugging Face cache
+is made of them, but must lead to a regular file. Each way to fail is reported in one line.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _KINDS = {
 
 @contextmanager
 def open_regular(path: Path, *, error: type[LLMasOSError] = CheckpointError) -> Generator[BinaryIO]:
-    """The file, opened to read bytes.
+    """Opens a file to read bytes.
 
-    error: what is raised if it is missing, no regular file, or cannot be opened or read.
+    Raises `error` if it is missing, not a regular file, or cannot be opened or read.
     """
     try:
         _check_kind(path, os.stat(path).st_mode, error)  # noqa: PTH116 - before it is opened
@@ -44,7 +44,7 @@ def open_regular(path: Path, *, error: type[LLMasOSError] = CheckpointError) -> 
 
 
 def read_regular(path: Path, *, at_most: int, error: type[LLMasOSError] = CheckpointError) -> bytes:
-    """The content of a file of at most so many bytes, also if it grows while it is read."""
+    """Returns the content of a file of at most at_most bytes, even if it grows while it is read."""
     with open_regular(path, error=error) as stream:
         size = os.fstat(stream.fileno()).st_size
         chunks: list[bytes] = []
@@ -59,15 +59,15 @@ def read_regular(path: Path, *, at_most: int, error: type[LLMasOSError] = Checkp
 
 
 def regular_size(path: Path, *, error: type[LLMasOSError] = CheckpointError) -> int:
-    """The bytes of a regular file; raises error for anything else."""
+    """Returns the size of a regular file in bytes; raises `error` for anything else."""
     with open_regular(path, error=error) as stream:
         return os.fstat(stream.fileno()).st_size
 
 
 def is_there(path: Path, *, error: type[LLMasOSError] = CheckpointError) -> bool:
-    """Whether anything has this name, also a link that leads nowhere.
+    """True if anything has this name, including a link that leads nowhere.
 
-    Raises error where that cannot be seen, as for a name that is too long.
+    Raises `error` if that cannot be found out, for example for a name that is too long.
     """
     try:
         os.lstat(path)

@@ -14,13 +14,12 @@ from llmasos.outputs import Generation, StreamPiece
 class AsyncPieceStream:
     """The pieces of one request, in order; the last one has finish_reason and usage.
 
-    Leaving the stream before its last piece (`break`, `aclose`, leaving its `async with`
-    block, dropping it, or the cancellation of the task that waits for a piece) cancels the
-    request, so that it takes no more steps. In a process that was forked meanwhile it has no more
-    pieces, and leaving it does nothing.
+    Leaving the stream before its last piece (`break`, `aclose`, leaving its `async with` block,
+    dropping it, or cancelling the task that waits for a piece) cancels the request, so that it
+    takes no more steps. In a forked child it yields no more pieces, and leaving it does nothing.
 
-    receive: waits for the next piece; raises an LLMasOSError when the request failed.
-    cancel: ends the request at its source. abandon: the same without waiting.
+    receive: waits for the next piece; raises an LLMasOSError if the request failed.
+    cancel: ends the request at its source. abandon: does the same without waiting.
     """
 
     def __init__(

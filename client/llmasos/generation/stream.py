@@ -20,14 +20,14 @@ _log = logging.getLogger(__name__)
 class PieceStream:
     """The pieces of one request, in order; the last one has finish_reason and usage.
 
-    Leaving the stream before its last piece (`break`, `close`, leaving its `with`
-    block, or dropping it) cancels the request, so that it takes no more steps. In a process that
-    was forked meanwhile it has no more pieces, and leaving it does nothing.
+    Leaving the stream before its last piece (`break`, `close`, leaving its `with` block, or
+    dropping it) cancels the request, so that it takes no more steps. In a forked child it yields
+    no more pieces, and leaving it does nothing.
 
-    receive: waits for the next piece; raises an LLMasOSError when the request failed.
-    cancel: ends the request at its source. abandon: the same for a stream that was dropped,
-        in whichever thread collects garbage: it must neither wait nor take a lock. Without
-        it, a thread of its own calls cancel.
+    receive: waits for the next piece; raises an LLMasOSError if the request failed.
+    cancel: ends the request at its source. abandon: does the same for a stream that was dropped,
+    in whichever thread collects garbage, so it must neither wait nor take a lock. Without it,
+    cancel is called in a thread of its own.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class PieceStream:
 
 @cache
 def _reaper() -> SimpleQueue[Callable[[], object]]:
-    """Takes what ends dropped streams, and a thread calls it; put may be called by destructors."""
+    """A queue of functions that cancel dropped streams, called by a thread; destructors may put."""
     dropped: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
     def reap() -> None:
@@ -108,7 +108,7 @@ os.register_at_fork(after_in_child=_reaper.cache_clear)
 
 
 def settle_dropped(timeout_s: float) -> None:
-    """Wait until the streams that were dropped so far are cancelled, but not longer."""
+    """Waits until all streams dropped so far are cancelled, for at most timeout_s."""
     settled = threading.Event()
     _reaper().put(settled.set)
     settled.wait(timeout_s)

@@ -29,7 +29,7 @@ MAX_TEMPLATE_CHARACTERS = 1 << 20
 class ChatTemplate:
     """One compiled template. tokens: its variables, such as bos_token, by name.
 
-    Raises InvalidRequestError for a template that is too long or is not Jinja.
+    Raises InvalidRequestError for a template that is too long or not valid Jinja.
     """
 
     def __init__(self, source: str, *, tokens: Mapping[str, str]) -> None:
@@ -53,12 +53,13 @@ class ChatTemplate:
     def render(
         self, messages: Sequence[Mapping[str, Any]], options: ChatOptions | None = None
     ) -> str:
-        """The conversation's text, with the opening of the answer unless options say no.
+        """Returns the conversation's text, with the generation prompt unless options say no.
 
-        messages: {"role": text, "content": text or [{"type": "text", "text": text}]} and what
-        else the template reads; see `chat_messages`.
-        Raises InvalidRequestError: malformed messages, what the template refuses, and what it
-        does not print.
+        messages: {"role": text, "content": text or [{"type": "text", "text": text}]} and any other
+        fields that the template reads; see `chat_messages`.
+        Raises InvalidRequestError for malformed messages, for messages that the template refuses,
+        and
+        for content that it does not print.
         """
         options = options or ChatOptions()
         self._refuse_unread(options)
@@ -97,7 +98,7 @@ class ChatTemplate:
             raise InvalidRequestError(f"the chat template refused: {error}") from error
 
     def _refuse_unread(self, options: ChatOptions) -> None:
-        """What a template does not read, the model does not see."""
+        """Refuses tools or documents that the template ignores: the model would not see them."""
         for name, value in (("tools", options.tools), ("documents", options.documents)):
             if value and name not in self._reads:
                 raise InvalidRequestError(
@@ -114,7 +115,7 @@ class ChatTemplate:
 
 
 def _with_reasoning_names(message: Message) -> Message:
-    """Reasoning under the names that templates read, whichever its caller used."""
+    """Copies a message's reasoning to every field name that templates read."""
     reasoning = next((message[name] for name in REASONING_FIELDS if name in message), None)
     if reasoning is None:
         return message
@@ -122,7 +123,7 @@ def _with_reasoning_names(message: Message) -> Message:
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks the model's own words for training; here it is transparent."""
+    """Makes `{% generation %}`, which marks the model's own words for training, transparent."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2 reads a class attribute
 

@@ -1,4 +1,4 @@
-"""How much one rendering of a chat template may use."""
+"""A budget for one rendering of a chat template."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ELEMENT = 64
 
 
 class Budget:
-    """What one rendering may still use."""
+    """Steps and characters that one rendering may still use."""
 
     def __init__(self) -> None:
         self._steps = MAX_STEPS
@@ -30,7 +30,7 @@ class Budget:
 
 
 def size_of(value: Any) -> int:
-    """In characters; an element of a list takes as much memory as some dozens."""
+    """A value's size in characters; each element of a list counts as several dozen."""
     if isinstance(value, str):
         return len(value)
     return _ELEMENT * len(value) if isinstance(value, list | tuple) else 0

@@ -1,7 +1,7 @@
-"""A conversation whose last message stays open, so that the answer goes on from it.
+"""Renders a conversation whose last message stays open, so that the answer continues it.
 
-As Hugging Face's continue_final_message does it: what the template writes behind the last
-message is cut off, at a mark that the message carries.
+As with Hugging Face's continue_final_message, the text that the template writes behind the last
+message is cut off. A mark in that message shows where.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from llmasos.text.chat_messages import Message
 def render_to_continue(
     messages: Sequence[Message], render: Callable[[Sequence[Message]], str]
 ) -> str:
-    """The text up to the end of the last message's content.
+    """Returns the text up to the end of the last message's content.
 
-    Raises InvalidRequestError: it has no text, or the template prints it otherwise.
+    Raises InvalidRequestError if that message has no text or the template changes it.
     """
     last = f"messages[{len(messages) - 1}]"
     word = f"q{secrets.token_hex(8)}"

@@ -1,10 +1,10 @@
-"""The form of a conversation that its template reads, found by rendering it with marks.
+"""Finds the form of a conversation that its template reads, by rendering it with marks.
 
-Some templates print a message's content as a string, some go through its parts, some do both;
-some print the arguments of a tool call as they are, some make JSON of an object. The wrong form
-ends as the representation of a Python object, or is lost without a word. So each text gets a
-mark, the template renders them, and where a mark is missing in the result the message is
-written in its other form. A text that is printed in no form is an error.
+Some templates print a message's content as a string, some iterate over its parts, some do both;
+some print the arguments of a tool call as they are, some encode an object as JSON. The wrong
+form ends as the representation of a Python object, or is silently lost. So each text gets a
+mark, the template renders them, and a message whose mark is missing is tried in its other form.
+A text that is printed in neither form is an error.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Render = Callable[[Sequence[Message]], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Mark:
-    """A word in a text or in its surroundings, and what it tells about the message's form.
+    """A word put into or around a text, and what its presence tells about the message's form.
 
-    field: which was marked. printed: stands in the rendered text, or what was marked is lost.
-    wrong: does not, with quotes or backslashes around it, or the field was printed as a Python
-    object or twice encoded. may_be_lost: of what a template leaves out with good reason.
+    field: the marked field. printed: text that must be in the result, or the field is lost.
+    wrong: text that must not be: the mark between quotes or backslashes, which shows a Python
+    object or double encoding. may_be_lost: True for fields that a template may leave out.
     """
 
     index: int
@@ -42,7 +42,7 @@ class _Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Trial:
-    """What one rendering showed: the fields that are lost, and those printed wrongly."""
+    """The outcome of one rendering: the fields that were lost and those printed wrongly."""
 
     lost: tuple[_Mark, ...]
     wrong: tuple[_Mark, ...]
@@ -53,7 +53,7 @@ class _Trial:
 
 
 def form_that_is_read(messages: Sequence[Message], render: Render) -> list[Message]:
-    """The messages as they are, or with contents and arguments in the form that is printed.
+    """Returns the messages with contents and arguments in the form that the template prints.
 
     render: raises InvalidRequestError where the template refuses. Raises InvalidRequestError
     naming the first message whose text the template does not print, and what render raises.
@@ -91,7 +91,7 @@ def _candidates(given: list[Message]) -> Iterator[list[Message]]:
 
 
 def _try(messages: list[Message], render: Render) -> _Trial | None:
-    """None if the template refuses the messages."""
+    """Renders messages with marks; None if the template refuses them."""
     marks: list[_Mark] = []
     word = f"q{secrets.token_hex(8)}"
     marked = [_marked(message, i, word, marks) for i, message in enumerate(messages)]
@@ -174,7 +174,7 @@ def _toggled(message: Message) -> Message:
 
 
 def _as_text(message: Message) -> Message:
-    """Parts are pieces of one text, and nothing stands between them."""
+    """Joins text parts into one text, with nothing between them."""
     content = message.get("content")
     if not isinstance(content, list):
         return message
@@ -195,7 +195,7 @@ def _with_other_arguments(message: Message) -> Message:
 
 
 def _other_arguments(call: Message) -> Message:
-    """An object in the place of its JSON, and JSON in the place of an object."""
+    """Swaps a JSON string of arguments for the object, or the object for its JSON."""
     holder = _holder(call)
     arguments = holder.get("arguments")
     as_object = _parsed(arguments)
@@ -208,7 +208,7 @@ def _other_arguments(call: Message) -> Message:
 
 
 def _holder(call: Message) -> Message:
-    """What has the name and the arguments: OpenAI's `function` of a call, or the call itself."""
+    """The object with name and arguments: `function` in OpenAI's format, or the call itself."""
     function = call.get("function")
     return function if isinstance(function, dict) else call
 
@@ -227,7 +227,7 @@ def _parsed(arguments: object) -> dict[str, Any] | None:
 
 
 def _check_without_marks(messages: list[Message], rendered: str) -> None:
-    """For a template that renders these messages and none with marks."""
+    """Checks a template that renders these messages but refuses them with marks."""
     printed = "".join(rendered.split())
     for index, message in enumerate(messages):
         text = _as_text(message).get("content") or ""

@@ -1,11 +1,11 @@
-"""A Jinja sandbox whose templates also end, and stay small.
+"""A Jinja sandbox whose templates always end and stay small.
 
 Jinja's sandbox keeps a template from reaching Python's insides. It does not keep one from
-looping for ever or from doubling a string until memory is gone. So here every step of a loop
-and every call of a macro takes one from a budget of steps; `+`, `~`, `*`, `%`, `**`, join,
-replace and tojson measure what they are about to make and take it from a budget of
-characters; and whole numbers given to calls and filters are limited. What remains possible
-is what one expression can print of nested lists that share their parts.
+looping for ever or from doubling a string until memory is gone. So every step of a loop and
+every call of a macro takes one from a budget of steps; `+`, `~`, `*`, `%`, `**`, join, replace
+and tojson measure their result before they make it and take it from a budget of characters; and
+integers given to calls and filters are limited. One expression that prints nested lists with
+shared parts stays unbounded.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         del self.globals["lipsum"]
 
     def from_source(self, source: str, variables: dict[str, Any]) -> Template:
-        """Compile a template that sees these variables beside Jinja's own."""
+        """Compiles a template that sees these variables besides Jinja's own."""
         plain: dict[str, Any] = {
             "namespace": _PlainNamespace,
             "dict": _make_dict,
@@ -69,7 +69,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     @contextmanager
     def budget(self) -> Generator[Budget]:
-        """A full budget for what renders inside, in this thread."""
+        """Gives a full budget to whatever renders inside, in this thread."""
         budget = Budget()
         token = _budget.set(budget)
         try:
@@ -117,7 +117,7 @@ def to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """As Hugging Face has it: unlike Jinja's own, it escapes nothing for HTML."""
+    """Encodes JSON as Hugging Face does: unlike Jinja's filter, it escapes nothing for HTML."""
     encoder = json.JSONEncoder(
         ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
@@ -165,7 +165,7 @@ def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
 
 
 def _make_dict(*args: Any, **kwargs: Any) -> dict[Any, Any]:
-    """In place of the class itself, whose attributes a template has no business with."""
+    """Replaces the class dict, whose attributes a template must not reach."""
     return dict(*args, **kwargs)
 
 

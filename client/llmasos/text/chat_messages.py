@@ -1,4 +1,4 @@
-"""The messages of a conversation, checked and as plain data.
+"""Checks the messages of a conversation and copies them as plain data.
 
 A message keeps every field that its caller gave it, since templates differ in what they read:
 `name`, `tool_calls`, `tool_call_id`, `reasoning_content` and others.
@@ -18,7 +18,7 @@ REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
 
 
 def check_messages(messages: object) -> list[Message]:
-    """Copies of the messages, without the fields that are None.
+    """Returns copies of the messages, without the fields that are None.
 
     Raises InvalidRequestError, naming the message and its field.
     """
@@ -62,7 +62,7 @@ def _check_tool_calls(calls: object, where: str) -> None:
 
 
 def _content(content: object, where: str) -> str | list[Message]:
-    """A string or text parts; no parts at all are an empty text."""
+    """Returns a string or text parts; an empty list of parts is an empty text."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

@@ -1,4 +1,4 @@
-"""What a chat template gets beside the messages."""
+"""The inputs of a chat template besides the messages."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ class ChatFields(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatOptions:
-    """How a conversation is rendered, in the names of Hugging Face's apply_chat_template.
+    """Options for rendering a conversation, named as in Hugging Face's apply_chat_template.
 
-    tools: what the model may call, as JSON schemas or the tool objects of OpenAI's API.
-    documents: objects, of a title and a text, that the answer may rely on.
+    tools: functions that the model may call, as JSON schemas or tool objects of OpenAI's API.
+    documents: objects with title and text that the answer may rely on.
     chat_template_kwargs: the template's own variables, such as Qwen3's enable_thinking.
-    chat_template: the name of one of the model's templates. Without it a template named
-        tool_use is taken where tools are given, else the default one.
-    add_generation_prompt: whether the answer is opened; None opens one unless the last
-        message is continued.
-    continue_final_message: the answer goes on from the last message instead of following it.
+    chat_template: name of one of the model's templates. The default is the template named
+    tool_use if tools are given, else the default template.
+    add_generation_prompt: whether to open the answer; None opens it unless the last message is
+    continued.
+    continue_final_message: whether the answer continues the last message.
 
-    Raises InvalidRequestError: a value that is not JSON data, or a name that is taken.
+    Raises InvalidRequestError for a value that is not JSON data or a name that is taken.
     """
 
     tools: Sequence[Mapping[str, Any]] | None = None
@@ -79,13 +79,13 @@ class ChatOptions:
 
     @property
     def opens_answer(self) -> bool:
-        """Whether the opening of an answer follows the messages."""
+        """True if the opening of an answer follows the messages."""
         if self.add_generation_prompt is None:
             return not self.continue_final_message
         return self.add_generation_prompt
 
     def given(self) -> dict[str, Any]:
-        """The fields that say something, by name."""
+        """The fields that are not None, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -125,14 +125,16 @@ def _variables(values: object) -> dict[str, Any] | None:
     plain: dict[str, Any] = plain_json(values, "chat_template_kwargs")
     for name in plain:
         if name in _OURS:
-            raise InvalidRequestError(f"chat_template_kwargs has {name}, which is given beside it")
+            raise InvalidRequestError(
+                f"chat_template_kwargs has {name}, which is also an argument of its own"
+            )
         if name in NAMED_TOKENS:
             raise InvalidRequestError(
-                f"chat_template_kwargs has {name}, which the model's tokenizer says"
+                f"chat_template_kwargs has {name}, which the model's tokenizer sets"
             )
         if name in _ARGUMENTS_ELSEWHERE or name in _FUNCTIONS:
             raise InvalidRequestError(
-                f"chat_template_kwargs has {name}, which is no variable of a template"
+                f"chat_template_kwargs has {name}, which is not a variable name"
             )
     return plain
 

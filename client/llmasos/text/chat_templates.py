@@ -13,7 +13,7 @@ _DEFAULT, _FOR_TOOLS = "default", "tool_use"
 
 
 class ChatTemplates:
-    """Compiled when they are used first. tokens: their variables, such as bos_token."""
+    """The templates, each compiled at its first use. tokens: their variables, such as bos_token."""
 
     def __init__(self, sources: Mapping[str, str], *, tokens: Mapping[str, str]) -> None:
         self.sources = sources
@@ -21,9 +21,9 @@ class ChatTemplates:
         self._compiled: dict[str, ChatTemplate] = {}
 
     def of(self, options: ChatOptions) -> ChatTemplate:
-        """The template that Hugging Face takes for these options.
+        """Returns the template that Hugging Face would use for these options.
 
-        Raises InvalidRequestError: no template, no such template, or one that is not valid.
+        Raises InvalidRequestError if there is no template, none of that name, or it is not valid.
         """
         name = self._name(options)
         if name not in self._compiled:
@@ -51,7 +51,7 @@ class ChatTemplates:
 
 
 def templates_of_config(config: Mapping[str, Any]) -> dict[str, str]:
-    """Those in tokenizer_config.json: one string, or a list of named templates."""
+    """Returns the templates in tokenizer_config.json, where they are one string or a named list."""
     found = config.get("chat_template")
     if isinstance(found, str):
         return {_DEFAULT: found}

@@ -1,8 +1,8 @@
-"""Prompts as token ids, and those that are too long refused before they are tokenized.
+"""Encodes prompts and refuses those that are too long before they are tokenized.
 
 Tokenizing a megabyte of text takes one or two seconds and a hundred megabytes of memory. So a
-text that cannot fit into max_seq_len is refused by its size, and a text that is very likely
-too long by the number of tokens in its first part.
+text that cannot fit into max_seq_len is refused by its size, and a text that is very likely too
+long is refused by the token count of its first part.
 """
 
 from __future__ import annotations
@@ -20,75 +20,79 @@ if TYPE_CHECKING:
     from llmasos.text.tokenizer import Tokenizer
 
 LOST_BYTES = 4 << 20
-"""Of text that no token stands for: the most that one prompt may have."""
+"""The most bytes of one prompt that may be dropped by the tokenizer."""
 _UNICODE_SHRINKS = 8
-"""No text becomes so many times shorter in a normal form of Unicode."""
+"""A Unicode normal form shortens a text by less than this factor."""
 _JSON_GROWS = 3
-"""The bytes of JSON for each byte of its text: an é is six characters there."""
+"""JSON bytes for each byte of text: an é may be written with six characters."""
 _JSON_BESIDE_TEXT = 64 << 10
 _JSON_BYTES_OF_A_TOKEN = 64
 _MOST_JSON = 16 << 20
-"""JSON is parsed in one go, while no other thread runs; above this, only for what is likely."""
+"""JSON is parsed at once with the GIL held; larger JSON must be likely to fit."""
 _BEGINNING = 16
-"""Characters for each token that fits: of ordinary text they are several times too many tokens."""
+"""Characters encoded for each token that fits: ordinary text has several times fewer."""
 _CLEARLY_TOO_MANY = 2
 _CHUNK = 1 << 16
 
 
 class PromptEncoder:
-    """Encodes what an engine can take; its methods may be called from any thread."""
+    """Encodes the prompts that an engine can take; its methods are thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer, *, max_seq_len: int) -> None:
-        """max_seq_len: the engine's; a prompt has at least one token less."""
+        """max_seq_len: the engine's limit; a prompt has at least one token less."""
         self._tokenizer = tokenizer
         self._max_seq_len = max_seq_len
         self._max_tokens = max_seq_len - 1
 
     @cached_property
     def max_bytes(self) -> int:
-        """The most that a text of so many tokens can have, its bytes counted by `_measure`."""
+        """The most bytes, as `_measure` counts them, that a text of _max_tokens can have."""
         lost = 0 if self._sizes.loses_nothing else LOST_BYTES
         return self._max_tokens * self._sizes.longest + lost
 
     @cached_property
     def max_raw_bytes(self) -> int:
-        """The same before anything is taken off: more need not be looked at."""
+        """The same bound for the raw text, before any normalization."""
         shrinks = 1 if self._sizes.unicode_form is None else _UNICODE_SHRINKS
         return self.max_bytes * shrinks + (LOST_BYTES if self._sizes.unknown else 0)
 
     @property
     def max_json_bytes(self) -> int:
-        """Of a conversation as JSON."""
+        """The same bound for a conversation as JSON."""
         possible = _JSON_GROWS * self.max_bytes + _JSON_BESIDE_TEXT
         return min(possible, max(_MOST_JSON, _JSON_BYTES_OF_A_TOKEN * self._max_tokens))
 
     def encode(
         self, text: str, *, name: str = "the prompt", add_special_tokens: bool = True
     ) -> list[int]:
-        """Token ids of a prompt; raises InvalidRequestError for one that cannot fit."""
+        """Returns the token ids of a prompt; raises InvalidRequestError for one that cannot fit."""
         self.check(text, name)
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
     def encode_chat(
         self, messages: Sequence[Mapping[str, Any]], options: ChatOptions | None = None
     ) -> list[int]:
-        """Token ids of a conversation; the template writes its special tokens itself."""
+        """Returns the token ids of a conversation; its template writes the special tokens
+        itself.
+        """
         text = self._tokenizer.render_chat(messages, options)
         self.check(text, "the conversation")
         return self._tokenizer.encode(text, add_special_tokens=False)
 
     def check_bytes(self, num_bytes: int, name: str) -> None:
-        """Raise InvalidRequestError for a text of which the number of bytes says enough."""
+        """Raises InvalidRequestError for a text that its number of bytes alone shows to be too
+        long.
+        """
         if num_bytes > self.max_raw_bytes:
             raise self._too_long(name, num_bytes, self.max_bytes)
 
     def check_json_bytes(self, num_bytes: int, name: str) -> None:
-        """The same for a conversation in JSON."""
+        """Does the same for a conversation in JSON."""
         if num_bytes > self.max_json_bytes:
             raise self._too_long(name, num_bytes, self.max_json_bytes)
 
     def check(self, text: str, name: str) -> None:
-        """Raise InvalidRequestError for a text that cannot fit, without tokenizing all of it."""
+        """Raises InvalidRequestError for a text that cannot fit, without tokenizing all of it."""
         if len(text) <= self._max_tokens:
             return  # so few characters need not be counted in bytes
         num_bytes = len(text.encode(errors="replace"))
@@ -98,7 +102,9 @@ class PromptEncoder:
         self._check_beginning(text, name, num_bytes)
 
     def _measure(self, text: str) -> int:
-        """Its bytes in the tokenizer's Unicode form, without the unknown, until too many."""
+        """Counts bytes in the tokenizer's Unicode form, without unknown ones, until there are too
+        many.
+        """
         form, unknown = cast("Any", self._sizes.unicode_form), self._sizes.unknown
         size = 0
         for begin in range(0, len(text), _CHUNK):
@@ -110,7 +116,7 @@ class PromptEncoder:
         return size
 
     def _check_beginning(self, text: str, name: str, num_bytes: int) -> None:
-        """Refuse by the first part of a long text, if what follows takes no tokens away."""
+        """Refuses a long text by its first part, if the rest cannot take tokens away."""
         length = _BEGINNING * self._max_tokens
         if self._sizes.loses_nothing and len(text) > 2 * length:
             count = len(self._tokenizer.encode(text[:length], add_special_tokens=False))

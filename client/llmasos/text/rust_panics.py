@@ -1,7 +1,7 @@
-"""A panic of a library in Rust, as an error of ours.
+"""Turns a panic of a Rust library into an error of ours.
 
-`tokenizers` panics where it was not written to fail, such as for a pattern that backtracks too
-often on a text. Python sees that as an exception that is not an `Exception`.
+`tokenizers` panics in some cases, for example when a pattern backtracks too often on a text.
+Python sees a panic as an exception that is not an `Exception`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MODULE, _NAME = "pyo3_runtime", "PanicException"
 
 @contextmanager
 def panics_as(error: type[LLMasOSError], message: str) -> Generator[None]:
-    """Raise error, with this message and what the panic says, in place of a panic."""
+    """Raises `error` in place of a panic, with this message and the panic's own."""
     try:
         yield
     except BaseException as problem:

@@ -1,9 +1,9 @@
-"""How much text one token can stand for, so that a text that is too long is known by its size.
+"""Bounds how much text one token can stand for, so that a text's size shows that it is too long.
 
 Most tokenizers of language models lose nothing: each byte of a text is in one of its tokens.
-Others drop text (a normalizer that strips, a word of any length that becomes one unknown
-token, a special token that takes the spaces beside it with it), and then no length of a text
-says how many tokens it has at least.
+Others drop text (a normalizer that strips, a word of any length that becomes one unknown token,
+a special token that swallows the spaces beside it). For these, no length of a text implies a
+number of tokens.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BYTE_OF = {
 _UNICODE_FORMS = frozenset({"NFC", "NFD", "NFKC", "NFKD"})
 _LONGEST_CHARACTER = 4
 _LOWERCASE_SHRINKS = 3
-"""The Kelvin sign has three bytes, and its lower case one; no character shrinks more."""
+"""The most by which lower case shortens a character: the Kelvin sign goes from 3 bytes to 1."""
 _KEEPING_NORMALIZERS = frozenset({"Prepend", "ByteLevel"})
 _KEEPING_PRE_TOKENIZERS = frozenset(
     {"ByteLevel", "Digits", "FixedLength", "Metaspace", "UnicodeScripts"}
@@ -36,11 +36,12 @@ _KEEPING_PRE_TOKENIZERS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSizes:
-    """longest: the most bytes of text, as it is after unicode_form, that one token stands for.
+    """The sizes of a tokenizer's tokens.
 
-    unicode_form: the normal form that a text is brought into first, if any. unknown: bytes that
-    have no token in a byte-level vocabulary. loses_nothing: whether every other byte is in a
-    token; else a text may have any length beside its tokens.
+    longest: the most bytes of text, after unicode_form, that one token stands for.
+    unicode_form: the normal form that is applied first, if any. unknown: bytes without a token in a
+    byte-level vocabulary. loses_nothing: True if every other byte is in a token; otherwise a text
+    may be of any length.
     """
 
     longest: int
@@ -50,7 +51,7 @@ class TokenSizes:
 
     @classmethod
     def of(cls, backend: tokenizers.Tokenizer) -> TokenSizes:
-        """Of a tokenizer; a part that is not known counts as one that loses text."""
+        """Measures a tokenizer; a component that is not known counts as one that loses text."""
         normalizers = list(_parts(backend.normalizer, "normalizers"))
         splitters = list(_parts(backend.pre_tokenizer, "pretokenizers"))
         is_byte_level = any(part["type"] == "ByteLevel" for part in (*normalizers, *splitters))
@@ -75,7 +76,7 @@ class TokenSizes:
 
 
 def _parts(component: Any, several: str) -> Iterator[_Part]:
-    """The steps of a normalizer or a pre-tokenizer, in the form of tokenizer.json."""
+    """Yields the steps of a normalizer or pre-tokenizer, in the form of tokenizer.json."""
     if component is not None:
         waiting: list[_Part] = [json.loads(component.__getstate__())]
         while waiting:
@@ -87,7 +88,7 @@ def _parts(component: Any, several: str) -> Iterator[_Part]:
 
 
 def _shrinkage(normalizer: _Part) -> int:
-    """How many times shorter it makes a text at most; 0 where that has no bound."""
+    """The largest factor by which a normalizer shortens a text; 0 if there is no bound."""
     kind = normalizer["type"]
     if kind in _UNICODE_FORMS or kind in _KEEPING_NORMALIZERS:
         return 1
@@ -107,7 +108,7 @@ def _keeps(pre_tokenizer: _Part) -> bool:
 
 
 def _knows_every_byte(model: Any, *, is_byte_level: bool) -> bool:
-    """Whether no text is unknown to it: the unknown may be dropped, or be one token in all."""
+    """True if no text is unknown to the model; unknown text may be dropped or merged."""
     if is_byte_level:
         return isinstance(model, models.BPE)  # but for what `_unknown` finds
     if not isinstance(model, models.BPE | models.Unigram) or not _falls_back(model):
@@ -116,7 +117,7 @@ def _knows_every_byte(model: Any, *, is_byte_level: bool) -> bool:
 
 
 def _unknown(model: Any) -> bytes:
-    """Some vocabularies lack bytes that their corpus did not have, such as control characters."""
+    """Bytes missing from a vocabulary, such as control characters that its corpus did not have."""
     return bytes(byte for name, byte in _BYTE_OF.items() if model.token_to_id(name) is None)
 
 

@@ -1,8 +1,8 @@
 """Text to token ids and back, exactly as Hugging Face's AutoTokenizer does it.
 
-The work is done by the `tokenizers` library from ``tokenizer.json``. What the files beside it
-change is resolved by `tokenizer_files`: at build for a plan, at loading for a checkpoint. Which
-tokens end a text stands in ``generation_config.json`` and ``config.json`` too.
+The `tokenizers` library does the work from ``tokenizer.json``. `tokenizer_files` resolves what
+the files beside it change: at build for a plan, at loading for a checkpoint. End tokens are also
+read from ``generation_config.json`` and ``config.json``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from llmasos.text.tokenizer_files import (
 
 TOKENIZER_FILE = "tokenizer.json"
 _SHORT = 1024
-"""Characters that are encoded in less than a millisecond."""
+"""Texts of at most this many characters are encoded in less than a millisecond."""
 # Tokens that end a turn; one ends a text where the chat template writes it.
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|eot|>")
 _CLEANS_UP_BPE = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
@@ -54,7 +54,7 @@ _CLEAN_UPS = (
 
 
 class Tokenizer:
-    """Encodes and decodes; nothing changes after loading, so threads may share one."""
+    """Encodes and decodes; it never changes after loading, so threads may share one."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class Tokenizer:
         config: Mapping[str, Any],
         model_configs: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """backend: has all tokens; its truncation and padding are taken away.
+        """backend: has all tokens; its truncation and padding are turned off.
 
-        config: the content of a resolved tokenizer_config.json. model_configs: those of
+        config: content of a resolved tokenizer_config.json. model_configs: contents of
         generation_config.json and config.json.
         """
         self._backend = backend
@@ -109,7 +109,7 @@ class Tokenizer:
             return batch[0].ids
 
     def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
-        """As `encode`, and up to which character of the text each token and those before it go.
+        """Encodes and also returns, for each token, the end of its text in characters.
 
         A character of several tokens belongs to the first of them.
         """
@@ -119,7 +119,7 @@ class Tokenizer:
 
     @contextmanager
     def _encoding(self, text: str) -> Generator[None]:
-        """What must be so before a text is encoded, and what may happen then."""
+        """Checks a text before it is encoded and translates a panic of the library."""
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -128,8 +128,8 @@ class Tokenizer:
             ) from error
         if self._fills_at is not None and self._fills_at in text:
             raise InvalidRequestError(
-                f"the text holds {self._fills_at!r}, where this model's tokenizer would fill in, "
-                "which is not supported"
+                f"the text holds {self._fills_at!r}, which asks this model's tokenizer for "
+                "fill-in-the-middle; that is not supported"
             )
         with panics_as(InvalidRequestError, "this model's tokenizer fails on the text"):
             yield
@@ -158,7 +158,7 @@ class Tokenizer:
 
     @cached_property
     def eos_token_ids(self) -> tuple[int, ...]:
-        """Every token that ends a text, ascending: of all config files, and of the chat's turns."""
+        """Every token that ends a text, ascending: those of all config files, and of chat turns."""
         ids = {i for config in self._model_configs for i in _token_ids(config.get("eos_token_id"))}
         template = "".join(self._chat_templates.sources.values())
         names = [self._token("eos_token"), *(name for name in _TURN_ENDS if name in template)]
@@ -177,17 +177,17 @@ class Tokenizer:
 
     @cached_property
     def vocab_size(self) -> int:
-        """How many tokens have a name here; the network's vocabulary may be larger."""
+        """Number of tokens with a name here; the network's vocabulary may be larger."""
         return self._backend.get_vocab_size(with_added_tokens=True)
 
     @cached_property
     def token_sizes(self) -> TokenSizes:
-        """How much text one of its tokens can stand for."""
+        """Bounds on how much text one token can stand for."""
         return TokenSizes.of(self._backend)
 
     @cached_property
     def special_tokens(self) -> dict[str, int]:
-        """Ids, by their text, of tokens that decoding leaves out when it skips special tokens."""
+        """Ids, by text, of the tokens that decoding leaves out when it skips special tokens."""
         added = self._backend.get_added_tokens_decoder()
         special = {token.content: index for index, token in added.items() if token.special}
         return {text: index for text, index in special.items() if not self._backend.decode([index])}
@@ -197,7 +197,7 @@ class Tokenizer:
         return frozenset(self.special_tokens.values())
 
     def named_token_id(self, name: str) -> int | None:
-        """The token that tokenizer_config.json itself calls so, such as eos_token."""
+        """The token that tokenizer_config.json gives this name, such as eos_token."""
         return self._id(self._token(name))
 
     def _named_id(self, name: str) -> int | None:

@@ -220,7 +220,7 @@ def test_a_text_with_a_gap_that_codellama_would_fill_is_refused(tmp_path: Path) 
     directory = write_tokenizer(
         tmp_path, KINDS["byte_fallback"](), tokenizer_class="CodeLlamaTokenizer"
     )
-    with pytest.raises(InvalidRequestError, match="holds '<FILL_ME>', where this model's"):
+    with pytest.raises(InvalidRequestError, match="holds '<FILL_ME>', which asks this model's"):
         Tokenizer.load(directory).encode("the <FILL_ME> fox")
 
 
@@ -234,17 +234,17 @@ def test_text_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
     [
         ("tokenizer.json", None, "has no tokenizer.json"),
         ("tokenizer.json", b"{", "tokenizer.json is not valid JSON"),
-        ("tokenizer.json", b'{"model": {}}', "is not a tokenizer that can be read"),
+        ("tokenizer.json", b'{"model": {}}', "is not a readable tokenizer"),
         ("tokenizer_config.json", b"{,}", "tokenizer_config.json is not valid JSON"),
         ("tokenizer_config.json", b"[1]", "must hold a JSON object, got list"),
         ("tokenizer_config.json", b'{"added_tokens_decoder": [1]}', "must map ids to tokens"),
         (
             "tokenizer_config.json",
             b'{"added_tokens_decoder": {"7": "x"}}',
-            "'x', which is no token",
+            "'x', which is not a token",
         ),
         ("tokenizer_config.json", b'{"extra_special_tokens": "x"}', "must be a list, got 'x'"),
-        ("tokenizer_config.json", b'{"extra_special_tokens": [3]}', "has 3, which is no token"),
+        ("tokenizer_config.json", b'{"extra_special_tokens": [3]}', "has 3, which is not a token"),
         ("config.json", b"\xff", "config.json is not valid JSON"),
         ("chat_template.jinja", b"\xff", "is not UTF-8 text"),
     ],

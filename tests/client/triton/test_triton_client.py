@@ -385,7 +385,7 @@ def test_what_does_not_speak_http_is_named_and_not_shown() -> None:
         thread.start()
         with (
             TritonClient(f"http://127.0.0.1:{server.getsockname()[1]}") as client,
-            pytest.raises(InvalidRequestError, match=r"does not speak HTTP; .* wants grpc://"),
+            pytest.raises(InvalidRequestError, match=r"does not speak HTTP; .* needs grpc://"),
         ):
             client.generate_text("a", max_tokens=1)
         thread.join()
@@ -400,13 +400,13 @@ def test_a_port_that_hangs_up_on_grpc_may_be_the_one_for_http() -> None:
             return "failed to connect to all addresses; last error: UNAVAILABLE: Socket closed"
 
     error = error_of_call(HungUp(), Deadline.after(None))
-    assert re.match(r"no server can be reached: .* wants http://", str(error))
+    assert re.match(r"no server can be reached: .* needs http://", str(error))
 
 
 def test_an_answer_that_does_not_come_in_time_raises(triton: FakeTriton) -> None:
     with TritonClient(triton.url, timeout_s=0.3) as client:
         started = time.monotonic()
-        with pytest.raises(RequestTimeoutError, match="no whole answer within"):
+        with pytest.raises(RequestTimeoutError, match="no complete answer within"):
             list(client.stream("hang"))
         assert time.monotonic() - started < PATIENCE_S
         wait_until(lambda: len(triton.stops()) == 1)

@@ -89,7 +89,7 @@ CASES: dict[str, tuple[Callable[[Path], Path | None], str]] = {
     ),
     "a key twice": (
         partial(_written, name=CONFIG, content=b'{"hidden_size": 1, "hidden_size": 2}'),
-        "the key 'hidden_size' stands there twice",
+        "the key 'hidden_size' appears twice",
     ),
     "a lone surrogate": (
         partial(_written, name="tokenizer_config.json", content=b'{"eos_token": "\\udfff"}'),
@@ -145,15 +145,15 @@ CASES: dict[str, tuple[Callable[[Path], Path | None], str]] = {
     ),
     "ids that are none": (
         _tokenizer(lambda t: t["model"]["vocab"].update(a=-1, b=1 << 40)),
-        "is not a tokenizer that can be read",
+        "is not a readable tokenizer",
     ),
     "a vocabulary of no object": (
         _tokenizer(lambda t: t["model"].update(vocab=[1, 2])),
-        "is not a tokenizer that can be read",
+        "is not a readable tokenizer",
     ),
     "a tokenizer of another type": (
         _tokenizer(lambda t: t["model"].update(type="Nonsense")),
-        "is not a tokenizer that can be read",
+        "is not a readable tokenizer",
     ),
     "a pattern that is no regular expression": (
         _tokenizer(
@@ -166,7 +166,7 @@ CASES: dict[str, tuple[Callable[[Path], Path | None], str]] = {
                 }
             )
         ),
-        "is not a tokenizer that can be read",
+        "is not a readable tokenizer",
     ),
     "a normalizer that grows by replacing": (
         _chain("normalizer", *[_replacing(_ONE, "ee")] * 11),

@@ -113,7 +113,7 @@ CASES: dict[str, tuple[Callable[[Path], Path | None], str]] = {
     "a header that is no text": (_raw(b"\xff" * 100), "is not valid JSON"),
     "a tensor twice": (
         _raw(b'{"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"a":{}}'),
-        "the key 'a' stands there twice",
+        "the key 'a' appears twice",
     ),
     "tensors that overlap": (
         _header(bytes(12), a=entry("F32", [2], 4, 12), b=entry("F32", [2], 0, 8)),

@@ -122,7 +122,7 @@ def make_tokenizer_files(file: GGUFFile) -> dict[str, bytes]:
     make = _MAKERS.get(vocabulary.text("model"))
     if make is None:
         raise vocabulary.refusal(
-            "model", f"is {vocabulary.text('model')!r}; known are {', '.join(sorted(_MAKERS))}"
+            "model", f"is {vocabulary.text('model')!r}; supported are {', '.join(sorted(_MAKERS))}"
         )
     tokenizer, adds_bos = make(vocabulary)
     tokenizer.add_special_tokens(vocabulary.added(_CONTROL, _UNKNOWN, special=True))
@@ -149,7 +149,7 @@ def _byte_level(vocabulary: Vocabulary) -> tuple[Tokenizer, bool]:
     name = vocabulary.text("pre", "default")
     cut = CUTS.get(name)
     if cut is None:
-        raise vocabulary.refusal("pre", f"is {name!r}; known are {', '.join(sorted(CUTS))}")
+        raise vocabulary.refusal("pre", f"is {name!r}; supported are {', '.join(sorted(CUTS))}")
     merges = vocabulary.array("merges", str)
     tokenizer = _bpe(vocabulary, merges, ignore_merges=cut.whole_words)
     if cut.composes:
@@ -200,7 +200,7 @@ def _bpe(vocabulary: Vocabulary, merges: Iterable[Any], **options: Any) -> Token
     try:
         return Tokenizer(make_bpe(vocabulary.ids(), merges, **options))
     except ValueError as error:
-        raise vocabulary.refusal("merges", f"and tokens do not fit: {error}") from error
+        raise vocabulary.refusal("merges", f"and tokens do not fit together: {error}") from error
 
 
 def _add_ends(tokenizer: Tokenizer, *, bos: str | None, eos: str | None) -> None:

@@ -1,8 +1,8 @@
-"""The tokenizer files of a checkpoint, resolved to one tokenizer as transformers 5 loads it.
+"""Resolves the tokenizer files of a checkpoint to one tokenizer, as transformers 5 loads it.
 
-A checkpoint describes its tokenizer in up to nine files that overlap and may disagree.
-`resolve` reads them once, at build, and what the plan stores is the one description that is
-left: a whole tokenizer.json and a tokenizer_config.json that says no more than it cannot.
+A checkpoint describes its tokenizer in up to nine files that overlap and may disagree. `resolve`
+reads them once, at build. The plan stores the one description that is left: a complete
+tokenizer.json, and a tokenizer_config.json with only what tokenizer.json cannot say.
 """
 
 from __future__ import annotations

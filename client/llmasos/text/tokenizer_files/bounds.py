@@ -1,8 +1,8 @@
-"""What a tokenizer.json may ask of the library that runs it.
+"""Bounds on what a tokenizer.json may ask of the library that runs it.
 
-Its parts run over every text of every request: how many there are, and how much longer they make
-a text, is bounded. How often a pattern backtracks is bounded by the library's own engine, which
-gives up with a panic (`llmasos.text.rust_panics`).
+Its components run over every text of every request, so their number, and the factor by which
+they lengthen a text, are bounded. Backtracking of patterns is bounded by the library's own
+engine, which panics when it gives up (`llmasos.text.rust_panics`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SECTIONS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 
 
 def check_bounds(tokenizer: Mapping[str, Any], path: str) -> None:
-    """tokenizer: the content of tokenizer.json. Raises CheckpointError for what is too much."""
+    """tokenizer: the content of tokenizer.json. Raises CheckpointError if it exceeds a bound."""
     added = tokenizer.get("added_tokens")
     contents = [entry.get("content") for entry in added or () if isinstance(entry, Mapping)]
     check_added_tokens(contents, path)
@@ -51,7 +51,7 @@ def check_added_tokens(contents: list[Any], path: str) -> None:
 
 
 def _parts(section: Any, where: str) -> Iterator[Mapping[str, Any]]:
-    """Every object with a type inside, whatever it lies in."""
+    """Yields every object with a type, at any depth."""
     waiting = [section]
     num_parts = 0
     while waiting:
@@ -68,7 +68,7 @@ def _parts(section: Any, where: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _growth(part: Mapping[str, Any]) -> float:
-    """How many times longer it makes a text at most."""
+    """The largest factor by which a component lengthens a text."""
     if part["type"] == "Replace":
         return _growth_of_replacing(part.get("pattern"), part.get("content"))
     if part["type"] == "TemplateProcessing":
@@ -77,7 +77,7 @@ def _growth(part: Mapping[str, Any]) -> float:
 
 
 def _num_copies(pieces: Any) -> int:
-    """How often a template writes the text, or that many more where it writes much else."""
+    """How often a template repeats the text; other pieces above _MAX_PIECES count as copies."""
     named = pieces if isinstance(pieces, list) else []
     copies = sum(isinstance(piece, Mapping) and "Sequence" in piece for piece in named)
     return max(copies, len(named) - _MAX_PIECES)

@@ -61,10 +61,10 @@ class DeclaredTokens:
 
 @dataclass(slots=True, kw_only=True)
 class _Fields:
-    """What the files say so far.
+    """The tokens that the files read so far declare.
 
-    named: null unnames a token. specific: named tokens of this model alone. extra: None where
-    no file has the field, which lets special_tokens_map.json use the older name.
+    named: a null unnames a token. specific: named tokens of this model alone. extra: None if no
+    file has the field, which lets special_tokens_map.json use the older name.
     """
 
     named: dict[str, Token | None]
@@ -83,9 +83,9 @@ def declared_tokens(
     specific: Mapping[str, str],
     pad_token: str | None,
 ) -> DeclaredTokens:
-    """What the files say.
+    """Returns the tokens that the files declare.
 
-    defaults, specific: named tokens of the class, for those that no file names. pad_token: that
+    defaults, specific: the class's named tokens, used where no file names one. pad_token: the token
     of the padding in tokenizer.json. Raises CheckpointError, naming the file and the field.
     """
     fields = _of_config(config, sources.path(CONFIG_FILE))
@@ -110,7 +110,7 @@ def declared_tokens(
 
 
 def _of_config(config: Mapping[str, Any], path: str) -> _Fields:
-    """tokenizer_config.json's own tokens."""
+    """Reads the tokens of tokenizer_config.json."""
     fields = _Fields(named={})
     for name, value in config.items():
         where = f"{path}: {name}"
@@ -149,7 +149,7 @@ def _of_decoder(listed: Any, where: str) -> dict[int, AddedToken]:
 
 
 def _merge_special_tokens(fields: _Fields, sources: TokenizerSources) -> None:
-    """special_tokens_map.json, which comes before tokenizer_config.json."""
+    """Merges special_tokens_map.json, which takes precedence over tokenizer_config.json."""
     path = sources.path(SPECIAL_TOKENS_FILE)
     listed = sources.json(SPECIAL_TOKENS_FILE) or {}
     for name, value in listed.items():

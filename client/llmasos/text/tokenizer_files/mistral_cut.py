@@ -1,4 +1,4 @@
-"""The cut of text that transformers corrects in some of Mistral's tokenizers."""
+"""The pre-tokenization pattern that transformers corrects in some of Mistral's tokenizers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PATTERN = (
 def mend_mistral_cut(
     backend: Tokenizer, config: Mapping[str, Any], model_config: Mapping[str, Any]
 ) -> None:
-    """Do what fix_mistral_regex of tokenizer_config.json asks for, where it applies.
+    """Applies fix_mistral_regex of tokenizer_config.json where it has an effect.
 
-    It applies to large vocabularies of Mistral's models that were saved before version 5.
+    It affects large vocabularies of Mistral's models that were saved before version 5.
     """
     current = backend.pre_tokenizer
     if not config.get("fix_mistral_regex") or not model_config or current is None:

@@ -1,7 +1,7 @@
-"""How transformers' classes cut text: each takes a vocabulary and merges, and adds its own rest.
+"""Rebuilds the tokenizers whose transformers class ignores most of tokenizer.json.
 
-What a class sets up overrides the normalizer, the pre-tokenizer and the decoder that
-tokenizer.json has; of the file only the post-processor stays, where it has one.
+Such a class takes a vocabulary and merges, and sets up its own normalizer, pre-tokenizer and
+decoder. Only the post-processor of the file stays, if there is one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tokenizers import (
 from llmasos.errors import CheckpointError
 
 FILL_TOKEN = "fill_token"
-"""Where CodeLlama's tokenizer puts what comes before and after a gap."""
+"""The place where CodeLlama's tokenizer puts the text before and after a gap."""
 _END = "<|endoftext|>"
 _QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -48,13 +48,13 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One class.
+    """The recipe of one tokenizer class.
 
-    make: the tokenizer without added tokens. tokens: the named tokens that it has where no
-    file says otherwise. specific: named tokens that other classes do not have. begins: its
-    begin token goes before each text. reads_vocab: whether it reads vocab.json and merges.txt.
-    readds: its special tokens are added once more, as plain ones. forgets: the post-processor
-    of tokenizer.json does not stay.
+    make: makes the tokenizer without added tokens. tokens: its named tokens where no file says
+    otherwise. specific: named tokens that other classes do not have. begins: True if its begin
+    token goes before each text. reads_vocab: True if it reads vocab.json and merges.txt.
+    readds: True if its special tokens are added once more, as plain ones. forgets: True if the
+    post-processor of tokenizer.json is dropped.
     """
 
     make: Callable[[Vocabulary, Mapping[str, Any]], Tokenizer]
@@ -144,8 +144,7 @@ def _unknown(vocabulary: Vocabulary, config: Mapping[str, Any]) -> str:
     unknown = config["unk_token"]
     if unknown not in vocabulary.vocab:
         raise CheckpointError(
-            f"the unk_token {unknown!r} is not in the vocabulary, which text of unknown "
-            "characters needs"
+            f"the unk_token {unknown!r}, for unknown characters, is not in the vocabulary"
         )
     return str(unknown)
 
@@ -166,7 +165,7 @@ def _gemma(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
 
 
 def _prefix(config: Mapping[str, Any], *, absent: bool | None = None) -> bool:
-    """add_prefix_space. absent: what null means; None refuses it."""
+    """The value of add_prefix_space. absent: the meaning of null; None refuses null."""
     value = config.get("add_prefix_space", False if absent is None else absent)
     if value is None and absent is not None:
         return absent

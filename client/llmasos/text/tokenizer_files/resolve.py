@@ -1,7 +1,7 @@
-"""One tokenizer from all files of a checkpoint: the one that transformers' AutoTokenizer loads.
+"""Makes one tokenizer from all files of a checkpoint: the one that AutoTokenizer would load.
 
-The steps are those of version 5, in its order, since the id of a token depends on the order in
-which tokens are added. They are done with the library that does them there, `tokenizers`.
+The steps are those of transformers 5, in its order, since the id of a token depends on the order
+in which tokens are added. As there, `tokenizers` does the work.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from llmasos.text.tokenizer_files.tokenizer_class import GENERIC, tokenizer_clas
 from llmasos.text.tokenizer_files.vocabulary import read_backend, read_vocabulary
 
 RESOLVED = "llmasos_resolved"
-"""Marks a tokenizer_config.json whose tokenizer.json has everything."""
+"""Marks a tokenizer_config.json whose tokenizer.json is complete."""
 FILLS_AT = "llmasos_fills_at"
-"""In a resolved config: the text where the tokenizer would fill in."""
+"""In a resolved config: the text at which the tokenizer would fill in."""
 _DECODING = (
     "split_special_tokens",
     "clean_up_tokenization_spaces",
@@ -40,14 +40,17 @@ _DECODING = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedTokenizer:
-    """backend: with all its tokens. config: what tokenizer.json cannot say: the named tokens,
-    the chat templates, how text is decoded."""
+    """The tokenizer that all files together describe.
+
+    backend: the tokenizer with all its tokens. config: what tokenizer.json cannot say: named
+    tokens, chat templates, and how text is decoded.
+    """
 
     backend: tokenizers.Tokenizer
     config: Mapping[str, Any]
 
     def files(self) -> dict[str, bytes]:
-        """tokenizer.json and tokenizer_config.json, which say the same."""
+        """tokenizer.json and tokenizer_config.json of the resolved tokenizer."""
         config = json.dumps(self.config, indent=2, ensure_ascii=False)
         return {TOKENIZER_FILE: self.backend.to_str().encode(), CONFIG_FILE: config.encode()}
 
@@ -134,9 +137,9 @@ def _rebuild(
 
 
 def _add(backend: tokenizers.Tokenizer, tokens: DeclaredTokens) -> None:
-    """Add what is declared; a token that is there already takes the flags declared last.
+    """Adds the declared tokens; an existing token takes the flags declared last.
 
-    What was special once stays so.
+    A token that was special stays special.
     """
     there = backend.get_added_tokens_decoder().values()
     known = {token.content for token in (*there, *tokens.added)}
@@ -157,14 +160,16 @@ def _add(backend: tokenizers.Tokenizer, tokens: DeclaredTokens) -> None:
 def _ends(
     backend: tokenizers.Tokenizer, tokens: DeclaredTokens, config: Mapping[str, Any]
 ) -> processors.TemplateProcessing:
-    """A token before each text, after it, both, or neither, as add_bos_token and _eos_ say."""
+    """Adds a token before each text, after it, both, or neither, as add_bos_token and add_eos_token
+    say.
+    """
     around: list[list[tuple[str, int]]] = []
     for end in ("bos", "eos"):
         name = f"{end}_token"
         is_asked = bool(config.get(f"add_{name}")) and name in tokens.named
         text = text_of(tokens.named[name]) if is_asked else ""
         if is_asked and not text:
-            raise CheckpointError(f"{CONFIG_FILE}: {name} is empty, and goes around each text")
+            raise CheckpointError(f"{CONFIG_FILE}: add_{name} is set, and {name} is empty")
         index = backend.token_to_id(text) if is_asked else None
         around.append([] if index is None else [(text, index)])
     before, after = around

@@ -1,4 +1,4 @@
-"""Every file of a directory that transformers reads a tokenizer from."""
+"""Every file of a directory from which transformers reads a tokenizer."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _FILES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerSources:
-    """The content of the files that are there.
+    """The content of the files that exist.
 
-    name: the directory, for messages. contents: by the file's name, below the directory.
-    model_config: of config.json, empty where there is none.
+    name: the directory, for messages. contents: content by the file's name, relative to the
+    directory. model_config: the content of config.json; empty if there is none.
     """
 
     name: str
@@ -90,7 +90,7 @@ class TokenizerSources:
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def path(self, name: str) -> str:
-        """How messages call a file."""
+        """The name of a file in messages."""
         return str(Path(self.name) / name)
 
 

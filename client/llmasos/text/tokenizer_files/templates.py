@@ -1,4 +1,4 @@
-"""Which chat templates a checkpoint has: files come before tokenizer_config.json."""
+"""The chat templates of a checkpoint: files take precedence over tokenizer_config.json."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from llmasos.text.tokenizer_files.sources import (
 def chat_templates(
     sources: TokenizerSources, config: Mapping[str, Any]
 ) -> str | list[dict[str, str]] | None:
-    """One template, or several as tokenizer_config.json writes them: with name and template.
+    """Returns one template, or several as tokenizer_config.json writes them: with name and
+    template.
 
-    Raises CheckpointError for what is neither, and for a file that is not text.
+    Raises CheckpointError for anything else, and for a file that is not text.
     """
     files = {
         PurePosixPath(name).stem: sources.text(name)

@@ -1,4 +1,4 @@
-"""How the files write one token: as its text, or as an object with its text and flags."""
+"""Reads one token as the files write it: its text, or an object with text and flags."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def text_of(token: Token) -> str:
 
 
 def token_of(entry: Any, where: str, **flags: bool) -> Token:
-    """A text, or the token of an object. where: file and field, for the CheckpointError."""
+    """Returns a text, or the token of an object. where: file and field, for the CheckpointError."""
     return entry if isinstance(entry, str) else added_token(entry, where, **flags)
 
 
 def added_token(entry: Any, where: str, **flags: bool) -> AddedToken:
-    """The token of an object with its content. flags: come before those that it has.
+    """Returns the token of an object with content. flags: override the object's own.
 
-    Raises CheckpointError for what is no token, and for a flag that is not known.
+    Raises CheckpointError for a malformed token or an unknown flag.
     """
     if not isinstance(entry, Mapping) or not isinstance(entry.get("content"), str):
-        raise CheckpointError(f"{where} has {short(entry)}, which is no token")
+        raise CheckpointError(f"{where} has {short(entry)}, which is not a token")
     given = {name: value for name, value in entry.items() if name not in _NO_FLAGS}
     for name, value in given.items():
         if name not in _FLAGS or not isinstance(value, bool):
@@ -39,7 +39,7 @@ def added_token(entry: Any, where: str, **flags: bool) -> AddedToken:
 
 
 def tokens_of(entries: Any, where: str, **flags: bool) -> list[Token]:
-    """A list of tokens; null is none."""
+    """Returns a list of tokens; null is an empty list."""
     if entries is None:
         return []
     if not isinstance(entries, list):

@@ -1,9 +1,9 @@
-"""Which of transformers' classes its AutoTokenizer takes for a checkpoint.
+"""The tokenizer class that transformers' AutoTokenizer picks for a checkpoint.
 
-The class decides more than a name: most of them take the vocabulary, the merges and the
-post-processor of tokenizer.json, and cut text in their own way instead of the file's. A
-generic class takes the file as it is. The choice depends on tokenizer_config.json and on the
-model type, since some model types are known to name a wrong class.
+The class matters: most take only the vocabulary, the merges and the post-processor of
+tokenizer.json and pre-tokenize in their own way. A generic class takes the file as it is. The
+choice depends on tokenizer_config.json and on the model type, since checkpoints of some model
+types are known to name a wrong class.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ BY_MODEL_TYPE: Mapping[str, str] = {
     **dict.fromkeys(("qwen2", "qwen2_5_vl", "qwen2_vl", "qwen3", "qwen3_vl"), "Qwen2Tokenizer"),
     **dict.fromkeys(("mistral", "mistral3", "phi3", "pixtral", "llava", "llava_next"), GENERIC),
 }
-"""Model types whose class is known; those that we build, and those they may be a part of."""
+"""Model types whose class is known: those that can be built, and those they may be a part of."""
 DISTRUSTED = frozenset(("llava", "llava_next", "phi3", "qwen2"))
-"""Model types whose checkpoints often name a wrong class; that of the model type counts."""
+"""Model types whose checkpoints often name a wrong class; the model type's own class counts."""
 RECIPES = frozenset(
     (
         *(
@@ -41,7 +41,7 @@ RECIPES = frozenset(
         *("LlamaTokenizer", "Qwen2Tokenizer", "Qwen3_5Tokenizer"),
     )
 )
-"""Classes that cut text in their own way, and that `rebuilt` knows."""
+"""Classes that pre-tokenize in their own way and that `rebuilt` knows."""
 _OTHERS = """
 Albert Bart Barthez Bartpho Bert BertGeneration BertJapanese BertTokenizerLegacy Bertweet BigBird
 BioGpt Blenderbot BlenderbotSmall ByT5 CLIP CTRL Camembert Canine Clvp Cohere Cpm CpmAnt
@@ -54,7 +54,7 @@ RoFormer Roberta SeamlessM4T Siglip Siglip2 Speech2Text SpeechT5 Splinter Squeez
 Tipsv2 Udop VideoPrism Vits Wav2Vec2CTC Wav2Vec2PhonemeCTC Whisper XGLM XLM XLMRoberta XLNet
 """
 UNSUPPORTED = frozenset(_OTHERS.split())
-"""Other classes of transformers, without their ending; a name that it lacks is generic to it."""
+"""Other classes of transformers, without their suffix; names unknown to it are generic."""
 
 
 def tokenizer_class(sources: TokenizerSources, config: Mapping[str, Any]) -> str:
@@ -86,7 +86,7 @@ def tokenizer_class(sources: TokenizerSources, config: Mapping[str, Any]) -> str
 
 
 def _name(value: Any, path: str) -> str | None:
-    """A class without the ending of its fast form, which is the only form today."""
+    """Returns a class name without the suffix of its fast form, the only form today."""
     if not value:
         return None
     if not isinstance(value, str):
@@ -110,9 +110,9 @@ def _known(name: str, sources: TokenizerSources) -> str:
         return name
     if {name, name.removesuffix("Tokenizer")} & UNSUPPORTED:
         raise CheckpointError(
-            f"{sources.path(CONFIG_FILE)}: tokenizer_class {name!r} is not supported; it cuts text "
-            "in a way of its own",
-            hint=f"known are {', '.join(sorted(RECIPES))}, and PreTrainedTokenizerFast for a "
-            "tokenizer.json that says everything",
+            f"{sources.path(CONFIG_FILE)}: tokenizer_class {name!r} is not supported; it has a "
+            "pre-tokenizer of its own",
+            hint=f"supported are {', '.join(sorted(RECIPES))}, and PreTrainedTokenizerFast for a "
+            "tokenizer.json that is complete",
         )
     return GENERIC

@@ -21,9 +21,9 @@ from llmasos.text.tokenizer_files.sources import (
 
 
 def read_backend(sources: TokenizerSources) -> tokenizers.Tokenizer | None:
-    """The tokenizer of tokenizer.json as it stands; None without that file.
+    """Returns the tokenizer of tokenizer.json as it stands; None without that file.
 
-    Raises CheckpointError for one that cannot be read, or asks for too much.
+    Raises CheckpointError if it cannot be read or exceeds a bound.
     """
     content = sources.json(TOKENIZER_FILE)
     if content is None:
@@ -31,17 +31,17 @@ def read_backend(sources: TokenizerSources) -> tokenizers.Tokenizer | None:
     path = sources.path(TOKENIZER_FILE)
     check_bounds(content, path)
     try:
-        with panics_as(CheckpointError, f"{path} is not a tokenizer that can be read"):
+        with panics_as(CheckpointError, f"{path} is not a readable tokenizer"):
             return tokenizers.Tokenizer.from_buffer(sources.contents[TOKENIZER_FILE])
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} is not a tokenizer that can be read: {reason}") from error
+        raise CheckpointError(f"{path} is not a readable tokenizer: {reason}") from error
 
 
 def read_vocabulary(sources: TokenizerSources, name: str) -> Vocabulary:
-    """What a class is made of. name: the class, for messages.
+    """Returns the vocabulary and merges for a class. name: the class, for messages.
 
-    Raises CheckpointError for a model that is not of byte pairs, and for what does not fit.
+    Raises CheckpointError for a model that is not BPE, and for parts that do not fit together.
     """
     stored = sources.json(TOKENIZER_FILE)
     if stored is None:
@@ -51,7 +51,7 @@ def read_vocabulary(sources: TokenizerSources, name: str) -> Vocabulary:
     kind = model.get("type", "BPE") if isinstance(model, Mapping) else None
     if not isinstance(model, Mapping) or kind != "BPE" or "merges" not in model:
         raise CheckpointError(
-            f"{path} has a model of the type {kind!r}, and the tokenizer_class {name} is of BPE"
+            f"{path} has a model of the type {kind!r}, and the tokenizer_class {name} needs BPE"
         )
     return _fitting(model.get("vocab"), model["merges"], path)
 
@@ -71,11 +71,11 @@ def _of_two_files(sources: TokenizerSources) -> Vocabulary:
 
 def _fitting(vocab: Any, merges: Any, path: str) -> Vocabulary:
     if not isinstance(vocab, dict) or not isinstance(merges, list):
-        raise CheckpointError(f"{path} do not fit: the vocabulary is {short(vocab)}")
+        raise CheckpointError(f"{path} do not fit together: the vocabulary is {short(vocab)}")
     try:
         return Vocabulary(vocab=_ids(vocab), merges=list(_pairs(merges, vocab)))
     except ValueError as error:
-        raise CheckpointError(f"{path} do not fit: {error}") from error
+        raise CheckpointError(f"{path} do not fit together: {error}") from error
 
 
 def _ids(vocab: dict[str, Any]) -> dict[str, int]:
@@ -89,7 +89,7 @@ def _pairs(merges: Iterable[Any], vocab: Mapping[str, int]) -> Iterable[tuple[st
     for merge in merges:
         parts = merge.split(" ") if isinstance(merge, str) else merge
         if not isinstance(parts, list) or len(parts) != 2:
-            raise ValueError(f"the merge {merge!r} is not of two tokens")
+            raise ValueError(f"the merge {merge!r} is not a pair of tokens")
         left, right = parts
         for token in (left, right, f"{left}{right}"):
             if token not in vocab:

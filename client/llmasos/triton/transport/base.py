@@ -1,4 +1,4 @@
-"""What the transports share: the fields of a request, the meaning of a response and of an error."""
+"""What the transports share: the fields of requests and the meaning of responses and errors."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from llmasos.text.chat_messages import Message
 from llmasos.text.chat_options import ChatOptions
 
 REMEMBERED_MS = 10_000
-"""How long a stop waits for its request, which may still be on its way through the ensemble."""
+"""How long a stop stays valid for a request that is still on its way through the ensemble."""
 STOP_TIMEOUT_S = 2.0
-"""How long a request that was told to stop may take to end before its connection is broken."""
+"""Time for a stopped request to end before its connection is broken."""
 READY_TIMEOUT_S = 5.0
 CLOSED = "the client is closed"
 OUTPUTS = ("text_output", "ending")
-"""What is read of a response; the ensemble would send all its outputs otherwise."""
+"""Outputs that are requested; the ensemble would send all of them otherwise."""
 _NO_TOKEN = -1
 Fields = dict[str, Any]
 """Values of a request by tensor name: str, bool, int, float, or a list of str or int."""
@@ -41,7 +41,7 @@ class Transport(Protocol):
         ...
 
     def is_ready(self) -> bool:
-        """Whether the server answers and its models are loaded."""
+        """True if the server answers and its models are loaded."""
         ...
 
     def close(self) -> None:
@@ -50,13 +50,13 @@ class Transport(Protocol):
 
 
 def text_fields(text: str, *, add_special_tokens: bool) -> Fields:
-    """The tensors of a prompt; the newer one only where it says something."""
+    """Returns the tensors of a prompt; add_special_tokens only if it is False."""
     beside = {} if add_special_tokens else {"add_special_tokens": False}
     return {"text_input": text, **beside}
 
 
 def chat_fields(messages: Sequence[Message], options: ChatOptions) -> Fields:
-    """The tensors of a conversation: lists and objects travel as their JSON in a string."""
+    """Returns the tensors of a conversation: lists and objects travel as JSON strings."""
     given = {"messages": list(messages), **options.given()}
     return {"text_input": "", **{name: _as_tensor(value) for name, value in given.items()}}
 
@@ -66,9 +66,9 @@ def _as_tensor(value: Any) -> str | bool:
 
 
 def request_fields(source: Fields, *, params: SamplingParams, stream: bool) -> Fields:
-    """Tensors of the ensemble for one request; all that SamplingParams says.
+    """Returns the ensemble's tensors for one request, with all of its SamplingParams.
 
-    source: those of its prompt or its conversation.
+    source: the tensors of its prompt or conversation.
     """
     fields: Fields = {
         **source,
@@ -106,7 +106,7 @@ def _list_of(row: SamplingParameter, values: tuple[Any, ...]) -> list[Any]:
 
 
 def piece_of(values: Mapping[str, Any]) -> StreamPiece:
-    """One response of the ensemble as a piece; only the last has an ending."""
+    """Returns one response of the ensemble as a piece; only the last has an ending."""
     text = str(values.get("text_output", ""))
     if not values.get("ending"):
         return StreamPiece(text=text, token_ids=())
@@ -122,7 +122,7 @@ def piece_of(values: Mapping[str, Any]) -> StreamPiece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """When to give up waiting for an answer; None waits for ever."""
+    """The time to give up waiting for an answer; None waits for ever."""
 
     timeout_s: float | None
     ends_at: float | None
@@ -142,4 +142,4 @@ class Deadline:
         return left
 
     def error(self) -> RequestTimeoutError:
-        return RequestTimeoutError(f"no whole answer within {self.timeout_s} s")
+        return RequestTimeoutError(f"no complete answer within {self.timeout_s} s")

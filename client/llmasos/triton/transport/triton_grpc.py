@@ -1,13 +1,11 @@
 """A Triton server over gRPC: one ModelStreamInfer call for each request.
 
-A call of its own lets each request be cancelled, fail and time out by itself,
-and its responses need no sorting by request id; HTTP/2 carries all calls on
-one connection. The messages are tritonclient's; they are filled and read here
-without numpy, since an answer of one token is a few bytes.
+A call of its own lets each request be cancelled, fail and time out by itself, and its responses
+need no sorting by request id; HTTP/2 carries all calls on one connection. The messages are
+tritonclient's, filled and read here without numpy, since an answer of one token is a few bytes.
 
-Triton's errors come inside the stream, as text alone: its header
-`triton_grpc_error`, which would make status codes of them, crashes tritonserver
-2.51 about once in 400 refused requests.
+Triton's errors come inside the stream, as text alone: its header `triton_grpc_error`, which
+would turn them into status codes, crashes tritonserver 2.51 about once in 400 refused requests.
 """
 
 from __future__ import annotations
@@ -102,7 +100,7 @@ class GrpcTransport:
             self._channel.close()
 
     def _stop(self, request_id: str) -> None:
-        """Triton does not pass a cancelled ensemble on to its engine, so tell the engine itself."""
+        """Tells the engine itself to stop, since Triton does not pass on a cancelled ensemble."""
         try:
             for _ in self._stub.ModelStreamInfer(
                 iter([stop_request(request_id)]), timeout=STOP_TIMEOUT_S
@@ -113,14 +111,14 @@ class GrpcTransport:
 
 
 def stop_request(request_id: str) -> Any:
-    """Tells the engine to end the request of this id."""
+    """Returns a request that tells the engine to end the request of this id."""
     fields = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
     fields["deadline_ms"] = REMEMBERED_MS
     return infer_request(_ENGINE, request_id, fields)
 
 
 def infer_request(model: str, request_id: str, fields: Fields) -> Any:
-    """A ModelInferRequest of these tensors, each with a batch dimension of 1."""
+    """Returns a ModelInferRequest of these tensors, each with a batch dimension of 1."""
     request = _messages.ModelInferRequest(model_name=model, id=request_id)
     for name, value in fields.items():
         values = value if isinstance(value, list) else [value]
@@ -137,7 +135,7 @@ def infer_request(model: str, request_id: str, fields: Fields) -> Any:
 
 
 def _encode(name: str, values: list[Any]) -> tuple[str, bytes]:
-    """Datatype and raw little-endian content of a tensor."""
+    """Returns the datatype and raw little-endian content of a tensor."""
     if isinstance(values[0], str):
         encoded = [value.encode() for value in values]
         return "BYTES", b"".join(struct.pack("<I", len(item)) + item for item in encoded)
@@ -163,14 +161,16 @@ def _next_piece(call: Iterator[Any]) -> StreamPiece:
 
 
 def _drain(call: Iterator[Any]) -> None:
-    """Let the server end the call: leaving before that would cancel it."""
+    """Reads a call to its end: leaving it earlier would cancel it."""
     for _ in call:
         pass
 
 
 def _let_end(call: Any) -> None:
-    """Let a stopped request end by itself, since Triton 2.51 takes a cancelled ensemble for one
-    that still runs when it is told to exit; cancel the call if it takes too long."""
+    """Lets a stopped request end by itself, and cancels the call if that takes too long.
+
+    Triton 2.51 counts a cancelled ensemble as running when it is told to exit.
+    """
     too_long = threading.Timer(STOP_TIMEOUT_S, call.cancel)
     too_long.start()
     try:
@@ -199,13 +199,13 @@ def _decode(datatype: str, content: bytes) -> Any:
 
 
 def error_of_call(error: Any, deadline: Deadline) -> LLMasOSError:
-    """The error of our tree for a call that failed."""
+    """Returns our error for a call that failed."""
     code, message = error.code(), error.details() or "the connection to the server broke"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return deadline.error()
     if code is grpc.StatusCode.CANCELLED:
         return EngineStoppedError(f"the request was cancelled: {message}")
     if message.startswith(_NOT_CONNECTED):
-        hint = "a server's HTTP port wants http://" if _HUNG_UP in message else None
+        hint = "a server's HTTP port needs http://" if _HUNG_UP in message else None
         return EngineStoppedError(f"no server can be reached: {message}", hint=hint)
     return error_of_text(message, refused=code in _REFUSED)

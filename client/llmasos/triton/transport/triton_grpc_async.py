@@ -78,7 +78,7 @@ class AsyncGrpcTransport:
         return stream
 
     async def is_ready(self) -> bool:
-        """Whether the server answers and its models are loaded."""
+        """True if the server answers and its models are loaded."""
         if self._closed:
             return False
         self._process.check()
@@ -89,7 +89,7 @@ class AsyncGrpcTransport:
             return False
 
     async def aclose(self) -> None:
-        """End what runs, let what was abandoned end, then close the connection."""
+        """Ends running requests, lets abandoned ones end, then closes the connection."""
         self._closed = True
         if not self._process.is_this:
             return
@@ -100,7 +100,7 @@ class AsyncGrpcTransport:
         await self._channel.close()
 
     async def _stop(self, request_id: str) -> None:
-        """Triton does not pass a cancelled ensemble on to its engine, so tell the engine itself."""
+        """Tells the engine itself to stop, since Triton does not pass on a cancelled ensemble."""
         with suppress(
             grpc.aio.AioRpcError, grpc.aio.UsageError
         ):  # the server is gone, and the request with it
@@ -110,8 +110,11 @@ class AsyncGrpcTransport:
 
 
 class _Answer:
-    """The responses of one call. One task reads at a time, and who ends the answer beside a
-    reader lets it have its piece, if that does not take too long."""
+    """The responses of one call.
+
+    One task reads at a time. A task that ends the answer meanwhile waits a bounded time for the
+    reader to get its piece.
+    """
 
     def __init__(self, call: Any, deadline: Deadline) -> None:
         self._call = call
@@ -131,7 +134,7 @@ class _Answer:
                 raise
 
     async def let_end(self) -> None:
-        """Let a stopped request end by itself, as `triton_grpc` does, but not for too long."""
+        """Lets a stopped request end by itself, as `triton_grpc` does, for a bounded time."""
         try:
             await asyncio.wait_for(self._rest(), STOP_TIMEOUT_S)
         except (

@@ -58,10 +58,10 @@ class HttpTransport:
             connection.close()
 
     def close(self) -> None:
-        """Nothing is kept open between requests."""
+        """Does nothing: no connection stays open between requests."""
 
     def _stop(self, request_id: str) -> None:
-        """Triton does not tell the engine of a closed connection, so tell it ourselves."""
+        """Tells the engine itself to stop, since Triton does not tell it of a closed connection."""
         body = {"id": request_id, "input_ids": [0], "input_lengths": 1}
         body |= {"request_output_len": 1, "stop": True, "streaming": True}
         body["deadline_ms"] = REMEMBERED_MS
@@ -78,8 +78,8 @@ class HttpTransport:
 class _Answer:
     """One POST and the events of its answer; a single JSON object counts as one event.
 
-    One thread reads at a time. One that ends the answer beside a reader lets it have its
-    piece, and breaks the connection under it if that takes too long.
+    One thread reads at a time. A thread that ends the answer meanwhile waits for the reader to get
+    its piece, and breaks the connection if that takes too long.
     """
 
     def __init__(self, address: str, model: str, body: Fields, timeout_s: float | None) -> None:
@@ -115,8 +115,10 @@ class _Answer:
             return piece
 
     def let_end(self) -> None:
-        """Close when the server has ended a stopped answer by itself: Triton 2.51 takes an
-        ensemble whose client has gone for one that still runs when it is told to exit."""
+        """Closes once the server has ended a stopped answer by itself.
+
+        Triton 2.51 counts an ensemble whose client has gone as running when it is told to exit.
+        """
         self._closed = True
         too_long = threading.Timer(STOP_TIMEOUT_S, self._break)
         too_long.start()
@@ -142,7 +144,7 @@ class _Answer:
             self.close()
 
     def _break(self) -> None:
-        """End the read that another thread waits in."""
+        """Ends the read in which another thread waits."""
         with suppress(OSError):  # it is closed
             self._socket.shutdown(SHUT_RDWR)
 
@@ -172,7 +174,7 @@ class _Answer:
             return EngineStoppedError(f"no server can be reached: {error}")
         if isinstance(error, BadStatusLine) and not isinstance(error, ConnectionError):
             return InvalidRequestError(
-                "what answers does not speak HTTP", hint="a server's gRPC port wants grpc://"
+                "what answers does not speak HTTP", hint="a server's gRPC port needs grpc://"
             )
         return EngineStoppedError(f"the connection to the server broke: {error}")
 
@@ -203,7 +205,7 @@ def _json_object(text: bytes) -> dict[str, Any]:
 
 
 def _first_elements(event: dict[str, Any]) -> dict[str, Any]:
-    """Tensors of one element arrive as plain values, others as lists."""
+    """Unpacks tensors: those of one element arrive as plain values, others as lists."""
     return {name: _first(value) for name, value in event.items() if value != []}
 
 
