@@ -157,12 +157,12 @@ def _plan(
     engine_bytes: int | None = None,
     num_gpus: int = 1,
 ) -> MemoryPlan:
-    from llmasos_runtime.machine.memory_need import openvino_need, tensorrt_need  # noqa: PLC0415
-
     if target == "tensorrt":
+        from llmasos_runtime.tensorrt.memory import tensorrt_need  # noqa: PLC0415
+
         need = tensorrt_need(sizes, limits, compute=kv_cache, engine_bytes=engine_bytes)
     else:
-        from llmasos_runtime.openvino.memory import here_computed_in  # noqa: PLC0415
+        from llmasos_runtime.openvino.memory import here_computed_in, openvino_need  # noqa: PLC0415
 
         compute = here_computed_in(precision, kv_cache)
         kv_cache = kv_cache if kv_cache == "u8" else compute

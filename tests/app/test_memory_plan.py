@@ -19,9 +19,10 @@ from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_builder.checkpoint.huggingface.safetensors_weights import SafetensorsWeights
 from llmasos_builder.sizes import network_sizes, plan_spec
-from llmasos_runtime.machine.memory_need import MemoryNeed, openvino_block_bytes, tensorrt_need
-from llmasos_runtime.openvino.memory import here_computed_in
+from llmasos_runtime.machine.memory_need import MemoryNeed
+from llmasos_runtime.openvino.memory import here_computed_in, openvino_block_bytes
 from llmasos_runtime.openvino.paged_model import computed_in, load_paged_model
+from llmasos_runtime.tensorrt.memory import tensorrt_need
 from tiny import write_tiny_gemma2, write_tiny_llama
 from typer.testing import CliRunner
 

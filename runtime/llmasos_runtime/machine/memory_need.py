@@ -1,55 +1,18 @@
 """What an engine will take of the memory, said before it is loaded.
 
-OpenVINO maps the file of the weights, and reads all of it once; those pages count as resident,
-though the system may drop them when memory is short. Each matrix is packed anew for the
-processor's kernels, most of them in the first step, and that copy is what the kernels read. In
-f32 the last matrix of a narrow MLP is packed in two ways, for few rows and for many.
-
-Activations are buffers that grow to the largest step and stay: which ones was read from the
-allocations of three networks of 4 to 30 layers in f32, bf16 and int8, and is the same in all.
-What code and graph take was measured (`python -m benchmarks.memory`).
+How much that is, is known to the code of its target: `llmasos_runtime.openvino.memory`,
+`llmasos_runtime.tensorrt.memory`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from llmasos.engine.engine_io import OPENVINO_BLOCK_SIZE
-from llmasos.engine.network_sizes import NetworkSizes
-from llmasos.engine.plan import KVCachePrecision, Limits, Precision
 
 from llmasos_runtime.kv_cache.blocks import blocks_for
 
-MAX_MICROBATCH_LENGTH = 256
-"""Tokens of a prompt that attention which is not paged computes at once."""
-MAX_MICROBATCH_SCORES = 1 << 19
-"""Of each head; there are fewer tokens where they look back far."""
-MAX_GATHERED_TOKENS = 16384
-"""Whose keys and values such attention reads at once, unless those of one sequence are more."""
-_BYTES: dict[str, int] = {"f32": 4, "fp16": 2, "bf16": 2, "u8": 1}
-_SCALE_BYTES = 8
-"""Of a u8 block: a scale and a zero point in f32, for each of what shares them."""
-_HIDDEN_BUFFERS = 3
-_WIDE_BUFFERS = 5
-"""Buffers of all tokens of a step that OpenVINO keeps, as wide as a hidden state or as the widest
-tensor of a layer, in what it computes in."""
-_SCORE_BUFFERS = 8
-"""Of a microbatch's scores, where they have a soft cap, in what is computed in."""
-_QUANTIZED_BYTES = 1 + 2 * 4 / 64
-"""Of a number of the widest tensor, quantized for a matrix in int8 or int4: itself, and for a
-group of 64 a scale and a sum in f32."""
-_OUTGROWN = 0.5
-"""Of a buffer: the smaller ones before it that the allocator keeps. About this much on the whole,
-and from a tenth to all of it in single runs."""
-_GIVEN_BACK = 32 * 2**20
-"""From this size on, glibc's allocator gives all that is freed back to the system at once."""
-_NARROW = 1024
-"""Hidden sizes up to this one were seen to pack the MLP's last f32 matrix in two ways."""
-_UNQUANTIZED = frozenset({"f32", "bf16"})
-_FIXED_BYTES = 35 * 10**6
-_BYTES_PER_LAYER = 10**6
-_BYTES_PER_TOKEN_NAME = 350
-"""Of the vocabulary, in the tokenizer."""
+NUMBER_BYTES: Mapping[str, int] = {"f32": 4, "fp16": 2, "bf16": 2, "u8": 1}
+"""Bytes of one number, by the name of its type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,98 +44,3 @@ class MemoryNeed:
         """How many of this many tokens fit into the memory beside all else."""
         blocks = max(memory - self.without_cache, 0) // self.block_bytes
         return blocks // blocks_for(length, self.block_size)
-
-
-def openvino_need(
-    sizes: NetworkSizes,
-    limits: Limits,
-    *,
-    precision: Precision,
-    compute: KVCachePrecision,
-    kv_cache: KVCachePrecision,
-    engine_bytes: int | None = None,
-) -> MemoryNeed:
-    """Of an engine on the CPU.
-
-    precision: of the weights. compute: what it computes in, f32 or bf16. kv_cache: u8, or
-    anything else for what it computes in. engine_bytes: of the weights' file, if it is there.
-    """
-    is_twice = precision == "f32" and sizes.hidden_size <= _NARROW
-    twice = sizes.mlp_output_bytes if is_twice else 0
-    return MemoryNeed(
-        mapped=engine_bytes or sizes.weight_bytes,
-        packed=sizes.matrix_bytes + twice,
-        activations=sum(map(_grown, _buffers(sizes, limits, precision, compute))),
-        overhead=_FIXED_BYTES
-        + _BYTES_PER_LAYER * sizes.num_layers
-        + _BYTES_PER_TOKEN_NAME * sizes.vocab_size,
-        block_size=OPENVINO_BLOCK_SIZE,
-        block_bytes=openvino_block_bytes(sizes, compute=compute, kv_cache=kv_cache),
-    )
-
-
-def _buffers(
-    sizes: NetworkSizes, limits: Limits, precision: Precision, compute: KVCachePrecision
-) -> list[int]:
-    """Bytes of each buffer that a step of max_num_tokens needs.
-
-    Attention keeps the keys and values of what is read, a whole prompt, in the order of its
-    products. Logits are in f32. A soft cap has the step in microbatches, and its scores are kept.
-    """
-    num_tokens, read = limits.max_num_tokens, max(limits.max_num_tokens, limits.max_seq_len)
-    width, num_scores = _BYTES[compute], 0
-    if sizes.num_soft_capped_heads:
-        num_tokens = min(num_tokens, max(MAX_MICROBATCH_LENGTH, limits.max_batch_size))
-        num_scores = sizes.num_soft_capped_heads * min(MAX_MICROBATCH_SCORES, num_tokens * read)
-        gathered = min(MAX_GATHERED_TOKENS, limits.max_batch_size * limits.max_seq_len)
-        read = max(limits.max_seq_len, gathered)
-    hidden, widest = (num_tokens * width * numbers for numbers in (sizes.hidden_size, sizes.widest))
-    keys = read * width * sizes.num_kv_heads * sizes.head_size
-    logits = 4 * sizes.vocab_size * min(limits.max_batch_size, limits.max_num_tokens)
-    buffers = [*[hidden] * _HIDDEN_BUFFERS, *[widest] * _WIDE_BUFFERS, keys, keys, logits]
-    buffers += [num_scores * width] * _SCORE_BUFFERS
-    quantized = int(_QUANTIZED_BYTES * num_tokens * sizes.widest)
-    return buffers if precision in _UNQUANTIZED else [*buffers, quantized]
-
-
-def _grown(size: int) -> int:
-    """What a buffer takes that came to its size step by step."""
-    return size if size > _GIVEN_BACK else int((1 + _OUTGROWN) * size)
-
-
-def openvino_block_bytes(
-    sizes: NetworkSizes, *, compute: KVCachePrecision, kv_cache: KVCachePrecision
-) -> int:
-    """One KV block over all layers, [KV heads, tokens, head size] of keys and of values.
-
-    In u8 keys share a scale and a zero point with their column of the block, values with their
-    row of it.
-    """
-    tokens, width = OPENVINO_BLOCK_SIZE, sizes.head_size
-    if kv_cache == "u8":
-        each = 2 * tokens * width + _SCALE_BYTES * (tokens + width)
-    else:
-        each = 2 * tokens * width * _BYTES[compute]
-    return sizes.num_layers * sizes.num_kv_heads * each
-
-
-def tensorrt_need(
-    sizes: NetworkSizes,
-    limits: Limits,
-    *,
-    compute: KVCachePrecision,
-    engine_bytes: int | None = None,
-) -> MemoryNeed:
-    """Of an engine on a GPU: its weights, and slots of max_seq_len, which are its blocks.
-
-    What TensorRT's kernels take besides is known to the engine alone; it has not been measured.
-    """
-    per_token = 2 * sizes.num_layers * sizes.num_kv_heads * sizes.head_size * _BYTES[compute]
-    return MemoryNeed(
-        mapped=engine_bytes or sizes.weight_bytes,
-        packed=0,
-        activations=0,
-        overhead=0,
-        block_size=limits.max_seq_len,
-        block_bytes=per_token * limits.max_seq_len,
-    )

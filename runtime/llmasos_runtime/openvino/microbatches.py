@@ -16,13 +16,15 @@ from llmasos.engine.engine_io import ATTENTION_MASK, INPUT_IDS, POSITION_IDS
 from numpy.typing import NDArray
 
 from llmasos_runtime.kv_cache.blocks import blocks_for
-from llmasos_runtime.machine.memory_need import (
-    MAX_GATHERED_TOKENS,
-    MAX_MICROBATCH_LENGTH,
-    MAX_MICROBATCH_SCORES,
-)
 from llmasos_runtime.openvino.block_gather_model import BLOCK_TABLE
 from llmasos_runtime.packing import SAMPLED_POSITIONS, Inputs
+
+MAX_MICROBATCH_LENGTH = 256
+"""Tokens of a prompt that attention which is not paged computes at once."""
+MAX_MICROBATCH_SCORES = 1 << 19
+"""Of each head; there are fewer tokens where they look back far."""
+MAX_GATHERED_TOKENS = 16384
+"""Whose keys and values such attention reads at once, unless those of one sequence are more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
