@@ -62,6 +62,7 @@ def test_the_chat_finds_its_earlier_turns_in_the_cache(run: Run, tiny_repository
     assert 0 < int(second) < int(whole)
 
 
+@pytest.mark.server
 def test_the_grpc_client_leaves_a_stream_and_names_a_refusal(
     run: Run, server: TritonServer
 ) -> None:
@@ -69,10 +70,12 @@ def test_the_grpc_client_leaves_a_stream_and_names_a_refusal(
     assert "refused: invalid_request, retry makes sense: False" in printed
 
 
+@pytest.mark.server
 def test_the_http_client_prints_a_stream(run: Run, server: TritonServer) -> None:
     assert re.search(r"\((length|stop), \d+ new tokens\)", run("http_client.py", server.http_url))
 
 
+@pytest.mark.server
 def test_the_asyncio_program_reads_a_server(run: Run, server: TritonServer) -> None:
     printed = run("asyncio_streams.py", server.grpc_url)
     assert printed.count(" -> ") == 3
