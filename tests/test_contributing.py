@@ -12,6 +12,7 @@ from llmasos.contract import ENSEMBLE_INPUTS
 from llmasos.contract.tensor import Support
 from llmasos.engine.plan import PLAN_VERSION
 from llmasos.error_codes import error_classes
+from llmasos_builder.architectures.supported import SUPPORTED
 
 from scripts.site_pages import PAGES, with_links_of_the_site
 
@@ -112,3 +113,7 @@ def headings(path: Path) -> set[str]:
     """Anchors of a page's headings, as GitHub and mkdocs make them."""
     titles = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\s-]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+def test_the_readme_counts_the_architectures() -> None:
+    assert f"[{len(SUPPORTED)} decoder architectures]" in page("README.md")
