@@ -15,6 +15,7 @@ from llmasos.errors import EngineStoppedError, InvalidRequestError, QueueFullErr
 from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.text.prompt_encoder import PromptEncoder
 from llmasos.text.tokenizer import Tokenizer
+from llmasos_app.async_engine_transport import AsyncEngineTransport
 from llmasos_runtime.engine.engine import EngineOptions
 from llmasos_runtime.load import load_engine
 from patience import PATIENCE_S, until
@@ -157,7 +158,8 @@ class HeldTokenizer(Tokenizer):
 def held(llm: AsyncLLM, plan: Path) -> threading.Event:
     """Its prompts are not encoded before this is set."""
     HeldTokenizer.held = threading.Event()
-    llm._prompts = PromptEncoder(HeldTokenizer.load(plan), max_seq_len=1 << 20)
+    assert isinstance(llm._transport, AsyncEngineTransport)
+    llm._transport._encoder = PromptEncoder(HeldTokenizer.load(plan), max_seq_len=1 << 20)
     return HeldTokenizer.held
 
 

@@ -25,9 +25,7 @@ from llmasos_app.cli.options import (
 from llmasos_app.cli.sampling_options import sampling_options
 
 if TYPE_CHECKING:
-    from llmasos.triton.triton_client import TritonClient
-
-    from llmasos_app.llm import LLM
+    from llmasos.generation.language_model import LanguageModel
 
 
 @sampling_options(is_chat=True, max_tokens=512)
@@ -106,7 +104,7 @@ def _json(name: str, text: str) -> Any:
 
 
 def _converse(
-    model: LLM | TritonClient,
+    model: LanguageModel,
     messages: list[Message],
     params: SamplingParams,
     options: ChatFields,
@@ -125,7 +123,7 @@ def _ask() -> str:
 
 
 def _answer(
-    model: LLM | TritonClient,
+    model: LanguageModel,
     messages: list[Message],
     params: SamplingParams,
     options: ChatFields,

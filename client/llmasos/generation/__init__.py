@@ -1,1 +1,1 @@
-"""The methods of a language model, written once: prompts in, answers and streams of pieces out."""
+"""The methods that all four classes for generating text share, their streams and transports."""

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llmasos.arguments import check_text
-from llmasos.errors import (
-    RequestTimeoutError,
+from llmasos.errors import InvalidRequestError, RequestTimeoutError
+from llmasos.generation.transport import (
+    ChatPrompt,
+    GenerationRequest,
+    Prompt,
+    TextPrompt,
+    Transport,
 )
-from llmasos.generation.stream import PieceStream
 from llmasos.outputs import FinishReason, StreamPiece, Usage
 from llmasos.sampling import SamplingParams
 from llmasos.sampling_parameter import SamplingParameter
 from llmasos.sampling_table import SAMPLING_TABLE
-from llmasos.text.chat_messages import Message
+from llmasos.text.chat_messages import Message, check_messages
 from llmasos.text.chat_options import ChatOptions
 
 REMEMBERED_MS = 10_000
@@ -25,6 +29,8 @@ REMEMBERED_MS = 10_000
 STOP_TIMEOUT_S = 2.0
 """Time for a stopped request to end before its connection is broken."""
 READY_TIMEOUT_S = 5.0
+MAX_CONCURRENT = 64
+"""The most requests of one `generate` that run together."""
 CLOSED = "the client is closed"
 OUTPUTS = ("text_output", "ending")
 """Outputs that are requested; the ensemble would send all of them otherwise."""
@@ -33,20 +39,27 @@ Fields = dict[str, Any]
 """Values of a request by tensor name: str, bool, int, float, or a list of str or int."""
 
 
-class Transport(Protocol):
-    """One connection to a server."""
-
-    def start(self, fields: Fields, *, timeout_s: float | None) -> PieceStream:
-        """Send a request; its answer is read from the stream that is returned."""
-        ...
+class ServerTransport(Transport, Protocol):
+    """A connection to the engine of a Triton server."""
 
     def is_ready(self) -> bool:
-        """True if the server answers and its models are loaded."""
+        """True if the server answers and its models are loaded; False once this is closed."""
         ...
 
-    def close(self) -> None:
-        """Close the connection; no stream may be open."""
-        ...
+
+def fields_of(request: GenerationRequest) -> Fields:
+    """Returns the ensemble's tensors for one request; raises InvalidRequestError."""
+    return request_fields(
+        _prompt_fields(request.prompt), params=request.params, stream=request.stream
+    )
+
+
+def _prompt_fields(prompt: Prompt) -> Fields:
+    if isinstance(prompt, TextPrompt):
+        return text_fields(prompt.text, add_special_tokens=prompt.add_special_tokens)
+    if isinstance(prompt, ChatPrompt):
+        return chat_fields(check_messages(prompt.messages), prompt.options)
+    raise InvalidRequestError("a server takes prompts as text, got token ids")
 
 
 def text_fields(text: str, *, add_special_tokens: bool) -> Fields:

@@ -23,18 +23,22 @@ from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.forked import OwnProcess
 from llmasos.generation.stream import PieceStream
+from llmasos.generation.transport import GenerationRequest, Prompt
 from llmasos.outputs import StreamPiece
 from llmasos.sampling_table import SAMPLING_TABLE
 from llmasos.triton.transport.base import (
     CLOSED,
+    MAX_CONCURRENT,
     OUTPUTS,
     READY_TIMEOUT_S,
     REMEMBERED_MS,
     STOP_TIMEOUT_S,
     Deadline,
     Fields,
+    fields_of,
     piece_of,
 )
+from llmasos.triton.transport.open_streams import OpenStreams
 
 _messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
 _ENGINE = "engine"
@@ -57,21 +61,33 @@ CHANNEL_OPTIONS = [
 
 
 class GrpcTransport:
-    """address: host:port of the server's gRPC endpoint."""
+    """address: host:port of the server's gRPC endpoint. timeout_s: for each complete answer."""
 
-    def __init__(self, address: str, *, model: str) -> None:
+    max_concurrent: int | None = MAX_CONCURRENT
+
+    def __init__(self, address: str, *, model: str, timeout_s: float | None = None) -> None:
         self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._process = OwnProcess("this client's gRPC connection")
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._model = model
+        self._timeout_s = timeout_s
+        self._streams = OpenStreams()
 
-    def start(self, fields: Fields, *, timeout_s: float | None) -> PieceStream:
+    def prepare(self, prompt: Prompt) -> Prompt:
+        """Returns the prompt as it is: the server tokenizes it."""
+        return prompt
+
+    def start(self, request: GenerationRequest) -> PieceStream:
+        fields = fields_of(request)
+        return self._streams.start(lambda: self._send(fields))
+
+    def _send(self, fields: Fields) -> PieceStream:
         self._process.check()
         request_id = uuid.uuid4().hex
-        deadline = Deadline.after(timeout_s)
+        deadline = Deadline.after(self._timeout_s)
         request = infer_request(self._model, request_id, fields)
         try:
-            call = self._stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
+            call = self._stub.ModelStreamInfer(iter([request]), timeout=self._timeout_s)
         except ValueError as error:  # what grpc raises for a channel that is closed
             raise EngineStoppedError(CLOSED) from error
 
@@ -88,6 +104,8 @@ class GrpcTransport:
         return PieceStream(receive, cancel)
 
     def is_ready(self) -> bool:
+        if self._streams.closed:
+            return False
         self._process.check()
         request = _messages.ModelReadyRequest(name=self._model)
         try:
@@ -96,8 +114,11 @@ class GrpcTransport:
             return False
 
     def close(self) -> None:
-        if self._process.is_this:
-            self._channel.close()
+        try:
+            self._streams.close()
+        finally:
+            if self._process.is_this:
+                self._channel.close()
 
     def _stop(self, request_id: str) -> None:
         """Tells the engine itself to stop, since Triton does not pass on a cancelled ensemble."""

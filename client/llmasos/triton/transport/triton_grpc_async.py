@@ -16,13 +16,15 @@ from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError
 from llmasos.forked import OwnProcess
 from llmasos.generation.async_stream import AsyncPieceStream
+from llmasos.generation.transport import GenerationRequest, Prompt
 from llmasos.outputs import StreamPiece
 from llmasos.triton.transport.base import (
     CLOSED,
+    MAX_CONCURRENT,
     READY_TIMEOUT_S,
     STOP_TIMEOUT_S,
     Deadline,
-    Fields,
+    fields_of,
     piece_of,
 )
 from llmasos.triton.transport.triton_grpc import (
@@ -37,26 +39,34 @@ _messages: Any = service_pb2  # its classes are made at run time, so that no che
 
 
 class AsyncGrpcTransport:
-    """address: host:port of the server's gRPC endpoint. Belongs to one event loop."""
+    """A GrpcTransport that belongs to one event loop."""
 
-    def __init__(self, address: str, *, model: str) -> None:
+    max_concurrent: int | None = MAX_CONCURRENT
+
+    def __init__(self, address: str, *, model: str, timeout_s: float | None = None) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._process = OwnProcess("this client's gRPC connection")
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._model = model
+        self._timeout_s = timeout_s
         self._ending: set[asyncio.Task[None]] = set()
         self._streams: WeakSet[AsyncPieceStream] = WeakSet()
         self._closed = False
 
-    def start(self, fields: Fields, *, timeout_s: float | None) -> AsyncPieceStream:
-        """Send a request; its answer is read from the stream that is returned."""
+    async def prepare(self, prompt: Prompt) -> Prompt:
+        """Returns the prompt as it is: the server tokenizes it."""
+        return prompt
+
+    def start(self, request: GenerationRequest) -> AsyncPieceStream:
+        """Sends a request and returns the stream of its answer."""
+        fields = fields_of(request)
         if self._closed:
             raise EngineStoppedError(CLOSED)
         self._process.check()
         request_id = uuid.uuid4().hex
-        deadline = Deadline.after(timeout_s)
-        request = infer_request(self._model, request_id, fields)
-        call = self._stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
+        deadline = Deadline.after(self._timeout_s)
+        message = infer_request(self._model, request_id, fields)
+        call = self._stub.ModelStreamInfer(iter([message]), timeout=self._timeout_s)
         answer = _Answer(call, deadline)
         loop = asyncio.get_running_loop()
 

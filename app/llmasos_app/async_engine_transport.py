@@ -1,8 +1,7 @@
-"""One request of AsyncLLM: its prompt is encoded, it is submitted, and its updates come back.
+"""The transport to an engine in this process, for asyncio.
 
-Encoding a long prompt, or rendering a conversation, takes too long for an event loop, which
-runs nothing else meanwhile. So it is done in a thread, and a stream may be left before it is
-done.
+Encoding a long prompt or rendering a conversation would block the event loop, so both are done in
+a thread. A stream may be left before that is done.
 """
 
 from __future__ import annotations
@@ -11,31 +10,58 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from llmasos.generation.async_stream import AsyncPieceStream
+from llmasos.generation.transport import (
+    ChatPrompt,
+    GenerationRequest,
+    Prompt,
+    TextPrompt,
+    TokenPrompt,
+)
 from llmasos.outputs import StreamPiece
 from llmasos.sampling import SamplingParams
 from llmasos_runtime.engine.engine import Engine
 from llmasos_runtime.sequences.request import Request, Update, piece_of
 
+from llmasos_app.engine_transport import prompt_encoder, token_ids_of
 
-def start(
-    engine: Engine, encode: Callable[[], Sequence[int]], params: SamplingParams
-) -> AsyncPieceStream:
-    """Encode here and submit; raises what either raises."""
-    request = _AsyncRequest(engine, params)
-    request.submit(encode)
-    return request.stream()
+_SHORT = 4096
+"""Prompts of at most so many characters are encoded on the event loop, in a millisecond or two."""
 
 
-def start_in_thread(
-    engine: Engine, encode: Callable[[], Sequence[int]], params: SamplingParams
-) -> AsyncPieceStream:
-    """Encode in a thread and submit from there; what either raises, the first piece raises."""
-    request = _AsyncRequest(engine, params)
-    submitted = asyncio.get_running_loop().run_in_executor(None, request.submit, encode)
-    submitted.add_done_callback(_retrieve)
-    return request.stream(submitted)
+class AsyncEngineTransport:
+    """engine: is closed together with this object. The length of its queue limits requests."""
+
+    max_concurrent: int | None = None
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._encoder = prompt_encoder(engine)
+
+    async def prepare(self, prompt: Prompt) -> TokenPrompt:
+        token_ids = await asyncio.to_thread(token_ids_of, prompt, self._encoder)
+        return TokenPrompt(token_ids=token_ids)
+
+    def start(self, request: GenerationRequest) -> AsyncPieceStream:
+        encode = partial(token_ids_of, request.prompt, self._encoder)
+        begun = _AsyncRequest(self._engine, request.params)
+        if not _takes_long(request.prompt):
+            begun.submit(encode)
+            return begun.stream()
+        submitted = asyncio.get_running_loop().run_in_executor(None, begun.submit, encode)
+        submitted.add_done_callback(_retrieve)
+        return begun.stream(submitted)
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self._engine.close)
+
+
+def _takes_long(prompt: Prompt) -> bool:
+    if isinstance(prompt, TextPrompt):
+        return len(prompt.text) > _SHORT
+    return isinstance(prompt, ChatPrompt)
 
 
 class _AsyncRequest:
