@@ -85,6 +85,38 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert not circles(edges)
 
 
+def test_no_rooms_of_a_folder_import_each_other_in_a_circle() -> None:
+    """The rooms of a folder are its modules and its subfolders, each subfolder taken whole."""
+    found = {
+        (folder, tuple(sorted(circle)))
+        for folder, edges in rooms().items()
+        for circle in circles(edges)
+    }
+    assert not found
+
+
+def rooms() -> dict[str, dict[str, set[str]]]:
+    """By folder: each of its rooms, and the rooms of that folder that it imports."""
+    known = modules()
+    found: dict[str, dict[str, set[str]]] = {}
+    for module in known.keys() - PACKAGES.keys():
+        for name in set(imports(known[module])) & known.keys() - PACKAGES.keys() - {module}:
+            here, there = place(module, known[module]), place(name, known[name])
+            same = (a == b for a, b in zip(here, there, strict=False))
+            depth = next(depth for depth, is_same in enumerate(same) if not is_same)
+            if depth == 0:
+                continue  # of another package, which has a test of its own
+            edges = found.setdefault(".".join(here[:depth]), {})
+            edges.setdefault(here[depth], set()).add(there[depth])
+            edges.setdefault(there[depth], set())
+    return found
+
+
+def place(module: str, path: Path) -> list[str]:
+    """The rooms in which a module lies, from its package down to itself."""
+    return [*module.split("."), *(["__init__"] if path.stem == "__init__" else [])]
+
+
 def circles(edges: dict[str, set[str]]) -> list[set[str]]:
     """Groups of modules that reach each other (Tarjan's strongly connected components)."""
     index: dict[str, int] = {}

@@ -18,8 +18,9 @@ from llmasos.engine.plan import (
 )
 from llmasos.errors import InvalidRequestError
 
-from llmasos_builder.architectures import DecoderSpec, compile_openvino, matrices_in_int8
+from llmasos_builder.architectures import DecoderSpec, matrices_in_int8
 from llmasos_builder.checkpoint import Weights, is_in_fp8
+from llmasos_builder.openvino.compile import compile_openvino
 from llmasos_builder.options import BuildOptions
 from llmasos_builder.tensorrt.capabilities import CURRENT, check_precision, libraries_for
 from llmasos_builder.tensorrt.compile import compile_tensorrt

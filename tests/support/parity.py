@@ -13,13 +13,13 @@ import torch
 from llmasos.engine.plan import Precision
 from llmasos_builder.architectures import (
     DecoderSpec,
-    compile_openvino,
     decoder_spec,
     matrices_in_int8,
 )
 from llmasos_builder.architectures.decoder.decoder import define_decoder
 from llmasos_builder.checkpoint import Weights, open_checkpoint
 from llmasos_builder.graph.reference import Cache, ReferenceGraph
+from llmasos_builder.openvino.compile import compile_openvino
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models
 

@@ -1,4 +1,4 @@
-"""Networks, written once against `Graph`, and what compiles them."""
+"""Networks, each written once against `Graph`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from llmasos_builder.architectures.supported import decoder_spec as decoder_spec
 from llmasos_builder.architectures.supported import (
     warning_of_unread_fields as warning_of_unread_fields,
 )
-from llmasos_builder.openvino.compile import compile_openvino as compile_openvino
 
 __all__ = [
     "DecoderSpec",
-    "compile_openvino",
     "decoder_spec",
     "matrices_in_int8",
     "warning_of_unread_fields",

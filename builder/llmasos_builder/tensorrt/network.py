@@ -23,7 +23,7 @@ from llmasos_builder.tensorrt.constants import Constant, Constants
 from llmasos_builder.tensorrt.inputs import Inputs
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import NetworkOptions
-from llmasos_builder.tensorrt.parallel.weight_slice import WeightSlice
+from llmasos_builder.tensorrt.weight_slice import WeightSlice
 from llmasos_builder.tensorrt.weights import TensorRTWeight, kept_as
 
 

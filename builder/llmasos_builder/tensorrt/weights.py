@@ -17,13 +17,13 @@ from llmasos_builder.checkpoint import Fp8Scales
 from llmasos_builder.graph import Array
 from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import ComputeType
-from llmasos_builder.tensorrt.parallel.weight_slice import WeightSlice
 from llmasos_builder.tensorrt.quantization import (
     QuantizedMatrix,
     QuantizedPrecision,
     quantize,
     quantize_by,
 )
+from llmasos_builder.tensorrt.weight_slice import WeightSlice
 
 _LARGEST: dict[ComputeType, float] = {"f32": 3.4e38, "fp16": 65504.0, "bf16": 3.38e38}
 

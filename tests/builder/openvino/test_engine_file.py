@@ -11,8 +11,9 @@ import pytest
 from llmasos.engine.engine_io import LAST_HIDDEN_STATE
 from llmasos.engine.plan import Precision
 from llmasos.openvino_import import ov
-from llmasos_builder.architectures import compile_openvino, decoder_spec
+from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.checkpoint import open_checkpoint
+from llmasos_builder.openvino.compile import compile_openvino
 from openvino_models import EXACT, paged
 from parity import compiled
 

@@ -15,7 +15,8 @@ from smollm2_text import CONTINUATION, PROMPT
 BUILD = """
 import sys, time
 from pathlib import Path
-from llmasos_builder.architectures import compile_openvino, decoder_spec
+from llmasos_builder.architectures import decoder_spec
+from llmasos_builder.openvino.compile import compile_openvino
 from llmasos_builder.checkpoint import open_checkpoint
 start = time.process_time()
 checkpoint = open_checkpoint(sys.argv[1])

@@ -18,7 +18,7 @@ from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.parallel import sharded_graph, tensor_parallel_plan, vocabulary
 from llmasos_builder.tensorrt.parallel.rank import Rank
 from llmasos_builder.tensorrt.parallel.sharded_graph import Common, ShardedGraph
-from llmasos_builder.tensorrt.parallel.weight_slice import WeightSlice
+from llmasos_builder.tensorrt.weight_slice import WeightSlice
 from networks import NETWORKS
 from parity import Network, make_network
 from trt_models import engine

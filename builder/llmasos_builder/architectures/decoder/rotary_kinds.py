@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from llmasos_builder.architectures.config import Config
 from llmasos_builder.architectures.decoder.spec import LongRotary
-from llmasos_builder.checkpoint.gguf.rope import llama3_factors
+from llmasos_builder.rope_factors import llama3_factors
 
 _ORIGINAL = "original_max_position_embeddings"
 _BETA_FAST, _BETA_SLOW = 32.0, 1.0

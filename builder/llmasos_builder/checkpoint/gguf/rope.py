@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from llmasos_builder.checkpoint.gguf.header import TensorEntry
 from llmasos_builder.checkpoint.gguf.metadata import Metadata
+from llmasos_builder.rope_factors import llama3_factors
 
 # Llama 3.1's published scaling; GGUF keeps only the factors that it gives.
 _LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
@@ -91,16 +92,6 @@ def _factors(metadata: Metadata, entry: TensorEntry) -> NDArray[np.float32]:
             f"{_MOST_FACTORS} factors are read"
         )
     return metadata.file.read(entry).ravel()
-
-
-def llama3_factors(scaling: dict[str, Any], *, head_dim: int, theta: float) -> NDArray[np.float64]:
-    """By what each frequency is divided (Llama 3.1's reference implementation)."""
-    wavelengths = 2 * math.pi * theta ** (np.arange(0, head_dim, 2) / head_dim)
-    turns = scaling["original_max_position_embeddings"] / wavelengths
-    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
-    factors: NDArray[np.float64] = 1.0 / ((1.0 - smooth) / scaling["factor"] + smooth)
-    return factors
 
 
 def _llama3(

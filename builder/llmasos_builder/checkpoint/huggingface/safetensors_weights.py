@@ -18,7 +18,7 @@ from llmasos.files.regular_file import is_there, open_regular
 from numpy.typing import NDArray
 
 from llmasos_builder.checkpoint.huggingface.safetensors_header import TensorPlace, read_header
-from llmasos_builder.checkpoint.huggingface.shard_index import check_apart, indexed_files
+from llmasos_builder.checkpoint.shard_index import check_apart, indexed_files
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

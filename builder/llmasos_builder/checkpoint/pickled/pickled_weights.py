@@ -18,10 +18,10 @@ from llmasos.errors import CheckpointError
 from llmasos.files.regular_file import is_there
 from numpy.typing import NDArray
 
-from llmasos_builder.checkpoint.huggingface.shard_index import check_apart, indexed_files
 from llmasos_builder.checkpoint.pickled.stored_tensor import Storage, StoredTensor
 from llmasos_builder.checkpoint.pickled.torch_archive import TorchArchive
 from llmasos_builder.checkpoint.pickled.torch_description import ForeignError, described
+from llmasos_builder.checkpoint.shard_index import check_apart, indexed_files
 
 SINGLE_FILE = "pytorch_model.bin"
 INDEX_FILE = "pytorch_model.bin.index.json"

@@ -19,7 +19,7 @@ from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.parallel.collectives import all_reduce
 from llmasos_builder.tensorrt.parallel.rank import Rank
 from llmasos_builder.tensorrt.parallel.vocabulary import embed_own, output_candidates_of_all
-from llmasos_builder.tensorrt.parallel.weight_slice import WeightSlice
+from llmasos_builder.tensorrt.weight_slice import WeightSlice
 from llmasos_builder.tensorrt.weights import TensorRTWeight
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.tensorrt.parallel.rank import Rank
-from llmasos_builder.tensorrt.parallel.weight_slice import WeightSlice
+from llmasos_builder.tensorrt.weight_slice import WeightSlice
 
 _EXACT_IDS = 1 << 24  # ranks exchange token ids in f32
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from llmasos.errors import CheckpointError
-from llmasos_builder.architectures import compile_openvino, decoder_spec
+from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.architectures.tensors import check_tensors, required_tensors
 from llmasos_builder.graph import Array
+from llmasos_builder.openvino.compile import compile_openvino
 from networks import GPT2, LLAMA
 
 SPECS = {"llama": decoder_spec(LLAMA), "gpt2": decoder_spec(GPT2)}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.checkpoint import open_checkpoint
-from llmasos_builder.checkpoint.gguf.rope import llama3_factors
+from llmasos_builder.rope_factors import llama3_factors
 from made_gguf import (
     CONTEXT,
     HEADS,
