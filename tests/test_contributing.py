@@ -11,7 +11,6 @@ import yaml  # type: ignore[import-untyped]
 from llmasos.contract import ENSEMBLE_INPUTS
 from llmasos.contract.tensor import Support
 from llmasos.engine.plan import PLAN_VERSION
-from llmasos.error_codes import error_classes
 from llmasos_builder.architectures.supported import SUPPORTED
 
 from scripts.site_pages import PAGES, with_links_of_the_site
@@ -69,12 +68,6 @@ def test_the_promise_names_every_public_name_and_the_plans_that_are_read() -> No
     promise = page("docs/compatibility.md")
     assert not [name for name in llmasos.__all__ if f"`{name}`" not in promise]
     assert f"this release reads version {PLAN_VERSION}." in promise
-
-
-def test_the_contract_lists_every_code_of_an_error() -> None:
-    listed = page("docs/contract.md").partition("## Codes of errors")[2].partition("<!--")[0]
-    rows = [row.split("|")[1] for row in listed.splitlines() if row.startswith("| `")]
-    assert set(re.findall(r"`(\w+)`", "".join(rows))) == set(error_classes())
 
 
 def test_what_the_page_on_limitations_says_is_refused_is_refused() -> None:
