@@ -19,6 +19,7 @@ from llmasos.engine.plan import (
     Limits,
     record_file,
 )
+from llmasos.engine.weight_format import stored_weights
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.files.disk import check_room
 from llmasos.generation_config import GenerationConfig
@@ -176,6 +177,7 @@ def _describe(
         target=options.target,
         architecture=_architecture(checkpoint.config),
         precision=options.precision,
+        weights=stored_weights(options.precision, engine.method),
         int8_matrices=engine.int8_matrices,
         kv_cache_precision=engine.kv_cache_precision,
         deterministic=options.deterministic,

@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmasos.engine.engine_io import OPENVINO_FILE
-from llmasos.engine.plan import (
-    KVCachePrecision,
-    Limits,
-    Precision,
-    TensorRTLLMRecord,
-    TensorRTRecord,
-)
+from llmasos.engine.plan import KVCachePrecision, Limits, Precision, TensorRTLLMRecord
+from llmasos.engine.tensorrt_record import TensorRTRecord
+from llmasos.engine.weight_format import QuantizationMethod
 from llmasos.errors import InvalidRequestError
 
 from llmasos_builder.architectures import DecoderSpec, matrices_in_int8
 from llmasos_builder.checkpoint import Weights, is_in_fp8
+from llmasos_builder.compression.quantizer import CPU_METHODS
 from llmasos_builder.openvino.compile import compile_openvino
 from llmasos_builder.options import BuildOptions
 from llmasos_builder.tensorrt.capabilities import CURRENT, check_precision, libraries_for
@@ -41,10 +38,15 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledEngine:
-    """What a plan says about its engine; versions: of the packages that compiled it."""
+    """What a plan says about its engine.
+
+    versions: of the packages that compiled it. method: how the codes of its weights were found,
+    if they are quantized.
+    """
 
     kv_cache_precision: KVCachePrecision
     versions: Mapping[str, str]
+    method: QuantizationMethod = "rtn"
     int8_matrices: tuple[str, ...] = ()
     tensorrt: TensorRTRecord | None = None
     tensorrt_llm: TensorRTLLMRecord | None = None
@@ -98,6 +100,7 @@ class _OpenVINO:
             in_int8=in_int8,
         )
         return CompiledEngine(
+            method=CPU_METHODS.get(options.precision, "rtn"),
             int8_matrices=in_int8,
             kv_cache_precision=kv_cache_precision,
             versions={"openvino": version("openvino")},
@@ -166,8 +169,13 @@ class _TensorRT:
         return CompiledEngine(
             kv_cache_precision=COMPUTE_TYPES[options.precision],
             versions={library.__name__: library.__version__},
+            method=_method_of(weights, options),
             tensorrt=record.model_copy(update={"scratch_bytes": scratch_bytes}),
         )
+
+
+def _method_of(weights: Weights, options: BuildOptions) -> QuantizationMethod:
+    return "checkpoint" if options.precision == "fp8" and is_in_fp8(weights) else "rtn"
 
 
 def _check_precision(spec: DecoderSpec, weights: Weights, options: BuildOptions) -> None:

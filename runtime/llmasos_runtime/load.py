@@ -15,11 +15,15 @@ from llmasos_runtime.runner import ModelRunner
 
 
 def load_engine(directory: Path | str, options: EngineOptions | None = None) -> Engine:
-    """Check a plan's files and load its engine; raises PlanError in one line."""
+    """Check a plan's files and load its engine; raises PlanError in one line.
+
+    That is also raised for a plan that was built for another task than to generate.
+    """
     options = options or EngineOptions()
     directory = Path(directory)
     hold = PlanHold(directory)
     plan = EnginePlan.load(directory)
+    plan.check_task("generate")
     tokenizer = Tokenizer.load(directory)
     recommended = recommended_by(directory, options)
     if plan.target == "tensorrt-llm":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fake_runner import VOCAB_SIZE, CountingRunner
 from llmasos.engine.plan import PLAN_VERSION, CheckpointRecord, EnginePlan, Limits
+from llmasos.engine.weight_format import stored_weights
 from llmasos.errors import LLMasOSError
 from llmasos.sampling import SamplingParams
 from llmasos.text.tokenizer import Tokenizer
@@ -26,6 +27,7 @@ def plan(**limits: int) -> EnginePlan:
         target="openvino",
         architecture="Counter",
         precision="f32",
+        weights=stored_weights("f32"),
         kv_cache_precision="f32",
         deterministic=False,
         limits=Limits(**{"max_batch_size": 8, "max_num_tokens": 64, "max_seq_len": 200, **limits}),

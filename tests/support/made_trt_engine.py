@@ -7,14 +7,9 @@ from typing import Any
 
 from fake_cuda import FakeCuda
 from fake_tensorrt import ENGINE, FakeLibrary
-from llmasos.engine.plan import (
-    PLAN_VERSION,
-    CheckpointRecord,
-    EnginePlan,
-    Limits,
-    Precision,
-    TensorRTRecord,
-)
+from llmasos.engine.plan import PLAN_VERSION, CheckpointRecord, EnginePlan, Limits, Precision
+from llmasos.engine.tensorrt_record import TensorRTRecord
+from llmasos.engine.weight_format import stored_weights
 from llmasos.text.tokenizer import Tokenizer
 from llmasos_builder.architectures import decoder_spec
 from llmasos_builder.architectures.tensors import load_tensor
@@ -70,6 +65,7 @@ class MadeGPU:
             target="tensorrt",
             architecture="LlamaForCausalLM",
             precision=self.precision,
+            weights=stored_weights(self.precision),
             kv_cache_precision=COMPUTE_TYPES[self.precision],
             deterministic=False,
             limits=Limits(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from llmasos.engine.plan import PLAN_VERSION, CheckpointRecord, EnginePlan, Limits
+from llmasos.engine.weight_format import stored_weights
 from llmasos.openvino_import import ov
 from llmasos_builder.architectures import DecoderSpec
 from llmasos_runtime.evaluation.forward import PackedForward, Part
@@ -118,6 +119,7 @@ def _exact_plan(spec: DecoderSpec) -> EnginePlan:
         target="openvino",
         architecture="any",
         precision="f32",
+        weights=stored_weights("f32"),
         kv_cache_precision="f32",
         deterministic=True,
         limits=Limits(max_seq_len=BLOCK_SIZE * BLOCKS_PER_ROW),

@@ -12,7 +12,8 @@ from llmasos.byte_size import format_bytes
 from llmasos.errors import PlanError
 
 if TYPE_CHECKING:
-    from llmasos.engine.plan import EnginePlan, TensorRTRecord
+    from llmasos.engine.plan import EnginePlan
+    from llmasos.engine.tensorrt_record import TensorRTRecord
     from llmasos.generation_config import GenerationConfig
 
 
@@ -51,7 +52,8 @@ def _rows(plan: EnginePlan) -> dict[str, str]:
     return {
         "architecture": plan.architecture,
         "target": plan.target,
-        "weights": plan.precision,
+        "task": plan.task,
+        "weights": str(plan.weights),
         **_int8_rows(plan),
         "KV cache": plan.kv_cache_precision,
         "deterministic": "yes" if plan.deterministic else "no",

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from llmasos.engine.engine_io import CANDIDATE_IDS, CANDIDATE_LOGITS, LOG_SUM_EXP, LOGITS
-from llmasos.engine.plan import EnginePlan, Precision, TensorRTRecord
+from llmasos.engine.plan import EnginePlan, Precision
+from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.errors import PlanError
 from llmasos.progress import Progress
 from numpy.typing import NDArray

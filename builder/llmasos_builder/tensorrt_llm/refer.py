@@ -74,6 +74,7 @@ def refer(checkpoint: Checkpoint, options: BuildOptions, report: Report) -> Comp
     return CompiledEngine(
         kv_cache_precision=computed_in,
         versions={},
+        method="checkpoint",
         tensorrt_llm=TensorRTLLMRecord(directory=str(directory), files=records),
     )
 

@@ -22,15 +22,19 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.engine.weight_format import Precision as Precision  # noqa: PLC0414
+from llmasos.engine.weight_format import StoredWeights
 from llmasos.errors import LLMasOSError, PlanError
 from llmasos.files.regular_file import is_there, open_regular, read_regular, regular_size
 
 PLAN_FILE = "plan.json"
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 MAX_PLAN_BYTES = 16 << 20
 REBUILD = "build it again with `llmasos build`"
 
+Task = Literal["generate", "embed"]
+"""What an engine does with tokens: generate continues them, embed makes one vector of them."""
 Target = Literal["openvino", "tensorrt", "tensorrt-llm"]
 KVCachePrecision = Literal["f32", "fp16", "bf16", "u8"]
 PRECISIONS: Mapping[Target, tuple[Precision, ...]] = {
@@ -85,43 +89,6 @@ class CheckpointRecord(_Record):
     sha256: str
 
 
-class TensorRTRecord(_Record):
-    """Fields of an engine for NVIDIA GPUs.
-
-    library, version: the TensorRT that compiled the engine, which must also load it.
-    gpus: the GPUs that it runs on (`sm89`), or `current` for that of the machine that built it.
-    prefill_length: the most tokens of one sequence in one step.
-    num_candidates: the likeliest tokens that a step returns for each sequence.
-    full_logits: True if a step also returns the logits of all tokens.
-    tensor_parallel_size: number of ranks that share each matrix. pipeline_parallel_size: number
-    of stages that share the layers. Each of the num_ranks engines needs a GPU; rank r is part
-    r % tensor_parallel_size of stage r // tensor_parallel_size.
-    scratch_bytes: GPU memory for activations, of the rank that needs most, as the compiler
-    reported it; None if it did not.
-    """
-
-    library: Literal["tensorrt_rtx", "tensorrt"]
-    version: str
-    gpus: tuple[str, ...] = Field(min_length=1)
-    prefill_length: int = Field(ge=1)
-    num_candidates: int = Field(ge=1)
-    full_logits: bool
-    tensor_parallel_size: int = Field(default=1, ge=1)
-    pipeline_parallel_size: int = Field(default=1, ge=1)
-    scratch_bytes: int | None = Field(default=None, ge=0)
-
-    @property
-    def num_ranks(self) -> int:
-        return self.tensor_parallel_size * self.pipeline_parallel_size
-
-    @property
-    def engine_files(self) -> tuple[str, ...]:
-        """File names of the engines in the plan's directory, by rank."""
-        if self.num_ranks == 1:
-            return ("engine.trt",)
-        return tuple(f"engine.rank{rank}.trt" for rank in range(self.num_ranks))
-
-
 class TensorRTLLMRecord(_Record):
     """The checkpoint from which TensorRT-LLM makes an engine each time the plan is loaded.
 
@@ -136,23 +103,28 @@ class TensorRTLLMRecord(_Record):
 class EnginePlan(_Record):
     """Everything the runtime must know about an engine before it loads it.
 
+    task: what the network does. precision: the short name of the format that weights are stored
+    in. weights: that format, and the method that found codes and scales.
     int8_matrices: the matrices of an int4 engine that are stored in int8.
+    num_layers, num_kv_heads, head_size: sizes of the KV cache; 0 if the network has none.
     tensorrt, tensorrt_llm: set if that is the target.
     """
 
     version: int
     name: str
+    task: Task = "generate"
     target: Target
     architecture: str
     precision: Precision
+    weights: StoredWeights
     int8_matrices: tuple[str, ...] = ()
     kv_cache_precision: KVCachePrecision
     deterministic: bool
     limits: Limits
     vocab_size: int = Field(ge=1)
-    num_layers: int = Field(ge=1)
-    num_kv_heads: int = Field(ge=1)
-    head_size: int = Field(ge=1)
+    num_layers: int = Field(ge=0)
+    num_kv_heads: int = Field(ge=0)
+    head_size: int = Field(ge=0)
     eos_token_ids: tuple[int, ...]
     checkpoint: CheckpointRecord
     built_with: dict[str, str]
@@ -167,6 +139,27 @@ class EnginePlan(_Record):
             if (self.target == target) != (record is not None):
                 raise ValueError(f"target {self.target} does not go with {field} {record}")
         return self
+
+    @model_validator(mode="after")
+    def _precision_and_its_format(self) -> Self:
+        kind = self.weights.format.kind
+        if kind != self.precision:
+            raise ValueError(f"precision {self.precision} does not go with weights in {kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _cache_of_what_generates(self) -> Self:
+        sizes = (self.num_layers, self.num_kv_heads, self.head_size)
+        if 0 in sizes and (any(sizes) or self.task == "generate"):
+            raise ValueError(f"task {self.task} does not go with a KV cache of the sizes {sizes}")
+        return self
+
+    def check_task(self, task: Task) -> None:
+        """Raise PlanError for a plan that was built for another task."""
+        if self.task != task:
+            raise PlanError(
+                f"{self.name} is built for the task {self.task}, and the task asked of it is {task}"
+            )
 
     @classmethod
     def load(cls, directory: Path | str) -> EnginePlan:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 Precision = Literal["f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"]
 QuantizationMethod = Literal["rtn", "rtn-clip-search", "checkpoint"]
@@ -19,6 +20,7 @@ QuantizationMethod = Literal["rtn", "rtn-clip-search", "checkpoint"]
 code. rtn-clip-search: the same with the best of a few smaller scales for each group. checkpoint:
 codes and scales are those of the checkpoint."""
 _SMALLEST_HALF = 32
+_QUANTIZED = frozenset({"int8", "int4", "fp8", "nvfp4"})
 
 
 class WeightFormat(BaseModel):
@@ -54,6 +56,27 @@ class WeightFormat(BaseModel):
         return size
 
 
+class StoredWeights(BaseModel):
+    """What an engine stores, and how it was found; method: None where nothing is quantized."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: WeightFormat
+    method: QuantizationMethod | None = None
+
+    @model_validator(mode="after")
+    def _method_of_what_is_quantized(self) -> Self:
+        if (self.format.kind in _QUANTIZED) != (self.method is not None):
+            raise ValueError(f"weights in {self.format.kind} do not go with method {self.method}")
+        return self
+
+    def __str__(self) -> str:
+        """As in `int4, groups of up to 128, found by rtn`."""
+        kind, group, method = self.format.kind, self.format.group_size, self.method
+        groups = "" if group is None else f", groups of up to {group}"
+        return f"{kind}{groups}" + ("" if method is None else f", found by {method}")
+
+
 FORMATS: Mapping[Precision, WeightFormat] = {
     "f32": WeightFormat(kind="f32"),
     "fp16": WeightFormat(kind="fp16"),
@@ -64,3 +87,10 @@ FORMATS: Mapping[Precision, WeightFormat] = {
     "nvfp4": WeightFormat(kind="nvfp4", group_size=16),
 }
 """What each short name stands for."""
+
+
+def stored_weights(precision: Precision, method: QuantizationMethod = "rtn") -> StoredWeights:
+    """What the short name of a format stands for; method: of one that is quantized."""
+    return StoredWeights(
+        format=FORMATS[precision], method=method if precision in _QUANTIZED else None
+    )

@@ -104,6 +104,7 @@ def load_forward(plan_dir: Path, *, slot_tokens: int, num_threads: int | None) -
     """
     hold = PlanHold(plan_dir)
     plan = EnginePlan.load(plan_dir)
+    plan.check_task("generate")
     if plan.target != "openvino":
         raise PlanError(
             f"{plan.name} is compiled for {plan.target}, which does not return the logits of "

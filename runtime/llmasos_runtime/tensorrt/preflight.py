@@ -12,7 +12,8 @@ from pathlib import Path
 
 from llmasos.engine.engine_io import RTX_GPUS, TENSORRT_EXTRAS
 from llmasos.engine.nvidia_driver import GPU
-from llmasos.engine.plan import EnginePlan, TensorRTRecord
+from llmasos.engine.plan import EnginePlan
+from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.errors import PlanError
 
 from llmasos_runtime.tensorrt.machine import DriverReport, Library, Machine, ThisMachine

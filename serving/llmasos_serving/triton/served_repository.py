@@ -25,6 +25,7 @@ def check_repository(repository: Path) -> None:
             hint="make one with `llmasos build`",
         )
     plan = EnginePlan.load(repository / PLAN_IN_REPOSITORY)
+    plan.check_task("generate")  # which is what its models do
     _refuse_other_declarations(repository)
     _refuse_code_of_another_release(repository)
     check_target(plan, repository / PLAN_IN_REPOSITORY)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmasos.engine.plan import PLAN_FILE, EnginePlan, TensorRTRecord
+from llmasos.engine.plan import PLAN_FILE, EnginePlan
+from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.errors import InvalidRequestError, PlanError
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_builder.tensorrt.current_gpu import current_gpu

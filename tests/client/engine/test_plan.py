@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from llmasos.engine.plan import (
     PLAN_FILE,
+    PLAN_VERSION,
     CheckpointRecord,
     EnginePlan,
     FileRecord,
     Limits,
     record_file,
 )
+from llmasos.engine.weight_format import stored_weights
 from llmasos.errors import PlanError
 
 ENGINE = b"compiled engine"
@@ -27,11 +29,12 @@ def write_plan(directory: Path) -> EnginePlan:
     (directory / "sub" / "tokenizer.json").write_text("{}")
     names = ("engine.bin", "sub/tokenizer.json")
     plan = EnginePlan(
-        version=1,
+        version=PLAN_VERSION,
         name="tiny",
         target="openvino",
         architecture="LlamaForCausalLM",
         precision="int8",
+        weights=stored_weights("int8"),
         kv_cache_precision="u8",
         deterministic=False,
         limits=Limits(max_seq_len=128),
@@ -69,6 +72,57 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["engine.bin", PLAN_FILE, "sub"]
 
 
+def test_an_older_plan_is_told_to_be_built_again(tmp_path: Path) -> None:
+    write_plan(tmp_path)
+    text = json.loads((tmp_path / PLAN_FILE).read_text())
+    del text["weights"], text["task"]
+    (tmp_path / PLAN_FILE).write_text(json.dumps({**text, "version": 1}))
+    assert f"has version 1, this release reads {PLAN_VERSION}" in refusal(tmp_path)
+
+
+def test_a_plan_of_another_task_is_refused_by_name(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path)
+    plan.check_task("generate")
+    sizes = {"num_layers": 0, "num_kv_heads": 0, "head_size": 0}
+    change(tmp_path, task="embed", **sizes)
+    other = EnginePlan.load(tmp_path)
+    with pytest.raises(PlanError, match="tiny is built for the task embed, and the task asked"):
+        other.check_task("generate")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"num_layers": 0}, "task generate does not go with a KV cache of the sizes (0, 2, 16)"),
+        ({"task": "embed", "head_size": 0}, "task embed does not go with a KV cache of the sizes"),
+        ({"precision": "f32"}, "precision f32 does not go with weights in int8"),
+        ({"weights": {"format": {"kind": "int8"}}}, "weights in int8 do not go with method None"),
+        (
+            {"weights": {"format": {"kind": "f32"}, "method": "rtn"}, "precision": "f32"},
+            "weights in f32 do not go with method rtn",
+        ),
+        ({"weights": {"format": {"kind": "int3"}, "method": "rtn"}}, "weights.format.kind"),
+    ],
+)
+def test_what_a_plan_says_of_its_network_must_agree(
+    tmp_path: Path, fields: dict[str, Any], reason: str
+) -> None:
+    write_plan(tmp_path)
+    change(tmp_path, **fields)
+    assert reason in refusal(tmp_path)
+
+
+def test_weights_say_what_is_stored_apart_from_how_it_was_found() -> None:
+    assert str(stored_weights("int4", "rtn-clip-search")) == (
+        "int4, groups of up to 128, found by rtn-clip-search"
+    )
+    assert stored_weights("int4").format == stored_weights("int4", "rtn-clip-search").format
+    assert (str(stored_weights("int8")), str(stored_weights("bf16"))) == (
+        "int8, found by rtn",
+        "bf16",
+    )
+
+
 def test_a_record_holds_size_and_sha256(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(ENGINE)
     expected = FileRecord(size=len(ENGINE), sha256=hashlib.sha256(ENGINE).hexdigest())
@@ -81,8 +135,9 @@ def test_a_missing_plan_is_named(tmp_path: Path) -> None:
 
 def test_another_version_is_named_before_anything_else(tmp_path: Path) -> None:
     write_plan(tmp_path)
-    change(tmp_path, version=2, news="a field of that version")
-    assert "has version 2, this release reads 1" in refusal(tmp_path)
+    change(tmp_path, version=PLAN_VERSION + 1, news="a field of that version")
+    said = f"has version {PLAN_VERSION + 1}, this release reads {PLAN_VERSION}"
+    assert said in refusal(tmp_path)
 
 
 def test_a_changed_file_is_named(tmp_path: Path) -> None:
