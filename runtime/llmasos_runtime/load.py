@@ -1,4 +1,4 @@
-"""Loads a plan's engine on this machine: each target's own code is imported when it is needed."""
+"""Loads a plan's engine on this machine; each target's code is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _load_runner(plan: EnginePlan, directory: Path, options: EngineOptions) -> M
 
 
 def check_target(plan: EnginePlan, directory: Path) -> None:
-    """Raise PlanError, quickly, for a plan that could not be run on this machine."""
+    """Raises PlanError, quickly, for a plan that cannot run on this machine."""
     if plan.target == "tensorrt":
         from llmasos_runtime.tensorrt.preflight import check_machine, check_ranks  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""How a plan is run on this machine."""
+"""Options for running a plan on this machine."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ DEFAULT_MAX_QUEUE_SIZE = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How to run a plan; None is the plan's own value, or the engine's choice.
+    """Options for running a plan; None is the plan's own value, or the engine's choice.
 
-    num_threads: None is one for each physical core. kv_cache_bytes: None is room for
-    max_batch_size sequences of max_seq_len, but at most a quarter of the available memory, or
-    nine tenths of what is free of a GPU's.
-    max_batch_size, max_num_tokens: at most the plan's. max_queue_size: requests that may
-    wait before others are refused. pin_threads: each thread stays on a core of its own, which
-    is faster unless other processes want the cores too. reuse_prefixes: a prompt that begins
-    like an earlier one takes its keys and values from the KV cache: whole blocks, or on a GPU,
-    where a block is a slot, a copy of its beginning.
-    speculate: guess tokens that an answer repeats, and compute them beside the next one, while
-    that is likely to pay (prompt lookup); None is where that cannot change a token, in f32. A
-    request may say otherwise.
-    generation_config: whether the model's generation config fills in the fields that a request
-    leaves open.
+    num_threads: CPU threads; None is one for each physical core. kv_cache_bytes: None is room for
+    max_batch_size sequences of max_seq_len, but at most a quarter of the available memory, or nine
+    tenths of a GPU's free memory.
+    max_batch_size, max_num_tokens: at most the plan's. max_queue_size: requests that may wait
+    before others are refused. pin_threads: bind each thread to a core of its own, which is faster
+    unless other processes want the cores too. reuse_prefixes: prefix caching: a prompt that begins
+    like an earlier one reuses its keys and values: whole blocks, or on a GPU, where a block is a
+    slot, a copy of its beginning.
+    speculate: speculative decoding by prompt lookup: verify draft tokens copied from the sequence's
+    own text while that is likely to pay; None enables it where it cannot change a token, in f32. A
+    request may override it.
+    generation_config: whether the model's generation config fills the fields that a request leaves
+    open.
 
     Raises InvalidRequestError, naming the field, its value and its limit.
     """

@@ -1,6 +1,6 @@
-"""A step as packed inputs: the tokens of all sequences one after the other.
+"""Packs a step: the tokens of all sequences one after the other.
 
-The runners whose attention reads a block table take them, and so does evaluation.
+The packed inputs serve the runners whose attention reads a block table, and evaluation.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from llmasos_runtime.kv_cache.blocks import blocks_for
 from llmasos_runtime.sequences.step import Share, Step
 
 SAMPLED_POSITIONS = "sampled_positions"
-"""The input that says which tokens' logits are wanted."""
+"""The input that selects the tokens whose logits are wanted."""
 
 Ints = NDArray[np.int64] | NDArray[np.int32]
 Inputs = dict[str, Ints]
 
 
 class PackedRow(NamedTuple):
-    """Neighbouring tokens of one sequence, as a forward computes them.
+    """Neighbouring tokens of one sequence in a forward.
 
-    past: its tokens before these, which the KV cache holds. block_table: its blocks, at least
-    as many as hold all of them. num_wanted: how many of the last tokens' logits are wanted.
+    past: its earlier tokens, which the KV cache holds. block_table: its blocks, at least as many as
+    hold all of its tokens. num_wanted: number of last tokens whose logits are wanted.
     """
 
     token_ids: Sequence[int]
@@ -37,24 +37,25 @@ class PackedRow(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The tokens that the KV cache holds afterwards."""
+        """Number of tokens in the KV cache afterwards."""
         return self.past + len(self.token_ids)
 
 
 def pack(step: Step, *, block_size: int) -> Inputs:
-    """The inputs of a step: the drafts of a sequence follow its own tokens; see `pack_rows`."""
+    """Returns the inputs of a step; draft tokens follow a sequence's own tokens. See
+    `pack_rows`.
+    """
     return pack_rows([_row(share) for share in step.shares], block_size=block_size)
 
 
 def pack_rows(rows: Sequence[PackedRow], *, block_size: int) -> Inputs:
-    """The inputs of one forward, by name. B sequences, T tokens:
+    """Returns the inputs of one forward, by name. B sequences, T tokens:
 
     input_ids, position_ids [T]; past_lens [B], the tokens already in the cache;
     subsequence_begins [B + 1], where each sequence's tokens begin among the T;
     block_indices, the block tables one after the other, each as long as its sequence needs;
     block_indices_begins [B + 1]; max_context_len []; sampled_positions [S], the tokens whose
-    logits are wanted. There is always at least one of the last: a forward over no row is not
-    asked of the compiler.
+    logits are wanted, at least one: the compiler is never asked for a forward over no row.
 
     T, for a prompt of 3 tokens (a) beside a decoding sequence (b) with 40 in the cache:
 
@@ -81,11 +82,11 @@ def pack_rows(rows: Sequence[PackedRow], *, block_size: int) -> Inputs:
 
 
 def advance(inputs: Inputs, step: Step, *, block_size: int) -> Inputs:
-    """Move the inputs of a step on by one token each, in place: `step` is the next one.
+    """Advances the inputs of a step by one token each, in place: `step` is the next one.
 
-    Both must be steps of the same sequences in the same order, that compute one token of
-    each, as most are: this is a fraction of packing anew. Returns the inputs that have
-    another shape now, and so are not in place: the block tables, when one grew.
+    Both must be steps of the same sequences in the same order that compute one token of each, as
+    most are: this costs a fraction of packing anew. Returns the inputs whose shape changed and
+    which are therefore not in place: the block tables, when one grew.
     """
     sequences = [share.sequence for share in step.shares]
     inputs[INPUT_IDS][:] = [sequence.token_ids[-1] for sequence in sequences]
@@ -117,7 +118,7 @@ def _row(share: Share) -> PackedRow:
 
 
 def _begins(lengths: Iterable[int]) -> list[int]:
-    """Where each of several pieces begins when they lie one after the other, and their end."""
+    """The begin of each piece when pieces lie one after the other, and the end of the last."""
     return [0, *accumulate(lengths)]
 
 

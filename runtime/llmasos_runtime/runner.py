@@ -1,4 +1,4 @@
-"""What the executor asks of a compiled engine: one forward at a time."""
+"""The interface between the executor and a compiled engine: one forward at a time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class ModelRunner(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     def start(self, step: Step) -> None:
-        """Begin a step and return while it runs."""
+        """Begins a step and returns while it runs."""
         ...
 
     def wait(self) -> Scores:
-        """The scores of the step that was started, a row for each of `step.sampled`.
+        """Returns the scores of the step that was started, a row for each of `step.sampled`.
 
-        They are the runner's own memory, and are valid until the next step is started.
+        They lie in the runner's memory and are valid until the next step is started.
         """
         ...
 
     def close(self) -> None:
-        """Free its memory. No step runs then, and none is started later."""
+        """Frees its memory. No step runs then, and none is started later."""
         ...

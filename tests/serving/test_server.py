@@ -307,7 +307,7 @@ def test_what_is_missing_over_http_is_named(
 def test_a_misspelt_field_over_http_is_refused_by_name(server: TritonServer) -> None:
     url = f"{server.http_url}/v2/models/ensemble/generate"
     status, message = refusal(url, text_input="a", max_tokens=1, temperatur=0.5)
-    assert (status, "temperatur is no input of ensemble" in message) == (400, True)
+    assert (status, "temperatur is not an input of ensemble" in message) == (400, True)
 
 
 def test_guessed_tokens_are_on_the_metrics_page(server: TritonServer, raw: RawClient) -> None:

@@ -102,7 +102,7 @@ def test_a_client_that_has_gone_ends_its_request_in_the_library(model: EngineMod
 def test_what_the_library_lacks_is_an_error_that_names_the_field(model: EngineModel) -> None:
     sender = ask(model, min_tokens=3, stop_words_list=np.array([[9], [1]], np.int32)).sender
     assert sender.final.wait(PATIENCE_S)
-    assert "min_tokens puts off one end token" in sender.error().message
+    assert "min_tokens with one end token" in sender.error().message
     assert sender.error().code == "invalid argument"
 
 

@@ -58,8 +58,7 @@ class ChatTemplate:
         messages: {"role": text, "content": text or [{"type": "text", "text": text}]} and any other
         fields that the template reads; see `chat_messages`.
         Raises InvalidRequestError for malformed messages, for messages that the template refuses,
-        and
-        for content that it does not print.
+        and for content that it does not print.
         """
         options = options or ChatOptions()
         self._refuse_unread(options)

@@ -1,4 +1,4 @@
-"""What comes into an engine: requests become sequences, options limits, or there is an error."""
+"""Admission: checks requests and options, and turns requests into sequences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _log = logging.getLogger("llmasos")
 
 
 def recommended_by(directory: Path | str, options: EngineOptions) -> GenerationConfig:
-    """The generation config of a plan, unless the options do without; logs what is not applied."""
+    """Returns the generation config of a plan, unless the options ignore it; logs unsupported
+    fields.
+    """
     if options.generation_config == "none":
         return GenerationConfig()
     config = GenerationConfig.load(directory)
@@ -38,7 +40,7 @@ def recommended_by(directory: Path | str, options: EngineOptions) -> GenerationC
 def completed(
     request: Request, config: GenerationConfig, special_tokens: Mapping[str, int]
 ) -> Request:
-    """The request with the fields that it leaves open filled in, and its stop words looked up.
+    """Returns the request with its open fields filled in and its stop words looked up.
 
     special_tokens: ids by text.
     """
@@ -50,11 +52,11 @@ def completed(
 def sequence_of(
     request: Request, plan: EnginePlan, limits: Limits, *, speculate: bool = False
 ) -> Sequence:
-    """The sequence that answers a request; max_tokens is cut to what max_seq_len leaves.
+    """Returns the sequence that answers a request; max_tokens is reduced to fit max_seq_len.
 
-    limits: the engine's, which may be smaller than the plan's. speculate: whether its tokens
-    may be guessed, unless it says so itself.
-    Raises InvalidRequestError for a prompt that is empty, too long, or holds what is no token.
+    limits: those of the engine, which may be smaller than the plan's. speculate: whether to use
+    draft tokens if the request does not say.
+    Raises InvalidRequestError for a prompt that is empty, too long, or holds an invalid token id.
     """
     prompt = request.prompt_token_ids
     _check_prompt(prompt, vocab_size=plan.vocab_size, max_seq_len=limits.max_seq_len)
@@ -76,7 +78,7 @@ def sequence_of(
 
 
 def check_top_k(params: SamplingParams, most: int | None) -> None:
-    """Raise InvalidRequestError if more tokens are to choose from than an engine returns.
+    """Raises InvalidRequestError for a top_k above the number of candidates that an engine returns.
 
     most: see Capabilities.max_top_k.
     """
@@ -89,9 +91,9 @@ def check_top_k(params: SamplingParams, most: int | None) -> None:
 
 
 def limits_of(limits: Limits, options: EngineOptions, *, chunk_multiple: int = 1) -> Limits:
-    """The plan's limits, made smaller as asked; a full batch must leave room for a chunk.
+    """Returns the plan's limits, reduced as the options ask.
 
-    Raises PlanError for one that is above the plan's, or a step that holds no chunk.
+    Raises PlanError for a limit above the plan's, or a step too small for one chunk.
     """
     for name in ("max_batch_size", "max_num_tokens"):
         value, most = getattr(options, name), getattr(limits, name)
@@ -112,7 +114,7 @@ def limits_of(limits: Limits, options: EngineOptions, *, chunk_multiple: int = 1
 
 
 def check_prompt_length(num_tokens: int, *, max_seq_len: int) -> None:
-    """Raise InvalidRequestError for a prompt that leaves no room for one token of an answer."""
+    """Raises InvalidRequestError for a prompt that leaves no room for one token of an answer."""
     longest = max_seq_len - 1
     if num_tokens > longest:
         raise InvalidRequestError(
@@ -133,9 +135,10 @@ def _check_prompt(prompt: tuple[int, ...], *, vocab_size: int, max_seq_len: int)
 
 
 def may_speculate(plan: EnginePlan, options: EngineOptions) -> bool:
-    """Whether tokens are guessed unless a request says so itself.
+    """True if draft tokens are used unless a request says otherwise.
 
-    By default where a step's size changes no token: its kernels and its cache are in f32.
+    The default is to use them where the size of a step changes no token: with kernels and KV cache
+    in f32.
     """
     if options.speculate is not None:
         return options.speculate

@@ -1,7 +1,7 @@
-"""What has a thread that computes is closed when the program ends, if nobody did so before.
+"""Closes engines that are still open when the program ends.
 
-Python ends such a thread in the middle of what it does, and then takes the memory of a forward
-that goes on. A forked process closes nothing: the threads are its parent's.
+Python would end their threads in the middle of a forward and then free the memory that it uses.
+A forked process closes nothing: the threads are its parent's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Closable(Protocol):
 
 
 def close_at_exit(executor: Closable) -> None:
-    """Call its `close`, which may have been called before, when the program ends."""
+    """Calls `close`, which must be repeatable, when the program ends."""
     _EXECUTORS.add(executor)
 
 

@@ -44,7 +44,7 @@ class RequestExecutor(Protocol):
 
 
 class Engine:
-    """Runs requests in shared steps; its methods may be called from any thread.
+    """Runs requests in shared steps; its methods are thread-safe.
 
     In a process that was forked from the one that loaded it they raise ForkedProcessError, and
     `close` and `abandon` do nothing.
@@ -66,9 +66,11 @@ class Engine:
         """Most callers want `llmasos_runtime.load.load_engine`.
 
         executor: runs the requests; it is closed with the engine. limits: at most the plan's.
-        block_size: tokens of a KV block. max_top_k: see Capabilities. speculate: whether tokens
-        are guessed unless a request says so itself. generation_config: fills in what requests
-        leave open. hold: on the plan's files, released with the engine.
+        block_size: tokens of a KV block. max_top_k: see Capabilities. speculate: whether to use
+        draft
+        tokens if a request does not say. generation_config: fills the fields that requests leave
+        open.
+        hold: the lock on the plan's files, released with the engine.
         """
         self._plan = plan
         self._tokenizer = tokenizer
@@ -93,9 +95,9 @@ class Engine:
         generation_config: GenerationConfig | None = None,
         hold: PlanHold | None = None,
     ) -> Engine:
-        """An engine that schedules steps and has a runner compute them.
+        """Makes an engine that schedules steps and computes them with a runner.
 
-        Raises PlanError if the limits do not go together.
+        Raises PlanError if the limits contradict each other.
         """
         options = options or EngineOptions()
         capabilities = runner.capabilities
@@ -133,11 +135,11 @@ class Engine:
         return self._block_size
 
     def submit(self, request: Request, sink: Callable[[Update], None]) -> None:
-        """Queue a request; `sink` gets its updates, exactly one of them final.
+        """Queues a request; `sink` gets its updates, exactly one of them final.
 
         sink: is called on the engine's thread, and must neither block nor raise.
-        max_tokens is cut to what max_seq_len leaves.
-        Raises InvalidRequestError, UnsupportedFieldError for what the executor cannot do,
+        max_tokens is reduced to fit max_seq_len.
+        Raises InvalidRequestError, UnsupportedFieldError for what the executor does not support,
         QueueFullError, EngineStoppedError.
         """
         self._process.check()
@@ -147,27 +149,27 @@ class Engine:
         self._executor.submit(sequence, RequestOutput(request, self._detokenizer, sink))
 
     def cancel(self, request_id: str) -> bool:
-        """End a request, whose last update says `abort`; False if it has ended already."""
+        """Ends a request, whose last update says `abort`; False if it has ended already."""
         self._process.check()
         return self._executor.cancel(request_id)
 
     def abandon(self, request_id: str) -> None:
-        """As `cancel`, a little later: without a lock, so that a destructor may call it."""
+        """Ends a request a little later; it takes no lock, so a destructor may call it."""
         if self._process.is_this:
             self._executor.abandon(request_id)
 
     def stats(self) -> EngineStats:
-        """Numbers for gauges."""
+        """The current counts, for metrics."""
         self._process.check()
         return self._executor.stats()
 
     def step_log(self) -> tuple[StepRecord, ...]:
-        """What the last steps were made of, oldest first; nothing if TensorRT-LLM runs them."""
+        """Records of the last steps, oldest first; empty if TensorRT-LLM runs them."""
         self._process.check()
         return self._executor.step_log()
 
     def close(self) -> None:
-        """Stop; requests that have not finished get an EngineStoppedError. May be called again."""
+        """Stops; unfinished requests get an EngineStoppedError. May be called again."""
         if not self._process.is_this:
             return
         self._executor.close()

@@ -1,4 +1,4 @@
-"""The step loop: schedule, run, sample, commit; answers leave while the next step runs."""
+"""The step loop: schedule, run, sample, commit. Updates are sent while the next step runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from llmasos_runtime.sequences.step import SequenceProgress, Step
 
 _log = logging.getLogger(__name__)
 _GATHER_S = 0.001
-"""How long an idle engine waits after a request for those that come with it."""
+"""Time that an idle engine waits after a request for others that arrive with it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,10 +43,9 @@ class _Live:
 class Executor:
     """Owns the thread that runs the engine. Every submitted request gets one final update.
 
-    The scheduler is touched under the lock alone. Updates are given out by the engine's
-    thread, in order, after the next step has been started: so detokenizing and sending
-    cost no time between two steps. What they find (a stop string) counts from the step
-    after that one, whose token for the sequence is dropped.
+    The scheduler is only touched under the lock. The engine's thread sends updates, in order, after
+    it has started the next step, so detokenizing and sending take no time between two steps. As
+    detokenizing step N overlaps step N+1, a stop string found in N discards the token of N+1.
     """
 
     def __init__(self, scheduler: Scheduler, runner: ModelRunner) -> None:
@@ -65,7 +64,7 @@ class Executor:
         close_at_exit(self)
 
     def submit(self, sequence: Sequence, output: RequestOutput) -> None:
-        """Queue a request; raises EngineStoppedError, QueueFullError, InvalidRequestError."""
+        """Queues a request; raises EngineStoppedError, QueueFullError, InvalidRequestError."""
         with self._changed:
             if self._error is not None or self._closing:
                 raise self._error or EngineStoppedError("the engine is closed")
@@ -79,7 +78,7 @@ class Executor:
             self._changed.notify()
 
     def cancel(self, request_id: str) -> bool:
-        """End a request; its blocks are free at once. False if it has ended or never was."""
+        """Ends a request and frees its blocks at once; False if it has ended or never existed."""
         with self._changed:
             live = self._live.get(request_id)
             if live is None or not self._scheduler.finish(live.sequence, FinishReason.ABORT):
@@ -91,11 +90,11 @@ class Executor:
             return True
 
     def abandon(self, request_id: str) -> None:
-        """End a request before the next step. Takes no lock, so that a destructor may call it."""
+        """Ends a request before the next step. It takes no lock, so a destructor may call it."""
         self._abandoned.append(request_id)
 
     def close(self) -> None:
-        """Stop after the step that runs; what is unfinished ends with an EngineStoppedError."""
+        """Stops after the running step; unfinished requests end with an EngineStoppedError."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -103,7 +102,7 @@ class Executor:
             self._thread.join()
 
     def stats(self) -> EngineStats:
-        """A consistent picture of this moment."""
+        """A consistent snapshot of the counts."""
         with self._changed:
             scheduler = self._scheduler
             return EngineStats(
@@ -145,7 +144,7 @@ class Executor:
         self._give_out(progress)
 
     def _next_step(self, progress: deque[SequenceProgress]) -> Step | None:
-        """The next step, empty if there is only progress to give out; None when closing."""
+        """Returns the next step, empty if there are only updates to send; None when closing."""
         with self._changed:
             if not self._has_something(progress):
                 self._changed.wait_for(lambda: self._has_something(progress))

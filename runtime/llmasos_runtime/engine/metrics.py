@@ -1,7 +1,7 @@
-"""What an engine counts, and the table of metrics that shows it.
+"""The counts of an engine and the table of metrics that shows them.
 
-To add a metric: a field of EngineStats, which whoever counts it fills in, and a row of METRICS.
-Triton's metrics page and the table in docs/contract.md are made from the rows.
+To add a metric, add a field to EngineStats, let the code that counts fill it, and add a row to
+METRICS. Triton's metrics page and the table in docs/contract.md are made from the rows.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStats:
-    """Requests and KV blocks at one moment, and what was counted since the engine was loaded.
+    """Requests and KV blocks at one moment, and counts since the engine was loaded.
 
-    num_draft_tokens, num_accepted_tokens: draft tokens that were computed, and those that were
-    right.
+    num_draft_tokens, num_accepted_tokens: draft tokens that were computed, and those accepted.
     """
 
     num_running: int
@@ -77,13 +76,13 @@ _GENERAL = Family(
     name="nv_trt_llm_general_metrics",
     label="general_type",
     kind="gauge",
-    help="The engine's steps, and the requests that they had to put off",
+    help="Steps of the engine, and preemptions",
 )
 _SPECULATION = Family(
     name="nv_llmasos_speculation_tokens",
     label="speculation_type",
     kind="counter",
-    help="Tokens that were guessed and computed, and those of them that were right",
+    help="Draft tokens that were computed, and those that were accepted",
 )
 
 METRICS = (
@@ -91,13 +90,20 @@ METRICS = (
     Metric(_REQUESTS, "scheduled", "requests that run", lambda s: s.num_running),
     Metric(_REQUESTS, "waiting", "requests in the queue", lambda s: s.num_waiting),
     Metric(_BLOCKS, "max", "KV blocks of the engine", lambda s: s.num_blocks),
-    Metric(_BLOCKS, "free", "KV blocks that no sequence has", lambda s: s.num_free_blocks),
-    Metric(_BLOCKS, "used", "KV blocks that sequences have", lambda s: s.num_used_blocks),
-    Metric(_BLOCKS, "reused", "KV blocks reused so far", lambda s: s.num_reused_blocks),
+    Metric(_BLOCKS, "free", "KV blocks in no sequence", lambda s: s.num_free_blocks),
+    Metric(_BLOCKS, "used", "KV blocks in sequences", lambda s: s.num_used_blocks),
+    Metric(
+        _BLOCKS,
+        "reused",
+        "KV blocks found in the prefix cache so far",
+        lambda s: s.num_reused_blocks,
+    ),
     Metric(_GENERAL, "iteration_counter", "steps so far", lambda s: s.num_steps),
     Metric(_GENERAL, "preemption_counter", "preemptions so far", lambda s: s.num_preemptions),
     Metric(_SPECULATION, "drafted", "draft tokens computed so far", lambda s: s.num_draft_tokens),
-    Metric(_SPECULATION, "accepted", "of those, right ones", lambda s: s.num_accepted_tokens),
+    Metric(
+        _SPECULATION, "accepted", "draft tokens accepted so far", lambda s: s.num_accepted_tokens
+    ),
 )
 """In the order in which the docs list them. The names of the first three families are classic."""
 

@@ -1,4 +1,4 @@
-"""One request's answer: what happened to its sequence, as updates for whoever asked."""
+"""The output of one request so far: turns the progress of its sequence into updates."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from llmasos_runtime.text.text import Piece, TextStream
 
 
 class RequestOutput:
-    """Makes exactly one final update of a request's progress.
+    """Turns the progress of one sequence into updates, of which exactly one is final.
 
-    sink: gets the updates; called by the engine's thread, it must neither block nor raise.
+    sink: receives the updates on the engine's thread; it must neither block nor raise.
     """
 
     def __init__(
@@ -38,7 +38,9 @@ class RequestOutput:
         )
 
     def update(self, progress: SequenceProgress) -> Update:
-        """The next update; it is final when the sequence ended, failed, or said a stop string."""
+        """Returns the next update; it is final if the sequence ended, failed, or met a stop
+        string.
+        """
         if progress.error is not None:
             return self.failure(progress.error)
         piece = self._piece(progress)
@@ -58,7 +60,7 @@ class RequestOutput:
         )
 
     def failure(self, error: LLMasOSError) -> Update:
-        """The final update of a request that cannot be answered."""
+        """Returns the final update of a request that failed."""
         return Update(request_id=self._request.request_id, error=error)
 
     def _piece(self, progress: SequenceProgress) -> Piece:
@@ -69,7 +71,7 @@ class RequestOutput:
         return self._text.finish(progress.token_ids)
 
     def _stop_token(self, progress: SequenceProgress) -> str | None:
-        """The token that ended it, if the caller named it: by a stop word, or by its id."""
+        """The token that ended the sequence, if the caller named it by a stop word or by its id."""
         if progress.finish_reason is FinishReason.STOP:
             token_id = progress.token_ids[-1]
             if token_id in self._request.stop_tokens:

@@ -1,4 +1,4 @@
-"""What the last steps were made of, for whoever wonders what the scheduler did."""
+"""A log of the last steps, which shows what the scheduler did."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _LENGTH = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """index: counts from 0. duration_s: of the forward, with the wait for it.
+    """The record of one step.
 
-    num_decode_tokens: num_draft_tokens among them.
-    num_preempted: sequences that had to give their KV blocks to those of the step.
+    index: counts from 0. duration_s: time of the forward, including the wait for it.
+    num_decode_tokens: includes num_draft_tokens.
+    num_preempted: sequences that were preempted to free KV blocks for this step.
     """
 
     index: int
@@ -37,7 +38,7 @@ class StepLog:
         self._records: deque[StepRecord] = deque(maxlen=_LENGTH)
 
     def add(self, step: Step, duration_s: float) -> None:
-        """Note a step before it is committed, while its shares say what they were."""
+        """Records a step before it is committed, while its shares still describe it."""
         record = StepRecord(
             index=self.num_steps,
             num_sequences=len(step.shares),
@@ -60,5 +61,5 @@ class StepLog:
         )
 
     def records(self) -> tuple[StepRecord, ...]:
-        """Oldest first."""
+        """The records, oldest first."""
         return tuple(self._records)

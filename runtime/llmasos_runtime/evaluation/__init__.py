@@ -1,5 +1,5 @@
-"""How well a compiled engine predicts a text, and how far it is from another of its checkpoint.
+"""Perplexity of a compiled engine, and its distance to another engine of its checkpoint.
 
-All is teacher-forced: the engine is given the text's own tokens, never those that it would
-have chosen.
+All of it uses teacher forcing: the engine is given the text's own tokens, never those that it
+would choose.
 """

@@ -22,12 +22,13 @@ DEFAULT_WINDOW = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationOptions:
-    """How a text is read.
+    """Options for reading a text.
 
-    window: tokens that the engine sees together; None is 1024, or the plan's max_seq_len if
-    that is less. stride: tokens between the beginnings of two windows; None is the window.
-    token_by_token: through the KV cache a token at a time, as answers are made. num_tokens:
-    of the text's beginning; None is all. num_threads: None is one for each physical core.
+    window: tokens that the engine sees together; None is 1024, or the plan's max_seq_len if that is
+    less. stride: tokens between the beginnings of two windows; None is the window.
+    token_by_token: feed one token at a time through the KV cache, as in decoding. num_tokens:
+    evaluate only the first num_tokens tokens; None evaluates all. num_threads: CPU threads; None is
+    one for each physical core.
     """
 
     window: int | None = None
@@ -39,10 +40,10 @@ class EvaluationOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distance:
-    """How far a plan is from the one it was compared with, over the predicted tokens.
+    """The distance of a plan to the one it is compared with, over the predicted tokens.
 
-    agreement: share of them where both have the same likeliest token. kl_divergence: the mean
-    of KL(that plan || this one), in nats.
+    agreement: share of tokens for which both have the same likeliest token. kl_divergence: mean of
+    KL(that plan || this one), in nats.
     """
 
     name: str
@@ -54,8 +55,10 @@ class Distance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """num_tokens: of the text. num_predicted, num_bytes: tokens that were predicted, and the
-    bytes of the text that they stand for. nats: their summed negative log-likelihood.
+    """The result of an evaluation.
+
+    num_tokens: tokens of the text. num_predicted, num_bytes: tokens that were predicted, and their
+    bytes of text. nats: summed negative log-likelihood of the predicted tokens.
     """
 
     name: str
@@ -77,7 +80,7 @@ class Evaluation:
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits that a coder with this model would need, for each byte that was predicted."""
+        """Bits that a coder with this model would need for each predicted byte."""
         return self.nats / math.log(2) / self.num_bytes if self.num_bytes else math.nan
 
 
@@ -89,7 +92,7 @@ def evaluate(
     against: Path | None = None,
     progress: Progress,
 ) -> Evaluation:
-    """Predict a text with a plan; against: another plan of the same checkpoint to compare with.
+    """Evaluates a plan on a text. against: another plan of the same checkpoint to compare with.
 
     Raises PlanError, and InvalidRequestError naming the field, its value and its limit.
     """
@@ -144,7 +147,7 @@ def _distance(plans: Sequence[EnginePlan], agreement: float, kl: float) -> Dista
 
 
 def _check_pair(plans: Sequence[EnginePlan]) -> None:
-    """Only plans that know the same tokens, from the same weights, can be compared."""
+    """Refuses plans that differ in tokenizer or weights: they cannot be compared."""
     first = plans[0]
     for other in plans[1:]:
         if other.files.get(TOKENIZER_FILE) != first.files.get(TOKENIZER_FILE):
@@ -157,7 +160,7 @@ def _check_pair(plans: Sequence[EnginePlan]) -> None:
 
 
 def _sizes(options: EvaluationOptions, plans: Sequence[EnginePlan]) -> tuple[int, int]:
-    """Window and stride."""
+    """Returns window and stride."""
     longest = min(plan.limits.max_seq_len for plan in plans)
     window = min(DEFAULT_WINDOW, longest) if options.window is None else options.window
     if not 2 <= window <= longest:
@@ -173,7 +176,7 @@ def _sizes(options: EvaluationOptions, plans: Sequence[EnginePlan]) -> tuple[int
 
 
 def _num_bytes(text: str, ends: Sequence[int], windows: Sequence[Window]) -> int:
-    """Of the text that the predicted tokens stand for; ends: where each token's text ends."""
+    """Bytes of text of the predicted tokens; ends: the end of each token's text."""
     total = 0
     for window in windows:
         first = window.begin + window.first_target

@@ -1,4 +1,4 @@
-"""The packed OpenVINO engine, asked for the logits of any position."""
+"""A packed OpenVINO engine that returns the logits of any position."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from llmasos_runtime.openvino.paged_model import PagedModel, load_paged_model
 from llmasos_runtime.packing import PackedRow, pack_rows
 
 _CACHE_SHARE = 0.25
-"""Of the memory that is available, what the KV cache may take."""
+"""Largest share of the available memory that the KV cache may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Some tokens of a sequence, in one forward.
+    """Some tokens of a sequence in one forward.
 
-    slot: which of the KV cache's equal parts the sequence has. past: its tokens already
-    there. wanted: of these tokens, from which on the logits are wanted.
+    slot: the sequence's slot in the KV cache. past: its tokens already in the cache. wanted: index
+    of the first of these tokens whose logits are wanted.
     """
 
     slot: int
@@ -41,7 +41,7 @@ class Part:
 
 
 class PackedForward:
-    """One engine with a KV cache of slots, each as long as slot_tokens."""
+    """One engine with a KV cache of slots of slot_tokens tokens each."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class PackedForward:
         slot_tokens: int,
         hold: PlanHold | None = None,
     ) -> None:
-        """hold: of the plan, let go with this. Raises PlanError if not one slot fits."""
+        """hold: the plan's lock, released with this. Raises PlanError if not even one slot fits."""
         self.plan = plan
         self._hold = hold
         self._model = model
@@ -70,13 +70,13 @@ class PackedForward:
 
     @property
     def chunk_multiple(self) -> int:
-        """Where a part that is not its sequence's last must end: see Capabilities."""
+        """The multiple at which a part must end, unless it is its sequence's last."""
         return self._model.chunk_multiple
 
     def run(self, parts: Sequence[Part]) -> list[NDArray[np.float32]]:
-        """The wanted logits of each part, [its wanted tokens, vocab_size].
+        """Returns the wanted logits of each part, [its wanted tokens, vocab_size].
 
-        They are the engine's own memory, and valid until the next call.
+        They lie in the engine's memory and are valid until the next call.
         """
         self._process.check()
         rows = [self._row(part) for part in parts]
@@ -98,9 +98,9 @@ class PackedForward:
 
 
 def load_forward(plan_dir: Path, *, slot_tokens: int, num_threads: int | None) -> PackedForward:
-    """Check and load a plan for evaluation.
+    """Checks and loads a plan for evaluation.
 
-    Raises PlanError, for a plan that was not compiled for CPUs too.
+    Raises PlanError, also for a plan that was not compiled for CPUs.
     """
     hold = PlanHold(plan_dir)
     plan = EnginePlan.load(plan_dir)

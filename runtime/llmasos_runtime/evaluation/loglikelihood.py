@@ -1,4 +1,4 @@
-"""How likely an engine finds given continuations: what benchmarks of language models ask."""
+"""Log-likelihoods of given continuations, which benchmarks of language models ask for."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from llmasos_runtime.evaluation.teacher_forcing import predict
 from llmasos_runtime.evaluation.window import Window
 
 Pair = tuple[Sequence[int], Sequence[int]]
-"""Tokens of a context, at least one, and of what continues it."""
+"""Tokens of a context, at least one, and tokens of its continuation."""
 
 
 class Scorer:
-    """A loaded engine that scores continuations; many share a forward."""
+    """A loaded engine that scores continuations, many in one forward."""
 
     def __init__(self, plan_dir: Path, *, num_threads: int | None = None) -> None:
         """Raises PlanError."""
@@ -30,9 +30,10 @@ class Scorer:
         )
 
     def score(self, pairs: Sequence[Pair], progress: Progress) -> list[tuple[float, bool]]:
-        """For each pair the continuation's log-probability, in nats, and whether greedy
-        decoding would give it. A context that is too long loses its beginning; for a
-        continuation that is, InvalidRequestError is raised.
+        """Returns each continuation's log-probability in nats and whether it is the greedy one.
+
+        A context that is too long loses its beginning; a continuation that is too long raises
+        InvalidRequestError.
         """
         windows = [self._window(context, continuation) for context, continuation in pairs]
         index_of = {id(window): index for index, window in enumerate(windows)}
@@ -48,11 +49,11 @@ class Scorer:
     def score_texts(
         self, texts: Sequence[Sequence[int]], prefix: int, progress: Progress
     ) -> list[float]:
-        """For each text the log-probability of all its tokens, the first after the prefix.
+        """Returns the log-probability of each text's tokens, the first one after the prefix.
 
-        A text that is longer than max_seq_len is cut into windows; each token is predicted
-        once, and the last window is as long as any. A window has one token more than the engine
-        reads, since the last is only predicted.
+        A text longer than max_seq_len is cut into windows; each token is predicted once, and the
+        last window is as long as any. A window has one token more than the engine reads, since the
+        last is only predicted.
         """
         pairs = [self._pairs([prefix, *token_ids]) for token_ids in texts]
         scores = iter(self.score([pair for of_text in pairs for pair in of_text], progress))
@@ -68,13 +69,13 @@ class Scorer:
         return pairs
 
     def _window(self, context: Sequence[int], continuation: Sequence[int]) -> Window | None:
-        """None where there is nothing to predict."""
+        """None if there is nothing to predict."""
         if not continuation:
             return None
         if len(continuation) > self._max_seq_len:
             raise InvalidRequestError(
                 f"the continuation has {len(continuation)} tokens, at most {self._max_seq_len} "
-                "fit behind one of its context"
+                "fit after one token of context"
             )
         tokens = (*context, *continuation)[-self._max_seq_len - 1 :]
         return Window(token_ids=tokens, first_target=max(1, len(tokens) - len(continuation)))

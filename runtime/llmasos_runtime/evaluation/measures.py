@@ -1,4 +1,4 @@
-"""What predictions are worth: log-likelihood, agreement and divergence, summed in float64."""
+"""Measures of predictions: log-likelihood, agreement and divergence, summed in float64."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ROWS = 4
-"""Of logits, that are turned into float64 together."""
+"""Rows of logits that are converted to float64 together."""
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The logarithm of each row's probabilities, in float64."""
+    """Returns the log-probabilities of each row in float64."""
     rows = logits.astype(np.float64)
     rows -= rows.max(axis=-1, keepdims=True)
     rows -= np.log(np.exp(rows).sum(axis=-1, keepdims=True))
@@ -22,9 +22,9 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 def target_scores(
     logits: NDArray[np.float32], targets: Sequence[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """For each row its target's log-probability, and whether the target is the likeliest.
+    """Returns each row's log-probability of its target, and whether the target is the likeliest.
 
-    Of equal logits the first is the likeliest, as when greedy decoding picks it.
+    Of equal logits the first counts as the likeliest, as in greedy decoding.
     """
     ids = np.asarray(targets)
     scores = [
@@ -36,8 +36,8 @@ def target_scores(
 
 
 def divergence(reference: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, int]:
-    """The sum over the rows of KL(reference || other) in nats, and in how many both have the
-    same likeliest token.
+    """Returns the sum over rows of KL(reference || other) in nats, and the number of rows in which
+    both have the same likeliest token.
     """
     total = 0.0
     for at in range(0, len(reference), _ROWS):

@@ -1,4 +1,4 @@
-"""Windows given to one engine, or to several in step: what each says of every next token."""
+"""Feeds windows of text to one engine, or several in step, and yields their predictions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llmasos_runtime.evaluation.forward import PackedForward, Part
 from llmasos_runtime.evaluation.window import Window
 
 _LOGITS_BYTES = 1 << 27
-"""What the logits of one forward may take."""
+"""The most bytes of logits in one forward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """The logits before some neighbouring tokens of a window.
 
-    targets: those tokens, from the index first on. logits: of each engine in turn,
+    targets: those tokens; first: the index of the first of them. logits: one array for each engine,
     [targets, vocab_size], valid until the next prediction is asked for.
     """
 
@@ -33,7 +33,7 @@ class Prediction:
 
 @dataclass(slots=True, kw_only=True)
 class _Reading:
-    """A window of which some tokens are computed; the last token is never given."""
+    """A window that is being read; its last token is only predicted, never fed."""
 
     window: Window
     slot: int
@@ -56,10 +56,10 @@ def predict(
     token_by_token: bool,
     progress: Progress,
 ) -> Iterator[Prediction]:
-    """Every target of every window, predicted once by each engine from the same forwards.
+    """Predicts every target of every window once with each engine, in the same forwards.
 
-    token_by_token: each token is a forward of its window, as when an answer is made, many
-    windows side by side; otherwise windows are read in chunks, as prompts are.
+    token_by_token: feed one token of each window at a time, many windows side by side, as in
+    decoding; otherwise windows are read in chunks, as prompts are.
     """
     reader = _Reader(engines, windows, most_each=1 if token_by_token else None)
     total, done = sum(window.num_targets for window in windows), 0
@@ -83,7 +83,7 @@ _Shares = list[tuple[_Reading, int]]
 
 
 class _Reader:
-    """Hands out the next tokens of the windows, a forward at a time."""
+    """Hands out the next tokens of the windows, one forward at a time."""
 
     def __init__(
         self, engines: Sequence[PackedForward], windows: Sequence[Window], *, most_each: int | None

@@ -1,4 +1,4 @@
-"""A text cut into windows, so that each of its tokens is predicted once."""
+"""Cuts a text into windows so that each of its tokens is predicted once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Window:
     """Tokens that the engine sees together.
 
-    first_target: the index in the window of the first token that is to be predicted, from
-    those before it; all after it are too. begin: where the window begins in the text.
+    first_target: index in the window of the first token to predict; all after it are predicted too.
+    begin: position of the window in the text.
     """
 
     token_ids: tuple[int, ...]
@@ -27,11 +27,11 @@ class Window:
 
 
 def make_windows(token_ids: Sequence[int], *, length: int, stride: int) -> list[Window]:
-    """Windows of length tokens that begin stride tokens apart; the last may be shorter.
+    """Returns windows of length tokens that begin stride tokens apart; the last may be shorter.
 
-    A window predicts what the one before it did not. With a stride below the length each
-    token but the first is predicted, the more context the smaller the stride; with a stride
-    of the length the first token of each window has no context and is not predicted.
+    A window predicts the tokens that the one before it did not. With a stride below the length
+    every token but the first is predicted, with more context for a smaller stride; with a stride
+    equal to the length the first token of each window has no context and is not predicted.
     length, stride: 2 <= length, 1 <= stride <= length.
     """
     assert length >= 2 and 1 <= stride <= length

@@ -1,1 +1,1 @@
-"""Memory for keys and values: blocks, slots, and prefixes that are found again."""
+"""KV cache memory: blocks, slots, and the prefix cache."""

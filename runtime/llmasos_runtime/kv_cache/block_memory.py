@@ -1,4 +1,4 @@
-"""A KV cache of small blocks, those of a known beginning shared."""
+"""A paged KV cache whose blocks of known prefixes are shared (prefix caching)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmasos_runtime.sequences.step import SlotCopy
 
 
 class BlockMemory:
-    """Implements `KVMemory`: a sequence has blocks for the tokens that it has, and they grow."""
+    """Implements `KVMemory`: a sequence has blocks for its tokens and gets more as it grows."""
 
     def __init__(self, *, num_blocks: int, block_size: int, reuse_prefixes: bool) -> None:
         self._prefixes = PrefixCache(block_size) if reuse_prefixes else None
@@ -56,7 +56,7 @@ class BlockMemory:
         sequence.capacity += self.block_size
 
     def free(self, sequence: Sequence) -> None:
-        """Free its blocks; of those that stay findable, the last is the first to be lost."""
+        """Frees its blocks; of those kept for prefix caching, the last is evicted first."""
         known = self._prefixes
         keep = None if known is None else known.__contains__
         self._pool.release(reversed(sequence.block_table), keep=keep)
@@ -73,7 +73,7 @@ class BlockMemory:
             sequence.num_known_blocks = index + 1
 
     def take_copies(self) -> tuple[SlotCopy, ...]:
-        """None: what is shared lies in one place."""
+        """Returns nothing: shared blocks need no copies."""
         return ()
 
     def _find(self, sequence: Sequence) -> Prefix:

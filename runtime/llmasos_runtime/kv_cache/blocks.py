@@ -1,4 +1,4 @@
-"""The KV cache as blocks of equal size, lent to sequences and counted."""
+"""A pool of equal KV blocks with reference counts."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from heapq import heappop, heappush
 
 
 def blocks_for(num_tokens: int, block_size: int) -> int:
-    """How many blocks hold this many tokens."""
+    """The number of blocks that hold this many tokens."""
     return -(-num_tokens // block_size)
 
 
 class BlockPool:
-    """Hands out block ids in [0, num_blocks).
+    """Allocates block ids in [0, num_blocks).
 
-    A block has one reference for each table that it stands in and is free when it has none:
-    num_free == the number of blocks without a reference. A free block that was kept still
-    holds its keys and values, and can be shared again. Those without content are handed out
-    first, the lowest before the others, so that those in use lie together and a quiet engine
-    touches little memory; then those kept, the one unused for longest first.
+    A block has one reference for each table that it is in, and is free when it has none: num_free
+    is the number of blocks without a reference. A free block that was kept still holds its keys and
+    values and can be shared again. Blocks without content are allocated first, the lowest id first,
+    so that blocks in use lie together and a quiet engine touches little memory; then kept blocks,
+    the least recently used first.
 
-    forget: is told each kept block whose content is lost.
+    forget: is called with each kept block whose content is lost.
     """
 
     def __init__(self, num_blocks: int, *, forget: Callable[[int], None] | None = None) -> None:
@@ -44,7 +44,7 @@ class BlockPool:
         return self._references[block] == 0
 
     def allocate(self, count: int) -> list[int]:
-        """Take free blocks, each with one reference; the caller checks `num_free` before."""
+        """Takes free blocks, each with one reference; the caller checks `num_free` before."""
         assert 0 <= count <= self.num_free, f"{count} blocks asked for, {self.num_free} are free"
         taken = [self._take() for _ in range(count)]
         for block in taken:
@@ -52,7 +52,7 @@ class BlockPool:
         return taken
 
     def share(self, blocks: Iterable[int]) -> None:
-        """Add a reference to blocks that are in use or kept, for another table."""
+        """Adds a reference to blocks that are in use or kept, for another table."""
         for block in blocks:
             if self.is_free(block):
                 assert block in self._kept, f"block {block} is free and holds nothing"
@@ -60,7 +60,7 @@ class BlockPool:
             self._references[block] += 1
 
     def release(self, blocks: Iterable[int], *, keep: Callable[[int], bool] | None = None) -> None:
-        """Drop a reference; a block without one is free again, with its content if keep says so."""
+        """Drops a reference; a block without one is free, and keeps its content if keep says so."""
         for block in blocks:
             assert self._references[block] > 0, f"block {block} is free already"
             self._references[block] -= 1

@@ -1,4 +1,4 @@
-"""How large a KV cache is kept."""
+"""The size of the KV cache."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def num_blocks(
     available_bytes: int,
     available: str,
 ) -> int:
-    """How many KV blocks to keep: room for max_batch_size sequences of max_seq_len.
+    """Returns the number of KV blocks: room for max_batch_size sequences of max_seq_len.
 
-    block_size: tokens of a block; block_bytes: its memory over all layers. available_bytes:
-    at most so much is taken unless options.kv_cache_bytes says how much is; available: its
-    name in words. Raises PlanError if not even one sequence fits.
+    block_size: tokens of a block; block_bytes: its memory over all layers. available_bytes: the
+    limit if options.kv_cache_bytes is not set; available: what messages call that limit. Raises
+    PlanError if not even one sequence fits.
     """
     blocks_each = blocks_for(limits.max_seq_len, block_size)
     name = available

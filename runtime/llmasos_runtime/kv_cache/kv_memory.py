@@ -1,4 +1,4 @@
-"""Which blocks of the KV cache each sequence has, and what of them others may use."""
+"""The interface of KV cache memory: allocates blocks to sequences and shares prefixes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from llmasos_runtime.sequences.step import SlotCopy
 
 
 class KVMemory(Protocol):
-    """Gives blocks to sequences and takes them back.
+    """Allocates blocks to sequences and frees them.
 
-    block_size: tokens of a block. num_free: blocks that no sequence has; some may hold
-    beginnings that can be used again. num_reused_blocks: in which something was found and not
-    computed, so far.
+    block_size: tokens of a block. num_free: blocks in no sequence; some may hold prefixes that can
+    be reused. num_reused_blocks: blocks so far whose tokens were found in the prefix cache.
     """
 
     @property
@@ -29,32 +28,33 @@ class KVMemory(Protocol):
     def num_reused_blocks(self) -> int: ...
 
     def allocate(self, sequence: Sequence, *, num_reserved: int) -> bool:
-        """Blocks for the tokens that it has; those of a known beginning count as computed.
+        """Allocates blocks for the tokens of a sequence; tokens of a cached prefix count as
+        computed.
 
-        False, and nothing is given, unless num_reserved blocks are free then, and one more for
-        the sequence itself if it may grow.
+        Allocates only if num_reserved blocks (plus one if the sequence can grow) stay free; else
+        returns False.
         """
         ...
 
     def grow(self, sequence: Sequence) -> None:
-        """One more block; the caller checks `num_free` before."""
+        """Allocates one more block; the caller checks `num_free` before."""
         ...
 
     def free(self, sequence: Sequence) -> None:
-        """Free its blocks. What others may use of them is the first to be lost at its end."""
+        """Frees its blocks. Of those kept for prefix caching, the last is evicted first."""
         ...
 
     def remember(self, sequence: Sequence) -> None:
-        """Let others use what is computed of it now."""
+        """Adds the tokens that it has computed so far to the prefix cache."""
         ...
 
     def take_copies(self) -> tuple[SlotCopy, ...]:
-        """What the runner must copy before the next step, in this order."""
+        """The copies that the runner must make before the next step, in this order."""
         ...
 
 
 def kv_memory(capabilities: Capabilities, *, reuse_prefixes: bool) -> KVMemory:
-    """The memory of a runner with these capabilities: slots if it copies prefixes, else blocks."""
+    """Makes the memory for a runner: slots if it copies prefixes, else blocks."""
     num_blocks, block_size = capabilities.num_blocks, capabilities.block_size
     min_copied_tokens = capabilities.min_copied_tokens
     if reuse_prefixes and min_copied_tokens is not None:

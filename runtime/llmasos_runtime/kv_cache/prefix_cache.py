@@ -1,10 +1,10 @@
-"""Blocks of the KV cache that are found again by the tokens that lead to them.
+"""Prefix caching: finds blocks of the KV cache by the tokens that lead to them.
 
-Keys and values of a token depend on it and on all tokens before it. So a full block can
-serve every sequence that begins with the same tokens up to its end: a chain of blocks is
-shared as far as two sequences are equal (as vLLM's automatic prefix caching does it; Kwon
-et al., arXiv:2309.06180). A block is known by the block before it and by its own tokens,
-which are compared themselves and not only by a hash.
+Keys and values of a token depend on it and on all tokens before it. So a full block can serve
+every sequence that begins with the same tokens up to its end: two sequences share a chain of
+blocks as far as they are equal (as in vLLM's automatic prefix caching; Kwon et al.,
+arXiv:2309.06180). A block is identified by the block before it and by its own tokens, which are
+compared themselves and not only by a hash.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from llmasos_runtime.sequences.sequence import ROOT
 
 
 class Prefix(NamedTuple):
-    """A known beginning: its blocks in order, and the number of the last one."""
+    """A cached prefix: its blocks in order, and the number of the last one."""
 
     blocks: list[int]
     number: int
 
 
 class PrefixCache:
-    """Which blocks hold which beginnings. It neither owns nor counts blocks.
+    """Maps prefixes to blocks. It neither owns nor counts blocks.
 
-    Each known block has a number that is never used twice: so what followed a block that was
-    forgotten is never found again.
+    Each cached block has a number that is never reused, so that successors of a forgotten block are
+    never found again.
     """
 
     def __init__(self, block_size: int) -> None:
@@ -40,7 +40,7 @@ class PrefixCache:
         return block in self._keys
 
     def find(self, token_ids: Sequence[int]) -> Prefix:
-        """The longest known beginning of these tokens that leaves one of them to compute."""
+        """Finds the longest cached prefix that leaves at least one token to compute."""
         size = self._block_size
         blocks: list[int] = []
         number = ROOT
@@ -53,9 +53,10 @@ class PrefixCache:
         return Prefix(blocks, number)
 
     def add(self, after: int, token_ids: Sequence[int], block: int) -> int:
-        """Make a full block known that follows the block of number `after`; its number.
+        """Caches a full block that follows the block numbered `after`; returns its number.
 
-        Where another block holds the same, that one stays known, and its number is given.
+        If another block with the same content is cached, that one stays, and its number is
+        returned.
         """
         key = (after, tuple(token_ids))
         assert len(key[1]) == self._block_size
@@ -68,5 +69,5 @@ class PrefixCache:
         return number
 
     def forget(self, block: int) -> None:
-        """The block will hold something else."""
+        """Forgets a block that will hold something else."""
         del self._blocks[self._numbers.pop(self._keys.pop(block))]

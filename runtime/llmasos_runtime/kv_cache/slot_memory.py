@@ -1,10 +1,10 @@
-"""A KV cache of whole slots, where a beginning that is known is copied and not shared.
+"""A KV cache of whole slots, in which known prefixes are copied instead of shared.
 
-A slot is a block as long as a sequence can be, so two sequences never share one. A new sequence
-whose first tokens stand in another slot, in use or free and not given again since, gets the keys
-and values of those tokens copied from there before its first step, and computes the rest. If all
-that a free slot holds is its beginning, as of a chat that goes on, it is given that very slot,
-and nothing is copied. Tokens are compared themselves.
+A slot is a block as long as max_seq_len, so two sequences never share one. A new sequence whose
+first tokens are in another slot (in use, or free and not reused since) gets their keys and
+values copied before its first step and computes the rest. If a free slot holds nothing but its
+prefix, as when a chat goes on, the sequence gets that slot and nothing is copied. Tokens are
+compared themselves.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from llmasos_runtime.sequences.step import SlotCopy
 class SlotMemory:
     """Implements `KVMemory`: each sequence has one block, its slot.
 
-    min_copied_tokens: shorter beginnings are computed, since a copy would not pay.
+    min_copied_tokens: shorter prefixes are computed, since a copy would not pay.
 
-    A slot's tokens are those whose keys and values it holds for certain: what the steps that
-    are done have computed, and what the copies before the next step will bring. A slot that is
-    free keeps them until it is given again. Free slots are in the order in which they were
-    freed, those that hold nothing before them.
+    A slot's tokens are those whose keys and values it certainly holds: those computed by finished
+    steps, and those that the copies before the next step bring. A free slot keeps them until it is
+    allocated again. Free slots are ordered by when they were freed, empty ones first.
 
     A step computes all slots from the first in use to the last, in a power of two of rows. So a
-    sequence gets a slot that adds the fewest, of those one that holds nothing, and else the one
-    that has been free for longest.
+    sequence gets the slot that adds the fewest rows; of those an empty one, or else the one that
+    has been free for longest.
     """
 
     def __init__(self, *, num_slots: int, slot_size: int, min_copied_tokens: int) -> None:
@@ -70,7 +69,7 @@ class SlotMemory:
         return True
 
     def grow(self, sequence: Sequence) -> None:
-        """Never: a slot is as long as a sequence can be."""
+        """Always fails: a slot is as long as a sequence can be."""
         raise AssertionError(f"{sequence.request_id} has a whole slot")
 
     def free(self, sequence: Sequence) -> None:
@@ -90,7 +89,9 @@ class SlotMemory:
         return copies
 
     def _places(self, wanted: list[int]) -> tuple[int, int, int]:
-        """Where most of the wanted tokens are, the slot to have them in, and how many they are."""
+        """Returns the slot with most of the wanted tokens, the slot to use, and how many it
+        shares.
+        """
         num_rows = self._rows_with()
         target = min(self._free, key=lambda slot: (num_rows[slot], bool(self._tokens[slot])))
         known = [common_length(tokens, wanted) for tokens in self._tokens]
@@ -107,7 +108,7 @@ class SlotMemory:
         return source, target, known[source]
 
     def _rows_with(self) -> list[int]:
-        """Of each slot, the rows of a step that computes it and all in use."""
+        """For each slot, the rows of a step that computes it and all slots in use."""
         in_use = set(range(len(self._tokens))).difference(self._free)
         first, last = min(in_use, default=self.num_blocks), max(in_use, default=-1)
         ends = ((min(first, slot), max(last, slot)) for slot in range(len(self._tokens)))
@@ -115,6 +116,6 @@ class SlotMemory:
 
 
 def common_length(left: SequenceOf[int], right: SequenceOf[int]) -> int:
-    """How many tokens both begin with."""
+    """The number of tokens that both begin with."""
     shorter = min(len(left), len(right))
     return next(compress(count(), map(ne, left, right)), shorter)

@@ -1,1 +1,1 @@
-"""What this machine has, and what an engine needs of it."""
+"""The resources of this machine and the memory that an engine needs."""

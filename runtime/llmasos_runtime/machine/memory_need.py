@@ -1,4 +1,4 @@
-"""What an engine will take of the memory, said before it is loaded.
+"""Predicts the memory of an engine before it is loaded.
 
 How much that is, is known to the code of its target: `llmasos_runtime.openvino.memory`,
 `llmasos_runtime.tensorrt.memory`.
@@ -17,11 +17,11 @@ NUMBER_BYTES: Mapping[str, int] = {"f32": 4, "fp16": 2, "bf16": 2, "u8": 1}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryNeed:
-    """Bytes of an engine. block_size, block_bytes: of its KV cache, all layers together.
+    """The memory of an engine in bytes.
 
-    mapped: weights as the file holds them. packed: their copy in the order of the kernels.
-    activations: of a step of max_num_tokens with max_batch_size sequences. overhead: code,
-    graph and tokenizer.
+    block_size, block_bytes: tokens of a KV block, and its bytes over all layers. mapped: weights as
+    the file holds them. packed: the copy that the kernels read. activations: those of a step of
+    max_num_tokens with max_batch_size sequences. overhead: code, graph and tokenizer.
     """
 
     mapped: int
@@ -37,10 +37,10 @@ class MemoryNeed:
 
     @property
     def bytes_per_token(self) -> float:
-        """Of the KV cache."""
+        """Bytes of the KV cache for each token."""
         return self.block_bytes / self.block_size
 
     def num_sequences(self, memory: int, length: int) -> int:
-        """How many of this many tokens fit into the memory beside all else."""
+        """The number of sequences of this length that fit into the memory besides all else."""
         blocks = max(memory - self.without_cache, 0) // self.block_bytes
         return blocks // blocks_for(length, self.block_size)

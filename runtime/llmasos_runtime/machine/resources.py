@@ -1,4 +1,4 @@
-"""What this machine, or the container on it, has for an engine."""
+"""The resources of this machine, or of the container on it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _FEATURES = (
     *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
     *("amx_bf16", "amx_int8", "asimd", "sve", "i8mm", "bf16"),
 )
-"""Instructions that matrix kernels use, as Linux calls them."""
+"""Instructions that matrix kernels use, by Linux's names."""
 
 
 def num_physical_cores() -> int:
-    """Physical cores that this process may use; 1 at least."""
+    """The number of physical cores that this process may use, at least 1."""
     allowed = len(os.sched_getaffinity(0))
     return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
 
 
 def cpu_features(cpu_info: Path = CPU_INFO) -> tuple[str, ...]:
-    """The instructions for matrices that the processor has; cpu_info: what the kernel says."""
+    """The matrix instructions of the processor; cpu_info: the kernel's description of it."""
     for line in cpu_info.read_text(encoding="utf-8", errors="replace").splitlines():
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):
@@ -33,9 +33,9 @@ def cpu_features(cpu_info: Path = CPU_INFO) -> tuple[str, ...]:
 
 
 def available_memory_bytes(cgroup: Path = CGROUP) -> int:
-    """Memory that can be had without swapping, and within the limit of a container.
+    """Memory that is available without swapping and within the limit of a container.
 
-    cgroup: where the control group of this process is seen (version 2, as containers have it).
+    cgroup: the control group of this process (version 2, as containers have it).
     """
     available = int(psutil.virtual_memory().available)
     limit, used = _number(cgroup / "memory.max"), _number(cgroup / "memory.current")
@@ -45,7 +45,7 @@ def available_memory_bytes(cgroup: Path = CGROUP) -> int:
 
 
 def _number(path: Path) -> int | None:
-    """None where there is no such file, or it says `max`."""
+    """None if there is no such file, or it says `max`."""
     try:
         text = path.read_text(encoding="ascii").strip()
     except OSError:

@@ -1,1 +1,1 @@
-"""The model runner for CPUs: a stateful OpenVINO IR, made paged when it is loaded."""
+"""The model runner for CPUs: a stateful OpenVINO IR, converted to paged attention when loaded."""

@@ -1,9 +1,9 @@
-"""How many neighbours of an activation share a scale on their way into an int8 or int4 matrix.
+"""The group size in which activations are quantized for int8 and int4 matrices.
 
-OpenVINO quantizes the inputs of such matrices to int8 while it computes, each token by itself,
-so that the products are those of integers (its DYNAMIC_QUANTIZATION_GROUP_SIZE). Larger groups
-are faster and coarser; one that does not divide a row is slower, and one that does not divide
-an int4 matrix's own groups turns the quantization off.
+OpenVINO quantizes the inputs of such matrices to int8 at run time, each token by itself, so that
+it multiplies integers (its DYNAMIC_QUANTIZATION_GROUP_SIZE). Larger groups are faster and
+coarser; one that does not divide a row is slower, and one that does not divide an int4 matrix's
+own groups turns the quantization off.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import math
 from llmasos.openvino_import import ov
 
 _DEFAULT = 32
-"""OpenVINO's."""
+"""OpenVINO's own default."""
 _LARGER = 64
-"""Still larger ones are faster still, and cost more than 1% of perplexity (docs/performance.md)."""
+"""Still larger groups are faster, and cost more than 1% of perplexity (docs/performance.md)."""
 
 
 def activation_group(model: ov.Model) -> int:
-    """The least group of int4 matrices, or 64 where that divides every int8 matrix's rows."""
+    """The smallest group of int4 matrices, or 64 if that divides the rows of every int8 matrix."""
     quantized: list[tuple[ov.Type, int]] = [
         (node.get_element_type(), node.get_output_shape(0)[-1])
         for node in model.get_ops()

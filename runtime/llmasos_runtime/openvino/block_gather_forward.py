@@ -1,4 +1,4 @@
-"""Steps of a network whose attention is written out: see `block_gather_model`."""
+"""Runs steps of a network with gathered attention: see `block_gather_model`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _NUMPY: Mapping[Any, np.dtype[Any]] = {
     ov.Type.f32: np.dtype(np.float32),
     ov.Type.bf16: np.dtype(np.uint16),
 }
-"""As what numpy, which does not know bf16, moves numbers."""
+"""The numpy types that carry these OpenVINO types; numpy has no bf16."""
 
 
 class BlockGatherForward:
-    """Implements `Forward`: a step is some microbatches, each of which reads what is in the blocks
-    and then writes its own keys and values there.
+    """Implements `Forward`: a step is several microbatches, each of which reads the blocks and then
+    writes its own keys and values there.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class BlockGatherForward:
         self._request.start_async()
 
     def _end(self, microbatch: Microbatch) -> NDArray[np.float32]:
-        """The logits that are wanted, when the keys and values are in their blocks."""
+        """Returns the wanted logits once the keys and values are in their blocks."""
         self._request.wait()
         for name, blocks in self._caches.items():
             new = self._request.get_tensor(name).data.view(blocks.dtype)

@@ -1,10 +1,10 @@
-"""Attention that is written out in the IR, over the blocks of a KV cache.
+"""Rewrites attention that is written out in the IR to read the blocks of a KV cache.
 
 A network whose scores paged attention cannot compute (they have a soft cap) holds its attention
-as operations of their own, with earlier keys and values in its state. Here each state gives way
-to blocks that are gathered from a cache, and what would join the state comes out, for the
-runtime to write into its blocks. Masks stay the IR's own: its attention_mask says which tokens
-of the gathered blocks are there.
+as separate operations, with earlier keys and values in its state. Here blocks gathered from a
+cache replace each state, and the keys and values that would join the state become outputs, which
+the runtime writes into the blocks. Masks stay the IR's own: its attention_mask says which tokens
+of the gathered blocks are valid.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from llmasos.engine.engine_io import BEAM_IDX, OPENVINO_BLOCK_SIZE, cache_of_sta
 from llmasos.openvino_import import ops, ov
 
 BLOCK_TABLE = "block_table"
-"""The input [B, M], i64: the blocks of each row's past; at least one."""
+"""The input [B, M], i64: the blocks of each row's past, at least one."""
 
 
 def is_written_out(model: ov.Model) -> bool:
-    """Whether an IR has attention that the paged transformation does not know."""
+    """True if the IR has attention that the paged transformation does not know."""
     return all(node.get_type_name() != "ScaledDotProductAttention" for node in model.get_ops())
 
 
 def new_name(cache: str) -> str:
-    """The output of what joins this cache [blocks, H, block_size, D]: it is [B, H, S, D]."""
+    """The name of the output with the keys or values that join this cache, [B, H, S, D]."""
     return f"{cache}.new"
 
 
 def gather_blocks(model: ov.Model, kind: ov.Type) -> None:
-    """Put caches of this element type, and one block table, in the place of the state."""
+    """Replaces the states by caches of this element type and one block table."""
     table = _parameter(BLOCK_TABLE, [-1, -1], ov.Type.i64)
     model.add_parameters([table])
     for assign in model.get_sinks():
@@ -52,7 +52,9 @@ def gather_blocks(model: ov.Model, kind: ov.Type) -> None:
 
 
 def _gather(cache: ov.Node, table: ov.Node, shape: list[int]) -> ov.Node:
-    """[B, H, M * block_size, D]: by head and block at once, so that nothing is transposed."""
+    """Gathers [B, H, M * block_size, D] by head and block at once, so that nothing is
+    transposed.
+    """
     _, num_heads, block_size, head_size = shape
     of_all_heads = ops.reshape(cache, np.array([-1, block_size, head_size]), special_zero=False)
     first = ops.multiply(ops.unsqueeze(table, np.int64(1)), np.int64(num_heads))

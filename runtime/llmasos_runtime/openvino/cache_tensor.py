@@ -1,4 +1,4 @@
-"""The key or value cache of a layer, as a compiled network takes it."""
+"""The key or value cache of a layer as an input of a compiled network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmasos.openvino_import import ov
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheTensor:
-    """Its input's name, element type, and shape but for the blocks."""
+    """The input's name and element type, and the shape of one block."""
 
     name: str
     type: ov.Type

@@ -1,4 +1,4 @@
-"""A compiled network over its KV cache, asked for one step at a time."""
+"""Runs a compiled network over its KV cache, one step at a time."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from llmasos_runtime.packing import Inputs, Ints
 class Forward(Protocol):
     """Computes steps from the packed inputs of `packing.pack`, one after the other.
 
-    It owns the memory of the KV cache, which is taken from the system when it is first used.
+    It owns the memory of the KV cache, which the system provides when it is first used.
     """
 
     def bind(self, name: str, array: Ints) -> None:
-        """Read an input from this array, which may change between two steps, from now on."""
+        """Reads an input from this array from now on; its content may change between steps."""
         ...
 
     def start(self) -> None:
-        """Begin a step and return while it runs."""
+        """Begins a step and returns while it runs."""
         ...
 
     def wait(self) -> NDArray[np.float32]:
-        """The logits of the sampled positions [positions, vocab_size], until the next start."""
+        """Returns the logits of the sampled positions [positions, vocab_size], valid until the
+        next start.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-"""Makes a runner of a plan for CPUs."""
+"""Loads the runner of a plan for CPUs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from llmasos_runtime.openvino.paged_model import load_paged_model
 from llmasos_runtime.options import EngineOptions
 
 _CACHE_SHARE = 0.25
-"""Of the memory that is available, what the KV cache may take unless it is said."""
+"""Largest share of the available memory for the KV cache, unless kv_cache_bytes is set."""
 
 
 def load_openvino(plan: EnginePlan, directory: Path, options: EngineOptions) -> OpenVINORunner:
-    """Compile the plan's IR for this CPU; raises PlanError."""
+    """Compiles the plan's IR for this CPU; raises PlanError."""
     _refuse_more_than_there_is(options.kv_cache_bytes)
     model = load_paged_model(
         plan,
@@ -38,7 +38,7 @@ def load_openvino(plan: EnginePlan, directory: Path, options: EngineOptions) -> 
 
 
 def _refuse_more_than_there_is(kv_cache_bytes: int | None) -> None:
-    """Memory is taken as tokens come: too much of it would end the process under load."""
+    """Refuses a cache above the available memory, which would end the process under load."""
     available = available_memory_bytes()
     if kv_cache_bytes is not None and kv_cache_bytes > available:
         raise PlanError(f"kv_cache_bytes is {kv_cache_bytes} bytes; {available} are available here")

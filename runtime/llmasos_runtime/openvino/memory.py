@@ -51,7 +51,7 @@ _BYTES_PER_TOKEN_NAME = 350
 
 
 def plan_need(plan: EnginePlan, sizes: NetworkSizes) -> MemoryNeed:
-    """Of a built plan for CPUs; sizes: of its network in its precision."""
+    """The memory of a built plan for CPUs; sizes: those of its network in its precision."""
     return openvino_need(
         sizes,
         plan.limits,
@@ -63,7 +63,7 @@ def plan_need(plan: EnginePlan, sizes: NetworkSizes) -> MemoryNeed:
 
 
 def here_computed_in(precision: Precision, kv_cache: KVCachePrecision) -> KVCachePrecision:
-    """What an engine computes in on this machine's CPU: bf16 or f32."""
+    """The compute type of an engine on this machine's CPU: bf16 or f32."""
     capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return computed_in(precision, kv_cache, capabilities)
 

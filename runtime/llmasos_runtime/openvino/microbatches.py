@@ -1,7 +1,8 @@
-"""A packed step as microbatches of a network that takes rows of equal length.
+"""Splits a packed step into microbatches for a network that takes rows of equal length.
 
-Sequences that compute one token are rows of one microbatch, or of a few where their pasts are long;
-each prompt is a microbatch of its own, or several if it is long, which bounds what scores take.
+Sequences that compute one token are rows of one microbatch, or of several if their pasts are
+long. Each prompt is a microbatch of its own, or several if it is long, which bounds the memory
+of scores.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ MAX_GATHERED_TOKENS = 16384
 class Microbatch:
     """B rows of S tokens.
 
-    inputs: by their names. input_ids, position_ids [B, S]; block_table [B, M], the blocks of
-    each row's past, padded with one of its own; attention_mask [B, M * block_size + S], which
-    tokens of those blocks, and then which of the new ones, are there; sampled_positions [n], of
-    the B * S tokens those whose logits are wanted, or one that is not.
-    blocks, offsets: [B, S], where in the KV cache the tokens' keys and values go.
-    rows: [n], which of all logits of the step those wanted are.
+    inputs: by name. input_ids, position_ids [B, S]; block_table [B, M], the blocks of each row's
+    past, padded with one of its own; attention_mask [B, M * block_size + S], the validity of the
+    tokens in those blocks, and then of the new ones; sampled_positions [n], the positions among the
+    B * S tokens whose logits are wanted, or one dummy.
+    blocks, offsets: [B, S], where the tokens' keys and values go in the KV cache.
+    rows: [n], the rows of the wanted logits among all logits of the step.
     """
 
     inputs: Inputs
@@ -46,9 +47,9 @@ class Microbatch:
 
 
 class _Piece(NamedTuple):
-    """Neighbouring tokens of a sequence: the first one's number in the step, and how many.
+    """Neighbouring tokens of a sequence: the index of the first one in the step, and their number.
 
-    past: its tokens in the cache by then. table: its blocks.
+    past: tokens of the sequence in the cache by then. table: its blocks.
     """
 
     begin: int
@@ -58,7 +59,7 @@ class _Piece(NamedTuple):
 
 
 def microbatches(inputs: Inputs, *, block_size: int) -> list[Microbatch]:
-    """Of the packed inputs of a step (`packing.pack`), in the order in which they must run."""
+    """Splits the packed inputs of a step (`packing.pack`), in the order in which they must run."""
     pieces = list(_pieces(inputs))
     single = [piece for piece in pieces if piece.length == 1]
     groups = [[piece] for piece in pieces if piece.length > 1] + _parted(single)
@@ -81,8 +82,10 @@ def _cut(begin: int, end: int, past: int, table: NDArray[np.int64]) -> Iterator[
 
 
 def _longest(past: int) -> int:
-    """Tokens of one microbatch: half as many where their scores over a long past would be too many,
-    but at least 2, since single ones are a microbatch with those of other sequences.
+    """The most tokens of one microbatch of a prompt, fewer if scores over a long past would be
+    large.
+
+    At least 2, since single tokens share a microbatch with other sequences.
     """
     length = MAX_MICROBATCH_LENGTH
     while length >= 4 and length * (past + length) > MAX_MICROBATCH_SCORES:
@@ -91,7 +94,7 @@ def _longest(past: int) -> int:
 
 
 def _parted(pieces: list[_Piece]) -> list[list[_Piece]]:
-    """Groups that do not gather too much; those with pasts of like length go together."""
+    """Groups pieces so that no group gathers too much; pasts of similar length go together."""
     if not pieces:
         return []
     if len(pieces) == 1 or len(pieces) * max(p.past for p in pieces) <= MAX_GATHERED_TOKENS:
@@ -129,6 +132,6 @@ def _microbatch(pieces: list[_Piece], inputs: Inputs, block_size: int) -> Microb
 
 
 def _rounded(num_blocks: int) -> int:
-    """At least as many, up to a quarter more: OpenVINO keeps kernels and memory for each size."""
+    """Rounds up by at most a quarter: OpenVINO keeps kernels and memory for each size."""
     step = 1 << max(0, num_blocks.bit_length() - 3)
     return max(1, -(-num_blocks // step) * step)

@@ -12,13 +12,13 @@ from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import Step
 
 _MAX_DRAFT_TOKENS = 12
-"""Of one sequence in a step: the packed form takes any number, and more seldom pay."""
+"""Draft tokens of one sequence in a step. The packed form takes any number; more seldom pay."""
 
 
 class OpenVINORunner:
-    """One KV cache; steps run one at a time.
+    """Runs steps one at a time over one KV cache.
 
-    num_blocks: the KV cache's size; its memory is taken from the system when it is first used.
+    num_blocks: size of the KV cache; the system provides its memory when it is first used.
     """
 
     def __init__(self, model: PagedModel, *, num_blocks: int) -> None:
@@ -51,7 +51,7 @@ class OpenVINORunner:
         self._forward.start()
 
     def _set(self, name: str, array: Ints) -> None:
-        """The network reads our arrays; one of the same shape as before is written in place."""
+        """Binds an array that the network reads; an array of the same shape is written in place."""
         bound = self._inputs.get(name)
         if bound is not None and bound.shape == array.shape:
             bound[...] = array

@@ -1,9 +1,9 @@
-"""A plan's IR, made paged and compiled for this CPU.
+"""Converts a plan's IR to paged attention and compiles it for this CPU.
 
 The IR is the standard stateful form. OpenVINO's own transformation turns its attention into
-paged attention over packed tokens, unless it is written out there (`block_gather_model`). Both the
-transformation and the operation stand outside OpenVINO's stable API, so this module is the only
-one that knows them, and the plan's tests compare what it makes with the reference.
+paged attention over packed tokens, unless attention is written out (`block_gather_model`). The
+transformation and the operation are outside OpenVINO's stable API, so only this module uses
+them, and tests compare its result with the reference.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TYPES = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
 class PagedModel:
     """A compiled engine. block_size: tokens of one KV block.
 
-    gathers: its attention is written out, and not paged (`block_gather_model`).
+    gathers: True if its attention is written out and not paged (`block_gather_model`).
     """
 
     compiled: ov.CompiledModel
@@ -50,12 +50,14 @@ class PagedModel:
 
     @property
     def chunk_multiple(self) -> int:
-        """A quantized block shares scales between its tokens, so it is written as a whole."""
+        """The chunk multiple: a quantized block shares scales between its tokens, so it is
+        written whole.
+        """
         is_quantized = any(cache.type == ov.Type.u8 for cache in self.caches)
         return self.block_size if is_quantized else 1
 
     def forward(self, *, num_blocks: int) -> Forward:
-        """Over a KV cache of its own, of so many blocks."""
+        """Makes a forward over a KV cache of its own with this many blocks."""
         kind = BlockGatherForward if self.gathers else PagedForward
         return kind(self.compiled, self.caches, num_blocks=num_blocks)
 
@@ -63,7 +65,7 @@ class PagedModel:
 def load_paged_model(
     plan: EnginePlan, directory: Path, *, num_threads: int, pin_threads: bool
 ) -> PagedModel:
-    """Read, transform and compile a plan's IR; raises PlanError if OpenVINO cannot."""
+    """Reads, transforms and compiles a plan's IR; raises PlanError if OpenVINO cannot."""
     core = ov.Core()
     properties = {
         **_properties(core, plan),
@@ -99,9 +101,9 @@ def load_paged_model(
 def computed_in(
     precision: Precision, kv_cache_precision: KVCachePrecision, capabilities: list[str]
 ) -> KVCachePrecision:
-    """What such an engine computes in on a CPU with these capabilities: bf16 or f32.
+    """The compute type on a CPU with these capabilities: bf16 or f32.
 
-    A cache that is not quantized is kept in what is computed in, so it decides.
+    A KV cache that is not quantized is stored in the compute type, so it decides.
     """
     wants_f32 = "f32" in (precision, kv_cache_precision)
     return "f32" if wants_f32 or "BF16" not in capabilities else "bf16"
@@ -118,7 +120,7 @@ def _properties(core: ov.Core, plan: EnginePlan) -> dict[str, Any]:
 
 
 def _select_sampled(model: ov.Model) -> None:
-    """Let only the sampled positions reach the head: a prompt needs the logits of its end."""
+    """Passes only the sampled positions to the output head: a prompt needs only its last logits."""
     hidden = _find(model, LAST_HIDDEN_STATE)
     consumers = hidden.get_target_inputs()
     positions = ops.parameter([-1], np.int64, name=SAMPLED_POSITIONS)

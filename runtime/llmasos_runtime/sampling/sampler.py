@@ -1,11 +1,11 @@
-"""Which token comes next: a pure function of a row of logits, a seed and an output index.
+"""Sampling: picks the next token as a pure function of logits, a seed and an output index.
 
-The filters apply in Hugging Face's order: the logits are divided by the temperature, top_k
-keeps the most likely tokens, top_p the smallest set of the most likely of those whose
-share of their probability reaches it, and min_p drops what is less likely than min_p times
-the most likely token. Of equally likely tokens the one with the lowest id comes first.
-One number in [0, 1) then picks from what is left, laid out in the order of ids (inverse
-transform sampling). So no filter needs a sorted vocabulary: each is a bound on the logit.
+The filters apply in Hugging Face's order: the logits are divided by the temperature; top_k keeps
+the most likely tokens; top_p keeps the smallest set of the most likely of those whose share of
+their probability reaches it; min_p drops tokens less likely than min_p times the most likely
+one. Of equally likely tokens the one with the lowest id comes first. One number in [0, 1) then
+picks from what is left, laid out in the order of ids (inverse transform sampling). So no filter
+sorts the vocabulary: each is a bound on the logit.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _UINT64 = 2**64 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
-    """How one row's token is chosen.
+    """The parameters of one draw.
 
-    seed: in [0, 2^64). output_index: how many tokens of this sequence came before.
-    forbidden: token ids that may not be chosen; all may if none other is possible.
+    seed: in [0, 2^64). output_index: number of tokens of this sequence before this one.
+    forbidden: token ids that must not be chosen, unless no other token is possible.
     """
 
     params: SamplingParams
@@ -44,10 +44,10 @@ class Draw:
 
 
 def sample(logits: _Floats, draws: Sequence[Draw]) -> list[int | None]:
-    """A token id for each row of logits [rows, vocabulary], which are only read.
+    """Returns a token id for each row of logits [rows, vocabulary], which are only read.
 
-    A row's token depends on nothing but that row and its draw. It is None where nothing can
-    be chosen: a logit is NaN or +inf, or all are -inf.
+    A row's token depends only on that row and its draw. It is None if nothing can be chosen: a
+    logit is NaN or +inf, or all are -inf.
     """
     best: list[int] = logits.argmax(axis=1).tolist()  # a NaN counts as the largest
     peaks = [logits.item(row, token) for row, token in enumerate(best)]
@@ -92,7 +92,7 @@ def _narrow(ids: _Ids | None, weights: _Floats, kept: _Ids) -> tuple[_Ids, _Floa
 
 
 def _weights(logits: _Floats, peak: float, temperature: float) -> _Floats:
-    """Probabilities as multiples of the largest, which becomes exactly 1."""
+    """Returns probabilities as multiples of the largest, which becomes exactly 1."""
     with np.errstate(over="ignore"):  # what is too far below the peak becomes -inf
         weights = logits - np.float32(peak)
         weights *= np.float32(min(1 / temperature, _MAX_SCALE))
@@ -101,17 +101,17 @@ def _weights(logits: _Floats, peak: float, temperature: float) -> _Floats:
 
 
 def _top_k(logits: _Floats, k: int) -> _Ids:
-    """Ids of the k largest, ascending."""
+    """Returns the ids of the k largest, ascending."""
     largest = np.partition(_largest(logits, k), -k)[-k:]
     bound = largest.min()
     return _down_to(logits, bound, int(np.count_nonzero(largest == bound)))
 
 
 def _top_p(weights: _Floats, top_p: float) -> _Ids:
-    """Places of the nucleus, ascending: Holtzman et al., arXiv:1904.09751.
+    """Returns the positions of the nucleus, ascending: Holtzman et al., arXiv:1904.09751.
 
-    The weight where it ends is found as quickselect finds a median: split, and go on in the
-    part where it must be. Mostly that is a few hundred tokens from the beginning.
+    The smallest weight in it is found as quickselect finds a median: split, and continue in the
+    part where it must be. Usually only a few hundred tokens are looked at.
     """
     goal, above = top_p * float(weights.sum(dtype=np.float64)), 0.0
     part = _largest(weights, _NUM_LIKELY)
@@ -136,10 +136,10 @@ def _top_p(weights: _Floats, top_p: float) -> _Ids:
 
 
 def _largest(values: _Floats, n: int) -> _Floats:
-    """At least the n largest values, in a pass or two, and seldom many more.
+    """Returns at least the n largest values, in a pass or two, and seldom many more.
 
-    Each column of the values laid out as a table has a largest one; n values are not below
-    the n-th largest of those.
+    The values are laid out as a table. At least n values are not below the n-th largest of its
+    columns' maxima.
     """
     num_columns = max(_NUM_COLUMNS, 4 * n)
     num_rows = values.size // num_columns
@@ -151,16 +151,18 @@ def _largest(values: _Floats, n: int) -> _Floats:
 
 
 def _down_to(values: _Floats, bound: np.float32, num_equal: int) -> _Ids:
-    """Places of values above the bound and of the first num_equal that equal it, ascending."""
+    """Returns positions of values above the bound and of the first num_equal equal to it,
+    ascending.
+    """
     is_kept = values >= bound
     is_kept[np.flatnonzero(values == bound)[num_equal:]] = False
     return np.flatnonzero(is_kept)
 
 
 def _pick(weights: _Floats, share: float) -> int:
-    """The place where the running sum of weights passes that share of the whole.
+    """Returns the position where the running sum of weights passes that share of the whole.
 
-    A running sum is slow, so it is one over blocks, and then one inside a block.
+    A running sum is slow, so it runs over blocks first, and then inside one block.
     """
     if weights.size <= _BLOCK:
         return _passing(weights, share)[0]
@@ -171,7 +173,9 @@ def _pick(weights: _Floats, share: float) -> int:
 
 
 def _passing(weights: _Floats, share: float) -> tuple[int, float]:
-    """The place, and the share of its own weight at which the sum passes. Never weight 0."""
+    """Returns the position, and the share of its own weight at which the sum passes; never
+    weight 0.
+    """
     sums = weights.cumsum(dtype=np.float64)
     goal = min(share * float(sums[-1]), float(np.nextafter(sums[-1], 0)))
     place = int(np.searchsorted(sums, goal, side="right"))
@@ -180,10 +184,10 @@ def _passing(weights: _Floats, share: float) -> tuple[int, float]:
 
 
 def uniform(seed: int, index: int) -> float:
-    """The index-th number in [0, 1) of a seed, without those before it.
+    """Returns the index-th number in [0, 1) of a seed, without computing those before it.
 
-    A counter is hashed as SplitMix64 does it (Steele, Lea and Flood, "Fast splittable
-    pseudorandom number generators", OOPSLA 2014), from a start that is the seed's own hash.
+    A counter is hashed as in SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
+    number generators", OOPSLA 2014), starting from the seed's own hash.
     """
     return (_mixed(_mixed(seed) + index) >> 11) * 2.0**-53
 

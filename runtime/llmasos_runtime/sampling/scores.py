@@ -1,4 +1,4 @@
-"""What a step says about the tokens that may come next."""
+"""The result of a step, from which next tokens are sampled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Scores(Protocol):
     """Rows of scores, one for each position whose next token is wanted."""
 
     def sample(self, draws: Sequence[Draw]) -> list[int | None]:
-        """A token id for each of the first len(draws) rows; see `sampler.sample`."""
+        """Returns a token id for each of the first len(draws) rows; see `sampler.sample`."""
         ...
 
 

@@ -1,1 +1,1 @@
-"""Which sequences share the next step."""
+"""Continuous batching: chooses the sequences and tokens of the next step."""

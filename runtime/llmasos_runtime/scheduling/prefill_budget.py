@@ -1,8 +1,7 @@
-"""How the tokens of a step are divided among the prompts that are being computed.
+"""Divides a step's token budget among prompts in prefill (chunked prefill).
 
-Of one priority the shortest goes first, so that a long prompt does not make short requests wait
-for all of it. The one that came first always gets a quarter, so that short ones which keep
-coming cannot stop it.
+The shortest of one priority goes first, so that a long prompt does not delay short requests. The
+prompt that came first always gets a quarter, so that a stream of short ones cannot starve it.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import Share
 
 _SHARE_OF_THE_FIRST = 4
-"""The sequence that came first gets at least one part in so many."""
+"""The sequence that came first gets at least one part in this many."""
 
 
 def divide(prefilling: SequenceOf[Sequence], budget: int, *, chunk_multiple: int) -> list[Share]:
-    """A share for each sequence that computes something, at most budget tokens together.
+    """Returns a share for each sequence that computes something, at most budget tokens in all.
 
     prefilling: sequences with tokens to compute. chunk_multiple: a chunk that does not reach its
-        sequence's last token ends where the number of computed tokens is a multiple of this.
+    sequence's last token ends where the number of computed tokens is a multiple of this.
     """
     counts: dict[Sequence, int] = {}
     first = min(prefilling, key=lambda s: s.rank)
@@ -39,7 +38,7 @@ def _shortest_first(sequence: Sequence) -> tuple[int, int, int]:
 
 
 def _chunk(sequence: Sequence, most: int, chunk_multiple: int) -> int:
-    """How many of its tokens the next step computes, at most `most`."""
+    """Returns the number of its tokens in the next step, at most `most`."""
     if sequence.num_pending_tokens <= most:
         return sequence.num_pending_tokens
     ends_at = sequence.num_computed_tokens + most

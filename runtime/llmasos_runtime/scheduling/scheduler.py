@@ -1,9 +1,8 @@
-"""Choose what runs in the next step (in-flight batching, Orca: Yu et al., OSDI 2022).
+"""Continuous (in-flight) batching with chunked prefill and preemption (Orca: Yu et al., OSDI 2022).
 
-There is no prefill phase and no decode phase here. A sequence has pending tokens; a step
-hands out a token budget. A long prompt simply takes several steps (chunked prefill,
-Agrawal et al., arXiv:2308.16369), and a decoding sequence is one with a single pending
-token.
+There is no prefill phase and no decode phase. A sequence has pending tokens; a step hands out a
+token budget. A long prompt takes several steps (chunked prefill, Agrawal et al.,
+arXiv:2308.16369), and a decoding sequence is one with a single pending token.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ _RANK = attrgetter("rank")
 
 
 class Scheduler:
-    """Sequences wait, run and finish; each stands in one place at a time.
+    """Moves sequences from waiting to running to finished.
 
-    A sequence is admitted when there are free blocks for the tokens it has, and one more for
-    each that runs then and may grow: so each crosses a block's border before any has to give
-    way. Its blocks grow with it. When none is free, the running sequence of the lowest
-    priority, and of those the latest, is preempted: its blocks go back, and it waits before
-    the others of its priority until it is admitted again, and computes its tokens anew
-    (recomputation; Kwon et al., arXiv:2309.06180). What its blocks held stays findable.
+    A sequence is admitted when there are free blocks for its tokens, and one more for each running
+    sequence that may grow, so that each can fill another block before any is preempted. Its blocks
+    grow with it. When none is free, the running sequence of the lowest priority, and of those the
+    latest, is preempted: its blocks are freed, and it waits before the others of its priority. When
+    admitted again it recomputes its tokens (Kwon et al., arXiv:2309.06180), except those that the
+    prefix cache still holds.
 
-    Nothing runs in circles: a sequence grows into each of its blocks once, since its tokens
-    are never lost, and only that preempts; whoever matters most is never preempted, since
-    alone it fits. What waits first is admitted first, whatever its size.
+    There is no livelock: a sequence grows into each of its blocks only once, since its tokens are
+    never lost, and only growth preempts; the first in rank is never preempted, since it fits alone.
+    The first in the queue is admitted first, whatever its size.
 
-    capabilities: of the runner that runs the steps.
-    reuse_prefixes: a prompt that begins like an earlier sequence shares its full blocks.
+    capabilities: those of the runner.
+    reuse_prefixes: whether a prompt shares full blocks with earlier sequences (prefix caching).
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Scheduler:
 
     @property
     def num_free_blocks(self) -> int:
-        """Blocks in no running sequence; some may hold prefixes that can be shared."""
+        """Blocks in no running sequence; some may hold cached prefixes."""
         return self._memory.num_free
 
     @property
@@ -100,7 +99,7 @@ class Scheduler:
         return bool(self._waiting or self._running)
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence; raises QueueFullError, or InvalidRequestError if it never fits."""
+        """Queues a sequence; raises QueueFullError, or InvalidRequestError if it can never fit."""
         block_size = self._memory.block_size
         needed = blocks_for(sequence.max_cached_tokens, block_size)
         if needed > self.num_blocks:
@@ -117,7 +116,7 @@ class Scheduler:
         self._next_deadline = min(self._next_deadline, sequence.deadline)
 
     def schedule(self) -> Step:
-        """Hand out the budget: to decoding sequences first, so that no prompt stalls a stream."""
+        """Hands out the budget: to decoding sequences first, so that no prompt stalls a stream."""
         num_preempted = -self.num_preemptions
         self._grow()
         num_preempted += self.num_preemptions
@@ -136,12 +135,12 @@ class Scheduler:
         return Step(tuple(shares), num_preempted, self._memory.take_copies())
 
     def commit(self, step: Step, sampled: SequenceOf[int | None]) -> list[SequenceProgress]:
-        """Record what a step computed.
+        """Records the results of a step.
 
         sampled: a token for each of `step.sampled`; None, where none can be chosen, ends its
-        sequence. One that finished while the step ran gets nothing. What follows a draft that
-        was not sampled is dropped; its place in the KV cache is written again. What led to no
-        token is not shared.
+        sequence. A sequence that finished while the step ran gets nothing. Draft tokens after the
+        first rejected one are dropped; their places in the KV cache are overwritten. A
+        sequence that ends in an error adds nothing to the prefix cache.
         """
         progress: list[SequenceProgress] = []
         begin = 0
@@ -165,7 +164,7 @@ class Scheduler:
         return progress
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> bool:
-        """End a sequence now, wherever it is; False if it had ended before."""
+        """Ends a sequence now, wherever it is; False if it had ended before."""
         if sequence.finish_reason is not None:
             return False
         sequence.finish_reason = reason
@@ -176,7 +175,7 @@ class Scheduler:
         return True
 
     def expire(self, now: float) -> list[Sequence]:
-        """End those whose deadline is not after now, wherever they are."""
+        """Ends sequences whose deadline has passed, wherever they are."""
         if now < self._next_deadline:
             return []
         late = [s for s in (*self._waiting, *self._running) if s.deadline <= now]
@@ -187,7 +186,9 @@ class Scheduler:
         return late
 
     def _grow(self) -> None:
-        """A block for each whose next token has no place, taken from who matters less."""
+        """Allocates a block to each sequence that needs one, preempting lower ranks if none is
+        free.
+        """
         full = [s for s in self._running if s.num_computed_tokens >= s.capacity]
         for sequence in full:
             while sequence.block_table and not self._memory.num_free:

@@ -1,9 +1,9 @@
-"""Speculative decoding: which drafts a step computes beside the tokens that it must.
+"""Speculative decoding by prompt lookup: chooses the draft tokens that a step verifies.
 
-A draft is verified in the step that computes it: the tokens are sampled as ever, and what
-follows the first one that the drafts did not say is dropped (Leviathan et al.,
-arXiv:2211.17192). A draw depends on the logits, the seed and the output's index alone, so
-the tokens are those that would come without drafts; they come in fewer steps.
+Draft tokens are verified in the step that computes them: every position is sampled as usual, and
+everything after the first mismatch is dropped (Leviathan et al., arXiv:2211.17192). A draw depends
+only on the logits, the seed and the output's index, so the tokens are the same as without
+drafts; they come in fewer steps.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ from llmasos_runtime.sequences.step import SequenceProgress, Share
 
 _FIRST_COST = 0.1
 _ROW_COST = 0.06
-"""What a step of several tokens costs beyond one of one token, as parts of that: at all, and for
-each further token. By the processor's time on two cores with SmolLM2-135M in int8, 2 tokens take
-1.15 times as long as one, 9 tokens 1.44 times, 16 tokens of as many sequences twice as long.
-Constants, and not what this machine's clock says: the same requests make the same steps."""
+"""The extra cost of a step of several tokens, relative to a step of one token: a fixed part, and a
+part for each further token. In processor time on two cores with SmolLM2-135M in int8, 2 tokens
+take 1.15 times as long as one, 9 tokens 1.44 times, and 16 tokens of as many sequences twice as
+long. The costs are constants instead of measurements, so that the same requests make the same
+steps.
+"""
 _MARGIN = 1.5
-"""How much more drafts must be expected to bring than they cost."""
+"""The required ratio of expected benefit to cost of draft tokens."""
 _MOST = 0.9
-"""Where each must be likelier to be right than this, none is looked for."""
+"""No drafts are made if each would need a higher acceptance probability than this."""
 _NOT_FINITE = "internal error: the network's logits are not finite"
 
 
 class Speculation:
-    """Adds drafts to the shares of decoding sequences while they are likely to pay.
+    """Adds draft tokens to the shares of decoding sequences while they are likely to pay.
 
-    max_drafts: most drafts of one sequence in a step. num_draft_tokens, num_accepted_tokens:
-    drafts that were computed, and those that were right, so far.
+    max_drafts: most draft tokens of one sequence in a step. num_draft_tokens, num_accepted_tokens:
+    draft tokens computed and accepted so far.
     """
 
     def __init__(self, memory: KVMemory, *, max_drafts: int) -> None:
@@ -46,7 +48,7 @@ class Speculation:
         self.num_accepted_tokens = 0
 
     def shares(self, decoding: SequenceOf[Sequence], *, budget: int) -> list[Share]:
-        """A share for each; all together compute at most `budget` tokens."""
+        """Returns a share for each sequence; together they compute at most `budget` tokens."""
         price = _price(len(decoding))
         if price.each > _MOST:
             return [Share(sequence, 1) for sequence in decoding]
@@ -62,7 +64,7 @@ class Speculation:
     def take(
         self, sequence: Sequence, drafts: tuple[int, ...], sampled: SequenceOf[int | None]
     ) -> SequenceProgress:
-        """Give a sequence what was sampled, as far as it is what the drafts say."""
+        """Appends the sampled tokens to a sequence, up to the first that differs from its draft."""
         before = sequence.num_accepted_tokens
         progress = _take(sequence, drafts, sampled)
         self.num_draft_tokens += len(drafts)
@@ -72,7 +74,7 @@ class Speculation:
     def _drafts(
         self, sequence: Sequence, most: int, price: Price, *, num_reserved: int
     ) -> tuple[int, ...]:
-        """Its drafts, as far as there is room in its blocks, or in one that can be spared."""
+        """Returns its draft tokens, as far as they fit into its blocks or into a spare one."""
         most = min(most, sequence.max_len - len(sequence.token_ids) - 1)
         if sequence.drafter is None or most < 1:
             return ()
@@ -84,7 +86,9 @@ class Speculation:
 
 
 def _price(num_sequences: int) -> Price:
-    """What drafts cost in a step of so many sequences; a right one saves a part of a later step."""
+    """The price of drafts in a step of this many sequences; an accepted one saves part of a
+    step.
+    """
     first = _FIRST_COST if num_sequences == 1 else 0.0
     step = 1 + _FIRST_COST - first + _ROW_COST * (num_sequences - 1)
     tokens = _MARGIN * num_sequences / step

@@ -1,4 +1,4 @@
-"""The sequences that wait, in the order in which they are admitted."""
+"""The queue of waiting sequences, in the order of admission."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from llmasos_runtime.sequences.sequence import SchedulingRank, Sequence
 
 AGING = 64
-"""So many admissions are worth one level of priority to those that wait meanwhile."""
+"""Number of admissions that raise waiting sequences by one level of priority."""
 
 
 class WaitingQueue:
-    """The best rank's level comes first; in a level what ran before, then by deadline, arrival.
+    """Orders waiting sequences by level; in a level preempted ones first, then by deadline,
+    arrival.
 
-    A level is a priority less the whole AGINGs of sequences that had been admitted when it
-    came, so nobody's place changes while it waits, and none starves: once AGING sequences
-    for each level that lies between two priorities, and AGING more, have been admitted,
-    whatever comes with the higher one stands behind what waited with the lower one.
+    A level is the number of whole AGINGs admitted before the sequence came, minus its priority. So
+    nobody's place changes while it waits, and none starves: after AGING admissions for each level
+    between two priorities, and AGING more, a newcomer of the higher priority stands behind those
+    that waited with the lower one.
     """
 
     def __init__(self) -> None:
@@ -37,19 +38,19 @@ class WaitingQueue:
         return self._sequences[0]
 
     def add(self, sequence: Sequence) -> None:
-        """Take one that has arrived; this gives it its rank."""
+        """Queues a new sequence and sets its rank."""
         level = self._num_admitted // AGING - sequence.priority
         sequence.rank = SchedulingRank(level, self._num_arrived)
         self._num_arrived += 1
         insort(self._sequences, sequence, key=_place)
 
     def put_back(self, sequence: Sequence) -> None:
-        """Take one that ran, and was preempted: it stands before all of its level that did not."""
+        """Queues a preempted sequence before all of its level that have not run."""
         assert sequence.num_preemptions > 0
         insort(self._sequences, sequence, key=_place)
 
     def pop(self) -> Sequence:
-        """The first one, which is admitted."""
+        """Removes and returns the first sequence, which is admitted."""
         sequence = self._sequences.pop(0)
         self._num_admitted += sequence.num_preemptions == 0
         return sequence

@@ -1,1 +1,1 @@
-"""Requests, the sequences that answer them, and the steps that they share."""
+"""Requests, their sequences, and the steps that sequences share."""

@@ -1,8 +1,7 @@
-"""Guesses at a sequence's next tokens, taken from its own text (prompt lookup).
+"""Drafts a sequence's next tokens from its own text (prompt lookup).
 
-What followed the last tokens when they stood before is likely to follow again: in summaries,
-edits of code, quotations and lists (Saxena, "Prompt Lookup Decoding", 2023). No second model
-is asked.
+The text that followed the last tokens earlier is likely to follow again: in summaries, edits of
+code, quotations and lists (Saxena, "Prompt Lookup Decoding", 2023). No draft model is used.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _LENGTHS = (3, 2)
-"""How many last tokens are looked for, the longest first. One alone is seldom followed again."""
+"""Numbers of last tokens to look up, longest first. A single token is seldom a good match."""
 _FIRST_CHANCES = (0.3, 0.5, 0.6, 0.8, 0.9)
-"""Of a guess after as many matching tokens as `_LEVELS` says, before any was seen."""
+"""Initial probabilities that a draft token is right, for the match lengths in `_LEVELS`."""
 _LEVELS = (0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4)
 _RATE = 0.1
-"""How much the newest guess counts in the chance."""
+"""Weight of the newest result in the running probability."""
 
 
 class Price(NamedTuple):
-    """What drafts cost, in tokens that they must be expected to bring: first, and each."""
+    """The cost of draft tokens, in expected accepted tokens: of the first one, and of each."""
 
     first: float
     each: float
@@ -31,16 +30,16 @@ class Price(NamedTuple):
 
 
 class Drafter:
-    """Follows one sequence and says what may come next.
+    """Follows one sequence and drafts its next tokens.
 
-    It keeps a place in the text from which the next token is guessed. While the guesses are
-    right the place moves on with the sequence; after a wrong one it is the latest place that
-    the last three tokens, or else two, led to before. Every token of the answer says
-    whether its guess was right, also when no draft was made of it: so the chances, one for
-    each length of what matches, are known at no cost. Each token takes the same time, however
-    long the sequence is.
+    It keeps the position in the text from which the next token is predicted. While predictions are
+    right the position advances with the sequence; after a wrong one it is the latest position that
+    followed the same last three tokens, or else two. Every token of the answer shows whether its
+    prediction was right, even if no draft was computed, so the acceptance probabilities, one for
+    each match length, are known at no cost. Each token takes constant time, however long the
+    sequence is.
 
-    token_ids: of the sequence; it is read as it grows.
+    token_ids: those of the sequence; the list is read as it grows.
     """
 
     def __init__(self, token_ids: Sequence[int]) -> None:
@@ -53,7 +52,7 @@ class Drafter:
         self._chances = list(_FIRST_CHANCES)
 
     def propose(self, *, most: int, price: Price) -> tuple[int, ...]:
-        """The next tokens, at most so many, if they are likely to be worth their price."""
+        """Returns at most `most` draft tokens, as many as are likely to be worth their price."""
         self._read()
         if self._place is None:
             return ()
@@ -72,7 +71,7 @@ class Drafter:
         return _LEVELS[min(self._num_matching, len(_LEVELS) - 1)]
 
     def _read(self) -> None:
-        """Take in the tokens that have come since; of the prompt nothing was guessed."""
+        """Reads the tokens that have come since; tokens of the prompt were not predicted."""
         for index in range(self._num_read, len(self._token_ids)):
             self._note(index)
             if index >= self._num_prompt_tokens - 1:
@@ -80,13 +79,13 @@ class Drafter:
         self._num_read = len(self._token_ids)
 
     def _note(self, index: int) -> None:
-        """Remember that the tokens before this one led to it."""
+        """Records this index as the position after the tokens before it."""
         for length in _LENGTHS:
             if length <= index:
                 self._places[tuple(self._token_ids[index - length : index])] = index
 
     def _follow(self, index: int) -> None:
-        """Compare a token with its guess, and find the place of the next one's."""
+        """Compares a token with its prediction and finds the position of the next one."""
         if self._place is not None:
             is_right = self._token_ids[self._place] == self._token_ids[index]
             level = self._level

@@ -1,4 +1,4 @@
-"""What enters the engine and what leaves it: a Request, and the Updates that answer it."""
+"""The input and the output of the engine: a Request, and the Updates that answer it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from llmasos.sampling import SamplingParams
 class Request:
     """One prompt and how to continue it.
 
-    echo: the prompt's own tokens and text lead the first update.
-    stop_tokens: stop words that are special tokens, by their ids. See `special_stops`.
+    echo: the first update begins with the prompt's own tokens and text.
+    stop_tokens: stop words that are special tokens, by id. See `special_stops`.
     """
 
     request_id: str
@@ -50,7 +50,7 @@ class Update:
 
 
 def piece_of(update: Update) -> StreamPiece:
-    """An update as a piece of a stream; raises its error if it has one."""
+    """Converts an update to a piece of a stream; raises its error if it has one."""
     if update.error is not None:
         raise update.error
     return StreamPiece(

@@ -1,4 +1,4 @@
-"""One token stream on its way from prompt to finish reason, as the scheduler sees it."""
+"""One request's tokens from prompt to finish reason, as the scheduler sees them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from llmasos.sampling import SamplingParams
 from llmasos_runtime.sequences.drafter import Drafter
 
 ROOT = 0
-"""prefix_number of a sequence none of whose blocks is known to the prefix cache."""
+"""The prefix_number of a sequence without blocks in the prefix cache."""
 
 
 class SchedulingRank(NamedTuple):
-    """How much a sequence matters: the least rank the most. See `waiting.WaitingQueue`."""
+    """Scheduling order: the lowest rank is admitted first and preempted last."""
 
     level: int
     arrival: int
@@ -24,23 +24,23 @@ class SchedulingRank(NamedTuple):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Sequence:
-    """The tokens of one request and how far the KV cache has followed them.
+    """The tokens of one request and how many of them the KV cache holds.
 
-    max_len: prompt and output tokens that it may reach. end_token_ids: any of them ends it.
-    seed: in [0, 2^64), what its draws depend on. priority: higher is sooner.
+    max_len: limit for prompt and output tokens together. end_token_ids: any of them ends it.
+    seed: in [0, 2^64), for its draws. priority: higher is sooner.
     deadline: the time by `time.monotonic()` at which it ends without an answer.
-    rank: is given when it is queued. drafter: guesses its next tokens, if any may be guessed.
+    rank: set when it is queued. drafter: drafts its next tokens, or None.
 
-    num_cached_tokens: of the prompt, found in the KV cache when it was admitted.
-    num_prefill_tokens: how many tokens it had when it was last admitted: the prompt, or that
-        and the answer so far. num_preemptions: how often it had to give its blocks back.
+    num_cached_tokens: prompt tokens found in the prefix cache when it was first admitted.
+    num_prefill_tokens: its number of tokens when it was last admitted: the prompt, and after a
+        preemption the answer so far. num_preemptions: how often it was preempted.
     capacity: tokens that its blocks hold.
-    num_known_blocks, prefix_number: how many of its blocks the prefix cache was told of, and
-        the number of the last one there.
-    num_draft_tokens, num_accepted_tokens: guesses that were computed, and those that were right.
+    num_known_blocks, prefix_number: number of its blocks in the prefix cache, and the number of
+        the last of them there.
+    num_draft_tokens, num_accepted_tokens: draft tokens computed and accepted.
 
-    num_computed_tokens <= len(token_ids) <= max_len; the difference between the first two is
-    the work left. block_table covers every computed token, and is empty if it does not run.
+    num_computed_tokens <= len(token_ids) <= max_len; the difference between the first two is the
+    work left. block_table covers every computed token, and is empty unless the sequence runs.
     """
 
     request_id: str
@@ -80,7 +80,9 @@ class Sequence:
 
     @property
     def is_decoding(self) -> bool:
-        """All but its last token is computed, and that one was sampled since it runs."""
+        """True if all tokens but the last are computed, and that one was sampled since
+        admission.
+        """
         return self.num_computed_tokens >= self.num_prefill_tokens
 
     @property
@@ -90,17 +92,17 @@ class Sequence:
 
     @property
     def may_grow(self) -> bool:
-        """It may need more blocks than it has."""
+        """True if it may need more blocks than it has."""
         return self.capacity < self.max_cached_tokens
 
     def forbidden_token_ids(self, output_index: int) -> tuple[int, ...]:
-        """What may not be sampled after so many output tokens: no end before min_tokens."""
+        """Tokens that must not be sampled at this index: end tokens before min_tokens."""
         if output_index >= self.params.min_tokens:
             return ()
         return tuple(sorted(self.end_token_ids))
 
     def append(self, token_id: int) -> None:
-        """Take a sampled token; it may finish the sequence."""
+        """Appends a sampled token, which may finish the sequence."""
         self.token_ids.append(token_id)
         if token_id in self.end_token_ids:
             self.finish_reason = FinishReason.STOP
@@ -108,7 +110,7 @@ class Sequence:
             self.finish_reason = FinishReason.LENGTH
 
     def preempt(self) -> None:
-        """Forget what was computed; its blocks have gone back."""
+        """Resets what was computed; its blocks have been freed."""
         self.num_preemptions += 1
         self.num_computed_tokens = self.capacity = 0
         self.block_table = []

@@ -1,4 +1,4 @@
-"""What one forward of the network computes, and what came of it."""
+"""One forward of the network and its results."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from llmasos_runtime.sequences.sequence import Sequence
 class Share(NamedTuple):
     """The part of a step that one sequence gets: its next `num_tokens` tokens.
 
-    They are pending ones, and behind the last of those perhaps drafts: guesses of what will
-    be sampled, which count among num_tokens.
+    They are pending tokens, perhaps followed by draft tokens, which count among num_tokens.
     """
 
     sequence: Sequence
@@ -25,25 +24,27 @@ class Share(NamedTuple):
 
     @property
     def is_sampled(self) -> bool:
-        """The step reaches the sequence's last token, so the next one can be chosen."""
+        """True if the step reaches the sequence's last token, so that the next one can be
+        sampled.
+        """
         num_pending = self.num_tokens - len(self.draft_token_ids)
         return num_pending == self.sequence.num_pending_tokens
 
     @property
     def num_sampled(self) -> int:
-        """At its end, the positions whose next token is sampled: after the last, and each draft."""
+        """Number of positions that are sampled: the last token and each draft token."""
         return 1 + len(self.draft_token_ids) if self.is_sampled else 0
 
     @property
     def token_ids(self) -> list[int]:
-        """What is computed."""
+        """The tokens that are computed."""
         begin = self.sequence.num_computed_tokens
         end = begin + self.num_tokens - len(self.draft_token_ids)
         return [*self.sequence.token_ids[begin:end], *self.draft_token_ids]
 
     @property
     def draws(self) -> list[Draw]:
-        """How each of its positions is sampled: as it would be without the drafts before it."""
+        """The draws of its positions: the same as they would be without the drafts before them."""
         sequence = self.sequence
         first = sequence.num_output_tokens
         return [
@@ -58,7 +59,7 @@ class Share(NamedTuple):
 
 
 class SlotCopy(NamedTuple):
-    """The keys and values of a slot's first tokens, for the slot of a sequence that has them too.
+    """A copy of the keys and values of a slot's first tokens to the slot of another sequence.
 
     Slots are KV blocks that hold a whole sequence each.
     """
@@ -73,8 +74,8 @@ class SlotCopy(NamedTuple):
 class Step:
     """One forward over the packed tokens of these sequences, prefill and decode mixed.
 
-    num_preempted: sequences that had to give their blocks to these. copies: are done before
-    the forward, one after the other.
+    num_preempted: sequences that were preempted to free blocks for these. copies: done in this
+    order before the forward.
     """
 
     shares: tuple[Share, ...]
@@ -95,14 +96,14 @@ class Step:
 
     @property
     def sampled(self) -> tuple[Sequence, ...]:
-        """Whose next token each row of the step's scores is: one's again for each draft."""
+        """The sequence of each row of the step's scores; it repeats for each draft token."""
         return tuple(share.sequence for share in self.shares for _ in range(share.num_sampled))
 
 
 class SequenceProgress(NamedTuple):
-    """What a step, or a cancellation, did to one sequence: new tokens, its end, or both.
+    """The effect of a step or a cancellation on one sequence: new tokens, its end, or both.
 
-    error: it ended without an answer.
+    error: set if it ended without an answer.
     """
 
     sequence: Sequence

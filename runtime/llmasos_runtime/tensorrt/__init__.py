@@ -1,1 +1,1 @@
-"""How TensorRT engines run. None of it has run on a GPU yet."""
+"""The model runner for TensorRT engines. None of it has run on a GPU yet."""

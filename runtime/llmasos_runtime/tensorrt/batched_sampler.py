@@ -1,8 +1,8 @@
-"""Draws of many rows at once, each from its candidates.
+"""Samples many rows at once, each from its top-k candidates.
 
-top_k, top_p and min_p all keep the likeliest: so what a row keeps is a number of its
-candidates, in the order of their likelihood, and the smallest of three. A number that is larger
-than the candidates are says that tokens of the tail are kept too.
+top_k, top_p and min_p all keep the likeliest tokens, so each row keeps a number of candidates in
+the order of likelihood: the smallest of three. A number above that of the candidates means that
+tokens of the tail are kept too.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def choose(
     *,
     vocab_size: int,
 ) -> tuple[list[int], list[bool]]:
-    """A token for each row, and whether it is the one that all logits would give.
+    """Returns a token for each row, and whether all logits would certainly give the same one.
 
-    logits, ids: [rows, K], the likeliest first; log_sum_exp: [rows]. All of them are finite
-    but for logits that are -inf, of which none is a row's first.
+    logits, ids: [rows, K], the likeliest first; log_sum_exp: [rows]. All are finite, except for
+    logits of -inf that are not a row's first.
     """
     tail_bounds = VocabularyTailBounds.of(logits, log_sum_exp, vocab_size)
     by_id = np.argsort(ids, axis=1)
@@ -58,7 +58,7 @@ def choose(
 
 
 def _at(values: NDArray[Any], places: _Counts) -> NDArray[Any]:
-    """Of each row what is at these places of it; as np.take_along_axis, several times as fast."""
+    """Takes values at these positions of each row: np.take_along_axis, several times as fast."""
     return values[np.arange(len(values))[:, None], places]  # type: ignore[no-any-return]
 
 
@@ -71,7 +71,7 @@ def _allowed(ids: NDArray[np.int32], draws: Sequence[Draw]) -> _Flags:
 
 
 def _pick(weights: Floats, shares: Doubles) -> _Counts:
-    """The place where a running sum passes a share of the whole, as in `sampler`."""
+    """Returns the position where a running sum passes a share of the whole, as in `sampler`."""
     sums = weights.cumsum(axis=1, dtype=np.float64)
     total = sums[:, -1]
     goals = np.minimum(shares * total, np.nextafter(total, 0))
@@ -81,7 +81,9 @@ def _pick(weights: Floats, shares: Doubles) -> _Counts:
 
 @dataclass(frozen=True, slots=True)
 class _Filters:
-    """Of each row; scale: 1 / temperature. num_excluded: forbidden tokens in the tail."""
+    """The filters of each row; scale: 1 / temperature. num_excluded: forbidden tokens in the
+    tail.
+    """
 
     scale: Doubles
     top_k: _Counts
@@ -91,7 +93,7 @@ class _Filters:
 
     @classmethod
     def of(cls, draws: Sequence[Draw], ids: NDArray[np.int32]) -> _Filters:
-        """What is greedy keeps one token."""
+        """Makes the filters; a greedy row keeps one token."""
         params = [draw.params for draw in draws]
         forbidden = [set(draw.forbidden) for draw in draws]
         return cls(
@@ -106,7 +108,7 @@ class _Filters:
 
 
 class _Likeliest:
-    """logits: [rows, K], descending, the first num_allowed of each may be chosen.
+    """logits: [rows, K], descending; the first num_allowed of each row may be chosen.
 
     weights: after the temperature, as multiples of the row's largest.
     """
@@ -129,7 +131,7 @@ class _Likeliest:
         self._too_many = logits.shape[1] + 1
 
     def kept(self) -> tuple[_Counts, _Flags]:
-        """How many candidates are kept, and whether that and which they are is certain."""
+        """Returns the number of candidates kept in each row, and whether that choice is certain."""
         top_k, num_allowed, tail_bounds = self._filters.top_k, self._num_allowed, self._tail_bounds
         has_top_k = (top_k > 0) & (top_k < self._logits.shape[1] + tail_bounds.num_tokens)
         low, high = tail_bounds.bounds(
@@ -152,20 +154,26 @@ class _Likeliest:
         return np.minimum(kept, limit), is_certain
 
     def _in_nucleus(self, limit: _Counts, rest: Doubles) -> _Counts:
-        """limit: candidates that count. rest: what the tail weighs, which may be reached too."""
+        """limit: candidates that count. rest: the weight of the tail, which the nucleus may
+        reach too.
+        """
         inside = _at(self._sums, limit[:, None] - 1)[:, 0]
         goals = self._filters.top_p * (inside + rest)
         count = np.count_nonzero(self._sums < goals[:, None], axis=1) + 1
         return np.where(self._filters.top_p >= 1, self._too_many, count)
 
     def _num_likely(self) -> _Counts:
-        """What min_p keeps; if that is every candidate, some of the tail may be as likely."""
+        """The number that min_p keeps; if that is every candidate, the tail may have as likely
+        ones.
+        """
         is_likely = self.weights >= self._filters.min_p[:, None]
         count = np.minimum(np.count_nonzero(is_likely, axis=1), self._num_allowed)
         return np.where(count < self._num_allowed, count, self._too_many)
 
     def _is_above(self, count: _Counts) -> _Flags:
-        """No token of the tail is equal to the last of so many, and might come before by its id."""
+        """True if no token of the tail equals the last kept one, which a lower id would
+        displace.
+        """
         last = np.minimum(count, self._num_allowed) - 1
         logits = _at(self._logits, last[:, None])[:, 0]
         return logits.astype(np.float64) > self._tail_bounds.peak + self._tail_bounds.depth

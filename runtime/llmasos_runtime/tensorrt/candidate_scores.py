@@ -1,8 +1,8 @@
 """Sampling from the likeliest tokens alone, whose probabilities over all tokens are known.
 
-Most choices lie among the candidates for certain: then the token is the one that
-`sampler.sample` would take from all logits. For the others there are the full logits, if the
-engine returns them, or else the candidates are all there is to choose from.
+Most choices certainly lie among the candidates: then the token is the one that `sampler.sample`
+would take from all logits. The others use the full logits, if the engine returns them, or else
+only the candidates.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """logits [rows, K], ids [rows, K], the likeliest first; log_sum_exp [rows, 1]."""
+    """The candidates: logits [rows, K], ids [rows, K], likeliest first; log_sum_exp [rows, 1]."""
 
     logits: Floats
     ids: NDArray[np.int32]
@@ -30,7 +30,9 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class CandidateScores:
-    """full: gives the logits [n, vocab_size] of n rows, if they can be had."""
+    """full: returns the logits [n, vocab_size] of n rows; None if the engine does not return
+    them.
+    """
 
     candidates: Candidates
     vocab_size: int
@@ -47,7 +49,9 @@ class CandidateScores:
         return tokens
 
     def choose(self, draws: Sequence[Draw]) -> tuple[list[int | None], list[bool]]:
-        """Of each row a token, and whether it is the one that all logits would give."""
+        """Returns a token for each row, and whether all logits would certainly give the same
+        one.
+        """
         logits, ids = self.candidates.logits[: len(draws)], self.candidates.ids[: len(draws)]
         totals = self.candidates.log_sum_exp[: len(draws), 0]
         tokens: list[int | None] = ids[:, 0].tolist()

@@ -1,8 +1,8 @@
 """CUDA's runtime through NVIDIA's own bindings: every call checked, every object owned.
 
-An object's `close` frees it, and may be called again; nothing is freed by the garbage
-collector, since the order matters. It has never run on a GPU: tests run it over a fake that
-finds what is used after it is freed, freed twice, or never freed.
+An object's `close` frees it and may be called again; nothing is left to the garbage collector,
+since the order matters. It has never run on a GPU: tests run it over a fake that detects use
+after free, double free and leaks.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _MODULE = "cuda.bindings.runtime"
 
 
 class CudaError(LLMasOSError):
-    """A call of CUDA failed."""
+    """A call to CUDA failed."""
 
 
 class Cuda:
-    """library: cuda.bindings.runtime, or what has its functions."""
+    """library: cuda.bindings.runtime, or an object with its functions."""
 
     def __init__(self, library: Any) -> None:
         self.library = library
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """What a function returns beside its status. Raises CudaError."""
+        """Returns a function's results without its status. Raises CudaError."""
         status, *results = getattr(self.library, function)(*arguments)
         if status != self.library.cudaError_t.cudaSuccess:
             _, text = self.library.cudaGetErrorString(status)
@@ -55,7 +55,7 @@ def load_cuda() -> Cuda:
 
 
 def _allocated(cuda: Cuda, function: str, num_bytes: int) -> int:
-    """The address. Raises CudaError, which says how much was asked for."""
+    """Returns the address. Raises CudaError, with the size that was asked for."""
     try:
         return int(cuda.call(function, num_bytes))
     except CudaError as error:
@@ -63,7 +63,7 @@ def _allocated(cuda: Cuda, function: str, num_bytes: int) -> int:
 
 
 class DeviceMemory:
-    """Bytes on the GPU, at an address that divides by 256. Its content is undefined at first."""
+    """Bytes on the GPU, at an address that is a multiple of 256. Their content is undefined."""
 
     def __init__(self, cuda: Cuda, num_bytes: int) -> None:
         self._cuda = cuda
@@ -80,7 +80,7 @@ class DeviceMemory:
 
 
 class PinnedMemory:
-    """Bytes of the host that the GPU reads and writes by itself. array: the bytes."""
+    """Bytes of the host that the GPU can read and write itself. array: the bytes."""
 
     def __init__(self, cuda: Cuda, num_bytes: int) -> None:
         self._cuda = cuda
@@ -110,11 +110,11 @@ class Stream:
         return self._stream
 
     def copy_in(self, to: DeviceMemory, source: PinnedMemory, num_bytes: int) -> None:
-        """The first bytes of host memory to the GPU."""
+        """Copies the first bytes of host memory to the GPU."""
         self._copy(to.address, source.address, num_bytes, self._kinds.cudaMemcpyHostToDevice)
 
     def copy_out(self, to: int, source: int, num_bytes: int) -> None:
-        """From an address on the GPU to one of pinned memory."""
+        """Copies from an address on the GPU to one in pinned memory."""
         self._copy(to, source, num_bytes, self._kinds.cudaMemcpyDeviceToHost)
 
     def copy_rows(
@@ -127,10 +127,10 @@ class Stream:
         target: int,
         size: tuple[int, int, int],
     ) -> None:
-        """Rows within memory that is layers of rows, from one row on to another row on.
+        """Copies rows within memory made of layers of rows, from one row to another.
 
-        num_rows: of a layer. size: bytes of a row, rows and layers that are copied, from the
-        first byte and the first layer on.
+        num_rows: rows of a layer. size: bytes of a row, rows, and layers to copy, from the first
+        byte and the first layer on.
         """
         library = self._cuda.library
         rows = library.make_cudaPitchedPtr(memory.address, row_bytes, row_bytes, num_rows)
@@ -149,13 +149,15 @@ class Stream:
         self._cuda.call("cudaStreamSynchronize", self._stream)
 
     def begin_capture(self) -> None:
-        """What is given to the stream from now on is kept for a graph, and not done."""
+        """Records the following work for a graph instead of running it."""
         modes = self._cuda.library.cudaStreamCaptureMode
         mode = modes.cudaStreamCaptureModeThreadLocal
         self._cuda.call("cudaStreamBeginCapture", self._stream, mode)
 
     def end_capture(self) -> CudaGraph:
-        """What was kept. Raises CudaError if that is no graph; the stream is as before then."""
+        """Returns the recorded graph. Raises CudaError if recording failed; the stream stays
+        usable.
+        """
         try:
             graph = self._cuda.call("cudaStreamEndCapture", self._stream)
             try:
@@ -167,7 +169,7 @@ class Stream:
             raise
 
     def abandon_capture(self) -> None:
-        """End a capture that failed, and forget its error."""
+        """Ends a capture that failed and clears its error."""
         _, graph = self._cuda.library.cudaStreamEndCapture(self._stream)
         if graph is not None and int(graph):
             self._cuda.call("cudaGraphDestroy", graph)
@@ -180,7 +182,7 @@ class Stream:
 
 
 class Event:
-    """A place in a stream's work, to wait for."""
+    """A point in a stream's work to wait for."""
 
     def __init__(self, cuda: Cuda) -> None:
         self._cuda = cuda
@@ -192,7 +194,7 @@ class Event:
         self._cuda.call("cudaEventRecord", self._event, stream.handle)
 
     def synchronize(self) -> None:
-        """Wait until the GPU has come to it."""
+        """Waits until the GPU has reached it."""
         self._cuda.call("cudaEventSynchronize", self._event)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Steps of decode that come again, launched as one CUDA graph instead of kernel by kernel."""
+"""CUDA graphs of decode steps that repeat, launched as a whole instead of kernel by kernel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_SEEN = 256
 
 @dataclass(slots=True)
 class _Captured:
-    """graph: None before it is captured, and where that failed."""
+    """graph: None until it is captured, and if capturing failed."""
 
     context: Context
     graph: CudaGraph | None = None
@@ -32,11 +32,11 @@ class _Captured:
 
 
 class DecodeGraphs:
-    """A graph for each key (rows, first slot) that came twice, those used last kept.
+    """A graph for each key (rows, first slot) that came twice; the most recently used are kept.
 
-    A graph is good as long as the context in which it was captured is not touched, so each has
-    a context of its own. There the step runs once uncaptured, for TensorRT to take in its
-    shapes, before the very same is captured. Addresses must depend on the key alone.
+    A graph is valid while the context in which it was captured is not touched, so each has a
+    context of its own. There the step runs once uncaptured, so that TensorRT sees its shapes,
+    before the same step is captured. Addresses must depend on the key alone.
     """
 
     def __init__(self, stream: Stream, new_context: Callable[[], Context]) -> None:
@@ -52,9 +52,9 @@ class DecodeGraphs:
         return sum(captured.graph is not None for captured in self._captured.values())
 
     def run(self, key: Key, bind: Callable[[Context], None]) -> None:
-        """Give a step to the stream; bind: sets a context's shapes and addresses for it.
+        """Runs a step on the stream; bind: sets a context's shapes and addresses for it.
 
-        The steps before it are done.
+        Earlier steps must be done.
         """
         captured = self._captured.get(key)
         if captured is not None and captured.graph is not None:
@@ -107,7 +107,7 @@ class DecodeGraphs:
         return self._stream.end_capture()
 
     def close(self) -> None:
-        """The stream has nothing left to do."""
+        """Frees everything; the stream must be idle."""
         for captured in self._captured.values():
             captured.close()
         self._captured.clear()

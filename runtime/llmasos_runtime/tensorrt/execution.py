@@ -23,12 +23,12 @@ class TensorRTError(LLMasOSError):
 
 
 class TensorRTEngine:
-    """What all contexts share: the weights, and the memory for what is between the layers.
+    """The state that all contexts share: the weights and the memory for activations.
 
-    The contexts run one after the other on one stream, so that one such memory is enough.
+    The contexts run one after the other on one stream, so one such memory is enough.
 
-    library: tensorrt_rtx or tensorrt. Raises PlanError if the file is not loaded, TensorRTError
-    if that does not start, CudaError where the GPU's memory does not suffice.
+    library: tensorrt_rtx or tensorrt. Raises PlanError if the file cannot be loaded, TensorRTError
+    if TensorRT does not start, CudaError if the GPU's memory does not suffice.
     """
 
     def __init__(self, library: Any, cuda: Cuda, file: Path, cache: RuntimeCache) -> None:
@@ -45,7 +45,7 @@ class TensorRTEngine:
         self._scratch = DeviceMemory(cuda, size) if size else None  # last: nothing frees it yet
 
     def caches(self) -> tuple[SlotCacheTensor, ...]:
-        """Its key and value caches. Raises PlanError for tensors that no step here brings."""
+        """Its key and value caches. Raises PlanError for tensors that no step provides."""
         engine = self._engine
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
         inputs = [name for name in names if is_cache(name)]
@@ -66,19 +66,20 @@ class TensorRTEngine:
         )
 
     def context(self, profile: int, stream: Stream) -> Context:
-        """A new context. Decode meets few shapes, each of which is worth its own kernels, and
-        is captured with those that it has then: so they are compiled before the first step.
+        """Makes a context. A decode context meets few shapes, each of which is worth its own
+        kernels, and is captured with those that it has then, so they are compiled before the first
+        step.
         """
         library = self.library
         context = self._engine.create_execution_context(self._config(profile))
         if context is None:
-            raise TensorRTError(f"TensorRT gives no context: {last_error(library)}")
+            raise TensorRTError(f"TensorRT cannot make a context: {last_error(library)}")
         if self._scratch is not None:
             context.set_device_memory(self._scratch.address, self._scratch.num_bytes)
         return Context(library, context, profile, stream)
 
     def _config(self, profile: int) -> Any:
-        """An IRuntimeConfig for one context alone: a context may look at its own later."""
+        """Returns an IRuntimeConfig for one context alone: a context may read its own later."""
         config, library = self._engine.create_runtime_config(), self.library
         strategies = library.ExecutionContextAllocationStrategy
         config.set_execution_context_allocation_strategy(strategies.USER_MANAGED)
@@ -90,7 +91,7 @@ class TensorRTEngine:
         return config
 
     def close(self) -> None:
-        """After every context of it is gone."""
+        """Frees the engine; all its contexts must be closed."""
         if self._engine is not None:
             self._cache.save()
             self._engine = self._runtime = None
@@ -99,7 +100,7 @@ class TensorRTEngine:
 
 
 class Context:
-    """Runs one optimization profile; it remembers what is bound, to bind only what changes."""
+    """Runs one optimization profile; it remembers bindings, to set only those that change."""
 
     def __init__(self, library: Any, context: Any, profile: int, stream: Stream) -> None:
         self._library = library
@@ -112,7 +113,7 @@ class Context:
         stream.synchronize()
 
     def bind(self, shapes: Mapping[str, tuple[int, ...]], addresses: Mapping[str, int]) -> None:
-        """Say where inputs and outputs are, and the shapes of inputs."""
+        """Sets the addresses of inputs and outputs, and the shapes of inputs."""
         for name, shape in shapes.items():
             if self._shapes.get(name) != shape:
                 self._check(self._context.set_input_shape(name, shape), f"{name} {list(shape)}")

@@ -12,7 +12,7 @@ from llmasos_runtime.tensorrt.staging import ALIGNMENT, aligned, twins
 class FullLogits:
     """Rows of a step, in the order of its launches; any of them can be fetched.
 
-    num_rows: of all launches of a step. num_fetched: rows that are fetched at once.
+    num_rows: rows of all launches of a step. num_fetched: rows that are fetched at once.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class FullLogits:
         self._rows.clear()
 
     def room(self, num_rows: int) -> int:
-        """The address of the next rows."""
+        """Reserves the next rows and returns their address."""
         address = self._device.address + self._used
         self._used += aligned(num_rows * self._row_bytes)
         assert self._used <= self._device.num_bytes
@@ -38,7 +38,7 @@ class FullLogits:
         return address
 
     def fetch(self, rows: list[int]) -> NDArray[np.float32]:
-        """[n, vocab_size], valid until the next call. Waits for the GPU."""
+        """Returns [n, vocab_size], valid until the next call. Waits for the GPU."""
         size = self._row_bytes
         for place, row in enumerate(rows):
             self._stream.copy_out(self._host.address + place * size, self._rows[row], size)

@@ -1,6 +1,6 @@
 """The KV cache of a TensorRT engine: one slot for each sequence, as long as max_seq_len.
 
-No GPU has copied a slot yet: what a copy reads and writes is tested over a made-up CUDA.
+No GPU has copied a slot yet: tests check what a copy reads and writes over a fake CUDA.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from llmasos_runtime.tensorrt.staging import ALIGNMENT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotCacheTensor:
-    """One key or value cache of a layer; output: is updated in place.
+    """One key or value cache of a layer; output: the name of the cache updated in place.
 
-    slot_shape: KV heads, max_seq_len, head size. item_bytes: of one number.
+    slot_shape: KV heads, max_seq_len, head size. item_bytes: bytes of one number.
     """
 
     input: str
@@ -31,14 +31,14 @@ class SlotCacheTensor:
 
     @property
     def is_aligned(self) -> bool:
-        """Every slot begins where TensorRT lets a tensor begin."""
+        """True if every slot begins where TensorRT lets a tensor begin."""
         return self.slot_bytes % ALIGNMENT == 0
 
 
 class KVSlots:
-    """All caches in one allocation, one after the other: so the beginning of a slot is copied
-    for all layers at once. All zeros at first: what lies in a slot that nobody wrote is hidden
-    by a mask, but NaN times nothing is NaN.
+    """All caches in one allocation, one after the other, so that one copy covers all layers.
+
+    They start as zeros: a mask hides unwritten content, but NaN times 0 is NaN.
 
     caches: of one shape and type. Raises CudaError.
     """
@@ -59,7 +59,9 @@ class KVSlots:
             raise
 
     def addresses(self, first_slot: int) -> dict[str, int]:
-        """Of every cache from this slot on, by the names of its input and its output."""
+        """Returns the address of every cache from this slot on, by the names of its input and
+        output.
+        """
         places: dict[str, int] = {}
         address = self._memory.address
         for cache in self.caches:
@@ -69,10 +71,10 @@ class KVSlots:
         return places
 
     def copy(self, source: int, target: int, num_tokens: int, stream: Stream) -> None:
-        """The first tokens of a slot to another, in every cache.
+        """Copies the first tokens of a slot to another, in every cache.
 
-        To CUDA the caches are layers of rows, a row for each head of each slot, and its tokens
-        one after the other. Raises SlotError for what lies in no slot.
+        To CUDA the caches are layers of rows, a row for each head of each slot, with its tokens one
+        after the other. Raises SlotError for a range outside the slots.
         """
         heads, length, size = self._slot_shape
         if not (0 <= source != target >= 0 and max(source, target) < self._num_slots):

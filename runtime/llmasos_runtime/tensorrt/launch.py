@@ -12,16 +12,17 @@ Ints = NDArray[np.int32]
 
 
 class SlotError(LLMasOSError):
-    """A launch would leave its slots: a mistake of ours, found before it harms other rows."""
+    """A launch would leave its slots: an internal error, found before it harms other rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """B rows of S tokens; row b is the slot first_slot + b.
 
-    input_ids, position_ids: [B, S]. kv_write_index: [B], where in its slot a row's first token
-    goes. last_token_index: [B], which of the B * S tokens is the row's last. first_row: of the
-    rows that the step returns, the number of this launch's first.
+    input_ids, position_ids: [B, S]. kv_write_index: [B], position in its slot of a row's first
+    token.
+    last_token_index: [B], index among the B * S tokens of the row's last token. first_row: number
+    of this launch's first row among the rows that the step returns.
     """
 
     profile: int
@@ -41,10 +42,10 @@ class Launch:
         return int(self.input_ids.shape[1])
 
     def check(self, *, num_slots: int, max_seq_len: int) -> None:
-        """Raise SlotError for a row that writes or looks up what is outside its slot.
+        """Raises SlotError for a row that writes or looks up something outside its slot.
 
-        TensorRT silently writes nothing for a row whose tokens do not fit, and reads whatever
-        lies behind the table of positions.
+        TensorRT silently writes nothing for a row whose tokens do not fit, and reads whatever lies
+        behind the table of positions.
         """
         rows, length = self.input_ids.shape
         if not 0 <= self.first_slot <= self.first_slot + rows - 1 < num_slots:

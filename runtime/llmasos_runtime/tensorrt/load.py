@@ -1,4 +1,4 @@
-"""Makes a runner of a plan for NVIDIA GPUs."""
+"""Loads the runner of a plan for NVIDIA GPUs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from llmasos_runtime.tensorrt.staging import ALIGNMENT
 from llmasos_runtime.tensorrt.tensorrt_runner import TensorRTRunner
 
 _CACHE_SHARE = 0.9
-"""Of the GPU memory that is free when the engine is loaded, what its KV cache may take."""
+"""Largest share of the free GPU memory for the KV cache."""
 
 
 def load_tensorrt(plan: EnginePlan, directory: Path, options: EngineOptions) -> TensorRTRunner:
-    """Deserialize the plan's engine on this machine's first GPU.
+    """Deserializes the plan's engine on this machine's first GPU.
 
-    Raises PlanError in one line: for another machine than it is compiled for, for an engine
-    that TensorRT does not load, and where not even one sequence fits the GPU's memory.
+    Raises PlanError for a plan compiled for another machine, for an engine that TensorRT does not
+    load, and if not even one sequence fits the GPU's memory.
     """
     check_ranks(plan)
     check_machine(plan, directory)
@@ -40,7 +40,7 @@ def load_tensorrt(plan: EnginePlan, directory: Path, options: EngineOptions) -> 
 def make_runner(
     plan: EnginePlan, directory: Path, options: EngineOptions, *, library: Any, cuda: Cuda
 ) -> TensorRTRunner:
-    """As `load_tensorrt`, with this TensorRT and CUDA."""
+    """Does what `load_tensorrt` does, with this TensorRT and CUDA."""
     check_ranks(plan)
     record = plan.tensorrt
     assert record is not None

@@ -1,4 +1,4 @@
-"""What a machine has for engines on NVIDIA GPUs."""
+"""A machine's libraries, driver and GPUs for TensorRT engines."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {
     "tensorrt_rtx": ("tensorrt_rtx_cu13", "tensorrt_rtx_cu12"),
     "tensorrt": ("tensorrt_cu13", "tensorrt_cu12", "tensorrt"),
 }
-"""The packages that bring a library, by its name in Python; one is for one CUDA."""
+"""Packages that provide a library, by its name in Python; one for each CUDA."""
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """An installed TensorRT. cuda_major: the CUDA that it is made for, if its name says so."""
+    """An installed TensorRT. cuda_major: the CUDA that it was built for, if its name says so."""
 
     version: str
     cuda_major: int | None
@@ -29,11 +29,11 @@ class Library:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverReport:
-    """What NVIDIA's driver says.
+    """The report of NVIDIA's driver.
 
-    version: as in 580.65.06, if the kernel shows it. cuda_version: the newest that it serves,
-    major and minor. gpus: in the order in which CUDA counts them. error: why there are none,
-    when the driver gave an error.
+    version: such as 580.65.06, if the kernel shows it. cuda_version: the newest CUDA that it
+    supports, major and minor. gpus: in CUDA's order. error: the driver's error, if it found no
+    GPUs.
     """
 
     version: str | None
@@ -43,23 +43,23 @@ class DriverReport:
 
 
 class Machine(Protocol):
-    """Answers what an engine wants to know before it is loaded."""
+    """Answers the questions that are asked before an engine is loaded."""
 
     def library(self, name: str) -> Library | None:
-        """A TensorRT by its name in Python, None where it is not installed."""
+        """Returns a TensorRT by its name in Python; None if it is not installed."""
         ...
 
     def cuda_bindings(self) -> str | None:
-        """The version of CUDA's interface for Python, None where it is not installed."""
+        """Returns the version of CUDA's Python bindings; None if they are not installed."""
         ...
 
     def driver(self) -> DriverReport | None:
-        """None where there is no driver."""
+        """Returns the driver's report; None without a driver."""
         ...
 
 
 class ThisMachine:
-    """The machine that this runs on. Its GPUs have never been asked."""
+    """The machine that this runs on. Its GPUs have never been queried."""
 
     def library(self, name: str) -> Library | None:
         for distribution in DISTRIBUTIONS[name]:
@@ -99,7 +99,7 @@ def installed_version(distribution: str) -> str | None:
 
 
 def kernel_driver_version(path: Path = _DRIVER_FILE) -> str | None:
-    """The version of the driver in the kernel, None where that does not show it."""
+    """The version of the driver in the kernel; None if the kernel does not show it."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,7 +1,7 @@
-"""A step as launches: one for all rows of one token, and one or more for each longer row.
+"""Packs a step into launches: one for all rows of one token, and one or more for each longer row.
 
-This is no use of `llmasos_runtime.packing`: a TensorRT engine has no block table and takes no
-packed tokens, but rows of equal length over neighbouring slots, padded, with idle rows between.
+It cannot use `llmasos_runtime.packing`: a TensorRT engine has no block table and takes no packed
+tokens, but padded rows of equal length over neighbouring slots, with idle rows between.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from llmasos_runtime.sequences.step import Share, Step
 from llmasos_runtime.tensorrt.launch import Launch
 
 PADDED_TO = 32
-"""A prefill is padded to a multiple of it: so TensorRT sees few lengths."""
+"""A prefill is padded to a multiple of this, so that TensorRT sees few lengths."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedStep:
-    """launches: in the order in which they must run. rows: for each sequence that gets a token,
-    in the order of `step.sampled`, the row of all that the launches return.
+    """launches: in the order in which they must run. rows: for each sequence that gets a token, in
+    the order of `step.sampled`, its row among all that the launches return.
     """
 
     launches: list[Launch]
@@ -31,20 +31,20 @@ class PackedStep:
 
 
 class Packer:
-    """Knows who has or had which slot, so that a row that idles spoils nothing.
+    """Packs steps; it knows the owner of each slot, so that an idle row spoils nothing.
 
-    A launch of decode covers neighbouring slots. Those in between that are not in it compute a
-    token all the same, where the next token of the slot's sequence goes: who has the slot
-    overwrites it before it reads it. Also when that sequence has ended, so that what it leaves
-    can be used again; and position 0 is as good where nobody was yet. The place may be that of
-    the first token of this very step's prefill: so decode goes first.
+    A decode launch covers neighbouring slots. Slots in between that take no part compute a token
+    too, written where the next token of the slot's sequence goes: the owner overwrites it before
+    reading it. The same holds for a sequence that has ended, so that its tokens can be reused;
+    position 0 is safe in a slot that nobody has used. The place may be that of the first token of
+    this very step's prefill, so decode goes first.
 
         slot    0        1             2               3             4
         owner   a        b (prefill)   c, has ended    nobody yet    d
         row     token    idle at       idle at         idle          token
                 of a     b's end       c's end         at 0          of d
 
-    num_slots: of the KV cache. prefill_length: the most tokens of one row.
+    num_slots: slots of the KV cache. prefill_length: the most tokens of one row.
     """
 
     def __init__(self, *, num_slots: int, max_seq_len: int, prefill_length: int) -> None:
@@ -54,7 +54,7 @@ class Packer:
         self._owners: dict[int, Sequence] = {}
 
     def pack(self, step: Step) -> PackedStep:
-        """Every share of the step has a slot of its own."""
+        """Packs a step, every share of which has a slot of its own."""
         slots = [share.sequence.block_table[0] for share in step.shares]
         assert len(set(slots)) == len(slots), f"two sequences of a step share a slot: {slots}"
         shares = dict(zip(slots, step.shares, strict=True))
@@ -98,7 +98,7 @@ class Packer:
         )
 
     def _span(self, lowest: int, highest: int) -> tuple[int, int]:
-        """The first slot and the number of rows, one of few so that it has been seen before."""
+        """Returns the first slot and the number of rows, one of a few numbers that repeat."""
         num_rows = bucket(highest - lowest + 1, self._num_slots)
         first = 0 if highest < num_rows else min(lowest, self._num_slots - num_rows)
         return first, num_rows
@@ -110,7 +110,7 @@ class Packer:
         return owner.num_computed_tokens
 
     def _prefill(self, slot: int, share: Share, first_row: int) -> list[Launch]:
-        """Chunks of the share; only what the last of them returns counts."""
+        """Returns chunks of the share; only the result of the last one counts."""
         sequence = share.sequence
         begin, end = sequence.num_computed_tokens, sequence.num_computed_tokens + share.num_tokens
         chunks = [

@@ -1,7 +1,7 @@
-"""Whether a machine can run a TensorRT plan, found out before it is loaded.
+"""Checks that a machine can run a TensorRT plan before the plan is loaded.
 
-TensorRT answers with null pointers and codes; here each reason is one line that says what to
-do. It has never run with a GPU: every case is tested with machines that are made up.
+TensorRT answers with null pointers and codes; here each reason is one line that says what to do.
+It has never run with a GPU: every case is tested with simulated machines.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from llmasos.errors import PlanError
 from llmasos_runtime.tensorrt.machine import DriverReport, Library, Machine, ThisMachine
 
 OLDEST_DRIVER: Mapping[int, int] = {12: 525, 13: 580}
-"""The release of the driver from which on it serves a major version of CUDA."""
+"""The oldest driver release that supports each major version of CUDA."""
 _CACHE_BYTES = {"f32": 4, "fp16": 2, "bf16": 2}
 
 
 def check_machine(
     plan: EnginePlan, directory: Path, machine: Machine | None = None
 ) -> tuple[GPU, ...]:
-    """The GPUs that a TensorRT plan will run on, by rank: the first that CUDA shows.
+    """Returns the GPUs that a TensorRT plan will run on, by rank: the first that CUDA shows.
 
     plan: of target tensorrt. directory: holds its engines. machine: None is this one.
-    Raises PlanError in one line that says what is missing, and what to do.
+    Raises PlanError, which says what is missing and what to do.
     """
     record = plan.tensorrt
     assert record is not None
@@ -43,7 +43,7 @@ def check_machine(
 
 
 def check_ranks(plan: EnginePlan) -> None:
-    """Raise PlanError for a plan of several ranks, which nothing here can run yet."""
+    """Raises PlanError for a plan of several ranks, which the runtime cannot run yet."""
     assert plan.tensorrt is not None
     if plan.tensorrt.num_ranks > 1:
         raise PlanError(
@@ -53,7 +53,7 @@ def check_ranks(plan: EnginePlan) -> None:
 
 
 def slot_bytes(plan: EnginePlan) -> int:
-    """Keys and values of one sequence of max_seq_len, on the GPU that has most of them."""
+    """Bytes of keys and values of one sequence of max_seq_len, on the GPU that has most of them."""
     assert plan.tensorrt is not None
     num_layers = math.ceil(plan.num_layers / plan.tensorrt.pipeline_parallel_size)
     num_kv_heads = math.ceil(plan.num_kv_heads / plan.tensorrt.tensor_parallel_size)
@@ -62,10 +62,11 @@ def slot_bytes(plan: EnginePlan) -> int:
 
 
 def _check_library(plan: EnginePlan, record: TensorRTRecord, machine: Machine) -> Library:
-    """NVIDIA promises that an engine loads in the release that built it, and in no other.
+    """Requires the same release: NVIDIA promises that an engine loads only in the one that built
+    it.
 
-    (Of TensorRT's two ways around that, neither exists in TensorRT-RTX, and the other makes
-    engines slower.)
+    TensorRT has two ways around that: one does not exist in TensorRT-RTX, and the other makes
+    engines slower.
     """
     name = record.library
     library = machine.library(name)
@@ -77,7 +78,7 @@ def _check_library(plan: EnginePlan, record: TensorRTRecord, machine: Machine) -
     if library.version != record.version:
         raise PlanError(
             f"{plan.name} is compiled by {name} {record.version}, and {library.version} is "
-            "installed: an engine loads in the version that compiled it alone",
+            "installed: an engine loads only in the version that compiled it",
             hint="build it again, or install that version",
         )
     if machine.cuda_bindings() is None:
@@ -89,7 +90,7 @@ def _check_library(plan: EnginePlan, record: TensorRTRecord, machine: Machine) -
 
 
 def check_driver(name: str, library: Library, driver: DriverReport | None) -> DriverReport:
-    """A driver that the library of this name can use; raises PlanError if there is none."""
+    """Returns a driver that the library of this name can use; raises PlanError if there is none."""
     if driver is None:
         raise PlanError(
             "this machine has no NVIDIA driver (libcuda.so.1)",
@@ -144,8 +145,9 @@ def _check_memory(plan: EnginePlan, engine_bytes: int, gpu: GPU) -> None:
     if gpu.free_bytes < needed:
         raise PlanError(
             f"{plan.name} needs at least {needed} bytes of GPU memory ({engine_bytes} for the "
-            f"engine, {scratch} for what is between its layers, {slot} for one sequence of "
+            f"engine, {scratch} for activations, {slot} for one sequence of "
             f"max_seq_len {plan.limits.max_seq_len}), and {gpu.name} has {gpu.free_bytes} of "
             f"{gpu.total_bytes} free",
-            hint="end what else uses it, or build with a smaller --max-seq-len or --precision",
+            hint="stop other programs that use it, or build with a smaller --max-seq-len or "
+            "--precision",
         )

@@ -16,10 +16,10 @@ FILE = "engine.runtime-cache"
 
 
 class RuntimeCache:
-    """Beside the plan, or in the user's cache where that cannot be written.
+    """A file beside the plan, or in the user's cache if that directory cannot be written.
 
-    TensorRT-RTX refuses what another version or GPU left, and it is then written anew. The
-    data-centre TensorRT compiles nothing at run time, and has no such cache.
+    TensorRT-RTX rejects the cache of another version or GPU, which is then rewritten. The
+    data-centre TensorRT compiles nothing at run time and has no such cache.
     """
 
     def __init__(self, plan_dir: Path) -> None:
@@ -29,11 +29,13 @@ class RuntimeCache:
         self._known = b""
 
     def give_to(self, config: Any) -> None:
-        """Let the context that is made with this IRuntimeConfig read and fill it; all share one."""
+        """Lets the context made with this IRuntimeConfig read and fill the cache; all contexts
+        share it.
+        """
         if self._cache is None and hasattr(config, "create_runtime_cache"):
             self._cache, self._maker = self._read(config), config
         if self._cache is not None and not config.set_runtime_cache(self._cache):
-            _log.warning("TensorRT does not take %s", FILE)
+            _log.warning("TensorRT does not accept %s", FILE)
 
     def _read(self, config: Any) -> Any:
         cache = config.create_runtime_cache()
@@ -42,11 +44,11 @@ class RuntimeCache:
         except OSError:
             self._known = b""
         if self._known and not cache.deserialize(self._known):
-            _log.info("%s is of another GPU or version, it is made anew", self._path)
+            _log.info("%s is from another GPU or version and is made again", self._path)
         return cache
 
     def save(self) -> None:
-        """Write what is new. A disk that is full is no reason to fail."""
+        """Writes new kernels to the file. A full disk is not an error."""
         if self._cache is None:
             return
         blob, self._cache, self._maker = self._cache.serialize(), None, None
@@ -68,7 +70,7 @@ class RuntimeCache:
 
 
 def place(plan_dir: Path) -> Path:
-    """Where the cache of a plan is kept."""
+    """The place of a plan's cache."""
     if os.access(plan_dir, os.W_OK):
         return plan_dir / FILE
     name = hashlib.sha256(str(plan_dir.resolve()).encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""What a step brings to the GPU and takes from it, each in one copy.
+"""Copies a step's inputs to the GPU, and its outputs back, in one copy each.
 
 The arrays of all launches lie one after the other, in memory of the host and of the GPU alike,
-each at a multiple of 256 bytes, as TensorRT wants its tensors.
+each at a multiple of 256 bytes, as TensorRT requires.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def aligned(num_bytes: int) -> int:
 
 
 def twins(cuda: Cuda, device_bytes: int, host_bytes: int) -> tuple[DeviceMemory, PinnedMemory]:
-    """Memory of the GPU and of the host: both or, where that raises CudaError, none."""
+    """Allocates GPU and host memory: both, or, if that raises CudaError, neither."""
     device = DeviceMemory(cuda, device_bytes)
     try:
         return device, PinnedMemory(cuda, host_bytes)
@@ -31,14 +31,14 @@ def twins(cuda: Cuda, device_bytes: int, host_bytes: int) -> tuple[DeviceMemory,
 
 
 class _Twin:
-    """Memory of the host and of the GPU, of one size, filled from its beginning on."""
+    """Memory of the same size on the host and on the GPU, filled from its beginning."""
 
     def __init__(self, cuda: Cuda, num_bytes: int) -> None:
         self.device, self.host = twins(cuda, num_bytes, num_bytes)
         self.used = 0
 
     def take(self, num_bytes: int) -> int:
-        """The place of the next bytes."""
+        """Reserves the next bytes and returns their offset."""
         place, self.used = self.used, self.used + aligned(num_bytes)
         assert self.used <= self.device.num_bytes, f"{self.used} bytes are staged for a step"
         return place
@@ -49,7 +49,7 @@ class _Twin:
 
 
 class StagedInputs:
-    """Arrays that are put in, then sent together."""
+    """Input arrays that are collected, then sent together."""
 
     def __init__(self, cuda: Cuda, num_bytes: int) -> None:
         self._memory = _Twin(cuda, num_bytes)
@@ -58,7 +58,7 @@ class StagedInputs:
         self._memory.used = 0
 
     def put(self, array: NDArray[np.int32]) -> int:
-        """Its address on the GPU, where it is once it was sent."""
+        """Stages an array and returns its address on the GPU, valid once everything was sent."""
         memory = self._memory
         place = memory.take(array.nbytes)
         memory.host.array[place : place + array.nbytes] = array.reshape(-1).view(np.uint8)
@@ -72,7 +72,7 @@ class StagedInputs:
 
 
 class StagedOutputs:
-    """Room that is given out, then fetched together."""
+    """Output memory that is reserved, then fetched together."""
 
     def __init__(self, cuda: Cuda, num_bytes: int) -> None:
         self._memory = _Twin(cuda, num_bytes)
@@ -81,12 +81,14 @@ class StagedOutputs:
         self._memory.used = 0
 
     def floats(self, shape: tuple[int, ...]) -> tuple[int, NDArray[np.float32]]:
-        """An address on the GPU, and the array of what is there once it was fetched."""
+        """Returns an address on the GPU, and the array of its content once everything was
+        fetched.
+        """
         address, content = self._room(4 * math.prod(shape))
         return address, content.view(np.float32).reshape(shape)
 
     def ints(self, shape: tuple[int, ...]) -> tuple[int, NDArray[np.int32]]:
-        """As `floats`."""
+        """Does the same as `floats` for int32."""
         address, content = self._room(4 * math.prod(shape))
         return address, content.view(np.int32).reshape(shape)
 

@@ -1,4 +1,4 @@
-"""All memory of a running engine, and what of it each launch gets."""
+"""The memory of a running engine, and the part of it that each launch gets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ITEM = 4  # bytes of every input and output
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A launch, where its tensors are, and what it returns, once that was fetched."""
+    """A launch, the addresses of its tensors, and its results once they were fetched."""
 
     launch: Launch
     shapes: Mapping[str, tuple[int, ...]]
@@ -40,8 +40,8 @@ class Prepared:
 class StepMemory:
     """Inputs, outputs, KV slots and full logits, sized for the largest step of a plan.
 
-    The first launch of a step always gets the same addresses, by its number of rows and its
-    first slot. resources: closes what is made here. Raises CudaError.
+    The addresses of a step's first launch depend only on its number of rows and its first slot.
+    resources: closes what is made here. Raises CudaError.
     """
 
     def __init__(
@@ -81,12 +81,14 @@ class StepMemory:
             resources.callback(self.full.close)
 
     def copy(self, copies: tuple[SlotCopy, ...]) -> None:
-        """Fill slots from others before a step, one after the other. Raises SlotError."""
+        """Copies slots before a step, one after the other. Raises SlotError."""
         for copy in copies:
             self._slots.copy(copy.source, copy.target, copy.num_tokens, self._stream)
 
     def prepare(self, launches: list[Launch]) -> list[Prepared]:
-        """Take in the inputs of a step, whose launches run in this order, and give it room."""
+        """Stages the inputs of a step, whose launches run in this order, and reserves its
+        outputs.
+        """
         self._inputs.clear()
         self._outputs.clear()
         if self.full is not None:
@@ -96,7 +98,7 @@ class StepMemory:
         return prepared
 
     def fetch(self) -> None:
-        """Copy back what the launches return, when they are done."""
+        """Fetches the results of the launches, once they are done."""
         self._outputs.fetch(self._stream)
 
     def _prepare(self, launch: Launch) -> Prepared:

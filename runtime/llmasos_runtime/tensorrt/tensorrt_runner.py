@@ -24,13 +24,13 @@ from llmasos_runtime.tensorrt.step_memory import Prepared, StepMemory
 
 
 class TensorRTRunner:
-    """One engine over one KV cache; a slot is a KV block as long as max_seq_len.
+    """Runs steps of one engine over one KV cache, whose blocks are slots as long as max_seq_len.
 
-    A step is a copy for each sequence that begins like another, a copy of all inputs to the GPU,
-    the launches, a copy of all candidates back, and an event to wait for.
+    A step is a copy for each sequence with a known prefix, a copy of all inputs to the GPU, the
+    launches, a copy of all candidates back, and an event to wait for.
 
-    num_slots: at most the plan's max_batch_size. resources: what to close after
-    all that is the runner's own. Raises CudaError where the GPU's memory does not suffice.
+    num_slots: at most the plan's max_batch_size. resources: closed after the runner's own. Raises
+    CudaError if the GPU's memory does not suffice.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class TensorRTRunner:
         return CandidateScores(candidates, self._plan.vocab_size, self._full_logits())
 
     def _full_logits(self) -> Callable[[list[int]], NDArray[np.float32]] | None:
-        """Of sampled rows, by their numbers among these."""
+        """Returns a function that fetches the logits of sampled rows; None if there are none."""
         full, rows = self._memory.full, self._rows
         if full is None:
             return None
@@ -131,6 +131,6 @@ class TensorRTRunner:
 
 
 def _close_here(process: OwnProcess, resources: ExitStack) -> None:
-    """A forked process has no CUDA: what it has a copy of is its parent's to free."""
+    """Closes nothing in a forked process: the memory belongs to its parent."""
     if process.is_this:
         resources.close()

@@ -1,4 +1,4 @@
-"""What is known of the tokens that are no candidates: their number, their share, their most."""
+"""Bounds on the tokens outside the candidates: their number, total weight and largest weight."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
 _SLACK = 1e-5
-"""How far f32 sums over a vocabulary may be off, as a part of the sum."""
+"""Relative error of f32 sums over a vocabulary."""
 _MAX_EXPONENT = 700.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VocabularyTailBounds:
-    """The tail of each row. Weights are exp(logit - peak), peak being the row's largest logit.
+    """The tail of each row. Weights are exp(logit - peak), where peak is the row's largest logit.
 
-    num_tokens: 0 if every token is a candidate. mass: of all tokens in the tail, known but for
-    slack. depth: the logarithm of the least candidate's weight, which none of the tail is above.
+    num_tokens: 0 if every token is a candidate. mass: total weight of the tail, exact up to slack.
+    depth: logarithm of the smallest candidate's weight, which bounds every weight in the tail.
     """
 
     num_tokens: int
@@ -32,7 +32,9 @@ class VocabularyTailBounds:
     def of(
         cls, logits: NDArray[np.float32], log_sum_exp: NDArray[np.float32], vocab_size: int
     ) -> VocabularyTailBounds:
-        """Beside these candidates' logits [rows, K], the largest first; log_sum_exp [rows]."""
+        """Computes the tail of these candidates' logits [rows, K], largest first; log_sum_exp
+        [rows].
+        """
         exact = logits.astype(np.float64)
         peak = exact[:, 0]
         total = np.exp(log_sum_exp.astype(np.float64) - peak)
@@ -48,11 +50,11 @@ class VocabularyTailBounds:
     def bounds(
         self, scale: Doubles, *, peak: Doubles, num_excluded: NDArray[np.intp]
     ) -> tuple[Doubles, Doubles]:
-        """The least and the most that each tail weighs if logits are scaled and peak weighs 1.
+        """Returns bounds on each tail's weight if logits are scaled and peak has weight 1.
 
-        num_excluded: tokens of it that do not count. With a = scale, a tail of n weights x,
-        none above c, of mass m, weighs between n (m/n)^a and m c^(a-1), which is Jensen's
-        inequality and x^(a-1) <= c^(a-1); for a < 1 it is the other way round.
+        num_excluded: tokens of the tail that do not count. With a = scale, a tail of n weights x,
+        none above c, of mass m, weighs between n (m/n)^a and m c^(a-1), by Jensen's inequality and
+        x^(a-1) <= c^(a-1); for a < 1 the bounds swap.
         """
         if self.num_tokens == 0:
             return np.zeros_like(scale), np.zeros_like(scale)
@@ -79,7 +81,7 @@ class VocabularyTailBounds:
 
 
 def _log(values: Doubles) -> Doubles:
-    """Of what is not above 0, so little that it counts for nothing."""
+    """Returns the logarithm; values up to 0 become the smallest normal number."""
     result: Doubles = np.log(np.maximum(values, np.finfo(np.float64).tiny))
     return result
 

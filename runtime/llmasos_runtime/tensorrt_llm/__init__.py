@@ -1,1 +1,1 @@
-"""Requests answered by NVIDIA's package tensorrt_llm. None of it has run with that package yet."""
+"""Runs requests with NVIDIA's package tensorrt_llm. None of it has run with that package yet."""

@@ -11,11 +11,11 @@ from llmasos_runtime.sequences.sequence import Sequence
 
 
 def next_tokens(output: Any, sequence: Sequence) -> Iterator[int]:
-    """What the output has and the sequence has not; the token that ends the text comes last.
+    """Yields tokens of the output that the sequence does not have; an end token comes last.
 
-    output: a `RequestOutput`, whose first completion has all tokens so far. sequence: whoever
-    takes a token adds it there, and stops when that finishes the sequence.
-    Raises LLMasOSError when TensorRT-LLM gave up the request.
+    output: a `RequestOutput` of tensorrt_llm, whose first completion has all tokens so far.
+    sequence: the caller appends each token to it, and stops when that finishes the sequence.
+    Raises LLMasOSError if TensorRT-LLM gave up the request.
     """
     completion = output.outputs[0]
     token_ids = list(completion.token_ids)
@@ -29,7 +29,7 @@ def next_tokens(output: Any, sequence: Sequence) -> Iterator[int]:
 
 
 def _end_token(completion: Any, sequence: Sequence) -> int:
-    """What ended a text and was left out of its tokens."""
+    """The token that ended a text and was left out of its tokens."""
     if completion.stop_reason in sequence.end_token_ids:
         return int(completion.stop_reason)
     if len(sequence.end_token_ids) == 1:

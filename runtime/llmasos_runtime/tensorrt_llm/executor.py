@@ -1,7 +1,7 @@
-"""Requests answered by TensorRT-LLM, which schedules and runs them by itself.
+"""Runs requests with TensorRT-LLM, which schedules and batches them itself.
 
-What ends an answer, its text and its counts are found here, from the tokens alone, as with any
-other target. It has never run with the real package: tests have one that is made up.
+End conditions, text and counts are computed here from the tokens alone, as for any other target.
+It has never run with the real package: tests use a fake.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _log = logging.getLogger(__name__)
 class _Live:
     """A request that has no final update yet.
 
-    result: TensorRT-LLM's, once it was asked. failure: why its task is being cancelled, if it
-    is no abort.
+    result: TensorRT-LLM's result, once the request was passed on. failure: why its task is being
+    cancelled, unless the reason is an abort.
     """
 
     sequence: Sequence
@@ -59,10 +59,10 @@ class _Live:
 
 
 class TensorRTLLMExecutor:
-    """Over `tensorrt_llm.LLM`, what `Executor` is. Every submitted request gets one final update.
+    """The counterpart of `Executor` over `tensorrt_llm.LLM`. Every request gets one final update.
 
-    One thread has an event loop, as the library wants it; each request is a task of that loop,
-    and what ends the task gives the final update. The lock is for the table of requests alone.
+    One thread has an event loop, as the library needs it; each request is a task of that loop, and
+    the end of the task sends the final update. The lock guards only the table of requests.
     """
 
     def __init__(self, library: Any, llm: Any, *, max_batch_size: int, max_queue_size: int) -> None:
@@ -83,7 +83,9 @@ class TensorRTLLMExecutor:
         close_at_exit(self)
 
     def submit(self, sequence: Sequence, output: RequestOutput) -> None:
-        """Raises UnsupportedFieldError, EngineStoppedError, QueueFullError, InvalidRequestError."""
+        """Queues a request; raises UnsupportedFieldError, EngineStoppedError, QueueFullError,
+        InvalidRequestError.
+        """
         live = _Live(sequence, output, sampling_params(self._library, sequence))
         with self._lock:
             if self._error is not None:
@@ -102,7 +104,7 @@ class TensorRTLLMExecutor:
             self._loop.call_soon_threadsafe(self._start, live)
 
     def cancel(self, request_id: str) -> bool:
-        """End a request; False if it has ended, is ending, or never was."""
+        """Ends a request; False if it has ended, is ending, or never existed."""
         with self._lock:
             live = self._live.get(request_id)
             if live is None or live.is_cancelled:
@@ -112,12 +114,12 @@ class TensorRTLLMExecutor:
             return True
 
     def abandon(self, request_id: str) -> None:
-        """End a request a little later. Takes no lock, so that a destructor may call it."""
+        """Ends a request a little later. It takes no lock, so a destructor may call it."""
         with suppress(RuntimeError):  # the loop is closed, and with it every request
             self._loop.call_soon_threadsafe(self.cancel, request_id)
 
     def stats(self) -> EngineStats:
-        """Requests are counted here; of the KV cache the library tells twice a second."""
+        """Requests are counted here; the library reports its KV cache twice a second."""
         with self._lock:
             num_live, newest = len(self._live), self._stats.newest
             num_running = min(num_live, self._max_batch_size)
@@ -133,11 +135,11 @@ class TensorRTLLMExecutor:
             )
 
     def step_log(self) -> tuple[StepRecord, ...]:
-        """Nothing: what a step is made of is known to TensorRT-LLM alone."""
+        """Returns nothing: TensorRT-LLM does not report its steps."""
         return ()
 
     def close(self) -> None:
-        """Stop; requests that have not finished get an EngineStoppedError. May be called again."""
+        """Stops; unfinished requests get an EngineStoppedError. May be called again."""
         self._stop(EngineStoppedError("the engine is closed"))
         with suppress(RuntimeError):  # closed already
             self._loop.call_soon_threadsafe(self._closing.set)
@@ -181,7 +183,7 @@ class TensorRTLLMExecutor:
         self._cancel(live, DeadlineExceededError(message))
 
     async def _answer(self, live: _Live) -> None:
-        """Give out the tokens one by one, until one ends the answer or its text does."""
+        """Sends the tokens one by one until one of them, or the text, ends the answer."""
         sequence = live.sequence
         live.result = self._llm.generate_async(
             inputs=list(sequence.token_ids), sampling_params=live.params, streaming=True
@@ -213,7 +215,7 @@ class TensorRTLLMExecutor:
             self._give(live, partial(live.output.update, aborted))
 
     def _stop(self, error: LLMasOSError) -> None:
-        """Take no more requests, and end those that there are."""
+        """Refuses new requests and ends those in progress."""
         with self._lock:
             if self._error is None:
                 self._error = error
@@ -222,7 +224,7 @@ class TensorRTLLMExecutor:
                     self._loop.call_soon_threadsafe(self._cancel, live, error)
 
     def _give(self, live: _Live, make: Callable[[], Update]) -> bool:
-        """Send an update, unless the request has had its last; whether it has now."""
+        """Sends an update unless the request has ended; returns whether it has ended now."""
         request_id = live.sequence.request_id
         if self._live.get(request_id) is not live:
             return True

@@ -1,4 +1,4 @@
-"""What an exception of TensorRT-LLM means for a request. It has never run with that package."""
+"""Translates exceptions of TensorRT-LLM into errors. It has never run with that package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 
 
 def failure_of(error: BaseException, library: Any) -> LLMasOSError:
-    """The request was refused, or it failed alone, or, for anything unknown, the engine did."""
+    """Returns the error: the request was refused, or failed; anything unknown stops the engine."""
     if isinstance(error, LLMasOSError):
         return error
     text = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""What TensorRT-LLM says of its KV cache while it runs. It has never run with that package."""
+"""Statistics of TensorRT-LLM's KV cache. It has never run with that package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PERIOD_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IterationStats:
-    """Its newest numbers; 0 is also what it does not say."""
+    """The newest numbers; 0 also stands for those that are missing."""
 
     num_blocks: int = 0
     num_free_blocks: int = 0
@@ -34,16 +34,16 @@ class IterationStats:
 
 
 class LatestStats:
-    """newest: what was reported last."""
+    """newest: the latest report."""
 
     def __init__(self) -> None:
         self.newest = IterationStats()
 
     async def follow(self, llm: Any, has_begun: Callable[[], object]) -> None:
-        """Take each report of a `tensorrt_llm.LLM` until this is cancelled.
+        """Reads the reports of a `tensorrt_llm.LLM` until this is cancelled.
 
-        An iteration over its reports ends when none came for a while. has_begun: whether it was
-        asked for anything: until then it has none, and prints that each time.
+        Iterating over its reports ends when none came for a while. has_begun: whether it has had a
+        request: before that it has no reports, and prints so each time.
         """
         try:
             while True:

@@ -19,7 +19,7 @@ _NAME = "tensorrt_llm"
 
 
 def load_library() -> Any:
-    """The module; raises PlanError in one line if it is not installed or cannot be loaded."""
+    """Imports the module; raises PlanError if it is not installed or cannot be loaded."""
     turn_off_usage_reports()
     try:
         return importlib.import_module(_NAME)
@@ -32,7 +32,7 @@ def load_library() -> Any:
 
 
 def check_installed() -> None:
-    """Raise PlanError if it is not there; nothing is loaded."""
+    """Raises PlanError if it is not installed; nothing is loaded."""
     try:
         found = find_spec(_NAME)
     except ValueError:  # a module that is loaded already, and was not found as usual

@@ -1,4 +1,4 @@
-"""Makes what answers requests of a plan for TensorRT-LLM. It has never run with that package."""
+"""Loads the executor of a plan for TensorRT-LLM. It has never run with that package."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llmasos_runtime.tensorrt_llm.executor import TensorRTLLMExecutor
 from llmasos_runtime.tensorrt_llm.library import load_library
 
 BLOCK_SIZE = 32
-"""Tokens of one of its KV blocks; its own default, said so that it is known."""
+"""Tokens of one of its KV blocks: its default, set explicitly so that it is known."""
 _CACHE_BYTES = {"f32": 4, "fp16": 2, "bf16": 2}
 
 
 def load_executor(plan: EnginePlan, limits: Limits, options: EngineOptions) -> TensorRTLLMExecutor:
-    """Let TensorRT-LLM load the plan's checkpoint, whose files are checked before.
+    """Lets TensorRT-LLM load the plan's checkpoint, whose files are checked before.
 
-    limits: of the engine, at most the plan's. Raises PlanError in one line.
+    limits: those of the engine, at most the plan's. Raises PlanError.
     """
     record = plan.tensorrt_llm
     assert record is not None
@@ -53,14 +53,14 @@ def _directory(plan: EnginePlan, record: TensorRTLLMRecord) -> Path:
     directory = Path(record.directory)
     if not directory.is_dir():
         raise PlanError(
-            f"{plan.name} is loaded from {directory}, which is not there",
+            f"{plan.name} is loaded from {directory}, which does not exist",
             hint="bring the checkpoint back (in a container, mount it there), or build again",
         )
     return directory
 
 
 def _cache(plan: EnginePlan, options: EngineOptions) -> dict[str, Any]:
-    """Fields of KvCacheConfig; how much is kept is said in tokens, as every version takes it."""
+    """Fields of KvCacheConfig; the cache's size is given in tokens, which every version accepts."""
     fields: dict[str, Any] = {
         "enable_block_reuse": options.reuse_prefixes,
         "tokens_per_block": BLOCK_SIZE,

@@ -1,8 +1,8 @@
-"""SamplingParams as TensorRT-LLM has them. It has never run with that package.
+"""Translates SamplingParams to TensorRT-LLM's. It has never run with that package.
 
-Stop strings are not passed on, since ours are matched on text. All tokens that end a text are
-stop tokens there: its own end token is one alone, and a stop token stays visible in what it
-returns, so that it can be counted.
+Stop strings are not passed on, since ours are matched on text. All end tokens are passed as stop
+tokens: TensorRT-LLM has only one end token of its own, and a stop token stays visible in its
+results, so that it can be counted.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _KNOWN = frozenset(
         "speculate",  # changes no token, so that it may be left to TensorRT-LLM
     )
 )
-"""Fields that are passed on, or are seen to here; any other must be left alone."""
+"""Fields that are passed on or handled here; any other must have its default."""
 NO_END = -1
-"""What TensorRT-LLM takes for the end token of a text that has none."""
+"""TensorRT-LLM's end token for a text that has none."""
 _SINCE: Mapping[str, tuple[int, int]] = {"min_tokens": (1, 3), "min_p": (1, 3), "seed": (1, 3)}
-"""Fields that earlier releases have too, and ignore, or in the case of min_tokens get wrong."""
+"""Fields that earlier releases accept and ignore, or, for min_tokens, get wrong."""
 
 
 def sampling_params(library: Any, sequence: Sequence) -> Any:
-    """The library's own SamplingParams for a sequence.
+    """Returns the library's own SamplingParams for a sequence.
 
-    Raises UnsupportedFieldError, naming the field, for what the library cannot do.
+    Raises UnsupportedFieldError, naming the field, for what the library does not support.
     """
     params = sequence.params
     ends = sorted(sequence.end_token_ids)
@@ -53,7 +53,7 @@ def sampling_params(library: Any, sequence: Sequence) -> Any:
 
 
 def _choice(params: SamplingParams) -> dict[str, Any]:
-    """How a token is chosen; what is left out filters nothing."""
+    """The sampling fields; a field that is left out filters nothing."""
     if params.temperature == 0.0:
         return {"top_k": 1}
     chosen: dict[str, Any] = {"temperature": params.temperature}
@@ -90,7 +90,6 @@ def _refuse_unsupported(library: Any, params: SamplingParams, *, num_ends: int) 
             )
     if asked["min_tokens"] and num_ends > 1:
         raise UnsupportedFieldError(
-            f"min_tokens puts off one end token with tensorrt_llm, got {params.min_tokens} and "
-            f"{num_ends} tokens that end the text",
-            hint="set ignore_eos, or end with one of stop_token_ids alone",
+            f"TensorRT-LLM supports min_tokens with one end token; this request has {num_ends}",
+            hint="set ignore_eos, and give at most one stop_token_id",
         )

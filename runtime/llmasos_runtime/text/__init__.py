@@ -1,1 +1,1 @@
-"""From tokens to text, piece by piece."""
+"""Detokenization: from tokens to text, piece by piece."""

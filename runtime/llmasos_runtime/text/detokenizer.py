@@ -1,13 +1,13 @@
-"""The text of a growing sequence of tokens, as far as no later token can change it.
+"""Incremental detokenization: the text of a growing sequence that no later token can change.
 
-Decoding more tokens mostly appends text, but not always: the bytes of one character may
-come in several tokens; a decoder with byte fallback, as Llama 2 has it, reads a whole run
-of byte tokens at once and makes U+FFFD of all of them if one is wrong; cleaning up removes
-spaces when the punctuation after them comes. How a tokenizer behaves is found by trying it.
+Decoding more tokens mostly appends text, but not always: the bytes of one character may come in
+several tokens; a decoder with byte fallback, as in Llama 2, decodes a whole run of byte tokens at
+once and makes U+FFFD of all of them if one is wrong; cleaning up removes spaces when the
+punctuation after them comes. A tokenizer's behaviour is found by trying it.
 
-Only a few tokens are decoded again with each new one. That needs an anchor: a token (or
-several) whose own text is whole, so that what is decoded from there on continues the text
-as if all tokens had been decoded.
+Only a few tokens are decoded again with each new one. That needs an anchor: a token (or several)
+whose own text is complete, so that decoding from there on continues the text as if all tokens
+had been decoded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _RARE = ("\U000f0000", "\U00013000", "\ua66e")
 
 
 class TextCodec(Protocol):
-    """What is needed of a tokenizer."""
+    """The methods of a tokenizer that are needed."""
 
     @property
     def special_ids(self) -> Collection[int]: ...
@@ -43,10 +43,10 @@ class TextCodec(Protocol):
 
 
 class Detokenizer:
-    """How one tokenizer decodes; sequences share it, and what it learned of single tokens.
+    """The decoding behaviour of one tokenizer; sequences share it and its cache of single tokens.
 
     cleans_up: spaces before punctuation may be removed.
-    has_runs: a run of byte tokens is decoded as one, and one wrong byte spoils it.
+    has_runs: a run of byte tokens is decoded together, and one wrong byte spoils it.
     """
 
     def __init__(self, tokenizer: TextCodec) -> None:
@@ -69,7 +69,7 @@ class Detokenizer:
         return self._alone[token_id]
 
     def is_byte(self, token_id: int) -> bool:
-        """Whether it joins a run of byte tokens that is decoded as one."""
+        """True if it joins a run of byte tokens that is decoded together."""
         if not self.has_runs:
             return False
         if token_id not in self._is_byte:
@@ -78,7 +78,7 @@ class Detokenizer:
         return self._is_byte[token_id]
 
     def is_silent(self, token_id: int) -> bool:
-        """Whether decoding leaves it out: a special token, or one that has no name."""
+        """True if decoding leaves it out: a special token, or one that has no name."""
         if token_id not in self._is_silent:
             first, rest = self._known_ids[:1], self._known_ids[1:]
             self._is_silent[token_id] = not self.alone(token_id) and (
@@ -87,14 +87,14 @@ class Detokenizer:
         return self._is_silent[token_id]
 
     def num_in_run(self, token_ids: Sequence[int]) -> int:
-        """How many of the last tokens are in a run of byte tokens that may go on."""
+        """The number of last tokens in a run of byte tokens that may continue."""
         num_before = len(token_ids)
         while num_before and (self.is_byte(i := token_ids[num_before - 1]) or self.is_silent(i)):
             num_before -= 1
         return len(token_ids) - num_before
 
     def is_whole(self, text: str) -> bool:
-        """Whether tokens of this text are an anchor, if they begin where text was settled."""
+        """True if tokens of this text are an anchor, if they begin where text was settled."""
         if self.cleans_up:
             return _CLEANED_UP.isdisjoint(text) and not _CLEANED_UP_AFTER_APOSTROPHE.issuperset(
                 text
@@ -103,7 +103,7 @@ class Detokenizer:
 
 
 def _spelled(tokenizer: TextCodec) -> list[int]:
-    """The bytes of a rare character, if as long as one is missing each of them is U+FFFD."""
+    """The bytes of a rare character, if each becomes U+FFFD while one is missing."""
     for character in _RARE:
         size = len(character.encode())
         ids = tokenizer.encode(character, add_special_tokens=False)[-size:]
@@ -138,7 +138,7 @@ class SettledText:
         self.anchors = deque([Anchor(0, 0, 0)])
 
     def extend(self, token_ids: Sequence[int]) -> str:
-        """Take tokens; the text that they settle."""
+        """Appends tokens and returns the text that they settle."""
         heard = [i for i in token_ids if not self._detokenizer.is_silent(i)]
         if not heard:
             return ""
@@ -158,9 +158,10 @@ class SettledText:
         return text[begin:end]
 
     def end(self, token_ids: Sequence[int]) -> None:
-        """No more tokens come but these, whose own text is left out; all is loose, and stays.
+        """Ends the text: only these tokens follow, whose own text is left out; the loose text
+        stays.
 
-        Text that these would change is lost.
+        Text that they would change is lost.
         """
         text, begin = self._window()
         if token_ids:
@@ -169,7 +170,7 @@ class SettledText:
         self.loose = text[begin:]
 
     def _window(self) -> tuple[str, int]:
-        """The text from the last anchor on, and how much of it is settled."""
+        """The text from the last anchor on, and the number of its settled characters."""
         anchor = self.anchors[-1]
         text = self._detokenizer.decode(self.token_ids[anchor.index :])
         return text, anchor.own + self.num_characters - anchor.end
@@ -185,7 +186,7 @@ class SettledText:
         return len(text) - text.endswith(REPLACEMENT)
 
     def _settle(self) -> None:
-        """All text is settled: the last token is the next anchor, or those since last time."""
+        """Settles all text: the last token becomes the next anchor, or those since last time do."""
         alone = self._detokenizer.alone(self.token_ids[-1])
         first, self._num_settled_ids = self._num_settled_ids, len(self.token_ids)
         if self._detokenizer.is_whole(alone):
@@ -196,7 +197,9 @@ class SettledText:
                 self.anchors.append(Anchor(first, len(text), self.num_characters))
 
     def _seek_anchor(self, text: str) -> None:
-        """Long without an anchor: begin anywhere outside a run, if the same text comes of it."""
+        """Looks for an anchor after many tokens without one: any place outside a run that keeps
+        the text.
+        """
         index = len(self.token_ids) - MAX_WINDOW // 2
         if self._is_in_run or self._detokenizer.is_byte(self.token_ids[index]):
             return

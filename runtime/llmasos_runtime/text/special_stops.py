@@ -1,7 +1,7 @@
-"""Stop words that are special tokens: text has lost those, so that they are matched by their ids.
+"""Stop words that are special tokens are matched by id, since text does not contain them.
 
-A word that holds a special token beside other text can never be found in text. It is refused,
-since an answer that does not stop there would look like one that never got there.
+A word that mixes a special token with other text can never be found in text. It is refused, since
+an answer that ignores it would look like one that never got there.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ _SHOWN = 60
 
 
 def with_special_stops(request: Request, special_tokens: Mapping[str, int]) -> Request:
-    """The request with the ids of those of its stop words that are special tokens.
+    """Returns the request with the ids of its stop words that are special tokens.
 
     The words stay stop strings as well: a model may spell them in ordinary tokens.
-    special_tokens: ids by text. Raises InvalidRequestError for a word that only holds one.
+    special_tokens: ids by text. Raises InvalidRequestError for a word that mixes one with other
+    text.
     """
     words = request.params.stop
     if not words:

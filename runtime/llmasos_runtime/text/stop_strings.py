@@ -1,9 +1,9 @@
-"""Stop strings, found in text that comes in pieces.
+"""Finds stop strings in text that comes in pieces.
 
-An automaton of Aho and Corasick ("Efficient string matching", CACM 1975) reads each
-character once, however many strings there are. Its state is the longest end of the text
-that begins a stop string: just what must be held back. Its states are made when the text
-first reaches them, so a million characters of stop strings cost nothing but their sorting.
+An Aho-Corasick automaton ("Efficient string matching", CACM 1975) reads each character once,
+however many strings there are. Its state is the longest end of the text that begins a stop
+string: exactly what must be held back. States are made when the text first reaches them, so a
+million characters of stop strings cost only their sorting.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class State:
-    """The text's end that begins a stop string: the first length characters of that in row.
+    """The end of the text that begins a stop string: the first `length` characters of `row`.
 
     found: the longest stop string that the text ends with.
-    shorter: the state of the next shorter end of the text that begins one.
+    shorter: the state of the next shorter end that begins one.
     """
 
     row: int = 0
@@ -40,9 +40,10 @@ class StopStrings:
         self.start = State()
 
     def read(self, state: State, text: str) -> tuple[State, list[tuple[int, str]]]:
-        """The state after more text, and the stop strings in it with the place of their end.
+        """Returns the state after more text, and the stop strings in it with the position of their
+        end.
 
-        Of several that end at one place it is the longest, which begins first.
+        Of several that end at one position it is the longest, which begins first.
         """
         found: list[tuple[int, str]] = []
         place = 0
@@ -59,7 +60,9 @@ class StopStrings:
         return state, found
 
     def _next(self, state: State, character: str) -> State:
-        """The state after one more character; makes it, and the shorter ones it leads to."""
+        """Returns the state after one more character; makes it and the shorter ones that it
+        needs.
+        """
         made: list[State] = []
         target = self.start
         for end in _ends(state):

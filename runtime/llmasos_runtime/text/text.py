@@ -1,7 +1,7 @@
 """The text of one sequence as it grows: whole characters, up to the first stop string.
 
-Every token leaves at once; its text waits while it is not settled or could begin a stop
-string. Each piece says how to make its text of token ids, so who decodes keeps no state.
+Every token is sent at once; its text waits while it is not settled or could begin a stop string.
+Each piece says how to make its text from token ids, so that the decoder keeps no state.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from llmasos_runtime.text.stop_strings import State, StopStrings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """New tokens, and text that they (and the end of a wait) let out.
+    """New tokens, and the text that they release.
 
     With d = decode(context_ids + token_ids), text is d[text_span[0]:text_span[1]].
-    stop_string: what ended the text, which was cut before it.
+    stop_string: the stop string that ended the text, which is cut before it.
     """
 
     token_ids: tuple[int, ...]
@@ -30,7 +30,7 @@ class Piece:
 
 
 class _Match(NamedTuple):
-    """A stop string in the text of all tokens; the earliest is the least."""
+    """A stop string found in the text of all tokens; the earliest compares as the least."""
 
     begin: int
     end: int
@@ -38,10 +38,10 @@ class _Match(NamedTuple):
 
 
 class TextStream:
-    """Tokens go in one by one; joined, the texts of the pieces are decode(all tokens), cut.
+    """Turns tokens into pieces, whose texts joined are decode(all tokens) up to a stop string.
 
-    stop: the first of these to appear ends the text. When several appear with one token it is
-        the one that begins first, and of those the one that ends first.
+    stop: the first of these to appear ends the text. If several appear with one token it is the one
+    that begins first, and of those the one that ends first.
     min_tokens: a stop string must end in text that came after this many tokens.
     prompt: tokens that lead the first piece; no stop string is looked for in their text.
     """
@@ -66,13 +66,13 @@ class TextStream:
         self._begin_output(prompt, detokenizer.num_in_run(prompt))
 
     def push(self, token_ids: Sequence[int]) -> Piece:
-        """Take new tokens. The piece ends with the token that completed a stop string, if any."""
+        """Takes new tokens. The piece ends with the token that completed a stop string, if any."""
         return self._piece(self._take(token_ids), is_last=False)
 
     def finish(self, token_ids: Sequence[int] = (), *, end_token_ids: Sequence[int] = ()) -> Piece:
-        """The last tokens, and all text that was held.
+        """Returns the last tokens and all text that was held.
 
-        end_token_ids: follow them, and count as tokens, but their text is left out.
+        end_token_ids: follow them and count as tokens, but their text is left out.
         """
         match = self._take(token_ids)
         if match is None:
@@ -82,7 +82,7 @@ class TextStream:
         return self._piece(match, is_last=True)
 
     def _begin_output(self, prompt: Sequence[int], num_in_run: int) -> None:
-        """Decode the prompt at once, so that the output's text begins after it."""
+        """Decodes the prompt at once, so that the output's text begins after it."""
         num_whole = len(prompt) - num_in_run
         for ids in (prompt[:num_whole], *([i] for i in prompt[num_whole:])):
             self._held += self._text.extend(ids)
@@ -101,7 +101,9 @@ class TextStream:
         return None
 
     def _earliest(self, settled: str, loose: str) -> _Match | None:
-        """The earliest stop string that ends in this text; loose text is read without keeping."""
+        """The earliest stop string that ends in this text; loose text is read without keeping
+        it.
+        """
         if self._stops is None or self._state is None:
             return None
         num_settled = self._text.num_characters
@@ -115,7 +117,7 @@ class TextStream:
     def _read(
         self, stops: StopStrings, state: State, text: str, begin: int
     ) -> tuple[State, list[_Match]]:
-        """What stands in this text, less what of it is the prompt's."""
+        """The stop strings in this text, without the prompt's part of it."""
         skipped = max(0, self._num_prompt - begin)
         state, found = stops.read(state, text[skipped:])
         ends = ((begin + skipped + place, stop) for place, stop in found)
@@ -143,7 +145,7 @@ class TextStream:
         )
 
     def _context(self) -> tuple[tuple[int, ...], int]:
-        """Sent tokens from the last anchor before the text on, and where its decoding begins."""
+        """Sent tokens from the last anchor before the text on, and the start of its decoding."""
         anchor = self._text.anchors[0]
         context_ids = tuple(self._text.token_ids[anchor.index : self._num_before])
         return context_ids, anchor.own + self._num_sent - anchor.end
@@ -156,5 +158,5 @@ class TextStream:
 
 
 def _shown(loose: str) -> str:
-    """What a stop string may match before it is settled: U+FFFD may become something else."""
+    """The text that a stop string may match before it is settled: U+FFFD may still change."""
     return loose.partition(REPLACEMENT)[0]

@@ -1,1 +1,1 @@
-"""How Triton reaches the engine: what its four models do, and how its server is run."""
+"""The Python models that Triton runs: tokenizer, engine and detokenizer."""

@@ -1,11 +1,10 @@
-"""Streams of the ensemble whose client has gone.
+"""Detects streams of the ensemble whose client has gone.
 
-Triton 2.51 tells no step of an ensemble that a client has cancelled or closed its connection,
-but from then on it no longer passes the engine's responses on to the detokenizer. So the
-detokenizer counts the pieces of each stream, and the engine asks it for the numbers. The
-question goes the way of the pieces and is answered after those that were sent before it; a
-client that reads slowly changes nothing there. A piece that is missing twice in a row was not
-passed on.
+Triton 2.51 does not tell the steps of an ensemble that a client has cancelled or disconnected, but
+from then on it no longer passes the engine's responses on to the detokenizer. So the detokenizer
+counts the pieces of each stream, and the engine asks it for the counts. The question travels the
+way of the pieces and is answered after those sent before it, so a client that reads slowly
+changes nothing. A piece that is missing twice in a row was not passed on.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from llmasos.errors import EngineStoppedError
 from llmasos_runtime.triton.backend import Backend
 
 QUERY = -1
-"""Stands in a text_piece where a stream's number would: numbers of streams follow it."""
+"""Marks a text_piece as a query for the counts of the streams whose numbers follow it."""
 _PERIOD_S = 0.4
 _log = logging.getLogger(__name__)
 
 
 class PieceCounts:
-    """How many pieces of each stream have come to a detokenizer."""
+    """Counts the pieces of each stream that have come to a detokenizer."""
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
 
     def add(self, number: int) -> None:
-        """One more. number: the stream's; a later stream has a greater one."""
+        """Counts one piece. number: the stream's; a later stream has a greater one."""
         self._counts[number] = self._counts.get(number, 0) + 1
 
     def answer(self, numbers: Sequence[int]) -> list[int]:
-        """The counts of all streams that run; those before them that do not are forgotten."""
+        """Returns the counts of the running streams; earlier streams that ended are forgotten."""
         answer = [self._counts.get(number, 0) for number in numbers]
         running, last = set(numbers), max(numbers, default=0)
         self._counts = {n: c for n, c in self._counts.items() if n in running or n > last}
@@ -44,15 +43,15 @@ class PieceCounts:
 
 
 class Detokenizer:
-    """The model `detokenizer`, as the engine asks it."""
+    """The model `detokenizer` as seen by the engine."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
     def count(self, numbers: Sequence[int]) -> list[int]:
-        """How many pieces of each of these streams have come to it; none if it cannot know.
+        """Returns how many pieces of each stream have come to it; an empty list if it cannot know.
 
-        Raises EngineStoppedError when it does not answer.
+        Raises EngineStoppedError if it does not answer.
         """
         query = self._backend.Tensor("text_piece", np.array([[QUERY, *numbers]], np.int32))
         request = self._backend.InferenceRequest(
@@ -66,10 +65,10 @@ class Detokenizer:
 
 
 class AbandonedStreams:
-    """Looks for them in a thread of its own.
+    """Looks for abandoned streams in a thread of its own.
 
-    count: as Detokenizer's. sent: the number of pieces that each stream has sent so far, by the
-    stream's number. cancel: ends a stream.
+    count: see Detokenizer. sent: returns the number of pieces that each stream has sent so far, by
+    the stream's number. cancel: ends a stream.
     """
 
     def __init__(
@@ -90,12 +89,12 @@ class AbandonedStreams:
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more. A question that Triton will not answer any more is not waited for."""
+        """Stops looking. It does not wait for a question that Triton will not answer any more."""
         self._closed.set()
         self._thread.join(timeout=_PERIOD_S)
 
     def look(self) -> None:
-        """Cancel the streams of which pieces are missing now that were so at the last look."""
+        """Cancels streams whose pieces are missing now and were missing at the last look."""
         sent = self._sent()
         if not sent:
             self._late = {}

@@ -1,7 +1,7 @@
 """The part of `triton_python_backend_utils` that the models use.
 
-Triton gives that module to its Python processes alone, so the models get it as an
-argument, and tests give them another.
+Triton provides that module only to its Python processes, so the models get it as an argument,
+and tests pass another.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Backend(Protocol):
 
 
 def error_response(backend: Backend, error: LLMasOSError) -> object:
-    """The response that carries an error; Triton makes its gRPC and HTTP status of the code."""
+    """Returns the response of an error; Triton makes its gRPC and HTTP status from the code."""
     errors = backend.TritonError
     code = errors.INTERNAL
     if error.status is HTTPStatus.BAD_REQUEST:

@@ -1,4 +1,4 @@
-"""A conversation and what its template gets beside it, from the inputs of a request."""
+"""Reads a conversation and its template's options from the inputs of a request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmasos_runtime.triton.fields import Fields
 
 
 def conversation(text: str) -> list[dict[str, Any]]:
-    """The messages; raises InvalidRequestError if they are not a JSON list of objects."""
+    """Returns the messages; raises InvalidRequestError if they are not a JSON list of objects."""
     messages = _parsed("messages", text)
     if not isinstance(messages, list) or not all(isinstance(item, dict) for item in messages):
         raise InvalidRequestError("messages must be a JSON list of {role, content} objects")
@@ -21,7 +21,7 @@ def conversation(text: str) -> list[dict[str, Any]]:
 
 
 def chat_options(fields: Fields) -> ChatOptions:
-    """What is given beside messages; raises InvalidRequestError naming the input."""
+    """Returns the template's options; raises InvalidRequestError naming the input."""
     values: dict[str, Any] = {
         name: _parsed(name, text) for name in CHAT_OBJECTS if (text := _text(fields, name))
     }
@@ -30,13 +30,13 @@ def chat_options(fields: Fields) -> ChatOptions:
 
 
 def refuse_chat_inputs(fields: Fields) -> None:
-    """Without messages there is no template to read them."""
+    """Refuses chat options without messages."""
     for name in (*CHAT_OBJECTS, "chat_template"):
         if _text(fields, name):
-            raise InvalidRequestError(f"{name} is for messages, and none were sent")
+            raise InvalidRequestError(f"{name} needs messages, and none were sent")
     for name in CHAT_FLAGS:
         if fields.boolean(name) is not None:
-            raise InvalidRequestError(f"{name} is for messages, and none were sent")
+            raise InvalidRequestError(f"{name} needs messages, and none were sent")
 
 
 def _text(fields: Fields, name: str) -> str:

@@ -1,8 +1,8 @@
-"""What Triton's `detokenizer` model does: pieces of token ids become text, without any state.
+"""Triton's `detokenizer` model: turns pieces of token ids into text, without any state.
 
-The engine says with each piece which earlier tokens its decoding depends on, and which
-characters of the result are new. So pieces of many requests can be decoded in one call. All
-that is kept is how many pieces of each stream have come (see `abandoned_streams`).
+With each piece the engine sends the earlier tokens on which its decoding depends, and the span of
+new characters in the result. So pieces of many requests can be decoded in one call. Only the
+number of pieces of each stream is kept (see `abandoned_streams`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class DetokenizerModel:
     """
 
     def __init__(self, backend: Backend, tokenizer: Decoder, *, is_alone: bool = True) -> None:
-        """is_alone: whether all pieces come to this instance."""
+        """is_alone: True if all pieces come to this instance."""
         self._backend = backend
         self._tokenizer = tokenizer
         self._pieces = PieceCounts() if is_alone else None

@@ -1,4 +1,4 @@
-"""The engine's numbers on Triton's metrics page."""
+"""Shows the engine's metrics on Triton's metrics page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EngineMetrics:
         self._shown = [(metric, self._add(backend, metric, labels)) for metric in METRICS]
 
     def report(self, stats: EngineStats) -> None:
-        """Show these numbers; a counter never falls."""
+        """Shows these numbers; a counter never falls."""
         for metric, shown in self._shown:
             shown.show(metric.value(stats))
 
@@ -37,7 +37,7 @@ class EngineMetrics:
 
 
 class _Gauge:
-    """Triton's metric, and the value that it shows."""
+    """Triton's metric and the value that it shows."""
 
     def __init__(self, made: Any) -> None:
         self._made = made
@@ -50,7 +50,7 @@ class _Gauge:
 
 
 class _Counter:
-    """Triton's metric, and how far it has counted."""
+    """Triton's metric and the count that it has reached."""
 
     def __init__(self, made: Any) -> None:
         self._made = made

@@ -1,4 +1,4 @@
-"""What Triton's `engine` model does: accept requests, watch for those to end early, answer."""
+"""Triton's `engine` model: accepts requests, watches for cancellation, and replies."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class ServedEngine(Protocol):
-    """The engine as this model uses it; llmasos_runtime.engine.engine.Engine is one."""
+    """The methods of an engine that this model uses."""
 
     @property
     def plan(self) -> EnginePlan: ...
@@ -59,7 +59,7 @@ class ServedEngine(Protocol):
 class _Running:
     """A request that has no last response yet.
 
-    client_id: the id that its client gave it. is_passed_on: it is a stream of the ensemble.
+    client_id: the id that its client gave it. is_passed_on: True for a stream of the ensemble.
     """
 
     client_id: str
@@ -68,10 +68,10 @@ class _Running:
 
 
 class EngineModel:
-    """Requests come on Triton's thread, updates on the engine's, cancellation on our own.
+    """Handles requests on Triton's thread, updates on the engine's, and cancellation on its own.
 
-    Each request gets an id of ours, since clients may use one id twice. Every accepted
-    request gets exactly one response with the final flag.
+    Each request gets an id of ours, since clients may use one id twice. Every accepted request gets
+    exactly one response with the final flag.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class EngineModel:
             self._abandoned.start()
 
     def execute(self, requests: Sequence[BackendRequest]) -> None:
-        """Accept or refuse each request; the answers follow from other threads."""
+        """Accepts or refuses each request; responses follow from other threads."""
         for request in requests:
             sender = request.get_response_sender()
             try:
@@ -123,7 +123,7 @@ class EngineModel:
                 sender.send(error_response(self._backend, _answerable(error)), flags=FINAL)
 
     def close(self) -> None:
-        """End every request, then the engine."""
+        """Ends every request, then the engine."""
         self._closed.set()
         if self._abandoned is not None:
             self._abandoned.close()
@@ -161,7 +161,7 @@ class EngineModel:
         self._submit(wanted.request, running)
 
     def _submit(self, request: Request, running: _Running) -> None:
-        """Hand a request to the engine; a refusal is sent by its reply, which is watched."""
+        """Hands a request to the engine; a refusal is sent by its reply, which is watched."""
         # Known before it is submitted: its updates may come before submit returns.
         self._running[request.request_id] = running
         try:
@@ -187,12 +187,12 @@ class EngineModel:
             self._has_stopped = True
 
     def _stop(self, client_id: str, *, for_s: float) -> None:
-        """End the requests of this id, and one that comes within so many seconds.
+        """Ends the requests of this id, and one that comes within so many seconds.
 
         A client may give up a request of the ensemble before its text has become tokens.
         """
         if not client_id:
-            raise InvalidRequestError("stop needs the id of the request that it shall end")
+            raise InvalidRequestError("stop needs the id of the request to end")
         if len(client_id) > _MAX_ID:
             raise InvalidRequestError(
                 f"the id of a request to stop has {len(client_id)} characters, at most {_MAX_ID}"
@@ -206,7 +206,7 @@ class EngineModel:
             self._stopped_early[client_id] = time.monotonic() + for_s
 
     def _num_sent(self) -> dict[int, int]:
-        """Responses of each stream of the ensemble."""
+        """Number of responses sent by each stream of the ensemble."""
         running = list(self._running.items())
         return {int(i): one.reply.num_sent for i, one in running if one.is_passed_on}
 
@@ -221,7 +221,7 @@ class EngineModel:
                 self._die()
 
     def _look(self) -> None:
-        """Cancel what has lost its client, and show the gauges."""
+        """Cancels requests whose client has gone, and updates the metrics."""
         for request_id, running in list(self._running.items()):
             if running.reply.is_cancelled():
                 self._engine.cancel(request_id)
@@ -229,7 +229,7 @@ class EngineModel:
 
 
 def _answerable(error: Exception) -> LLMasOSError:
-    """An error as a client may see it; one that is not ours is a fault, and logged."""
+    """Returns an error that a client may see; one that is not ours is a fault, and logged."""
     if isinstance(error, LLMasOSError):
         return error
     _log.error("a request failed", exc_info=error)
@@ -237,10 +237,10 @@ def _answerable(error: Exception) -> LLMasOSError:
 
 
 def _requested_outputs(request: BackendRequest) -> tuple[str, ...]:
-    """What the client asks for: an ensemble asks for all that it maps, whatever its client does.
+    """The outputs that the client asks for; an ensemble always asks for all that it maps.
 
-    A client that lists its outputs can say so again in the request parameter `outputs`,
-    which ensembles pass on: then only those are sent.
+    A client that lists its outputs can repeat the list in the request parameter `outputs`, which
+    ensembles pass on: then only those are sent.
     """
     requested = tuple(request.requested_output_names())
     listed = read_parameters(request.parameters()).get(OUTPUTS_PARAMETER)

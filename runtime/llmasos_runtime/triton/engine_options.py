@@ -1,4 +1,4 @@
-"""How Triton's `engine` model runs its plan, as the model's parameters say."""
+"""Reads the engine options from the parameters of Triton's `engine` model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client's tensors ask of the engine: its Request, and how to answer it."""
+"""Translates a client's tensors into a request for the engine and the form of its reply."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Decode = Callable[[Sequence[int]], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRequest:
-    """request: for the engine. streams: one response a piece, else one in all."""
+    """request: for the engine. streams: one response for each piece, else one in all."""
 
     request: Request
     streams: bool
@@ -51,7 +51,7 @@ def read_request(
     max_seq_len: int,
     default_deadline_ms: int,
 ) -> EngineRequest:
-    """Check and translate the inputs; raises InvalidRequestError naming field and value."""
+    """Checks and translates the inputs; raises InvalidRequestError naming field and value."""
     fields.refuse_unsupported()
     params = _params(fields, decode=decode, eos_token_ids=eos_token_ids)
     if params.deadline_ms is None:
@@ -117,7 +117,7 @@ def _read(fields: Fields, row: SamplingParameter) -> Any:
 
 
 def _open_fields(fields: Fields) -> frozenset[str]:
-    """What the request leaves to the model's generation config, if it asks for that."""
+    """The fields left to the model's generation config, if the request asks for it."""
     if not fields.boolean("use_generation_config"):
         return frozenset()
     return frozenset(n for n in PARAMETERS if not fields.has(_INPUTS.get(n, n)))
@@ -142,7 +142,7 @@ def _in_the_classic_way(given: dict[str, Any], fields: Fields) -> dict[str, Any]
 
 
 def _stops(fields: Fields, decode: Decode) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Stop strings, and stop tokens: a listed word of several tokens is matched as text."""
+    """Returns stop strings and stop tokens: a listed word of several tokens is matched as text."""
     fields.check_texts("stop_text", most=MAX_STOP_STRINGS, most_bytes=MAX_STOP_BYTES)
     texts = [text for text in fields.texts("stop_text") if text]
     num_ids = fields.num_elements("stop_token_ids")
@@ -163,7 +163,9 @@ def _stops(fields: Fields, decode: Decode) -> tuple[tuple[str, ...], tuple[int, 
 
 
 def _listed_words(fields: Fields) -> list[list[int]]:
-    """The classic form of a word list: row 0 all ids, row 1 where each word ends, -1 for none."""
+    """Reads the classic word list: row 0 has all ids, row 1 the end of each word, or -1 for
+    none.
+    """
     num_ids = fields.num_elements("stop_words_list") // 2
     if num_ids > _MAX_LISTED_IDS:
         raise InvalidRequestError(
@@ -191,7 +193,7 @@ def _listed_words(fields: Fields) -> list[list[int]]:
 
 
 def _in_clients_words(message: str, fields: Fields) -> str:
-    """Errors of SamplingParams begin with its own name of a field: say what the client sent."""
+    """Renames the field that begins an error of SamplingParams to the name that the client sent."""
     word, space, rest = message.partition(" ")
     name = _INPUTS.get(word, word)
     return f"{fields.display_name(name)}{space}{rest}" if name in ENGINE_TABLE else message

@@ -19,8 +19,8 @@ _MOST_NEUTRAL = 4096
 class Fields:
     """Reads inputs; an input that is absent or has no elements reads as None or empty.
 
-    table: the contract's tensors by input name; errors use the names of these tensors, so
-        that they name what the client sent even where an ensemble has renamed it.
+    table: the contract's tensors by input name; errors use their names, so that they name what the
+    client sent even if an ensemble has renamed it.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], table: Mapping[str, Tensor]) -> None:
@@ -39,11 +39,11 @@ class Fields:
         return cls(arrays, table)
 
     def seen_as(self, table: Mapping[str, Tensor]) -> Fields:
-        """The same inputs, named after another table where that knows them."""
+        """Returns the same inputs, named after another table where that has them."""
         return Fields(self._arrays, {**self._table, **table})
 
     def refuse_unsupported(self) -> None:
-        """Raises UnsupportedFieldError for the first input that asks for what is not made."""
+        """Raises UnsupportedFieldError for the first input that asks for an unsupported feature."""
         for name, array in self._arrays.items():
             tensor = self._table[name]
             if tensor.support is Support.NEUTRAL_ONLY and array.size:
@@ -58,7 +58,7 @@ class Fields:
         return self._table[name].name
 
     def has(self, name: str) -> bool:
-        """Whether the client sent the input, with at least one element."""
+        """True if the client sent the input with at least one element."""
         array = self._arrays.get(name)
         return array is not None and array.size > 0
 
@@ -71,12 +71,12 @@ class Fields:
         return None if value is None else int(value)
 
     def number(self, name: str) -> float | None:
-        """As the client wrote it: 0.7, and not FP32's nearest, so that it samples as in process."""
+        """Returns the number as the client wrote it (0.7, not the nearest FP32), as in process."""
         value = self._scalar(name)
         return None if value is None else float(str(value))
 
     def integers(self, name: str, most: int | None = None) -> list[int]:
-        """All of them, or the first so many."""
+        """Returns all integers, or the first `most` of them."""
         array = self._arrays.get(name)
         return [] if array is None else array.reshape(-1)[:most].tolist()
 
@@ -92,12 +92,12 @@ class Fields:
         return 0 if array is None else array.size
 
     def num_bytes(self, name: str) -> int:
-        """Of all strings of an input, before they are decoded."""
+        """Total bytes of all strings of an input, before they are decoded."""
         array = self._arrays.get(name)
         return 0 if array is None else sum(map(len, array.reshape(-1)))
 
     def check_texts(self, name: str, *, most: int, most_bytes: int) -> None:
-        """Raise InvalidRequestError for more strings, or a longer one; empty ones do not count."""
+        """Raises InvalidRequestError for too many or too long strings; empty ones do not count."""
         array = self._arrays.get(name)
         sizes = [] if array is None else [size for item in array.reshape(-1) if (size := len(item))]
         if len(sizes) > most:
@@ -111,7 +111,7 @@ class Fields:
             )
 
     def texts(self, name: str) -> list[str]:
-        """Strings; raises InvalidRequestError where one is not UTF-8."""
+        """Returns strings; raises InvalidRequestError if one is not UTF-8."""
         array = self._arrays.get(name)
         if array is None:
             return []
@@ -122,7 +122,7 @@ class Fields:
         return None if array is None or not array.size else array.reshape(-1)[0]
 
     def _plain(self, name: str) -> Iterator[Any]:
-        """The first elements, one by one, since a refused one is most often the first."""
+        """Yields the first elements, one by one, since a refused one is most often the first."""
         for item in self._arrays[name].reshape(-1)[:_MOST_NEUTRAL]:
             yield self._decode(name, item) if isinstance(item, bytes | str) else item.item()
 

@@ -1,4 +1,4 @@
-"""What Triton tells a Python model when it loads it: where it is, and its parameters."""
+"""The arguments that Triton passes to a Python model: its directory and its parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from llmasos.errors import PlanError
 
 OVERRIDE = "LLMASOS_ENGINE_"
-"""Begins the environment variables that replace a parameter of the model `engine`."""
+"""Prefix of the environment variables that replace a parameter of the model `engine`."""
 _UNFILLED = re.compile(r"\$\{.*\}")
 
 
@@ -41,7 +41,9 @@ class ModelArguments:
         )
 
     def overridden(self, environment: Mapping[str, str]) -> ModelArguments:
-        """These, with the parameters that environment variables beginning with OVERRIDE replace."""
+        """Returns these with the parameters that environment variables beginning with OVERRIDE
+        replace.
+        """
         replaced = {
             name.removeprefix(OVERRIDE).lower(): value
             for name, value in environment.items()
@@ -50,9 +52,10 @@ class ModelArguments:
         return replace(self, parameters={**self.parameters, **replaced})
 
     def path(self, name: str) -> Path:
-        """A parameter as a path, relative to the version directory.
+        """Returns a parameter as a path, relative to the version directory.
 
-        Links in it stay: where they lead may have letters that no Python of Triton can name.
+        Links in it stay unresolved: their targets may have letters that Triton's Python cannot pass
+        on.
         """
         if name not in self.parameters:
             raise PlanError(f"parameter {name} of {self.directory.parent.name} is missing")
@@ -62,7 +65,7 @@ class ModelArguments:
         return Path(os.path.normpath(self.directory / text))
 
     def integer(self, name: str) -> int | None:
-        """A parameter as a number of at least 1, None when absent."""
+        """Returns a parameter as an integer of at least 1; None if absent."""
         text = self.parameters.get(name)
         if text is None:
             return None
@@ -71,7 +74,7 @@ class ModelArguments:
         return int(text)
 
     def boolean(self, name: str) -> bool | None:
-        """A parameter as `true` or `false`, None when absent."""
+        """Returns a parameter of `true` or `false`; None if absent."""
         text = self.parameters.get(name)
         if text is None:
             return None

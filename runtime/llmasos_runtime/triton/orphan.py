@@ -1,8 +1,8 @@
-"""A model's process ends with its server, whatever ended that.
+"""Ends a model's process with its server, however that ended.
 
 Triton's own process notices within a third of a second that its server was killed, but then
-takes its Python objects apart without holding the interpreter, which now and then waits for
-ever. Here a thread is told by the kernel at once, and ends the process without any of that.
+destroys its Python objects without holding the interpreter lock, which sometimes hangs for ever.
+Here the kernel tells a thread at once, which ends the process without any of that.
 """
 
 from __future__ import annotations

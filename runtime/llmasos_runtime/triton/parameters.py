@@ -1,7 +1,7 @@
-"""Request parameters that were meant as inputs.
+"""Finds request parameters that were meant as inputs.
 
-Over HTTP Triton takes every field that is no tensor of the model for a parameter, and an
-ensemble hands it on: a misspelt `temperature` would be ignored in silence.
+Over HTTP Triton takes every field that is not a tensor of the model for a parameter, and an
+ensemble passes it on: a misspelt `temperature` would be silently ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIELDS = "over HTTP, a field that is no input of the model counts as one"
 
 
 def read_parameters(text: str) -> dict[str, Any]:
-    """A request's parameters, from a JSON object or nothing; raises InvalidRequestError."""
+    """Returns a request's parameters from a JSON object or nothing; raises InvalidRequestError."""
     if len(text) > _MAX_CHARACTERS:
         raise InvalidRequestError(
             f"the parameters of the request have {len(text)} characters, at most {_MAX_CHARACTERS}",
@@ -44,11 +44,10 @@ def read_parameters(text: str) -> dict[str, Any]:
 
 
 def refuse_meant_inputs(parameters: str) -> None:
-    """Let parameters pass that are named like no input.
+    """Raises InvalidRequestError for a parameter named, or nearly named, like an input.
 
-    parameters: of a request to the ensemble, a JSON object or nothing. Raises
-    InvalidRequestError for the name, or nearly the name, of an input, one of an older
-    release's inputs or of the engine's.
+    parameters: those of a request to the ensemble, a JSON object or nothing. Inputs of older
+    releases and of the engine count too.
     """
     for name in read_parameters(parameters):
         if name in _INPUTS:
@@ -56,6 +55,6 @@ def refuse_meant_inputs(parameters: str) -> None:
         if name in _NAMES_ELSEWHERE:
             meant = _NAMES_ELSEWHERE[name]
             said = f"it is called {meant} here" if meant else "the engine has it"
-            raise InvalidRequestError(f"{name} is no input of ensemble; {said}")
+            raise InvalidRequestError(f"{name} is not an input of ensemble; {said}")
         for alike in get_close_matches(name, _INPUTS, n=1, cutoff=_ALIKE):
-            raise InvalidRequestError(f"{name} is no input of ensemble; is {alike} meant?")
+            raise InvalidRequestError(f"{name} is not an input of ensemble; is {alike} meant?")

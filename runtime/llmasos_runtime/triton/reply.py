@@ -1,8 +1,8 @@
 """The responses to one request of the engine.
 
-Triton's ensemble emits a response only when every output that it maps has come, and
-a client that lists no outputs asks for all of them. So each response carries all that
-are requested; those that say nothing are made once and sent again.
+Triton's ensemble sends a response only when every output that it maps has come, and a client
+that lists no outputs asks for all of them. So each response carries all requested outputs; the
+empty ones are made once and sent again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class OutputTensors:
         self._nothing = {t.name: backend.Tensor(t.name, _nothing(t)) for t in ENGINE_OUTPUTS}
 
     def of(self, update: Update, requested: Collection[str]) -> list[object]:
-        """The requested outputs for new tokens; usage and reasons are in the last update's."""
+        """Returns the requested outputs of an update; only the last has usage and reasons."""
         values = _values(update, self._block_size)
         return [
             self._backend.Tensor(name, values[name]) if name in values else self._nothing[name]
@@ -52,14 +52,16 @@ class OutputTensors:
 
 
 def _nothing(tensor: Tensor) -> NDArray[Any]:
-    """Zeros, or no elements where any length may be; the batch dimension is 1."""
+    """Returns zeros, or no elements if the length is variable; the batch dimension is 1."""
     if tensor.type is DataType.STRING:
         return np.array([[b""]], np.object_)
     return np.zeros([1, *(max(0, dim) for dim in tensor.dims)], _NUMPY[tensor.type])
 
 
 def _values(update: Update, block_size: int) -> dict[str, NDArray[Any]]:
-    """What an update says; only the last has usage and reasons. Its id is a stream's number."""
+    """The values of an update; only the last has usage and reasons. Its id is the stream's
+    number.
+    """
     values: dict[str, NDArray[Any]] = {
         "output_ids": _ints([update.token_ids]),
         "sequence_length": _ints(len(update.token_ids)),
@@ -107,14 +109,14 @@ def _ints(values: int | Sequence[int] | Sequence[Sequence[int]]) -> NDArray[np.i
 
 
 class Reply:
-    """Sends what becomes of one request; nothing follows its last response.
+    """Sends the responses to one request; nothing follows its last response.
 
-    interval: a response of a stream waits for so many tokens, but the first for none;
-        None: there is one response, when the last update has come.
-    num_sent: responses so far, the last one not counted.
+    interval: tokens in each response of a stream after the first, which has one; None: there is one
+    response, when the last update has come.
+    num_sent: responses so far, without the last one.
 
-    Triton frees what `is_cancelled` looks at when the last response is sent, and crashes if
-    it is asked meanwhile or later. So the two exclude each other.
+    Triton frees what `is_cancelled` reads when the last response is sent, and crashes if it is read
+    meanwhile or later. So the two exclude each other.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class Reply:
         self.num_sent = 0
 
     def update(self, update: Update) -> None:
-        """Send, or keep for the one response."""
+        """Sends an update, or keeps it for a later response."""
         if update.error is not None:
             self._fail(update, update.error)
             return
@@ -147,7 +149,7 @@ class Reply:
             self._send(self._take(update))
 
     def is_cancelled(self) -> bool:
-        """Whether Triton says that the client has gone."""
+        """True if Triton says that the client has gone."""
         with self._ending:
             return not self._has_ended and self._sender.is_cancelled()
 
@@ -161,7 +163,7 @@ class Reply:
         return gathered.whole(last)
 
     def _fail(self, update: Update, error: LLMasOSError) -> None:
-        """Send what a stream has waiting, then the error."""
+        """Sends the pending part of a stream, then the error."""
         try:
             if self._interval is not None and self._gathered.num_tokens:
                 self._send(self._take(Update(request_id=update.request_id)))
@@ -182,7 +184,7 @@ class Reply:
             self.num_sent += 1
 
     def _finish(self, response: object) -> None:
-        """Send the last response, or none if it cannot be sent, and in any case the flag."""
+        """Sends the last response, or none if it cannot be sent, and always the final flag."""
         with self._ending:
             self._has_ended = True
             try:
@@ -212,9 +214,9 @@ class Gathered:
         self._num_characters += end - begin
 
     def whole(self, last: Update) -> Update:
-        """All tokens, and the span of their text from where the first update's began.
+        """Returns all pending tokens, and the span of their text from the first update on.
 
-        last: what else the response says.
+        last: the rest of the response.
         """
         context_ids = self._first.context_ids if self._first else ()
         begin = self._first.text_span[0] if self._first else 0

@@ -1,4 +1,4 @@
-"""What Triton's `tokenizer` model does: the ensemble's text becomes token ids for the engine."""
+"""Triton's `tokenizer` model: turns the ensemble's text into token ids for the engine."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _LONG_BYTES = 1 << 16
 class TokenizerModel:
     """Encodes text_input, or the conversation in messages; stop words stay text.
 
-    Requests are answered beside each other (the tokenizers library works while other threads
-    run), so a long prompt or a slow chat template keeps no short prompt waiting. Long prompts
-    are encoded one after the other, since each takes memory.
+    Requests are answered concurrently (the tokenizers library releases the interpreter lock), so a
+    long prompt or a slow chat template delays no short prompt. Long prompts are encoded one after
+    the other, since each takes memory.
     """
 
     def __init__(self, backend: Backend, tokenizer: Tokenizer, *, max_seq_len: int) -> None:
-        """max_seq_len: the engine's."""
+        """max_seq_len: the engine's limit."""
         self._backend = backend
         self._prompts = PromptEncoder(tokenizer, max_seq_len=max_seq_len)
         self._texts = ThreadPoolExecutor(_NUM_AT_ONCE, thread_name_prefix="texts")
@@ -52,14 +52,14 @@ class TokenizerModel:
         self._long = ThreadPoolExecutor(1, thread_name_prefix="long prompts")
 
     def execute(self, requests: Sequence[BackendRequest]) -> list[None]:
-        """Accept requests; their answers follow from other threads, which None says to Triton."""
+        """Accepts requests; their responses follow from other threads, hence None for each."""
         for request in requests:
             lane = self._lane(request)
             lane.submit(self._respond, request, request.get_response_sender())
         return [None] * len(requests)
 
     def close(self) -> None:
-        """Answer what was accepted, and take no more."""
+        """Answers all accepted requests, and accepts no more."""
         for lane in (self._texts, self._chats, self._long):
             lane.shutdown()
 

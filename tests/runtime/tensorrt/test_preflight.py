@@ -174,7 +174,7 @@ def test_memory_for_what_is_between_the_layers_counts_where_the_plan_knows_it(
     assert check_machine(made, tmp_path, machine(report=driver(replace(L4, free_bytes=needed))))
     scarce = driver(replace(L4, free_bytes=needed - 1))
     message = refusal(made, tmp_path, machine(report=scarce))
-    assert f"at least {needed} bytes" in message and "700 for what is between its layers" in message
+    assert f"at least {needed} bytes" in message and "700 for activations" in message
 
 
 def test_engines_of_several_ranks_need_a_gpu_each(tmp_path: Path) -> None:

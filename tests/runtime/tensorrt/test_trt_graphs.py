@@ -72,7 +72,7 @@ def test_without_memory_for_another_context_decode_goes_on(
     gpu.library.most_contexts = len(gpu.library.contexts) + 3  # prefill, decode and one graph
     with caplog.at_level(logging.WARNING):
         assert run(gpu) == expected
-    assert "without CUDA graphs: TensorRT gives no context" in caplog.text
+    assert "without CUDA graphs: TensorRT cannot make a context" in caplog.text
 
 
 def test_few_graphs_are_kept_and_each_is_captured_after_a_run(

@@ -59,7 +59,9 @@ def test_a_gpu_without_room_to_run_in_is_refused_in_one_line(with_gpu: MadeGPU) 
     for num_contexts in range(2):
         with_gpu.library.contexts.clear()
         with_gpu.library.most_contexts = num_contexts
-        with pytest.raises(PlanError, match="tiny cannot be loaded: TensorRT gives no context"):
+        with pytest.raises(
+            PlanError, match="tiny cannot be loaded: TensorRT cannot make a context"
+        ):
             with_gpu.engine()
         assert with_gpu.cuda.live() == []
 

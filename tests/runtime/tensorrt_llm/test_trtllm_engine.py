@@ -510,7 +510,7 @@ def test_a_checkpoint_that_changed_or_is_gone_is_not_loaded(
     with pytest.raises(PlanError, match=r"model\.safetensors has \d+ bytes, \d+ expected"):
         LLM(made)
     shutil.rmtree(checkpoint)
-    with pytest.raises(PlanError, match="checkpoint, which is not there; bring the checkpoint"):
+    with pytest.raises(PlanError, match="checkpoint, which does not exist; bring the checkpoint"):
         LLM(made)
     assert not fake_tensorrt_llm.LLMS
 
@@ -567,7 +567,9 @@ def test_what_an_older_version_ignores_is_refused_by_name(
 
 
 def test_what_no_version_does_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedFieldError, match="min_tokens puts off one end token"):
+    with pytest.raises(
+        UnsupportedFieldError, match="min_tokens with one end token; this request has"
+    ):
         params_for(min_tokens=2, ends=(7, 8))
     with pytest.raises(UnsupportedFieldError, match=r"priority is not supported .* got 3"):
         params_for(priority=3)

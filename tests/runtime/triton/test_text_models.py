@@ -110,7 +110,7 @@ def test_a_template_gets_what_is_sent_beside_the_messages(tokenizer: Tokenizer) 
         ({"messages": MESSAGES, "chat_template": "x"}, "chat_template must name a template of"),
         ({"messages": MESSAGES, "documents": '[{"text": "x"}]'}, "documents cannot be given: the"),
         ({"messages": MESSAGES, "add_special_tokens": True}, "add_special_tokens is for text_inp"),
-        ({"text_input": "a", "tools": "[]"}, "tools is for messages, and none were sent"),
+        ({"text_input": "a", "tools": "[]"}, "tools needs messages, and none were sent"),
         ({"text_input": "a", "add_generation_prompt": True}, "add_generation_prompt is for mess"),
         (
             {"messages": '[{"role": "user", "content": "\\ud800"}]'},
@@ -141,10 +141,10 @@ def test_bad_input_is_refused_by_name(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("temperatur", "temperatur is no input of ensemble; is temperature meant?"),
-        ("random_seed", "random_seed is no input of ensemble; it is called seed here"),
-        ("runtime_top_k", "runtime_top_k is no input of ensemble; it is called top_k here"),
-        ("early_stopping", "early_stopping is no input of ensemble; the engine has it"),
+        ("temperatur", "temperatur is not an input of ensemble; is temperature meant?"),
+        ("random_seed", "random_seed is not an input of ensemble; it is called seed here"),
+        ("runtime_top_k", "runtime_top_k is not an input of ensemble; it is called top_k here"),
+        ("early_stopping", "early_stopping is not an input of ensemble; the engine has it"),
         ("top_p", "top_p is an input of ensemble, and came as a parameter"),
     ],
 )
