@@ -67,9 +67,8 @@ class Engine:
 
         executor: runs the requests; it is closed with the engine. limits: at most the plan's.
         block_size: tokens of a KV block. max_top_k: see Capabilities. speculate: whether to use
-        draft
-        tokens if a request does not say. generation_config: fills the fields that requests leave
-        open.
+        draft tokens if a request does not say. generation_config: fills the fields that requests
+        leave open.
         hold: the lock on the plan's files, released with the engine.
         """
         self._plan = plan

@@ -26,28 +26,31 @@ from llmasos_runtime.openvino.microbatches import (
 from llmasos_runtime.openvino.paged_model import computed_in
 
 _SCALE_BYTES = 8
-"""Of a u8 block: a scale and a zero point in f32, for each of what shares them."""
+"""A scale and a zero point in f32 for each group of numbers that shares them in a u8 block."""
 _HIDDEN_BUFFERS = 3
 _WIDE_BUFFERS = 5
-"""Buffers of all tokens of a step that OpenVINO keeps, as wide as a hidden state or as the widest
-tensor of a layer, in what it computes in."""
+"""Buffers of all tokens of a step that OpenVINO keeps, in the compute type, as wide as a hidden
+state or as the widest tensor of a layer.
+"""
 _SCORE_BUFFERS = 8
-"""Of a microbatch's scores, where they have a soft cap, in what is computed in."""
+"""Buffers of a microbatch's scores, in the compute type, where scores have a soft cap."""
 _QUANTIZED_BYTES = 1 + 2 * 4 / 64
-"""Of a number of the widest tensor, quantized for a matrix in int8 or int4: itself, and for a
-group of 64 a scale and a sum in f32."""
+"""Bytes for each number of the widest tensor, quantized for an int8 or int4 matrix: the number
+itself, and a scale and a sum in f32 for each group of 64.
+"""
 _OUTGROWN = 0.5
-"""Of a buffer: the smaller ones before it that the allocator keeps. About this much on the whole,
-and from a tenth to all of it in single runs."""
+"""Fraction of a buffer still held by the smaller buffers it outgrew. About half on average, and
+from a tenth to all of it in single runs.
+"""
 _GIVEN_BACK = 32 * 2**20
-"""From this size on, glibc's allocator gives all that is freed back to the system at once."""
+"""From this size on, glibc's allocator returns freed memory to the system at once."""
 _NARROW = 1024
 """Hidden sizes up to this one were seen to pack the MLP's last f32 matrix in two ways."""
 _UNQUANTIZED = frozenset({"f32", "bf16"})
 _FIXED_BYTES = 35 * 10**6
 _BYTES_PER_LAYER = 10**6
 _BYTES_PER_TOKEN_NAME = 350
-"""Of the vocabulary, in the tokenizer."""
+"""Bytes in the tokenizer for each token of the vocabulary."""
 
 
 def plan_need(plan: EnginePlan, sizes: NetworkSizes) -> MemoryNeed:
@@ -77,10 +80,10 @@ def openvino_need(
     kv_cache: KVCachePrecision,
     engine_bytes: int | None = None,
 ) -> MemoryNeed:
-    """Of an engine on the CPU.
+    """The memory of an engine on the CPU.
 
-    precision: of the weights. compute: what it computes in, f32 or bf16. kv_cache: u8, or
-    anything else for what it computes in. engine_bytes: of the weights' file, if it is there.
+    precision: type of the weights. compute: compute type, f32 or bf16. kv_cache: u8, or anything
+    else for the compute type. engine_bytes: size of the weights' file, if it exists.
     """
     is_twice = precision == "f32" and sizes.hidden_size <= _NARROW
     twice = sizes.mlp_output_bytes if is_twice else 0
@@ -101,8 +104,8 @@ def _buffers(
 ) -> list[int]:
     """Bytes of each buffer that a step of max_num_tokens needs.
 
-    Attention keeps the keys and values of what is read, a whole prompt, in the order of its
-    products. Logits are in f32. A soft cap has the step in microbatches, and its scores are kept.
+    Attention keeps a reordered copy of the keys and values that it reads, up to a whole prompt.
+    Logits are in f32. With a soft cap a step runs in microbatches, and their scores are kept.
     """
     num_tokens, read = limits.max_num_tokens, max(limits.max_num_tokens, limits.max_seq_len)
     width, num_scores = NUMBER_BYTES[compute], 0
@@ -121,17 +124,17 @@ def _buffers(
 
 
 def _grown(size: int) -> int:
-    """What a buffer takes that came to its size step by step."""
+    """The memory of a buffer that reached its size step by step."""
     return size if size > _GIVEN_BACK else int((1 + _OUTGROWN) * size)
 
 
 def openvino_block_bytes(
     sizes: NetworkSizes, *, compute: KVCachePrecision, kv_cache: KVCachePrecision
 ) -> int:
-    """One KV block over all layers, [KV heads, tokens, head size] of keys and of values.
+    """The bytes of a KV block over all layers, [KV heads, tokens, head size] of keys and of values.
 
-    In u8 keys share a scale and a zero point with their column of the block, values with their
-    row of it.
+    In u8 the keys of a column of the block share a scale and a zero point, and so do the values of
+    a row.
     """
     tokens, width = OPENVINO_BLOCK_SIZE, sizes.head_size
     if kv_cache == "u8":

@@ -21,11 +21,11 @@ from llmasos_runtime.openvino.block_gather_model import BLOCK_TABLE
 from llmasos_runtime.packing import SAMPLED_POSITIONS, Inputs
 
 MAX_MICROBATCH_LENGTH = 256
-"""Tokens of a prompt that attention which is not paged computes at once."""
+"""The most tokens of a prompt in one microbatch."""
 MAX_MICROBATCH_SCORES = 1 << 19
-"""Of each head; there are fewer tokens where they look back far."""
+"""The most scores of one head in a microbatch; tokens with a long past come in smaller ones."""
 MAX_GATHERED_TOKENS = 16384
-"""Whose keys and values such attention reads at once, unless those of one sequence are more."""
+"""Most cached tokens gathered by one microbatch; a longer sequence runs alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,10 @@ def tensorrt_need(
     compute: KVCachePrecision,
     engine_bytes: int | None = None,
 ) -> MemoryNeed:
-    """Of an engine on a GPU: its weights, and slots of max_seq_len, which are its blocks.
+    """The memory of an engine on a GPU: its weights, and slots of max_seq_len, which are its
+    blocks.
 
-    What TensorRT's kernels take besides is known to the engine alone; it has not been measured.
+    The memory of TensorRT's kernels is known to the engine alone; it has not been measured.
     """
     per_token = 2 * sizes.num_layers * sizes.num_kv_heads * sizes.head_size * NUMBER_BYTES[compute]
     return MemoryNeed(

@@ -111,7 +111,7 @@ def test_a_template_gets_what_is_sent_beside_the_messages(tokenizer: Tokenizer) 
         ({"messages": MESSAGES, "documents": '[{"text": "x"}]'}, "documents cannot be given: the"),
         ({"messages": MESSAGES, "add_special_tokens": True}, "add_special_tokens is for text_inp"),
         ({"text_input": "a", "tools": "[]"}, "tools needs messages, and none were sent"),
-        ({"text_input": "a", "add_generation_prompt": True}, "add_generation_prompt is for mess"),
+        ({"text_input": "a", "add_generation_prompt": True}, "add_generation_prompt needs mess"),
         (
             {"messages": '[{"role": "user", "content": "\\ud800"}]'},
             "messages[0].content is not",
