@@ -12,6 +12,9 @@ from llmasos_app.cli.options import (
     DEFAULT_PRECISION,
     Int4ExceptOption,
     KVCachePrecisionOption,
+    MaxBatchSizeOption,
+    MaxNumTokensOption,
+    MaxSeqLenOption,
     Revision,
     TargetOption,
     TargetPrecisionOption,
@@ -53,12 +56,9 @@ def build(
             "--deterministic", help="Answers do not depend on what shares a step; slower."
         ),
     ] = False,
-    max_seq_len: Annotated[
-        int | None,
-        typer.Option(help="Tokens of one prompt and its answer.", show_default=False),
-    ] = None,
-    max_batch_size: Annotated[int, typer.Option(help="Sequences in one step.")] = 64,
-    max_num_tokens: Annotated[int, typer.Option(help="Tokens in one step.")] = 2048,
+    max_seq_len: MaxSeqLenOption = None,
+    max_batch_size: MaxBatchSizeOption = 64,
+    max_num_tokens: MaxNumTokensOption = 2048,
     num_candidates: Annotated[
         int, typer.Option(help="For tensorrt: the likeliest tokens that a step returns.")
     ] = 64,

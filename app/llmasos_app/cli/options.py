@@ -115,6 +115,11 @@ Int4ExceptOption = Annotated[
         show_default=False,
     ),
 ]
+MaxSeqLenOption = Annotated[
+    int | None, typer.Option(help="Tokens of one prompt and its answer.", show_default=False)
+]
+MaxBatchSizeOption = Annotated[int, typer.Option(help="Sequences in one step.")]
+MaxNumTokensOption = Annotated[int, typer.Option(help="Tokens in one step.")]
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)
 ]

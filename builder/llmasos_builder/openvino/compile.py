@@ -9,9 +9,9 @@ from llmasos.engine.plan import Precision
 
 from llmasos_builder.architectures.decoder.decoder import define_decoder
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
-from llmasos_builder.architectures.tensors import check_tensors, load_tensor
+from llmasos_builder.architectures.tensor_reader import TensorReader
+from llmasos_builder.architectures.tensors import check_tensors
 from llmasos_builder.checkpoint import Weights
-from llmasos_builder.graph import Array
 from llmasos_builder.openvino.graph import OpenVINOGraph
 
 
@@ -33,18 +33,8 @@ def compile_openvino(
     tensor more.
     Raises CheckpointError for tensors that are missing, of another shape or of no use.
     """
-    total = len(check_tensors(spec, weights)) + 1
-    done = 0
-
-    def load(name: str, _shape: tuple[int, ...]) -> Array:
-        nonlocal done
-        values = load_tensor(weights, name)
-        done += 1
-        progress(done, total)
-        return values
-
-    progress(0, total)
+    reader = TensorReader(weights, progress, num_steps=len(check_tensors(spec, weights)) + 1)
     graph = OpenVINOGraph(in_int8={f"{name}.weight" for name in in_int8})
-    define_decoder(spec, graph, load, precision=precision)
+    define_decoder(spec, graph, reader, precision=precision)
     graph.save(output)
-    progress(total, total)
+    reader.step()

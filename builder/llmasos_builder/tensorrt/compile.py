@@ -12,7 +12,8 @@ from llmasos.tensorrt_log import shared_log
 
 from llmasos_builder.architectures.decoder.decoder import Load, define_stage
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
-from llmasos_builder.architectures.tensors import check_tensors, load_tensor
+from llmasos_builder.architectures.tensor_reader import TensorReader
+from llmasos_builder.architectures.tensors import check_tensors
 from llmasos_builder.checkpoint import Fp8Scales, Weights, fp8_scales_of
 from llmasos_builder.graph import Array
 from llmasos_builder.graph.recording import RecordedTensor, RecordingGraph
@@ -46,27 +47,17 @@ def compile_tensorrt(
     if options.compute_type != "f32" and spec.attention_cap is None:
         check_head_size(spec.head_size)
     check_tensors(spec, weights)
-    total = sum(_num_tensors(spec, rank) + 1 for rank in outputs)
-    done = 0
-
-    def load(name: str, _shape: tuple[int, ...]) -> Array:
-        nonlocal done
-        values = load_tensor(weights, name)
-        done += 1
-        progress(done, total)
-        return values
-
-    progress(0, total)
+    num_steps = sum(_num_tensors(spec, rank) + 1 for rank in outputs)
+    reader = TensorReader(weights, progress, num_steps=num_steps)
     scales = fp8_scales_of(weights)
     shared_log(library).scratch_bytes.clear()
     for rank, output in outputs.items():
         graph = define_network(
-            spec, load, library=library, options=options, rank=rank, fp8_scales=scales
+            spec, reader, library=library, options=options, rank=rank, fp8_scales=scales
         )
         output.write_bytes(serialize(graph, gpus))
         del graph  # and its weights, before those of the next rank are read
-        done += 1
-        progress(done, total)
+        reader.step()
     return max(shared_log(library).scratch_bytes, default=None)
 
 

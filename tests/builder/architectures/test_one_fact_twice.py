@@ -9,17 +9,13 @@ from typing import Any
 import pytest
 from family_networks import BLOOM, FALCON, GEMMA3, GPT_NEO, GPT_NEOX, OPT, PHI3, QWEN2
 from llmasos.errors import UnsupportedArchitectureError
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
 from networks import GPT2, LLAMA, LLAMA3_ROPE
+from specs import spec_of
 
 LINEAR = {"type": "linear", "factor": 4.0}
 NEWER_LINEAR = {"rope_type": "linear", "factor": 4}
 LONG = {"max_position_embeddings": 512}
 FACTORS = {"short_factor": [1.5] * 8, "long_factor": [3.0] * 8}
-
-
-def spec_of(config: dict[str, Any], **changes: Any) -> DecoderSpec:
-    return decoder_spec({**config, **changes})
 
 
 AGREEING: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [

@@ -9,20 +9,10 @@ import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures import decoder_spec
 from networks import GPT2, LINEAR_ROPE, LLAMA, LLAMA3_ROPE, gpt2, llama
+from specs import refusal, spec_of
 from transformers import ROPE_INIT_FUNCTIONS, LlamaConfig
-
-
-def spec_of(config: dict[str, Any], **changes: Any) -> DecoderSpec:
-    return decoder_spec({**config, **changes})
-
-
-def refusal(config: dict[str, Any], **changes: Any) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        spec_of(config, **changes)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_llama_without_the_newer_fields_has_transformers_defaults() -> None:

@@ -9,18 +9,14 @@ import numpy as np
 import pytest
 from family_networks import FALCON, GEMMA, GEMMA3, PHI3, QWEN2, QWEN3
 from llmasos.errors import CheckpointError
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
 from networks import LLAMA
+from specs import spec_of
 from transformers import ROPE_INIT_FUNCTIONS, AutoConfig
 
 LONG: dict[str, Any] = {"max_position_embeddings": 512}
 SHORT_FACTOR = [1.0 + i / 10 for i in range(8)]
 LONG_FACTOR = [2.0 + i for i in range(8)]
 LONGROPE = {"rope_type": "longrope", "short_factor": SHORT_FACTOR, "long_factor": LONG_FACTOR}
-
-
-def spec_of(config: dict[str, Any], **changes: Any) -> DecoderSpec:
-    return decoder_spec({**config, **changes})
 
 
 def theirs(config: dict[str, Any], *, length: int | None = None) -> tuple[Any, float]:

@@ -25,22 +25,11 @@ from family_networks import (
     opt,
 )
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
 from llmasos_builder.architectures.families.bloom import alibi_slopes
 from llmasos_builder.architectures.tensors import required_tensors
+from specs import refusal, spec_of
 from transformers import FalconConfig
 from transformers.models.bloom.modeling_bloom import _get_alibi_slopes
-
-
-def spec_of(config: dict[str, Any], **changes: Any) -> DecoderSpec:
-    return decoder_spec({**config, **changes})
-
-
-def refusal(config: dict[str, Any], **changes: Any) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        spec_of(config, **changes)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
