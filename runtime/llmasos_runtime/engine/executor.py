@@ -9,7 +9,6 @@ from collections import deque
 from dataclasses import dataclass
 
 from llmasos.errors import (
-    DeadlineExceededError,
     EngineStoppedError,
     InvalidRequestError,
     LLMasOSError,
@@ -18,7 +17,7 @@ from llmasos.outputs import FinishReason
 
 from llmasos_runtime.engine.closed_at_exit import close_at_exit
 from llmasos_runtime.engine.metrics import EngineStats
-from llmasos_runtime.engine.request_output import RequestOutput
+from llmasos_runtime.engine.request_output import RequestOutput, deadline_error
 from llmasos_runtime.engine.step_log import StepLog, StepRecord
 from llmasos_runtime.runner import ModelRunner
 from llmasos_runtime.sampling.scores import Scores
@@ -178,28 +177,16 @@ class Executor:
             live = self._live.get(one.sequence.request_id)
             if live is None or live.sequence is not one.sequence:
                 continue  # it was ended by a stop string, a step ago
-            update = self._update(live, one)
+            update = live.output.update(one)
             if update.is_final:
                 with self._changed:
                     del self._live[update.request_id]
                     self._scheduler.finish(one.sequence, FinishReason.STOP)
             self._send(live, update)
 
-    def _update(self, live: _Live, progress: SequenceProgress) -> Update:
-        try:
-            return live.output.update(progress)
-        except Exception as error:  # noqa: BLE001 - one request's trouble must not end the others
-            _log.exception("an answer could not be made")
-            message = f"internal error: {type(error).__name__}: {error}"
-            return live.output.failure(LLMasOSError(message))
-
     def _send(self, live: _Live, update: Update) -> None:
-        try:
-            live.output.sink(update)
-        except Exception:  # noqa: BLE001 - as above, and for what the caller's sink does
-            _log.exception("a sink failed; its request is cancelled")
-            if not update.is_final:  # else the id may be another's already
-                self.cancel(update.request_id)
+        if not live.output.send(update) and not update.is_final:  # else the id may be another's
+            self.cancel(update.request_id)
 
     def _end_all(self, error: LLMasOSError) -> None:
         with self._changed:
@@ -209,9 +196,8 @@ class Executor:
                 self._scheduler.finish(one.sequence, FinishReason.ABORT)
             self._live.clear()
         for one in live:
-            self._send(one, one.output.failure(error))
+            self._send(one, one.output.update(SequenceProgress(one.sequence, error=error)))
 
 
 def _too_late(sequence: Sequence) -> SequenceProgress:
-    message = f"deadline_ms of {sequence.params.deadline_ms} passed before the answer was whole"
-    return SequenceProgress(sequence, error=DeadlineExceededError(message))
+    return SequenceProgress(sequence, error=deadline_error(sequence))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
-from llmasos.errors import LLMasOSError
+from llmasos.errors import DeadlineExceededError, LLMasOSError
 from llmasos.outputs import FinishReason, Usage
 
 from llmasos_runtime.sequences.request import Request, Update
@@ -12,6 +13,8 @@ from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import SequenceProgress
 from llmasos_runtime.text.detokenizer import Detokenizer
 from llmasos_runtime.text.text import Piece, TextStream
+
+_log = logging.getLogger(__name__)
 
 
 class RequestOutput:
@@ -27,7 +30,7 @@ class RequestOutput:
         sink: Callable[[Update], None],
     ) -> None:
         params = request.params
-        self.sink = sink
+        self._sink = sink
         self._request = request
         self._num_output_tokens = -len(request.prompt_token_ids) if request.echo else 0
         self._text = TextStream(
@@ -39,10 +42,27 @@ class RequestOutput:
 
     def update(self, progress: SequenceProgress) -> Update:
         """Returns the next update; it is final if the sequence ended, failed, or met a stop
-        string.
+        string. An error in making it fails this request and no other.
         """
+        try:
+            return self._update(progress)
+        except Exception as error:  # noqa: BLE001 - one request's trouble must not end the others
+            _log.exception("an answer could not be made")
+            message = f"internal error: {type(error).__name__}: {error}"
+            return self._failure(LLMasOSError(message))
+
+    def send(self, update: Update) -> bool:
+        """Hands an update to the sink; returns False, after logging it, if the sink raises."""
+        try:
+            self._sink(update)
+        except Exception:  # noqa: BLE001 - what the caller's sink does must not end the others
+            _log.exception("a sink failed; its request is cancelled")
+            return False
+        return True
+
+    def _update(self, progress: SequenceProgress) -> Update:
         if progress.error is not None:
-            return self.failure(progress.error)
+            return self._failure(progress.error)
         piece = self._piece(progress)
         self._num_output_tokens += len(piece.token_ids)
         reason, stop_reason = progress.finish_reason, self._stop_token(progress)
@@ -59,7 +79,7 @@ class RequestOutput:
             usage=None if reason is None else self._usage(progress.sequence),
         )
 
-    def failure(self, error: LLMasOSError) -> Update:
+    def _failure(self, error: LLMasOSError) -> Update:
         """Returns the final update of a request that failed."""
         return Update(request_id=self._request.request_id, error=error)
 
@@ -88,3 +108,10 @@ class RequestOutput:
             num_draft_tokens=sequence.num_draft_tokens,
             num_accepted_tokens=sequence.num_accepted_tokens,
         )
+
+
+def deadline_error(sequence: Sequence) -> DeadlineExceededError:
+    """The error of a request that was not answered in time."""
+    return DeadlineExceededError(
+        f"deadline_ms of {sequence.params.deadline_ms} passed before the answer was whole"
+    )

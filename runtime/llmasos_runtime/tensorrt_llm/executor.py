@@ -10,14 +10,12 @@ import asyncio
 import logging
 import math
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from llmasos.errors import (
-    DeadlineExceededError,
     EngineStoppedError,
     InvalidRequestError,
     LLMasOSError,
@@ -27,9 +25,8 @@ from llmasos.outputs import FinishReason
 
 from llmasos_runtime.engine.closed_at_exit import close_at_exit
 from llmasos_runtime.engine.metrics import EngineStats
-from llmasos_runtime.engine.request_output import RequestOutput
+from llmasos_runtime.engine.request_output import RequestOutput, deadline_error
 from llmasos_runtime.engine.step_log import StepRecord
-from llmasos_runtime.sequences.request import Update
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import SequenceProgress
 from llmasos_runtime.tensorrt_llm.completion import next_tokens
@@ -178,9 +175,7 @@ class TensorRTLLMExecutor:
         live.task.cancel()
 
     def _too_late(self, live: _Live) -> None:
-        deadline_ms = live.sequence.params.deadline_ms
-        message = f"deadline_ms of {deadline_ms} passed before the answer was whole"
-        self._cancel(live, DeadlineExceededError(message))
+        self._cancel(live, deadline_error(live.sequence))
 
     async def _answer(self, live: _Live) -> None:
         """Sends the tokens one by one until one of them, or the text, ends the answer."""
@@ -194,7 +189,7 @@ class TensorRTLLMExecutor:
                 sequence.append(token_id)
                 self._num_tokens += 1
                 progress = SequenceProgress(sequence, (token_id,), sequence.finish_reason)
-                if self._give(live, partial(live.output.update, progress)):
+                if self._give(live, progress):
                     return
         raise LLMasOSError("TensorRT-LLM ended the answer without saying why")
 
@@ -209,10 +204,9 @@ class TensorRTLLMExecutor:
         if isinstance(failure, EngineStoppedError):
             self._stop(failure)
         if failure is not None:
-            self._give(live, partial(live.output.failure, failure))
+            self._give(live, SequenceProgress(live.sequence, error=failure))
         elif task.cancelled():
-            aborted = SequenceProgress(live.sequence, finish_reason=FinishReason.ABORT)
-            self._give(live, partial(live.output.update, aborted))
+            self._give(live, SequenceProgress(live.sequence, finish_reason=FinishReason.ABORT))
 
     def _stop(self, error: LLMasOSError) -> None:
         """Refuses new requests and ends those in progress."""
@@ -223,24 +217,15 @@ class TensorRTLLMExecutor:
                 if live.task is not None:  # else it is found out when it starts
                     self._loop.call_soon_threadsafe(self._cancel, live, error)
 
-    def _give(self, live: _Live, make: Callable[[], Update]) -> bool:
+    def _give(self, live: _Live, progress: SequenceProgress) -> bool:
         """Sends an update unless the request has ended; returns whether it has ended now."""
         request_id = live.sequence.request_id
         if self._live.get(request_id) is not live:
             return True
-        try:
-            update = make()
-        except Exception as error:  # noqa: BLE001 - one request's trouble must not end the others
-            _log.exception("an answer could not be made")
-            message = f"internal error: {type(error).__name__}: {error}"
-            update = live.output.failure(LLMasOSError(message))
+        update = live.output.update(progress)
         if update.is_final:
             with self._lock:
                 del self._live[request_id]
-        try:
-            live.output.sink(update)
-        except Exception:  # noqa: BLE001 - as above, and for what the caller's sink does
-            _log.exception("a sink failed; its request is cancelled")
-            if not update.is_final:  # else the id may be another's already
-                self.cancel(request_id)
+        if not live.output.send(update) and not update.is_final:  # else the id may be another's
+            self.cancel(request_id)
         return update.is_final
