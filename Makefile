@@ -112,5 +112,5 @@ $(TEST_READY): pyproject.toml scripts/make-venv scripts/install-torch
 	@scripts/make-venv .venv-test "$(PYTHON)"
 	@echo "installing LLMasOS, its tests' tools and torch into .venv-test"
 	@scripts/install-torch .venv-test/bin/python "$(TORCH_INDEX)"
-	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[dev,docs,parity,tensorrt-rtx]'
+	@.venv-test/bin/python $(PIP_INSTALL) --editable '.[dev,docs,parity,native,tensorrt-rtx]'
 	@touch $@

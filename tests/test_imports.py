@@ -46,7 +46,10 @@ def test_builder_and_runtime_do_not_load_each_other(package: str, other: str) ->
     code = (
         f"import importlib, pkgutil, {package}\n"
         f"for module in pkgutil.walk_packages({package}.__path__, '{package}.'):\n"
-        "    importlib.import_module(module.name)"
+        "    try:\n"
+        "        importlib.import_module(module.name)\n"
+        "    except ModuleNotFoundError as error:\n"
+        "        if error.name not in ('numba', 'llvmlite'): raise"  # of an extra
     )
     assert other not in modules_loaded_by(code)
 

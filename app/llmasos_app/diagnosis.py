@@ -5,7 +5,9 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 
+from llmasos.engine.cpu_kind import this_cpu_kind
 from llmasos.engine.engine_io import RTX_GPUS, TENSORRT_EXTRAS
+from llmasos.engine.native_engine import CPU_KINDS
 from llmasos.engine.nvidia_driver import GPU
 from llmasos.errors import PlanError, ServerError
 from llmasos.openvino_import import ov
@@ -47,6 +49,7 @@ def diagnose(machine: Machine | None = None) -> list[Finding]:
         _package("cuda-bindings", machine.cuda_bindings(), "llmasos[tensorrt-rtx]"),
         _package("TensorRT-LLM", installed_version("tensorrt_llm"), "llmasos[tensorrt-llm]"),
         _target_openvino(),
+        _target_native(),
         *_target_tensorrt(machine, driver),
     ]
 
@@ -104,6 +107,18 @@ def _target_openvino() -> Finding:
         text=f"OpenVINO {version('openvino')} runs f32, bf16, int8 and int4 plans here, computing "
         f"in {computes}",
     )
+
+
+def _target_native() -> Finding:
+    kind = this_cpu_kind()
+    if kind is None:
+        text = f"needs a processor of kind {' or '.join(CPU_KINDS)}; this one runs openvino plans"
+    elif installed_version("llvmlite") is None:
+        text = f"has code for this processor ({kind}); {_not_installed('llmasos[native]')}"
+    else:
+        builds = "builds and runs" if installed_version("numba") else "runs (without numba)"
+        text = f"{builds} int8 and int4 plans of decoders like Llama here, as {kind}"
+    return Finding(subject="target native", text=text)
 
 
 def _target_tensorrt(machine: Machine, driver: DriverReport | None) -> list[Finding]:

@@ -91,7 +91,7 @@ def plan_memory(
     if plan_dir is not None:
         return _of_plan(plan_dir, memory)
     if target == "tensorrt-llm":
-        raise InvalidRequestError(f"target must be openvino or tensorrt, got {target!r}")
+        raise InvalidRequestError(f"target must be openvino, native or tensorrt, got {target!r}")
     # The builder brings the compiler along.
     from llmasos_builder.build import limits_of  # noqa: PLC0415
     from llmasos_builder.options import BuildOptions  # noqa: PLC0415
@@ -161,6 +161,10 @@ def _plan(
         from llmasos_runtime.tensorrt.memory import tensorrt_need  # noqa: PLC0415
 
         need = tensorrt_need(sizes, limits, compute=kv_cache, engine_bytes=engine_bytes)
+    elif target == "native":
+        from llmasos_runtime.native.memory_need import native_need  # noqa: PLC0415
+
+        need = native_need(sizes, limits, engine_bytes=engine_bytes)
     else:
         from llmasos_runtime.openvino.memory import here_computed_in, openvino_need  # noqa: PLC0415
 
@@ -193,6 +197,8 @@ def _kv_cache_of(options: BuildOptions, spec: DecoderSpec) -> KVCachePrecision:
 
     if options.target == "tensorrt":
         return COMPUTE_TYPES[options.precision]
+    if options.target == "native":
+        return "u8"
     return kv_cache_of(options, spec)
 
 
@@ -201,7 +207,7 @@ def _available(target: Target, num_gpus: int) -> int:
     from llmasos_runtime.machine.resources import available_memory_bytes  # noqa: PLC0415
     from llmasos_runtime.tensorrt.machine import ThisMachine  # noqa: PLC0415
 
-    if target == "openvino":
+    if target in ("openvino", "native"):
         return available_memory_bytes()
     driver = ThisMachine().driver()
     gpus = () if driver is None else driver.gpus

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmasos.engine.engine_io import OPENVINO_FILE
+from llmasos.engine.native_engine import GROUP, NativeRecord
 from llmasos.engine.plan import KVCachePrecision, Limits, Precision, TensorRTLLMRecord
 from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.engine.weight_format import QuantizationMethod
@@ -17,6 +18,7 @@ from llmasos.errors import InvalidRequestError
 from llmasos_builder.architectures import DecoderSpec, matrices_in_int8
 from llmasos_builder.checkpoint import Weights, is_in_fp8
 from llmasos_builder.compression.quantizer import CPU_METHODS
+from llmasos_builder.native.compile import compile_native, kind_to_build
 from llmasos_builder.openvino.compile import compile_openvino
 from llmasos_builder.options import BuildOptions
 from llmasos_builder.tensorrt.capabilities import CURRENT, check_precision, libraries_for
@@ -41,13 +43,16 @@ class CompiledEngine:
     """What a plan says about its engine.
 
     versions: of the packages that compiled it. method: how the codes of its weights were found,
-    if they are quantized.
+    if they are quantized. int4_group: most neighbours that share an int4 scale, where that is not
+    what the precision stands for.
     """
 
     kv_cache_precision: KVCachePrecision
     versions: Mapping[str, str]
     method: QuantizationMethod = "rtn"
+    int4_group: int | None = None
     int8_matrices: tuple[str, ...] = ()
+    native: NativeRecord | None = None
     tensorrt: TensorRTRecord | None = None
     tensorrt_llm: TensorRTLLMRecord | None = None
 
@@ -71,6 +76,8 @@ def compiler_for(options: BuildOptions) -> Compiler:
     """
     if options.target == "openvino":
         return _OpenVINO(options)
+    if options.target == "native":
+        return _Native(options, kind_to_build())
     gpus = options.gpus
     if gpus == (CURRENT,):
         gpus = (current_gpu(),)
@@ -121,6 +128,35 @@ def kv_cache_of(options: BuildOptions, spec: DecoderSpec) -> KVCachePrecision:
         return "f32"
     default = _KV_CACHE[options.precision]
     return "bf16" if spec.attention_cap is not None and default == "u8" else default
+
+
+@dataclass(frozen=True, slots=True)
+class _Native:
+    options: BuildOptions
+    kind: str
+
+    def compile(
+        self, spec: DecoderSpec, weights: Weights, limits: Limits, directory: Path, report: Report
+    ) -> CompiledEngine:
+        record = compile_native(
+            spec,
+            weights,
+            precision=self.options.precision,
+            max_seq_len=limits.max_seq_len,
+            kind=self.kind,
+            directory=directory,
+            progress=report,
+        )
+        names = spec.names
+        tables = (names.embedding,) if spec.tied else (names.embedding, names.head)
+        return CompiledEngine(
+            method=CPU_METHODS[self.options.precision],
+            int4_group=GROUP if self.options.precision == "int4" else None,
+            int8_matrices=tables if self.options.precision == "int4" else (),
+            kv_cache_precision="u8",
+            versions={name: version(name) for name in ("numba", "llvmlite")},
+            native=record,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ MAX_CANDIDATES = 3840  # of TensorRT's selection of the largest
 class BuildOptions:
     """What a caller may choose about an engine.
 
-    target: openvino for CPUs, tensorrt for NVIDIA GPUs, tensorrt-llm to have NVIDIA's package
+    target: openvino for CPUs, native for those that there is machine code for, tensorrt for
+        NVIDIA GPUs, tensorrt-llm to have NVIDIA's package
         of that name load the checkpoint. precision: of the weights; for tensorrt-llm it is the
         checkpoint's own.
     int4_except: for openvino with int4, patterns of matrices that are kept in int8
@@ -69,6 +70,10 @@ class BuildOptions:
             self._refuse_tensorrts_own()
         if self.target == "openvino":
             self._check_openvino()
+        if self.target == "native" and self.kv_cache_precision not in (None, "u8"):
+            raise InvalidRequestError(
+                f"kv_cache_precision of target native is u8, got {self.kv_cache_precision!r}"
+            )
         if self.target == "tensorrt-llm":
             self._check_tensorrt_llm()
         if self.max_seq_len is not None:

@@ -61,8 +61,10 @@ def network_sizes(
     tables = _used_by(graph, "embed_tokens") | _used_by(graph, "embed_positions")
     matrices = {n for n in _used_by(graph, "linear") if len(graph.weights[n].shape) == 2}
     in_int8: set[str] = set()
-    if (target, precision) == ("openvino", "int4"):
+    if precision == "int4" and target in ("openvino", "native"):
         in_int8 = {f"{name}.weight" for name in matrices_in_int8(spec, int4_except)}
+    if target == "native":
+        in_int8.add(f"{spec.names.head}.weight")
     stored = {
         name: _stored_bytes(weight, target, is_table=name in tables, in_int8=name in in_int8)
         for name, weight in graph.weights.items()
@@ -77,6 +79,7 @@ def network_sizes(
         matrix_bytes=sum(stored[name] for name in matrices),
         mlp_output_bytes=sum(stored[name] for name in outputs),
         num_layers=spec.num_layers,
+        num_heads=spec.num_heads,
         num_kv_heads=spec.num_kv_heads,
         head_size=spec.head_size,
         hidden_size=spec.hidden_size,

@@ -48,6 +48,10 @@ def _load_runner(plan: EnginePlan, directory: Path, options: EngineOptions) -> M
         from llmasos_runtime.tensorrt.load import load_tensorrt  # noqa: PLC0415
 
         return load_tensorrt(plan, directory, options)
+    if plan.target == "native":
+        from llmasos_runtime.native.load import load_native  # noqa: PLC0415
+
+        return load_native(plan, directory, options)
     from llmasos_runtime.openvino.load import load_openvino  # noqa: PLC0415
 
     return load_openvino(plan, directory, options)
@@ -55,6 +59,10 @@ def _load_runner(plan: EnginePlan, directory: Path, options: EngineOptions) -> M
 
 def check_target(plan: EnginePlan, directory: Path) -> None:
     """Raises PlanError, quickly, for a plan that cannot run on this machine."""
+    if plan.target == "native":
+        from llmasos_runtime.native.code import code_for_this_machine  # noqa: PLC0415
+
+        code_for_this_machine(plan)
     if plan.target == "tensorrt":
         from llmasos_runtime.tensorrt.preflight import check_machine, check_ranks  # noqa: PLC0415
 

@@ -23,8 +23,8 @@ class EngineOptions:
     like an earlier one reuses its keys and values: whole blocks, or on a GPU, where a block is a
     slot, a copy of its beginning.
     speculate: speculative decoding by prompt lookup: verify draft tokens copied from the sequence's
-    own text while that is likely to pay; None enables it where it cannot change a token, in f32. A
-    request may override it.
+    own text while that is likely to pay; None enables it where it cannot change a token: in f32 and
+    in native engines. A request may override it.
     generation_config: whether the model's generation config fills the fields that a request leaves
     open.
 

@@ -49,6 +49,7 @@ def sizes(**changed: int) -> NetworkSizes:
             matrix_bytes=2000,
             mlp_output_bytes=500,
             num_layers=2,
+            num_heads=4,
             num_kv_heads=3,
             head_size=16,
             hidden_size=8,

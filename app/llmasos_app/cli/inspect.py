@@ -62,6 +62,7 @@ def _rows(plan: EnginePlan) -> dict[str, str]:
         "one sequence": f"up to {limits.max_seq_len} tokens (max_seq_len)",
         "one step": f"up to {limits.max_batch_size} sequences (max_batch_size), "
         f"{limits.max_num_tokens} tokens (max_num_tokens)",
+        **_native_rows(plan),
         **_tensorrt_rows(plan),
         **_tensorrt_llm_rows(plan),
         "checkpoint": f"{plan.checkpoint.source}, sha256 {plan.checkpoint.sha256[:16]}",
@@ -87,6 +88,10 @@ def _int8_rows(plan: EnginePlan) -> dict[str, str]:
     kinds = Counter(re.sub(r"\.\d+\.", ".*.", name) for name in plan.int8_matrices)
     counted = [f"{kind} ({count})" if "*" in kind else kind for kind, count in kinds.items()]
     return {"in int8": ", ".join(counted)} if counted else {}
+
+
+def _native_rows(plan: EnginePlan) -> dict[str, str]:
+    return {} if plan.native is None else {"machine code": ", ".join(plan.native.code)}
 
 
 def _tensorrt_rows(plan: EnginePlan) -> dict[str, str]:

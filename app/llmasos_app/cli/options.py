@@ -16,11 +16,13 @@ else:
 
 PRECISIONS_OF_TARGET: Mapping[Target, tuple[Precision, ...]] = {
     "openvino": ("f32", "bf16", "int8", "int4"),
+    "native": ("int8", "int4"),
     "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
     "tensorrt-llm": ("f32", "fp16", "bf16", "fp8"),
 }
 DEFAULT_PRECISION: Mapping[Target, Precision] = {
     "openvino": "int8",
+    "native": "int8",
     "tensorrt": "int8",
     "tensorrt-llm": "bf16",
 }
@@ -90,7 +92,8 @@ TargetPrecisionOption = Annotated[
 TargetOption = Annotated[
     Target,
     typer.Option(
-        help="What compiles it: openvino for CPUs, tensorrt for NVIDIA GPUs; tensorrt-llm has "
+        help="What compiles it: openvino for CPUs, native for machine code of its own on CPUs "
+        "with AVX-512 VNNI, tensorrt for NVIDIA GPUs; tensorrt-llm has "
         "NVIDIA's package of that name load the checkpoint.",
         callback=_known_target,
     ),

@@ -87,6 +87,7 @@ def _print_table(found: MemoryPlan) -> None:
 
 def _rows(found: MemoryPlan) -> dict[str, str]:
     from llmasos.byte_size import format_bytes as show
+    from llmasos.engine.native_engine import MAX_ROWS
 
     sizes, need = found.sizes, found.need
     head = "the embedding" if sizes.head_bytes == 0 else show(sizes.head_bytes)
@@ -95,6 +96,11 @@ def _rows(found: MemoryPlan) -> dict[str, str]:
         "weights": f"{show(need.mapped)} (embedding {show(sizes.embedding_bytes)}, layers "
         f"{show(sizes.layer_bytes)}, head {head})",
     }
+    if found.target == "native":
+        rows |= {
+            "buffers": f"{show(need.activations)} for passes of up to {MAX_ROWS} tokens",
+            "engine": f"{show(need.overhead)}: code, tokenizer",
+        }
     if found.target == "openvino":
         rows |= {
             "packed matrices": f"{show(need.packed)}: the kernels' own copy",

@@ -35,10 +35,11 @@ class RecordedWeight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One call, with everything it was given."""
+    """One call, with everything it was given and made."""
 
     kind: str
     inputs: tuple[RecordedTensor, ...] = ()
+    outputs: tuple[RecordedTensor, ...] = ()
     weights: tuple[RecordedWeight, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -103,8 +104,9 @@ class RecordingGraph:
 
     def split(self, x: RecordedTensor, widths: Sequence[int]) -> tuple[RecordedTensor, ...]:
         assert x.num_heads is None and sum(widths) == x.width
-        first = self._record("split", (x,), width=widths[0], widths=tuple(widths))
-        return (first, *(self._tensor(width) for width in widths[1:]))
+        parts = tuple(self._tensor(width) for width in widths)
+        self._add("split", (x,), parts, widths=tuple(widths))
+        return parts
 
     def concat(self, parts: Sequence[RecordedTensor]) -> RecordedTensor:
         assert all(part.num_heads is None for part in parts)
@@ -170,10 +172,21 @@ class RecordingGraph:
         num_heads: int | None = None,
         **settings: Any,
     ) -> RecordedTensor:
+        output = self._tensor(width, num_heads)
+        self._add(kind, inputs, (output,), weights, **settings)
+        return output
+
+    def _add(
+        self,
+        kind: str,
+        inputs: tuple[RecordedTensor, ...],
+        outputs: tuple[RecordedTensor, ...],
+        weights: tuple[RecordedWeight, ...] = (),
+        **settings: Any,
+    ) -> None:
         self.operations.append(
-            Operation(kind=kind, inputs=inputs, weights=weights, settings=settings)
+            Operation(kind=kind, inputs=inputs, outputs=outputs, weights=weights, settings=settings)
         )
-        return self._tensor(width, num_heads)
 
     def _tensor(self, width: int, num_heads: int | None = None) -> RecordedTensor:
         self._num_tensors += 1

@@ -23,6 +23,7 @@ class NetworkSizes:
     matrix_bytes: int
     mlp_output_bytes: int
     num_layers: int
+    num_heads: int
     num_kv_heads: int
     head_size: int
     hidden_size: int

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from llmasos.engine.native_engine import NativeRecord
 from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.engine.weight_format import Precision as Precision  # noqa: PLC0414
 from llmasos.engine.weight_format import StoredWeights
@@ -35,10 +36,11 @@ REBUILD = "build it again with `llmasos build`"
 
 Task = Literal["generate", "embed"]
 """What an engine does with tokens: generate continues them, embed makes one vector of them."""
-Target = Literal["openvino", "tensorrt", "tensorrt-llm"]
+Target = Literal["openvino", "native", "tensorrt", "tensorrt-llm"]
 KVCachePrecision = Literal["f32", "fp16", "bf16", "u8"]
 PRECISIONS: Mapping[Target, tuple[Precision, ...]] = {
     "openvino": ("f32", "bf16", "int8", "int4"),
+    "native": ("int8", "int4"),
     "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
     "tensorrt-llm": ("f32", "fp16", "bf16", "fp8"),
 }
@@ -107,7 +109,7 @@ class EnginePlan(_Record):
     in. weights: that format, and the method that found codes and scales.
     int8_matrices: the matrices of an int4 engine that are stored in int8.
     num_layers, num_kv_heads, head_size: sizes of the KV cache; 0 if the network has none.
-    tensorrt, tensorrt_llm: set if that is the target.
+    native, tensorrt, tensorrt_llm: set if that is the target.
     """
 
     version: int
@@ -128,13 +130,15 @@ class EnginePlan(_Record):
     eos_token_ids: tuple[int, ...]
     checkpoint: CheckpointRecord
     built_with: dict[str, str]
+    native: NativeRecord | None = None
     tensorrt: TensorRTRecord | None = None
     tensorrt_llm: TensorRTLLMRecord | None = None
     files: dict[Annotated[str, AfterValidator(_inside)], FileRecord]
 
     @model_validator(mode="after")
     def _target_and_its_record(self) -> Self:
-        for target, field in (("tensorrt", "tensorrt"), ("tensorrt-llm", "tensorrt_llm")):
+        for target in ("native", "tensorrt", "tensorrt-llm"):
+            field = target.replace("-", "_")
             record = getattr(self, field)
             if (self.target == target) != (record is not None):
                 raise ValueError(f"target {self.target} does not go with {field} {record}")

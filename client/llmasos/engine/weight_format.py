@@ -89,8 +89,14 @@ FORMATS: Mapping[Precision, WeightFormat] = {
 """What each short name stands for."""
 
 
-def stored_weights(precision: Precision, method: QuantizationMethod = "rtn") -> StoredWeights:
-    """What the short name of a format stands for; method: of one that is quantized."""
-    return StoredWeights(
-        format=FORMATS[precision], method=method if precision in _QUANTIZED else None
-    )
+def stored_weights(
+    precision: Precision, method: QuantizationMethod = "rtn", *, group_size: int | None = None
+) -> StoredWeights:
+    """What the short name of a format stands for; method: of one that is quantized.
+
+    group_size: of the format, where a compiler has smaller groups than the name stands for.
+    """
+    stored = FORMATS[precision]
+    if group_size is not None:
+        stored = WeightFormat(kind=precision, group_size=group_size)
+    return StoredWeights(format=stored, method=method if precision in _QUANTIZED else None)

@@ -137,13 +137,13 @@ def _check_prompt(prompt: tuple[int, ...], *, vocab_size: int, max_seq_len: int)
 def may_speculate(plan: EnginePlan, options: EngineOptions) -> bool:
     """True if draft tokens are used unless a request says otherwise.
 
-    The default is to use them where the size of a step changes no token: with kernels and KV cache
-    in f32.
+    The default is to use them where the size of a step changes no token: in native engines, and
+    with kernels and KV cache in f32.
     """
     if options.speculate is not None:
         return options.speculate
     is_exact = plan.deterministic or plan.precision == "f32"
-    return is_exact and plan.kv_cache_precision == "f32"
+    return plan.target == "native" or (is_exact and plan.kv_cache_precision == "f32")
 
 
 def _deadline(deadline_ms: int | None) -> float:

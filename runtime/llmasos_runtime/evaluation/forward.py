@@ -1,10 +1,11 @@
-"""A packed OpenVINO engine that returns the logits of any position."""
+"""A packed engine on the CPU that returns the logits of any position."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from llmasos.engine.plan import EnginePlan
@@ -15,8 +16,7 @@ from numpy.typing import NDArray
 
 from llmasos_runtime.kv_cache.blocks import blocks_for
 from llmasos_runtime.machine.resources import available_memory_bytes, num_physical_cores
-from llmasos_runtime.openvino.paged_model import PagedModel, load_paged_model
-from llmasos_runtime.packing import PackedRow, pack_rows
+from llmasos_runtime.packing import Ints, PackedRow, pack_rows
 
 _CACHE_SHARE = 0.25
 """Largest share of the available memory that the KV cache may take."""
@@ -40,12 +40,32 @@ class Part:
         return len(self.token_ids) - self.wanted
 
 
+class _Steps(Protocol):
+    """Computes steps from packed inputs (`llmasos_runtime.packing.pack_rows`)."""
+
+    def bind(self, name: str, array: Ints) -> None: ...
+    def start(self) -> None: ...
+    def wait(self) -> NDArray[np.float32]: ...
+
+
+class PackedModel(Protocol):
+    """A loaded engine that computes steps over a KV cache of blocks."""
+
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def block_bytes(self) -> int: ...
+    @property
+    def chunk_multiple(self) -> int: ...
+    def forward(self, *, num_blocks: int) -> _Steps: ...
+
+
 class PackedForward:
     """One engine with a KV cache of slots of slot_tokens tokens each."""
 
     def __init__(
         self,
-        model: PagedModel,
+        model: PackedModel,
         plan: EnginePlan,
         *,
         slot_tokens: int,
@@ -105,12 +125,23 @@ def load_forward(plan_dir: Path, *, slot_tokens: int, num_threads: int | None) -
     hold = PlanHold(plan_dir)
     plan = EnginePlan.load(plan_dir)
     plan.check_task("generate")
-    if plan.target != "openvino":
+    if plan.target not in ("openvino", "native"):
         raise PlanError(
             f"{plan.name} is compiled for {plan.target}, which does not return the logits of "
             "every token",
-            hint="build the checkpoint for openvino to evaluate it",
+            hint="build the checkpoint for openvino or native to evaluate it",
         )
-    threads = num_threads or num_physical_cores()
-    model = load_paged_model(plan, plan_dir, num_threads=threads, pin_threads=False)
+    model = _load_model(plan, plan_dir, num_threads)
     return PackedForward(model, plan, slot_tokens=slot_tokens, hold=hold)
+
+
+def _load_model(plan: EnginePlan, plan_dir: Path, num_threads: int | None) -> PackedModel:
+    """Each target's own code is imported when it is needed."""
+    if plan.target == "native":
+        from llmasos_runtime.native.load import load_native_model  # noqa: PLC0415
+
+        return load_native_model(plan, plan_dir, num_threads=num_threads, pin_threads=False)
+    from llmasos_runtime.openvino.paged_model import load_paged_model  # noqa: PLC0415
+
+    threads = num_threads or num_physical_cores()
+    return load_paged_model(plan, plan_dir, num_threads=threads, pin_threads=False)

@@ -57,9 +57,17 @@ def sample(logits: _Floats, draws: Sequence[Draw]) -> list[int | None]:
     ]
 
 
+def takes_the_likeliest(draw: Draw) -> bool:
+    """Whether a row's token is that of its largest logit, whatever else the row says.
+
+    A step in which all rows are so need not return logits.
+    """
+    return draw.params.temperature == 0 and not draw.forbidden
+
+
 def _choose(row: _Floats, best: int, draw: Draw) -> int:
     is_greedy = draw.params.temperature == 0
-    if is_greedy and best not in draw.forbidden:
+    if takes_the_likeliest(draw) or (is_greedy and best not in draw.forbidden):
         return best
     if draw.forbidden:
         row = _allowed(row, draw.forbidden)

@@ -35,7 +35,7 @@ _IMPORT_SOURCE = (
 )
 _BYTES = 950_000_000
 _POLL_S = 0.5
-_RUNTIME_EXTRAS = re.compile(r"extra == '(tensorrt|tensorrt-rtx|tensorrt-llm)'")
+_RUNTIME_EXTRAS = re.compile(r"extra == '(native|tensorrt|tensorrt-rtx|tensorrt-llm)'")
 
 
 def server_python() -> PythonFacts:

@@ -1,0 +1,46 @@
+"""From the kernels to an object file for one kind of processor.
+
+numba compiles the step and optimizes it; LLVM makes the object for the kind that is asked for,
+whatever processor this is. Its only outside symbol is `syscall`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from llmasos.engine.native_engine import CPU_KINDS
+from llvmlite import binding
+from numba import types
+
+from llmasos_builder.native.shape import StepShape
+from llmasos_builder.native.step import make_step
+
+SYMBOL = "llmasos_native_step"
+_TRIPLE = "x86_64-unknown-linux-gnu"
+
+
+class ObjectFile(NamedTuple):
+    """The bytes of an object file, and the function in it that is called."""
+
+    content: bytes
+    symbol: str
+
+
+@lru_cache(maxsize=8)
+def compile_step(shape: StepShape, kind: str) -> ObjectFile:
+    """Machine code of the step; it takes some seconds, and once in a process for each shape."""
+    enter = make_step(shape)
+    enter.compile((types.int64, types.int64))  # type: ignore[attr-defined]  # a numba function
+    compiled = next(iter(enter.overloads.values()))  # type: ignore[attr-defined]
+    module = binding.parse_assembly(compiled.library.get_llvm_str())
+    name = compiled.fndesc.llvm_func_name
+    module.get_function(name).name = SYMBOL
+    cpu = CPU_KINDS[kind]
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    machine = binding.Target.from_triple(_TRIPLE).create_target_machine(
+        cpu=cpu.llvm_cpu, features=cpu.llvm_features, opt=3, reloc="default", codemodel="jitdefault"
+    )
+    module.triple = _TRIPLE
+    return ObjectFile(machine.emit_object(module), SYMBOL)

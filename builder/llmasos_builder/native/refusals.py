@@ -1,0 +1,51 @@
+"""What the native step has no kernel for, by the name that users know it by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from llmasos.errors import UnsupportedArchitectureError
+
+from llmasos_builder.graph import AttentionScores
+from llmasos_builder.graph.recording import Operation
+from llmasos_builder.native.activations import ACTIVATION_NAMES
+
+MAX_HEAD_SIZE = 256
+_OPERATIONS = {
+    "layer_norm": "LayerNorm",
+    "embed_positions": "learned positions",
+    "soft_cap": "a soft cap of the logits",
+    "concat": "parts that are put side by side",
+}
+
+
+def unsupported(what: str) -> UnsupportedArchitectureError:
+    """The refusal of a network because of what it has."""
+    return UnsupportedArchitectureError(
+        f"target native does not support {what}", hint="build it for openvino"
+    )
+
+
+def check_operations(operations: Iterable[Operation], *, max_seq_len: int) -> None:
+    """Raise UnsupportedArchitectureError for the first operation that has no kernel."""
+    for operation in operations:
+        for what in _reasons(operation, max_seq_len):
+            raise unsupported(what)
+
+
+def _reasons(operation: Operation, max_seq_len: int) -> Iterator[str]:
+    if operation.kind in _OPERATIONS:
+        yield _OPERATIONS[operation.kind]
+    if operation.kind == "activation" and operation.settings["activation"] not in ACTIVATION_NAMES:
+        yield f"the activation {operation.settings['activation']}"
+    if operation.kind == "cached_attention":
+        yield from _score_reasons(operation.settings["scores"], max_seq_len)
+
+
+def _score_reasons(scores: AttentionScores, max_seq_len: int) -> Iterator[str]:
+    if scores.cap is not None:
+        yield "a soft cap of attention scores"
+    if scores.slopes is not None:
+        yield "ALiBi"
+    if scores.window is not None and scores.window < max_seq_len:
+        yield f"a sliding window of {scores.window} tokens in sequences of {max_seq_len}"

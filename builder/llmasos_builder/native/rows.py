@@ -1,0 +1,170 @@
+"""What is done with single rows: embedding, norms, activations, and their quantization.
+
+A quantized row is signed bytes with an f32 scale and an int32 sum for each group of 64 (`tile`
+draws it). The scale is that of the group's largest magnitude, which becomes 127.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llmasos.engine.native_engine import GROUP
+from llmasos.engine.native_step import StepField as C
+
+from llmasos_builder.graph import Activation
+from llmasos_builder.native.vectors import (
+    A,
+    N,
+    S,
+    absF,
+    asF,
+    asI,
+    fma,
+    hmaxF,
+    hsumF,
+    hsumI,
+    ldF,
+    ldf,
+    ldi,
+    maxF,
+    minF,
+    native,
+    rintF,
+    setF,
+    setI,
+    sqrtf,
+    stB,
+    stF,
+    stf,
+    sti,
+    toI,
+)
+
+_X = np.cos(np.linspace(0, np.pi, 200)) / 2
+C5, C4, C3, C2, C1, C0 = map(float, np.polyfit(_X, np.exp2(_X), 5, w=np.exp2(-_X)))
+_LOG2E = 1.4426950408889634
+
+
+@native
+def exp2(x: Any) -> Any:
+    """2 ** x for x from -126 to 126: an integer power, and a polynomial from -1/2 to 1/2."""
+    n = rintF(x)
+    r = x - n
+    y = setF(S(C5))
+    y = fma(y, r, setF(S(C4)))
+    y = fma(y, r, setF(S(C3)))
+    y = fma(y, r, setF(S(C2)))
+    y = fma(y, r, setF(S(C1)))
+    y = fma(y, r, setF(S(C0)))
+    return asF(asI(y) + (toI(n) << setI(N(23))))
+
+
+@native
+def sigmoid_of(x: Any, z: Any) -> Any:
+    """x / (1 + exp(-z))."""
+    power = minF(maxF(z * setF(S(-_LOG2E)), setF(S(-126.0))), setF(S(126.0)))
+    return x / (setF(S(1.0)) + exp2(power))
+
+
+@native
+def silu(x: Any) -> Any:
+    return sigmoid_of(x, x)
+
+
+@native
+def gelu_tanh(x: Any) -> Any:
+    """0.5 * x * (1 + tanh(y)) is x / (1 + exp(-2 * y))."""
+    cubic = fma(x * x * x, setF(S(0.044715)), x)
+    return sigmoid_of(x, cubic * setF(S(1.5957691216057308)))
+
+
+@native
+def relu(x: Any) -> Any:
+    return maxF(x, setF(S(0.0)))
+
+
+ACTIVATIONS: dict[Activation, Callable[[Any], Any]] = {
+    "silu": silu,
+    "gelu_tanh": gelu_tanh,
+    "relu": relu,
+}
+
+
+@native
+def quantize(
+    v0: Any, v1: Any, v2: Any, v3: Any, at: int, scale_at: int, sum_at: int, zero: int
+) -> None:
+    """64 numbers to signed bytes with one scale, and their sum times -zero."""
+    most = hmaxF(maxF(maxF(absF(v0), absF(v1)), maxF(absF(v2), absF(v3))))
+    inverse = setF(S(127.0) / most if most > S(0.0) else S(0.0))
+    q0, q1 = toI(rintF(v0 * inverse)), toI(rintF(v1 * inverse))
+    q2, q3 = toI(rintF(v2 * inverse)), toI(rintF(v3 * inverse))
+    stB(at, q0)
+    stB(at + 16, q1)
+    stB(at + 32, q2)
+    stB(at + 48, q3)
+    stf(scale_at, most / S(127.0))
+    sti(sum_at, N(-zero * hsumI(q0 + q1 + (q2 + q3))))
+
+
+@native
+def quantize_group(
+    v0: Any, v1: Any, v2: Any, v3: Any, act: int, width: int, rows: int, row: int, g: int, zero: int
+) -> None:
+    """Group g of a row, into where all quantized rows of this width are."""
+    groups = width // GROUP
+    scales = act + rows * width
+    sums = scales + 4 * rows * groups
+    place = 4 * (row * groups + g)
+    quantize(v0, v1, v2, v3, act + row * width + GROUP * g, scales + place, sums + place, zero)
+
+
+@native
+def inverse_deviation(x: int, width: int, true_width: int, eps: Any) -> Any:
+    """1 / sqrt(mean of squares + eps) of f32 numbers; those behind true_width are zeros."""
+    total0, total1 = setF(S(0.0)), setF(S(0.0))
+    for j in range(0, 4 * width, 128):
+        a, b = ldF(x + j), ldF(x + j + 64)
+        total0, total1 = fma(a, a, total0), fma(b, b, total1)
+    return S(1.0) / sqrtf(hsumF(total0 + total1) / S(true_width) + eps)
+
+
+@native
+def normalize(
+    x: int, weight: int, width: int, true_width: int, eps: Any, act: int, row: int, rows: int,
+    zero: int,
+) -> None:  # fmt: skip
+    """RMSNorm of one row, quantized."""
+    r = setF(inverse_deviation(x, width, true_width, eps))
+    for g in range(width // GROUP):
+        p, w = x + 4 * GROUP * g, weight + 4 * GROUP * g
+        v0, v1 = ldF(p) * r * ldF(w), ldF(p + 64) * r * ldF(w + 64)
+        v2, v3 = ldF(p + 128) * r * ldF(w + 128), ldF(p + 192) * r * ldF(w + 192)
+        quantize_group(v0, v1, v2, v3, act, width, rows, row, g, zero)
+
+
+@native
+def embed(c: Any, row: int) -> None:
+    """A token's row of the embedding, which is packed as a matrix in int8, as f32 into x."""
+    token = A(ldi(c[C.TOKENS] + 4 * row))
+    width = c[C.HIDDEN]
+    base = c[C.EMBEDDING] + token // 32 * 32 * width + token % 32 * 4
+    scale = ldf(c[C.EMBEDDING_SCALE] + 4 * token)
+    x = c[C.X] + 4 * row * width
+    for k in range(width // 4):
+        four = ldi(base + 128 * k)
+        for j in range(4):
+            stf(x + 16 * k + 4 * j, S((four >> (8 * j) & 255) - 128) * scale)
+
+
+@native
+def add_bias(bias: int, out: int, ldo: int, rows: int, columns: int) -> None:
+    """Add the same numbers to each row; bias: address of f32 [columns], 0 for none."""
+    if bias == 0:
+        return
+    for m in range(rows):
+        for j in range(0, 4 * columns, 64):
+            p = out + m * ldo + j
+            stF(p, ldF(p) + ldF(bias + j))

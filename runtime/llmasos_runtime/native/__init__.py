@@ -1,0 +1,1 @@
+"""Runs native engines: machine code that the builder made, on the CPU."""

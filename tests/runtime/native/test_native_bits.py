@@ -1,0 +1,133 @@
+"""A sequence's logits are the same bits however its tokens come, and whatever runs beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import needs_native  # noqa: F401
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llmasos.engine.plan import Precision
+from llmasos_runtime.native.forward import NativeForward
+from native_plans import Logits, Row, build, loaded, packed, random_weights, spec_of
+
+LENGTH = 70
+SEQUENCES = [[(7 * i + i * i * n + n) % 131 for i in range(LENGTH)] for n in range(6)]
+TABLES = [[3 * n + 20, 3 * n, 3 * n + 1] for n in range(6)]
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 131,
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "max_position_embeddings": 256,
+    "attention_bias": True,
+}
+
+
+@pytest.fixture(scope="module", params=["int8", "int4"])
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NativeForward]:
+    precision: Precision = request.param
+    directory = tmp_path_factory.mktemp("plan")
+    spec = spec_of(CONFIG)
+    plan = build(spec, random_weights(spec), directory, precision)
+    with loaded(plan, directory) as forward:
+        yield forward
+
+
+@pytest.fixture(scope="module")
+def expected(engine: NativeForward) -> list[Logits]:
+    """Each sequence alone, all of it at once."""
+    return [
+        engine.logits(packed([(tokens, 0, table)])).copy()
+        for tokens, table in zip(SEQUENCES, TABLES, strict=True)
+    ]
+
+
+def same_bits(found: Logits, expected: Logits) -> bool:
+    return bool((found.view(np.int32) == expected.view(np.int32)).all())
+
+
+def in_parts(engine: NativeForward, ends: Sequence[int], table: Sequence[int]) -> Logits:
+    begins = [0, *ends]
+    rows: list[Row] = [
+        (SEQUENCES[0][begin:end], begin, table)
+        for begin, end in zip(begins, [*ends, LENGTH], strict=True)
+    ]
+    return np.concatenate([engine.logits(packed([row])).copy() for row in rows])
+
+
+@settings(max_examples=20)
+@given(ends=st.lists(st.integers(1, LENGTH - 1), unique=True).map(sorted))
+def test_chunks_change_no_bit(
+    engine: NativeForward, expected: list[Logits], ends: list[int]
+) -> None:
+    assert same_bits(in_parts(engine, ends, [30, 39, 11]), expected[0])
+
+
+def test_one_token_at_a_time_changes_no_bit(engine: NativeForward, expected: list[Logits]) -> None:
+    assert same_bits(in_parts(engine, range(1, LENGTH), [30, 39, 11]), expected[0])
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10**6))
+def test_others_in_the_batch_change_no_bit(
+    engine: NativeForward, expected: list[Logits], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    done = [0] * len(SEQUENCES)
+    found: list[list[Logits]] = [[] for _ in SEQUENCES]
+    while any(length < LENGTH for length in done):
+        order = [n for n in rng.permutation(len(SEQUENCES)).tolist() if done[n] < LENGTH]
+        counts = [min(int(rng.integers(1, 30)), LENGTH - done[n]) for n in order]
+        rows: list[Row] = [
+            (SEQUENCES[n][done[n] : done[n] + count], done[n], TABLES[n])
+            for n, count in zip(order, counts, strict=True)
+        ]
+        parts = np.split(engine.logits(packed(rows)).copy(), np.cumsum(counts)[:-1])
+        for n, count, part in zip(order, counts, parts, strict=True):
+            found[n].append(part)
+            done[n] += count
+    assert all(
+        same_bits(np.concatenate(own), whole) for own, whole in zip(found, expected, strict=True)
+    )
+
+
+def test_blocks_that_another_sequence_left_behind_change_no_bit(
+    engine: NativeForward, expected: list[Logits]
+) -> None:
+    wild = [130 - token for token in SEQUENCES[3]] + SEQUENCES[4][:20]
+    engine.logits(packed([(wild, 0, TABLES[0])]))
+    assert same_bits(engine.logits(packed([(SEQUENCES[0], 0, TABLES[0])])), expected[0])
+
+
+def test_tokens_behind_a_draft_that_was_wrong_change_no_bit(
+    engine: NativeForward, expected: list[Logits]
+) -> None:
+    drafted = [*SEQUENCES[0][:41], 9, 9, 9]
+    engine.logits(packed([(drafted, 0, TABLES[0])]))
+    rest = engine.logits(packed([(SEQUENCES[0][41:], 41, TABLES[0])]))
+    assert same_bits(rest, expected[0][41:])
+
+
+def test_a_step_of_many_tokens_is_the_same_in_several_passes(
+    engine: NativeForward, expected: list[Logits]
+) -> None:
+    rows: list[Row] = [(tokens, 0, table) for tokens, table in zip(SEQUENCES, TABLES, strict=True)]
+    assert len(rows) * LENGTH > 2 * engine._sizes.max_rows
+    assert same_bits(engine.logits(packed(rows)), np.concatenate(expected))
+
+
+def test_the_likeliest_tokens_are_those_of_the_logits(
+    engine: NativeForward, expected: list[Logits]
+) -> None:
+    rows: list[Row] = [(tokens, 0, table) for tokens, table in zip(SEQUENCES, TABLES, strict=True)]
+    assert engine.likeliest(packed(rows)) == np.concatenate(expected).argmax(axis=1).tolist()
