@@ -126,3 +126,23 @@ def test_the_processors_matrix_instructions_are_found(
 ) -> None:
     (tmp_path / "cpuinfo").write_text(text)
     assert cpu_features(tmp_path / "cpuinfo") == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "installed", "text"),
+    [
+        (None, (), "needs a processor of kind avx512-vnni; this one runs openvino plans"),
+        ("avx512-vnni", (), "has code for this processor (avx512-vnni); not installed; pip "),
+        ("avx512-vnni", ("llvmlite",), "runs (without numba) int8 and int4 plans of decoders"),
+        ("avx512-vnni", ("llvmlite", "numba"), "builds and runs int8 and int4 plans of decoders"),
+    ],
+)
+def test_the_native_target_says_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, kind: str | None, installed: tuple[str, ...], text: str
+) -> None:
+    monkeypatch.setattr(diagnosis, "this_cpu_kind", lambda: kind)
+    monkeypatch.setattr(
+        diagnosis, "installed_version", lambda name: "1.0" if name in installed else None
+    )
+    (found,) = of("target native", on(report=None))
+    assert found.startswith(text)

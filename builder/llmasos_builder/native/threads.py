@@ -5,6 +5,9 @@ system has put aside finds a free core. No sleep is endless: whoever wakes up lo
 which a thread that ends unexpectedly releases all others.
 """
 
+# LLVM's values have no types for pyright, and these lambdas take nothing else.
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from typing import Any

@@ -8,6 +8,9 @@ none depends on how many rows a step has.
 Names: F is 16 f32, I is 16 int32, S is one f32, N is one int32, A is an address or a count.
 """
 
+# LLVM's values have no types for pyright, and these lambdas take nothing else.
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import operator
@@ -28,8 +31,9 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 def native(function: FunctionT) -> FunctionT:
     """A function that is compiled into the step."""
-    compiled = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
-    return cast("FunctionT", compiled)
+    compiler: Any = njit  # whose types do not know these options
+    options = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast("FunctionT", compiler(**options)(function))
 
 
 class Vector(types.Type):  # type: ignore[misc]  # numba has no stubs
@@ -171,7 +175,7 @@ stB = op(types.none, [A, I], lambda b, p, v: b.store(b.trunc(v, _BYTES), at(b, p
 
 def _operator(function: Callable[..., Any], kind: Vector, method: str) -> None:
     template = type("_Template", (ConcreteTemplate,), {"cases": [signature(kind, kind, kind)]})
-    infer_global(function)(template)
+    cast("Any", infer_global(function))(template)
 
     def lower(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return getattr(builder, method)(*args)
@@ -226,8 +230,8 @@ def _set(_context: Any, b: Any, _signature: Any, args: Any) -> Any:
     b.store(args[2], _place(b, *args[:2]), align=8)
 
 
-infer_global(operator.getitem)(_GetItem)
-infer_global(operator.setitem)(_SetItem)
+cast("Any", infer_global(operator.getitem))(_GetItem)
+cast("Any", infer_global(operator.setitem))(_SetItem)
 lower_builtin(operator.getitem, TABLE, A)(_get)
 lower_builtin(operator.setitem, TABLE, A, A)(_set)
 table = op(TABLE, [A], lambda _, address: address)
