@@ -15,7 +15,7 @@ from llmasos.progress import Progress
 from llmasos_app.cache.engine_cache import find_built
 
 if TYPE_CHECKING:
-    from llmasos_builder.architectures import DecoderSpec
+    from llmasos_builder.architectures import Network
     from llmasos_builder.options import BuildOptions
     from llmasos_runtime.machine.memory_need import MemoryNeed
 
@@ -191,7 +191,7 @@ def _plan(
     )
 
 
-def _kv_cache_of(options: BuildOptions, spec: DecoderSpec) -> KVCachePrecision:
+def _kv_cache_of(options: BuildOptions, network: Network) -> KVCachePrecision:
     from llmasos_builder.compilers import kv_cache_of  # noqa: PLC0415
     from llmasos_builder.tensorrt.options import COMPUTE_TYPES  # noqa: PLC0415
 
@@ -199,7 +199,7 @@ def _kv_cache_of(options: BuildOptions, spec: DecoderSpec) -> KVCachePrecision:
         return COMPUTE_TYPES[options.precision]
     if options.target == "native":
         return "u8"
-    return kv_cache_of(options, spec)
+    return kv_cache_of(options, network)
 
 
 def _available(target: Target, num_gpus: int) -> int:

@@ -27,11 +27,7 @@ from llmasos.progress import Progress
 from llmasos.text.tokenizer import Tokenizer
 from llmasos.version import __version__
 
-from llmasos_builder.architectures import (
-    DecoderSpec,
-    decoder_spec,
-    warning_of_unread_fields,
-)
+from llmasos_builder.architectures import Network, network_of, warning_of_unread_fields
 from llmasos_builder.atomic_directory import atomic_directory
 from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
 from llmasos_builder.compilers import CompiledEngine, compiler_for
@@ -90,16 +86,18 @@ def _compile(
 ) -> EnginePlan:
     compiler = compiler_for(options)
     checkpoint = open_checkpoint(source, revision=options.revision, progress=progress)
-    spec = decoder_spec(checkpoint.config)
+    network = network_of(checkpoint.config)
     warning = warning_of_unread_fields(checkpoint.config)
     if warning is not None:
         _log.warning("%s", warning)
-    limits = limits_of(options, trained_for=spec.max_position_embeddings, usual=spec.usual_length)
-    spec = spec.for_length(limits.max_seq_len)
-    check_room(directory, _engine_bytes(spec, options))
+    limits = limits_of(
+        options, trained_for=network.max_position_embeddings, usual=network.usual_length
+    )
+    network = network.for_length(limits.max_seq_len)
+    check_room(directory, _engine_bytes(network, options))
     tokenizer = _write_tokenizer(checkpoint, directory)
     engine = compiler.compile(
-        spec,
+        network,
         checkpoint.weights,
         limits,
         directory,
@@ -107,7 +105,7 @@ def _compile(
     )
     return _describe(
         checkpoint=checkpoint,
-        spec=spec,
+        network=network,
         tokenizer=tokenizer,
         options=options,
         engine=engine,
@@ -117,9 +115,9 @@ def _compile(
     )
 
 
-def _engine_bytes(spec: DecoderSpec, options: BuildOptions) -> int:
+def _engine_bytes(network: Network, options: BuildOptions) -> int:
     return network_sizes(
-        spec, precision=options.precision, target=options.target, int4_except=options.int4_except
+        network, precision=options.precision, target=options.target, int4_except=options.int4_except
     ).weight_bytes
 
 
@@ -132,7 +130,7 @@ def _refer(
     engine = refer(checkpoint, options, lambda done, total: progress("hash", done, total))
     return _describe(
         checkpoint=checkpoint,
-        spec=sizes,
+        network=sizes,
         tokenizer=_write_tokenizer(checkpoint, directory),
         options=options,
         engine=engine,
@@ -154,7 +152,7 @@ def _write_tokenizer(checkpoint: Checkpoint, directory: Path) -> Tokenizer:
 def _describe(
     *,
     checkpoint: Checkpoint,
-    spec: DecoderSpec | CheckpointSizes,
+    network: Network | CheckpointSizes,
     tokenizer: Tokenizer,
     options: BuildOptions,
     engine: CompiledEngine,
@@ -171,9 +169,11 @@ def _describe(
         sha256=checkpoint.sha256({name: file.sha256 for name, file in hashed.items()}),
     )
     progress("check", 1, 1)
+    cache = network.cache
     return EnginePlan(
         version=PLAN_VERSION,
         name=_readable(options.name or checkpoint.name),
+        task=network.task,
         target=options.target,
         architecture=_architecture(checkpoint.config),
         precision=options.precision,
@@ -182,11 +182,11 @@ def _describe(
         kv_cache_precision=engine.kv_cache_precision,
         deterministic=options.deterministic or options.target == "native",
         limits=limits,
-        vocab_size=spec.vocab_size,
-        num_layers=spec.num_layers,
-        num_kv_heads=spec.num_kv_heads,
-        head_size=spec.head_size,
-        eos_token_ids=tuple(i for i in tokenizer.eos_token_ids if i < spec.vocab_size),
+        vocab_size=network.vocab_size,
+        num_layers=0 if cache is None else cache.num_layers,
+        num_kv_heads=0 if cache is None else cache.num_kv_heads,
+        head_size=0 if cache is None else cache.head_size,
+        eos_token_ids=tuple(i for i in tokenizer.eos_token_ids if i < network.vocab_size),
         checkpoint=record,
         built_with=_versions(engine),
         native=engine.native,

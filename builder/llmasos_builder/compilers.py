@@ -13,9 +13,9 @@ from llmasos.engine.native_engine import GROUP, NativeRecord
 from llmasos.engine.plan import KVCachePrecision, Limits, Precision, TensorRTLLMRecord
 from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.engine.weight_format import QuantizationMethod
-from llmasos.errors import InvalidRequestError
+from llmasos.errors import InvalidRequestError, UnsupportedArchitectureError
 
-from llmasos_builder.architectures import DecoderSpec, matrices_in_int8
+from llmasos_builder.architectures import Decoder, Network, matrices_in_int8
 from llmasos_builder.checkpoint import Weights, is_in_fp8
 from llmasos_builder.compression.quantizer import CPU_METHODS
 from llmasos_builder.native.compile import compile_native, kind_to_build
@@ -61,7 +61,7 @@ class Compiler(Protocol):
     """Compiles for one target."""
 
     def compile(
-        self, spec: DecoderSpec, weights: Weights, limits: Limits, directory: Path, report: Report
+        self, network: Network, weights: Weights, limits: Limits, directory: Path, report: Report
     ) -> CompiledEngine:
         """Write the engine into the directory; report: told how many of how many steps are done.
 
@@ -90,16 +90,16 @@ class _OpenVINO:
     options: BuildOptions
 
     def compile(
-        self, spec: DecoderSpec, weights: Weights, limits: Limits, directory: Path, report: Report
+        self, network: Network, weights: Weights, limits: Limits, directory: Path, report: Report
     ) -> CompiledEngine:
         del limits  # an IR has none
         options = self.options
-        kv_cache_precision = kv_cache_of(options, spec)
+        kv_cache_precision = kv_cache_of(options, network)
         in_int8: tuple[str, ...] = ()
         if options.precision == "int4":
-            in_int8 = matrices_in_int8(spec, options.int4_except)
+            in_int8 = matrices_in_int8(network, options.int4_except)
         compile_openvino(
-            spec,
+            network,
             weights,
             precision=options.precision,
             output=directory / OPENVINO_FILE,
@@ -114,20 +114,20 @@ class _OpenVINO:
         )
 
 
-def kv_cache_of(options: BuildOptions, spec: DecoderSpec) -> KVCachePrecision:
+def kv_cache_of(options: BuildOptions, network: Network) -> KVCachePrecision:
     """Of an engine for CPUs. Raises InvalidRequestError where its attention reads no u8."""
     chosen = options.kv_cache_precision
-    if spec.attention_cap is not None and chosen == "u8":
+    if network.attention_cap is not None and chosen == "u8":
         raise InvalidRequestError(
             "kv_cache_precision must be f32 or bf16, for attn_logit_softcapping is "
-            f"{spec.attention_cap}, got 'u8'"
+            f"{network.attention_cap}, got 'u8'"
         )
     if chosen is not None:
         return chosen
     if options.deterministic:
         return "f32"
     default = _KV_CACHE[options.precision]
-    return "bf16" if spec.attention_cap is not None and default == "u8" else default
+    return "bf16" if network.attention_cap is not None and default == "u8" else default
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +136,11 @@ class _Native:
     kind: str
 
     def compile(
-        self, spec: DecoderSpec, weights: Weights, limits: Limits, directory: Path, report: Report
+        self, network: Network, weights: Weights, limits: Limits, directory: Path, report: Report
     ) -> CompiledEngine:
+        decoder = _decoder(network, self.options)
         record = compile_native(
-            spec,
+            decoder,
             weights,
             precision=self.options.precision,
             max_seq_len=limits.max_seq_len,
@@ -147,8 +148,8 @@ class _Native:
             directory=directory,
             progress=report,
         )
-        names = spec.names
-        tables = (names.embedding,) if spec.tied else (names.embedding, names.head)
+        names = decoder.names
+        tables = (names.embedding,) if decoder.tied else (names.embedding, names.head)
         return CompiledEngine(
             method=CPU_METHODS[self.options.precision],
             int4_group=GROUP if self.options.precision == "int4" else None,
@@ -166,38 +167,32 @@ class _TensorRT:
     library: Any
 
     def compile(
-        self, spec: DecoderSpec, weights: Weights, limits: Limits, directory: Path, report: Report
+        self, network: Network, weights: Weights, limits: Limits, directory: Path, report: Report
     ) -> CompiledEngine:
         options, library = self.options, self.library
         sizes = {
             "tensor_parallel_size": options.tensor_parallel_size,
             "pipeline_parallel_size": options.pipeline_parallel_size,
         }
-        check_divides(spec, **sizes)
-        _check_precision(spec, weights, options)
-        network = NetworkOptions(
-            precision=options.precision,
-            max_batch_size=limits.max_batch_size,
-            max_seq_len=limits.max_seq_len,
-            prefill_length=min(limits.max_num_tokens, limits.max_seq_len, MAX_PREFILL_LENGTH),
-            num_candidates=min(options.num_candidates, spec.vocab_size),
-            full_logits=options.full_logits,
-        )
+        decoder = _decoder(network, options)
+        check_divides(decoder, **sizes)
+        _check_precision(decoder, weights, options)
+        shape = _shape_of(network, options, limits)
         record = TensorRTRecord(
             library=library.__name__,
             version=library.__version__,
             gpus=self.gpus,
-            prefill_length=network.prefill_length,
-            num_candidates=network.num_candidates,
-            full_logits=network.full_logits,
+            prefill_length=shape.prefill_length,
+            num_candidates=shape.num_candidates,
+            full_logits=shape.full_logits,
             **sizes,
         )
         files = [directory / name for name in record.engine_files]
         scratch_bytes = compile_tensorrt(
-            spec,
+            decoder,
             weights,
             library=library,
-            options=network,
+            options=shape,
             gpus=self.gpus,
             outputs=dict(zip(all_ranks(**sizes), files, strict=True)),
             progress=report,
@@ -210,11 +205,33 @@ class _TensorRT:
         )
 
 
+def _decoder(network: Network, options: BuildOptions) -> Decoder:
+    """For a target whose compiler knows what parts a decoder has."""
+    if isinstance(network, Decoder):
+        return network
+    raise UnsupportedArchitectureError(
+        f"target {options.target} compiles decoders, and this network is for the task "
+        f"{network.task}",
+        hint="build for openvino",
+    )
+
+
+def _shape_of(network: Network, options: BuildOptions, limits: Limits) -> NetworkOptions:
+    return NetworkOptions(
+        precision=options.precision,
+        max_batch_size=limits.max_batch_size,
+        max_seq_len=limits.max_seq_len,
+        prefill_length=min(limits.max_num_tokens, limits.max_seq_len, MAX_PREFILL_LENGTH),
+        num_candidates=min(options.num_candidates, network.vocab_size),
+        full_logits=options.full_logits,
+    )
+
+
 def _method_of(weights: Weights, options: BuildOptions) -> QuantizationMethod:
     return "checkpoint" if options.precision == "fp8" and is_in_fp8(weights) else "rtn"
 
 
-def _check_precision(spec: DecoderSpec, weights: Weights, options: BuildOptions) -> None:
+def _check_precision(spec: Decoder, weights: Weights, options: BuildOptions) -> None:
     if COMPUTE_TYPES[options.precision] != "f32":
         check_fused(spec, tensor_parallel_size=options.tensor_parallel_size)
     # Matrices that are fp8 already stay what they are, and these queries are to be scaled.

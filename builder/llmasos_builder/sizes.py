@@ -18,8 +18,7 @@ from llmasos.errors import CheckpointError
 from llmasos.files.json_file import read_json_object
 from llmasos.progress import Progress
 
-from llmasos_builder.architectures import DecoderSpec, decoder_spec, matrices_in_int8
-from llmasos_builder.architectures.decoder.decoder import define_decoder
+from llmasos_builder.architectures import Network, matrices_in_int8, network_of
 from llmasos_builder.architectures.tensors import check_shapes
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.graph import Array
@@ -30,47 +29,48 @@ _BITS = {"f32": 32, "fp16": 16, "bf16": 16, "int8": 8, "fp8": 8, "int4": 4, "nvf
 _SCALE_BYTES = 4
 
 
-def checkpoint_spec(source: str, *, revision: str | None = None, progress: Progress) -> DecoderSpec:
+def checkpoint_spec(source: str, *, revision: str | None = None, progress: Progress) -> Network:
     """The network of a checkpoint whose headers say that it has all its weights.
 
     A hub id is downloaded first. Raises CheckpointError, UnsupportedArchitectureError.
     """
     checkpoint = open_checkpoint(source, revision=revision, progress=progress)
-    spec = decoder_spec(checkpoint.config)
-    check_shapes(spec, checkpoint.weights)
-    return spec
+    network = network_of(checkpoint.config)
+    check_shapes(network, checkpoint.weights)
+    return network
 
 
-def plan_spec(plan_dir: Path) -> DecoderSpec:
+def plan_spec(plan_dir: Path) -> Network:
     """The network of a built plan, from the config.json that it keeps."""
     path = plan_dir / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist, so that the plan's sizes are not known")
-    return decoder_spec(read_json_object(path))
+    return network_of(read_json_object(path))
 
 
 def network_sizes(
-    spec: DecoderSpec, *, precision: Precision, target: Target, int4_except: Sequence[str] = ()
+    network: Network, *, precision: Precision, target: Target, int4_except: Sequence[str] = ()
 ) -> NetworkSizes:
     """Sizes of the engine that is built in this precision for this target.
 
     int4_except: see BuildOptions. Raises InvalidRequestError for a pattern that matches nothing.
     """
     graph = RecordingGraph()
-    define_decoder(spec, graph, _nothing, precision=precision)
+    network.define(graph, _nothing, precision=precision)
     tables = _used_by(graph, "embed_tokens") | _used_by(graph, "embed_positions")
     matrices = {n for n in _used_by(graph, "linear") if len(graph.weights[n].shape) == 2}
     in_int8: set[str] = set()
     if precision == "int4" and target in ("openvino", "native"):
-        in_int8 = {f"{name}.weight" for name in matrices_in_int8(spec, int4_except)}
+        in_int8 = {f"{name}.weight" for name in matrices_in_int8(network, int4_except)}
     if target == "native":
-        in_int8.add(f"{spec.names.head}.weight")
+        in_int8 |= {name for name in matrices if network.role_of(name) == "head"}
     stored = {
         name: _stored_bytes(weight, target, is_table=name in tables, in_int8=name in in_int8)
         for name, weight in graph.weights.items()
     }
-    head = {f"{spec.names.head}.weight"} & matrices - tables
-    outputs = {n for n in matrices if n.endswith(f".{spec.names.mlp_output}.weight")}
+    head = {n for n in matrices - tables if network.role_of(n) == "head"}
+    outputs = {n for n in matrices if network.role_of(n) == "mlp_output"}
+    cache = network.cache
     return NetworkSizes(
         num_parameters=sum(math.prod(weight.shape) for weight in graph.weights.values()),
         embedding_bytes=sum(stored[name] for name in tables),
@@ -78,14 +78,14 @@ def network_sizes(
         head_bytes=sum(stored[name] for name in head),
         matrix_bytes=sum(stored[name] for name in matrices),
         mlp_output_bytes=sum(stored[name] for name in outputs),
-        num_layers=spec.num_layers,
-        num_heads=spec.num_heads,
-        num_kv_heads=spec.num_kv_heads,
-        head_size=spec.head_size,
-        hidden_size=spec.hidden_size,
-        widest=max(graph.weights[name].shape[0] for name in matrices - tables - head),
-        vocab_size=spec.vocab_size,
-        num_soft_capped_heads=0 if spec.attention_cap is None else spec.num_heads,
+        num_layers=cache.num_layers if cache else 0,
+        num_heads=network.num_heads,
+        num_kv_heads=cache.num_kv_heads if cache else 0,
+        head_size=cache.head_size if cache else 0,
+        hidden_size=network.hidden_size,
+        widest=max((graph.weights[n].shape[0] for n in matrices - tables - head), default=0),
+        vocab_size=network.vocab_size,
+        num_soft_capped_heads=0 if network.attention_cap is None else network.num_heads,
     )
 
 

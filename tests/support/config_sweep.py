@@ -17,7 +17,7 @@ import needs_torch  # noqa: F401
 import numpy as np
 import torch
 from llmasos.errors import CheckpointError
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures import Decoder, decoder_spec
 from llmasos_builder.architectures.decoder.decoder import define_decoder
 from llmasos_builder.architectures.tensors import check_tensors
 from llmasos_builder.graph.reference import ReferenceGraph
@@ -118,7 +118,7 @@ def difference(raw: Raw) -> str | None:
     return None if error < TOLERANCE else f"logits differ by {error:.1e}"
 
 
-def spec_or_refusal(raw: Raw) -> DecoderSpec | str:
+def spec_or_refusal(raw: Raw) -> Decoder | str:
     try:
         return decoder_spec(copy.deepcopy(raw))
     except CheckpointError as error:
@@ -156,7 +156,7 @@ def _theirs(raw: Raw) -> Any:
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
-def _logits(spec: DecoderSpec, tensors: Tensors) -> Array | str:
+def _logits(spec: Decoder, tensors: Tensors) -> Array | str:
     """By the definition, as numpy computes it; or what is wrong with the tensors."""
     tokens = TOKENS[:, : spec.max_position_embeddings]
     spec = spec.for_length(tokens.size)

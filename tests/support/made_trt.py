@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from llmasos.engine.plan import Precision
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures import Decoder, decoder_spec
 from llmasos_builder.architectures.supported import SUPPORTED
 from llmasos_builder.graph import Array
 from llmasos_builder.tensorrt.compile import define_network
@@ -139,10 +139,10 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def defined(
-    config: dict[str, Any] | DecoderSpec = LLAMA, precision: Precision = "fp16", **changes: Any
+    config: dict[str, Any] | Decoder = LLAMA, precision: Precision = "fp16", **changes: Any
 ) -> TensorRTGraph:
     """The network of a config.json; changes: of the options."""
-    spec = config if isinstance(config, DecoderSpec) else decoder_spec(config)
+    spec = config if isinstance(config, Decoder) else decoder_spec(config)
     rng = np.random.default_rng(0)
 
     def load(name: str, shape: tuple[int, ...]) -> Array:

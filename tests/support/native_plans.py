@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from llmasos.engine.plan import PLAN_VERSION, CheckpointRecord, EnginePlan, Limits, Precision
 from llmasos.engine.weight_format import stored_weights
-from llmasos_builder.architectures import decoder_spec
+from llmasos_builder.architectures import Decoder, decoder_spec
 from llmasos_builder.architectures.decoder.decoder import define_decoder
-from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.compression.quantizer import CPU_METHODS
 from llmasos_builder.graph.recording import RecordingGraph
 from llmasos_builder.native.compile import compile_native, kind_to_build
@@ -43,11 +42,11 @@ class Stored:
         return self._weights[name]
 
 
-def spec_of(config: dict[str, Any]) -> DecoderSpec:
+def spec_of(config: dict[str, Any]) -> Decoder:
     return decoder_spec(config).for_length(MAX_SEQ_LEN)
 
 
-def random_weights(spec: DecoderSpec, seed: int = 0) -> Weights:
+def random_weights(spec: Decoder, seed: int = 0) -> Weights:
     """Of every tensor that the network has; norms are near 1."""
     rng = np.random.default_rng(seed)
     weights: Weights = {}
@@ -63,7 +62,7 @@ def random_weights(spec: DecoderSpec, seed: int = 0) -> Weights:
 
 
 def build(
-    spec: DecoderSpec, weights: Weights, directory: Path, precision: Precision = "int8"
+    spec: Decoder, weights: Weights, directory: Path, precision: Precision = "int8"
 ) -> EnginePlan:
     kind = kind_to_build()
     record = compile_native(
@@ -131,7 +130,7 @@ def packed(rows: Sequence[Row]) -> Inputs:
 
 
 def reference(
-    spec: DecoderSpec, weights: Weights, tokens: Sequence[int], precision: Precision = "int8"
+    spec: Decoder, weights: Weights, tokens: Sequence[int], precision: Precision = "int8"
 ) -> NDArray[np.float64]:
     graph = QuantizedGraph(np.array([tokens]), head_size=spec.head_size)
     define_decoder(spec, graph, lambda name, _: weights[name], precision=precision)

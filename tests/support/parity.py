@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from llmasos.engine.plan import Precision
 from llmasos_builder.architectures import (
-    DecoderSpec,
+    Decoder,
     decoder_spec,
     matrices_in_int8,
 )
@@ -34,7 +34,7 @@ NEW_TOKENS = 24
 class Network:
     """A random checkpoint, opened, and transformers' network of it."""
 
-    spec: DecoderSpec
+    spec: Decoder
     weights: Weights
     oracle: Any
 
@@ -98,9 +98,7 @@ def unpadded(logits: NDArray[Any], rows: Sequence[Sequence[int]]) -> list[Logits
 class ReferenceModel:
     """The definition, computed by numpy."""
 
-    def __init__(
-        self, spec: DecoderSpec, weights: Weights, *, precision: Precision = "f32"
-    ) -> None:
+    def __init__(self, spec: Decoder, weights: Weights, *, precision: Precision = "f32") -> None:
         self._spec = spec
         self._weights = weights
         self._precision: Precision = precision
@@ -122,7 +120,7 @@ class ReferenceModel:
 
 
 def compiled(
-    directory: Path, spec: DecoderSpec, weights: Weights, *, precision: Precision = "f32"
+    directory: Path, spec: Decoder, weights: Weights, *, precision: Precision = "f32"
 ) -> Path:
     """The engine file of a network."""
     path = directory / "openvino_model.xml"

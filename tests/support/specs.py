@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from llmasos.errors import CheckpointError
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures import Decoder, decoder_spec
 
 
-def spec_of(config: dict[str, Any], **changes: Any) -> DecoderSpec:
+def spec_of(config: dict[str, Any], **changes: Any) -> Decoder:
     return decoder_spec({**config, **changes})
 
 

@@ -14,14 +14,13 @@ import numpy as np
 from llmasos.engine.weight_format import FORMATS
 from llmasos.errors import InvalidRequestError
 
-from llmasos_builder.architectures.decoder.decoder import define_decoder
-from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.architectures.network import Network
 from llmasos_builder.graph.recording import RecordingGraph
 
 _SUFFIX = ".weight"
 
 
-def matrices_in_int8(spec: DecoderSpec, patterns: Sequence[str] = ()) -> tuple[str, ...]:
+def matrices_in_int8(network: Network, patterns: Sequence[str] = ()) -> tuple[str, ...]:
     """Their names, without the end `.weight`, in the order of the network.
 
     patterns: of names as in a shell; a pattern may leave out what stands before or after it,
@@ -29,9 +28,7 @@ def matrices_in_int8(spec: DecoderSpec, patterns: Sequence[str] = ()) -> tuple[s
     Raises InvalidRequestError for a pattern that matches no matrix.
     """
     graph = RecordingGraph()
-    define_decoder(
-        spec, graph, lambda _, shape: np.broadcast_to(np.float32(0), shape), precision="int4"
-    )
+    network.define(graph, lambda _, shape: np.broadcast_to(np.float32(0), shape), precision="int4")
     matrices = {n.removesuffix(_SUFFIX): w for n, w in graph.weights.items() if len(w.shape) == 2}
     chosen = {name for pattern in patterns for name in _matching(pattern, matrices)}
     tables = {

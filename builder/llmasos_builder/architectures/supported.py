@@ -9,6 +9,7 @@ from typing import Any
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 
 from llmasos_builder.architectures.config import Config
+from llmasos_builder.architectures.decoder.network import Decoder
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.architectures.families.bloom import bloom_spec
 from llmasos_builder.architectures.families.falcon import falcon_spec
@@ -21,6 +22,7 @@ from llmasos_builder.architectures.families.mistral import mistral_spec
 from llmasos_builder.architectures.families.opt import opt_spec
 from llmasos_builder.architectures.families.phi3 import phi3_spec
 from llmasos_builder.architectures.families.qwen import qwen2_spec, qwen3_spec
+from llmasos_builder.architectures.network import Network
 from llmasos_builder.architectures.notes import is_note, said
 
 
@@ -129,13 +131,18 @@ def models_table() -> str:
     return "\n".join(["| architecture | examples | notes |", "|---|---|---|", *rows])
 
 
-def decoder_spec(config: Mapping[str, Any]) -> DecoderSpec:
-    """The network that a checkpoint's config.json describes.
+def network_of(config: Mapping[str, Any]) -> Network:
+    """The network that a checkpoint's config.json describes; raises as `decoder_spec` does."""
+    return decoder_spec(config)
+
+
+def decoder_spec(config: Mapping[str, Any]) -> Decoder:
+    """The decoder that a checkpoint's config.json describes.
 
     Raises UnsupportedArchitectureError for a network, or a value of a field, that is not
     supported, and CheckpointError for a field that is missing or wrong; both name it.
     """
-    return _spec(Config(config), _architecture(config))
+    return Decoder.of(_spec(Config(config), _architecture(config)))
 
 
 def warning_of_unread_fields(config: Mapping[str, Any]) -> str | None:

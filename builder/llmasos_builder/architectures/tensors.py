@@ -12,8 +12,7 @@ import numpy as np
 import psutil
 from llmasos.errors import CheckpointError
 
-from llmasos_builder.architectures.decoder.decoder import define_decoder
-from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.architectures.network import Network
 from llmasos_builder.checkpoint import Weights
 from llmasos_builder.graph import Array
 from llmasos_builder.graph.recording import RecordingGraph
@@ -22,7 +21,7 @@ _VALUE_BYTES = 4
 Shapes = dict[str, tuple[int, ...]]
 
 
-def required_tensors(spec: DecoderSpec) -> Shapes:
+def required_tensors(network: Network) -> Shapes:
     """Every tensor's name and the shape that it is stored in, in the order of their use."""
     shapes: Shapes = {}
 
@@ -30,26 +29,26 @@ def required_tensors(spec: DecoderSpec) -> Shapes:
         shapes[name] = shape
         return np.broadcast_to(np.float32(0), shape)
 
-    define_decoder(spec, RecordingGraph(), note, precision="f32")
+    network.define(RecordingGraph(), note, precision="f32")
     return shapes
 
 
-def check_tensors(spec: DecoderSpec, weights: Weights) -> Shapes:
+def check_tensors(network: Network, weights: Weights) -> Shapes:
     """The tensors to read, all of which the checkpoint has.
 
     Raises CheckpointError for one that is missing or has another shape, and for one that no
     computation would use.
     """
-    required = check_shapes(spec, weights)
+    required = check_shapes(network, weights)
     for name in sorted(weights.names() - required.keys()):
-        if spec.names.ignored.fullmatch(name) is None:
-            _check_unused(name, spec, weights)
+        if not network.ignores(name):
+            _check_unused(name, network, weights)
     return required
 
 
-def check_shapes(spec: DecoderSpec, weights: Weights) -> Shapes:
+def check_shapes(network: Network, weights: Weights) -> Shapes:
     """As `check_tensors`, for what is missing or has another shape; no weight is read."""
-    required = required_tensors(spec)
+    required = required_tensors(network)
     present = weights.names()
     for name, expected in required.items():
         if name not in present:
@@ -83,19 +82,19 @@ def load_tensor(weights: Weights, name: str) -> Array:
     return values
 
 
-def _check_unused(name: str, spec: DecoderSpec, weights: Weights) -> None:
-    if not spec.tied or name != f"{spec.names.head}.weight":
+def _check_unused(name: str, network: Network, weights: Weights) -> None:
+    original = network.copies().get(name)
+    if original is None:
         raise CheckpointError(
             f"the checkpoint has the tensor {name}, which the network in its config.json "
             "does not use"
         )
-    embedding = f"{spec.names.embedding}.weight"
-    same_shape = tuple(weights.shape(name)) == tuple(weights.shape(embedding))
+    same_shape = tuple(weights.shape(name)) == tuple(weights.shape(original))
     if not same_shape or not np.array_equal(
-        load_tensor(weights, name), load_tensor(weights, embedding)
+        load_tensor(weights, name), load_tensor(weights, original)
     ):
         raise CheckpointError(
-            f"tensor {name} differs from {embedding}, though config.json "
+            f"tensor {name} differs from {original}, though config.json "
             "says by tie_word_embeddings that they are one"
         )
 

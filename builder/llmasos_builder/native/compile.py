@@ -1,4 +1,4 @@
-"""From a spec and its weights to the two files of a native engine."""
+"""From a network and its weights to the two files of a native engine."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from llmasos.engine.native_engine import (
 from llmasos.engine.plan import Precision
 from llmasos.errors import PlanError
 
-from llmasos_builder.architectures.decoder.decoder import define_decoder
-from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.architectures.network import Network
 from llmasos_builder.architectures.tensors import check_tensors, load_tensor
 from llmasos_builder.checkpoint import Weights
 from llmasos_builder.graph import Array
@@ -49,7 +48,7 @@ def kind_to_build() -> str:
 
 
 def compile_native(
-    spec: DecoderSpec,
+    defined: Network,
     weights: Weights,
     *,
     precision: Precision,
@@ -65,8 +64,8 @@ def compile_native(
     Raises UnsupportedArchitectureError for what the kernels do not compute, CheckpointError for
     tensors that are missing, of another shape or of no use.
     """
-    network = lower(spec, max_seq_len=max_seq_len)
-    total = len(check_tensors(spec, weights)) + 1
+    network = lower(defined, max_seq_len=max_seq_len)
+    total = len(check_tensors(defined, weights)) + 1
     done = 0
 
     def load(name: str, _shape: tuple[int, ...]) -> Array:
@@ -79,7 +78,7 @@ def compile_native(
     progress(0, total)
     parts = parts_of(network, bits=BITS[precision], max_seq_len=max_seq_len)
     file = WeightsFile(directory / WEIGHTS_FILE, network, parts)
-    define_decoder(spec, WritingGraph(file), load, precision=precision)
+    defined.define(WritingGraph(file), load, precision=precision)
     file.close()
     code = _write_code(network, precision, kind, directory)
     progress(total, total)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmasos_builder.architectures.decoder.decoder import define_decoder
-from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.architectures.network import Network
 from llmasos_builder.graph import Activation, AttentionScores
 from llmasos_builder.graph.recording import (
     Operation,
@@ -81,15 +80,13 @@ class LoweredNetwork:
         return self.layers[0].activation
 
 
-def lower(spec: DecoderSpec, *, max_seq_len: int) -> LoweredNetwork:
+def lower(defined: Network, *, max_seq_len: int) -> LoweredNetwork:
     """Raises UnsupportedArchitectureError for what the step has no kernel for.
 
     max_seq_len: of the engine's sequences; a sliding window as long as that hides nothing.
     """
     graph = RecordingGraph()
-    define_decoder(
-        spec, graph, lambda _, shape: np.broadcast_to(np.float32(0), shape), precision="int8"
-    )
+    defined.define(graph, lambda _, shape: np.broadcast_to(np.float32(0), shape), precision="int8")
     check_operations(graph.operations, max_seq_len=max_seq_len)
     return _Reader(graph.operations).network()
 

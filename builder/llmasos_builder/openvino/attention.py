@@ -52,8 +52,10 @@ class StatefulInputs:
         self.beam_idx = _parameter(BEAM_IDX, 1, ov.Type.i32)
         self._rotations: dict[tuple[float, ...], tuple[ov.Node, ov.Node]] = {}
 
-    def parameters(self) -> list[ov.Node]:
-        return [self.input_ids, self.attention_mask, self.position_ids, self.beam_idx]
+    def parameters(self, *, has_cache: bool) -> list[ov.Node]:
+        """beam_idx chooses rows of the cache, so a network without one has no such input."""
+        tokens = [self.input_ids, self.attention_mask, self.position_ids]
+        return [*tokens, self.beam_idx] if has_cache else tokens
 
     @cached_property
     def batch_size(self) -> ov.Node:

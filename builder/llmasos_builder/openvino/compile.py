@@ -1,4 +1,4 @@
-"""From a spec and its weights to a compiled engine's file."""
+"""From a network and its weights to a compiled engine's file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 from llmasos.engine.plan import Precision
 
-from llmasos_builder.architectures.decoder.decoder import define_decoder
-from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.architectures.network import Network
 from llmasos_builder.architectures.tensor_reader import TensorReader
 from llmasos_builder.architectures.tensors import check_tensors
 from llmasos_builder.checkpoint import Weights
@@ -16,7 +15,7 @@ from llmasos_builder.openvino.graph import OpenVINOGraph
 
 
 def compile_openvino(
-    spec: DecoderSpec,
+    network: Network,
     weights: Weights,
     *,
     precision: Precision,
@@ -33,8 +32,8 @@ def compile_openvino(
     tensor more.
     Raises CheckpointError for tensors that are missing, of another shape or of no use.
     """
-    reader = TensorReader(weights, progress, num_steps=len(check_tensors(spec, weights)) + 1)
+    reader = TensorReader(weights, progress, num_steps=len(check_tensors(network, weights)) + 1)
     graph = OpenVINOGraph(in_int8={f"{name}.weight" for name in in_int8})
-    define_decoder(spec, graph, reader, precision=precision)
+    network.define(graph, reader, precision=precision)
     graph.save(output)
     reader.step()

@@ -165,8 +165,9 @@ class OpenVINOGraph:
 
     def model(self) -> ov.Model:
         """The network so far, with names that depend on nothing but its definition."""
+        parameters = self._inputs.parameters(has_cache=bool(self._cache.sinks))
         model = ov.Model(  # pyright: ignore[reportGeneralTypeIssues] - its stub has a wrong self
-            self._results, self._cache.sinks, self._inputs.parameters(), "decoder"
+            self._results, self._cache.sinks, parameters, "network"
         )
         counts: dict[str, int] = {}
         for node in model.get_ordered_ops():

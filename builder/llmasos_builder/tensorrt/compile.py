@@ -10,8 +10,9 @@ import numpy as np
 from llmasos.errors import PlanError
 from llmasos.tensorrt_log import shared_log
 
-from llmasos_builder.architectures.decoder.decoder import Load, define_stage
-from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.architectures.decoder.decoder import define_stage
+from llmasos_builder.architectures.decoder.network import Decoder
+from llmasos_builder.architectures.network import Load
 from llmasos_builder.architectures.tensor_reader import TensorReader
 from llmasos_builder.architectures.tensors import check_tensors
 from llmasos_builder.checkpoint import Fp8Scales, Weights, fp8_scales_of
@@ -26,7 +27,7 @@ from llmasos_builder.tensorrt.parallel.tensor_parallel_plan import tensor_parall
 
 
 def compile_tensorrt(
-    spec: DecoderSpec,
+    spec: Decoder,
     weights: Weights,
     *,
     library: Any,
@@ -62,7 +63,7 @@ def compile_tensorrt(
 
 
 def define_network(
-    spec: DecoderSpec,
+    spec: Decoder,
     load: Load,
     *,
     library: Any,
@@ -70,7 +71,7 @@ def define_network(
     rank: Rank = WHOLE,
     fp8_scales: Mapping[str, Fp8Scales] | None = None,
 ) -> TensorRTGraph:
-    """The network of a rank, not compiled; load: as for `define_decoder`; fp8_scales: as for
+    """The network of a rank, not compiled; load: as for `Network.define`; fp8_scales: as for
     `TensorRTGraph`.
 
     The network must divide (`check_divides`).
@@ -86,7 +87,7 @@ def define_network(
     return graph
 
 
-def _num_tensors(spec: DecoderSpec, rank: Rank) -> int:
+def _num_tensors(spec: Decoder, rank: Rank) -> int:
     """How many a rank reads."""
     names: list[str] = []
 

@@ -11,8 +11,7 @@ import numpy as np
 from llmasos.engine.plan import Precision
 from numpy.typing import NDArray
 
-from llmasos_builder.architectures.decoder.decoder import define_decoder
-from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.architectures.network import Network
 from llmasos_builder.checkpoint import Fp8Scales
 from llmasos_builder.graph import Array
 from llmasos_builder.graph.recording import RecordingGraph
@@ -85,12 +84,10 @@ class RoundedReference(ReferenceGraph):
         return weight
 
 
-def uses_of(spec: DecoderSpec) -> Uses:
+def uses_of(network: Network) -> Uses:
     """How a network uses its weights."""
     graph = RecordingGraph()
-    define_decoder(
-        spec, graph, lambda _, shape: np.broadcast_to(np.float32(0), shape), precision="f32"
-    )
+    network.define(graph, lambda _, shape: np.broadcast_to(np.float32(0), shape), precision="f32")
     named = {
         kind: frozenset(o.weights[0].name for o in graph.operations if o.kind == kind)
         for kind in ("embed_tokens", "embed_positions", "rms_norm")

@@ -20,8 +20,7 @@ from llmasos.errors import PlanError
 from llmasos.progress import Progress
 from numpy.typing import NDArray
 
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
-from llmasos_builder.architectures.decoder.decoder import define_decoder
+from llmasos_builder.architectures import Decoder, decoder_spec
 from llmasos_builder.architectures.tensors import check_tensors, load_tensor
 from llmasos_builder.checkpoint import Checkpoint, Weights, fp8_scales_of, open_checkpoint
 from llmasos_builder.tensorrt.compile import define_network
@@ -106,7 +105,7 @@ def verify(plan_dir: Path, progress: Progress) -> list[Check]:
 
 def _interpreted(
     record: TensorRTRecord,
-    spec: DecoderSpec,
+    spec: Decoder,
     weights: Weights,
     options: NetworkOptions,
     progress: Progress,
@@ -186,7 +185,7 @@ def _of_candidates(outputs: dict[str, NDArray[np.float32]]) -> list[Check]:
 
 
 def _expected(
-    spec: DecoderSpec,
+    spec: Decoder,
     weights: Weights,
     precision: Precision,
     sequences: Sequence[_Sequence],
@@ -200,7 +199,7 @@ def _expected(
         graph = RoundedReference(
             ids, uses, COMPUTE_TYPES[precision], fp8_scales=fp8_scales_of(weights)
         )
-        define_decoder(spec, graph, lambda name, _: load_tensor(weights, name), precision=precision)
+        spec.define(graph, lambda name, _: load_tensor(weights, name), precision=precision)
         expected.append(graph.logits[0])
     return expected
 

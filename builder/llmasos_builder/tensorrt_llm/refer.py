@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llmasos.engine.plan import Precision, TensorRTLLMRecord, record_file
+from llmasos.engine.plan import Precision, Task, TensorRTLLMRecord, record_file
 from llmasos.errors import CheckpointError, InvalidRequestError
 
 from llmasos_builder.architectures.config import Config
+from llmasos_builder.architectures.network import CacheLayout
 from llmasos_builder.checkpoint import Checkpoint, is_in_fp8
 from llmasos_builder.compilers import CompiledEngine, Report
 from llmasos_builder.options import BuildOptions
@@ -28,13 +29,12 @@ _TYPES: Mapping[str, Literal["f32", "fp16", "bf16"]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSizes:
-    """What a plan says of a network that is not defined here; as in `DecoderSpec`."""
+    """What a plan says of a network that is not defined here; as in `Network`."""
 
     vocab_size: int
-    num_layers: int
-    num_kv_heads: int
-    head_size: int
+    cache: CacheLayout
     max_position_embeddings: int
+    task: Task = "generate"
 
 
 def checkpoint_sizes(fields: Mapping[str, Any]) -> CheckpointSizes:
@@ -46,9 +46,11 @@ def checkpoint_sizes(fields: Mapping[str, Any]) -> CheckpointSizes:
     head_size = config.size("head_dim") if given else config.size("hidden_size") // num_heads
     return CheckpointSizes(
         vocab_size=config.size("vocab_size"),
-        num_layers=config.size("num_hidden_layers"),
-        num_kv_heads=config.size("num_key_value_heads", num_heads),
-        head_size=head_size,
+        cache=CacheLayout(
+            num_layers=config.size("num_hidden_layers"),
+            num_kv_heads=config.size("num_key_value_heads", num_heads),
+            head_size=head_size,
+        ),
         max_position_embeddings=config.size("max_position_embeddings", at_least=2),
     )
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from llmasos.errors import InvalidRequestError
-from llmasos_builder.architectures import DecoderSpec, decoder_spec, matrices_in_int8
+from llmasos_builder.architectures import Decoder, decoder_spec, matrices_in_int8
 from networks import GPT2, LLAMA
 
 
-def llama(**changes: Any) -> DecoderSpec:
+def llama(**changes: Any) -> Decoder:
     fields = {"num_hidden_layers": 12, "tie_word_embeddings": True}
     return decoder_spec(LLAMA | fields | changes)
 

@@ -115,7 +115,9 @@ def run_openvino(maker: Maker, directory: Path) -> Any:
         "position_ids": np.broadcast_to(np.arange(7), (2, 7)),
         "beam_idx": np.arange(2, dtype=np.int32),
     }
-    return compiled.create_infer_request().infer(inputs)["logits"]
+    wanted = {port.any_name for port in compiled.inputs}  # without a cache there is no beam_idx
+    given = {name: values for name, values in inputs.items() if name in wanted}
+    return compiled.create_infer_request().infer(given)["logits"]
 
 
 @pytest.mark.parametrize("body", BODIES)

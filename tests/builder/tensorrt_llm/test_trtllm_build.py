@@ -14,6 +14,7 @@ from llmasos.contract import MODELS, PLAN_IN_REPOSITORY
 from llmasos.engine.plan import PLAN_FILE, EnginePlan, FileRecord, check_files, record_file
 from llmasos.errors import CheckpointError, InvalidRequestError, PlanError
 from llmasos.text.tokenizer import Tokenizer
+from llmasos_builder.architectures.network import CacheLayout
 from llmasos_builder.build import BuildOptions, build, build_plan
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.tensorrt_llm.refer import CheckpointSizes, checkpoint_sizes
@@ -114,12 +115,14 @@ def test_a_network_that_is_not_defined_here_is_no_hindrance(
 
 def test_sizes_are_read_by_their_usual_names() -> None:
     sizes = CheckpointSizes(
-        vocab_size=1000, num_layers=3, num_kv_heads=2, head_size=8, max_position_embeddings=300
+        vocab_size=1000,
+        cache=CacheLayout(num_layers=3, num_kv_heads=2, head_size=8),
+        max_position_embeddings=300,
     )
     assert checkpoint_sizes(CONFIG) == sizes
     without = {k: v for k, v in CONFIG.items() if k not in ("num_key_value_heads", "hidden_size")}
-    assert checkpoint_sizes({**without, "head_dim": 24}).head_size == 24
-    assert checkpoint_sizes({**without, "head_dim": 24}).num_kv_heads == 8
+    assert checkpoint_sizes({**without, "head_dim": 24}).cache.head_size == 24
+    assert checkpoint_sizes({**without, "head_dim": 24}).cache.num_kv_heads == 8
     with pytest.raises(CheckpointError, match="hidden_size"):
         checkpoint_sizes(without)
 

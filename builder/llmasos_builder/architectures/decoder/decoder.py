@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 from llmasos.engine.plan import Precision
@@ -16,11 +16,8 @@ from llmasos_builder.architectures.decoder.qkv_layout import (
     whole_head_frequencies,
 )
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.architectures.network import Load, TensorT, WeightT
 from llmasos_builder.graph import Array, Graph
-
-TensorT = TypeVar("TensorT")
-WeightT = TypeVar("WeightT")
-Load = Callable[[str, tuple[int, ...]], Array]
 
 
 def define_decoder(

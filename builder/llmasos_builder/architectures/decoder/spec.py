@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmasos.errors import CheckpointError
+from typing_extensions import Self
 
 from llmasos_builder.graph import Activation, AttentionScores
 
@@ -166,7 +167,7 @@ class DecoderSpec:
         long = self.long_rotary
         return self.max_position_embeddings if long is None else long.beyond
 
-    def for_length(self, max_seq_len: int) -> DecoderSpec:
+    def for_length(self, max_seq_len: int) -> Self:
         """The decoder in an engine whose sequences have at most so many tokens."""
         long = self.long_rotary
         if long is None or max_seq_len <= long.beyond:

@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 import pytest
 from llmasos.errors import CheckpointError
-from llmasos_builder.architectures import DecoderSpec, decoder_spec
+from llmasos_builder.architectures import Decoder, decoder_spec
 from llmasos_builder.architectures.tensors import check_tensors, required_tensors
 from llmasos_builder.checkpoint import open_checkpoint
 from made_gguf import CONTEXT, HEADS, HIDDEN, INNER, KV_HEADS, VOCABULARY, Array, write_gguf
@@ -127,7 +127,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def random_weights(spec: DecoderSpec) -> dict[str, Array]:
+def random_weights(spec: Decoder) -> dict[str, Array]:
     draw = np.random.default_rng(0)
     return {
         name: draw.normal(0, 0.3, shape).astype(np.float32)
@@ -135,7 +135,7 @@ def random_weights(spec: DecoderSpec) -> dict[str, Array]:
     }
 
 
-def converted(kind: str, weights: dict[str, Array], spec: DecoderSpec) -> dict[str, Array]:
+def converted(kind: str, weights: dict[str, Array], spec: Decoder) -> dict[str, Array]:
     """As llama.cpp's converter names and lays them out."""
     table = gguf.get_tensor_name_map(_architecture(kind), spec.num_layers)
     tensors = {}
@@ -156,7 +156,7 @@ def _architecture(kind: str) -> Any:
     return next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == kind)
 
 
-def write(path: Path, name: str, **changes: Any) -> tuple[DecoderSpec, dict[str, Array]]:
+def write(path: Path, name: str, **changes: Any) -> tuple[Decoder, dict[str, Array]]:
     kind, config, values = FAMILIES[name]
     spec = decoder_spec(config)
     weights = random_weights(spec)
@@ -182,7 +182,7 @@ def test_a_file_is_the_checkpoint_that_it_was_made_from(tmp_path: Path, name: st
 SHORT, LONG = [1.0, 1.25, 1.5, 2.0, 3.0, 4.0], [2.0, 3.0, 5.0, 7.0, 11.0, 13.0]
 
 
-def write_longrope(path: Path, factors: dict[str, list[float]], **values: Any) -> DecoderSpec:
+def write_longrope(path: Path, factors: dict[str, list[float]], **values: Any) -> Decoder:
     """A Phi-3 for long texts, whose factors llama.cpp keeps as tensors; its spec."""
     kind, config, metadata = FAMILIES["phi3"]
     parameters = {"type": "longrope", "short_factor": SHORT, "long_factor": LONG}
