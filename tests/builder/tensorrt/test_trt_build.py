@@ -72,7 +72,10 @@ def test_prefill_is_no_longer_than_a_step_or_a_sequence(tiny_llama: Path, tmp_pa
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"target": "onnx"}, "target must be one of openvino, tensorrt, tensorrt-llm, got 'onnx'"),
+        (
+            {"target": "onnx"},
+            "target must be one of openvino, native, tensorrt, tensorrt-llm, got 'onnx'",
+        ),
         ({"precision": "int3"}, "precision must be one of .*nvfp4 for tensorrt, got 'int3'"),
         ({"gpus": ()}, "a TensorRT engine is compiled for a gpu: sm75, .* or current"),
         ({"gpus": ("sm90",)}, "gpu must be one of sm75, .* got 'sm90'; .* by current"),
