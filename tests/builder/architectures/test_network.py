@@ -13,11 +13,11 @@ from llmasos.engine.plan import EnginePlan, Limits, Precision, Task
 from llmasos.errors import CheckpointError, PlanError, UnsupportedArchitectureError
 from llmasos.openvino_import import ov
 from llmasos_builder import build as building
+from llmasos_builder import compilers
 from llmasos_builder.architectures import Network, matrices_in_int8
 from llmasos_builder.architectures.network import Load, TensorT, WeightRole, WeightT
 from llmasos_builder.architectures.tensors import check_tensors, required_tensors
 from llmasos_builder.checkpoint import Weights, open_checkpoint
-from llmasos_builder.compilers import _TensorRT
 from llmasos_builder.graph import Graph
 from llmasos_builder.graph.recording import RecordingGraph
 from llmasos_builder.graph.reference import ReferenceGraph
@@ -155,9 +155,12 @@ def test_its_plan_says_its_task_and_what_generates_refuses_it(
             refused()
 
 
-def test_tensorrt_compiles_decoders_alone(weights: Weights, tmp_path: Path) -> None:
+def test_tensorrt_compiles_decoders_alone(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilers, "load_library", lambda _: None)
     options = BuildOptions(target="tensorrt", precision="fp16", gpus=("sm89",))
-    compiler = _TensorRT(options, ("sm89",), None)
+    compiler = compilers.compiler_for(options)
     with pytest.raises(UnsupportedArchitectureError, match="this network is for the task embed"):
         compiler.compile(
             encoder(weights), weights, Limits(max_seq_len=64), tmp_path, lambda done, total: None
