@@ -158,7 +158,10 @@ def test_its_plan_says_its_task_and_what_generates_refuses_it(
 def test_tensorrt_compiles_decoders_alone(
     weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compilers, "load_library", lambda _: None)
+    def no_library(_: object) -> None:
+        return None
+
+    monkeypatch.setattr(compilers, "load_library", no_library)
     options = BuildOptions(target="tensorrt", precision="fp16", gpus=("sm89",))
     compiler = compilers.compiler_for(options)
     with pytest.raises(UnsupportedArchitectureError, match="this network is for the task embed"):
