@@ -28,6 +28,33 @@ LLAMA: dict[str, Any] = {
 QWEN2 = LLAMA | {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}
 QWEN3 = LLAMA | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
 TOKENS = [(7 * i + i * i) % 131 for i in range(90)]
+ONE_LAYER = LLAMA | {"num_hidden_layers": 1}
+GEMMA = {name: value for name, value in ONE_LAYER.items() if name != "tie_word_embeddings"} | {
+    "architectures": ["GemmaForCausalLM"],
+    "model_type": "gemma",
+    "hidden_activation": "gelu_pytorch_tanh",
+    "head_dim": 256,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
+PHI3 = {name: value for name, value in GEMMA.items() if name != "head_dim"} | {
+    "architectures": ["Phi3ForCausalLM"],
+    "model_type": "phi3",
+    "hidden_activation": None,
+    "hidden_size": 384,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "partial_rotary_factor": 0.5,
+    "pad_token_id": 0,
+}
+LARGE_HEADS: dict[str, dict[str, Any]] = {
+    "gemma": GEMMA,
+    "phi3, rotated in part": PHI3,
+    "twelve heads of 256 that share one": ONE_LAYER
+    | {"head_dim": 256, "num_attention_heads": 12, "num_key_value_heads": 1},
+    "heads of 192 in odd sizes": ONE_LAYER
+    | {"head_dim": 192, "hidden_size": 1000, "intermediate_size": 1333},
+}
 NETWORKS: dict[str, tuple[dict[str, Any], Precision]] = {
     "llama": (LLAMA, "int8"),
     "llama in int4": (LLAMA, "int4"),
@@ -51,18 +78,30 @@ NETWORKS: dict[str, tuple[dict[str, Any], Precision]] = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_logits_are_those_of_the_quantized_reference(name: str, tmp_path: Path) -> None:
-    config, precision = NETWORKS[name]
+def share_that_is_exact(config: dict[str, Any], precision: Precision, directory: Path) -> float:
+    """Of all logits, those that are the reference's but for the last bits.
+
+    The others have seen a number that rounds to one byte here and to its neighbour there.
+    """
     spec = spec_of(config)
     weights = random_weights(spec)
-    plan = build(spec, weights, tmp_path, precision)
-    with loaded(plan, tmp_path) as forward:
-        logits = forward.logits(packed([(TOKENS, 0, [5, 2, 7])])).copy()
-        likeliest = forward.likeliest(packed([(TOKENS, 0, [5, 2, 7])]))
+    plan = build(spec, weights, directory, precision)
+    with loaded(plan, directory) as forward:
+        inputs = packed([(TOKENS, 0, [5, 2, 7])])
+        logits = forward.logits(inputs).copy()
+        assert forward.likeliest(inputs) == logits.argmax(axis=1).tolist()
     expected = reference(spec, weights, TOKENS, precision)
     difference = np.abs(logits - expected)
-    share = np.mean(difference < 1e-3 * expected.std())
-    print(name, np.median(difference), difference.max(), share)
-    assert likeliest == logits.argmax(axis=1).tolist()
-    assert np.median(difference) < 0.01 * expected.std()
+    assert difference.max() < 0.5 * expected.std()
+    return float(np.mean(difference < 1e-5 * expected.std()))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_are_those_of_the_quantized_reference(name: str, tmp_path: Path) -> None:
+    assert share_that_is_exact(*NETWORKS[name], tmp_path) > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE_HEADS)
+def test_so_are_those_of_other_shapes_of_heads(name: str, tmp_path: Path) -> None:
+    assert share_that_is_exact(LARGE_HEADS[name], "int8", tmp_path) > 0.5
