@@ -108,15 +108,13 @@ def _make_share_block(scratch: AttentionScratch) -> Callable[..., Any]:
         """Probabilities of one block times its values' scales, as unsigned bytes."""
         floor, nothing = setF(S(-126.0)), setF(S(0.0))
         v0, v1 = ldF(block + value_scales), ldF(block + value_scales + 64)
-        if b == blocks - 1:  # what is there of tokens to come is not looked at
+        if b == blocks - 1:  # tokens to come weigh nothing, whatever is there in their place
             v0, v1 = first(v0, inside, nothing), first(v1, N(inside - 16), nothing)
         for h in range(heads):
             place = memory + scores + step * (blocks * h + b)
             peak = ldF1(memory + most + 4 * h)
             e0 = exp2(maxF(ldF(place) - peak, floor))
             e1 = exp2(maxF(ldF(place + 64) - peak, floor))
-            if b == blocks - 1:
-                e0, e1 = first(e0, inside, nothing), first(e1, N(inside - 16), nothing)
             total = memory + totals + 64 * h
             stF(total, ldF(total) + (e0 + e1))
             e0, e1 = e0 * v0, e1 * v1
