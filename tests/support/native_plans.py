@@ -24,6 +24,19 @@ from numpy.typing import NDArray
 Logits = NDArray[np.float32]
 Weights = dict[str, NDArray[np.float32]]
 MAX_SEQ_LEN = 160
+SMALL_LLAMA: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 131,
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "max_position_embeddings": 256,
+    "attention_bias": True,
+}
 
 
 class Stored:

@@ -11,24 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmasos.engine.plan import Precision
 from llmasos_runtime.native.forward import NativeForward
-from native_plans import Logits, Row, build, loaded, packed, random_weights, spec_of
+from native_plans import SMALL_LLAMA, Logits, Row, build, loaded, packed, random_weights, spec_of
 
 LENGTH = 70
 SEQUENCES = [[(7 * i + i * i * n + n) % 131 for i in range(LENGTH)] for n in range(6)]
 TABLES = [[3 * n + 20, 3 * n, 3 * n + 1] for n in range(6)]
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "vocab_size": 131,
-    "hidden_size": 128,
-    "intermediate_size": 192,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 64,
-    "max_position_embeddings": 256,
-    "attention_bias": True,
-}
 
 
 @pytest.fixture(scope="module", params=["int8", "int4"])
@@ -37,7 +24,7 @@ def engine(
 ) -> Iterator[NativeForward]:
     precision: Precision = request.param
     directory = tmp_path_factory.mktemp("plan")
-    spec = spec_of(CONFIG)
+    spec = spec_of(SMALL_LLAMA)
     plan = build(spec, random_weights(spec), directory, precision)
     with loaded(plan, directory) as forward:
         yield forward

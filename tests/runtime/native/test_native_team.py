@@ -12,8 +12,7 @@ import pytest
 from llmasos.errors import EngineStoppedError, ForkedProcessError
 from llmasos_runtime.native import cores
 from llmasos_runtime.native.forward import NativeForward
-from native_plans import build, loaded, packed, random_weights, spec_of
-from test_native_bits import CONFIG
+from native_plans import SMALL_LLAMA, build, loaded, packed, random_weights, spec_of
 
 ROW = packed([([1, 2, 3], 0, [0])])
 
@@ -21,7 +20,7 @@ ROW = packed([([1, 2, 3], 0, [0])])
 @pytest.fixture(scope="module")
 def plan_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("plan")
-    spec = spec_of(CONFIG)
+    spec = spec_of(SMALL_LLAMA)
     plan = build(spec, random_weights(spec), directory)
     plan.write(directory)
     return directory
