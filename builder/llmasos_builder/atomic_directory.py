@@ -1,8 +1,8 @@
-"""A directory that appears whole or not at all.
+"""A directory that appears complete or not at all.
 
-It is filled under another name beside its place and renamed at the end. A process that is
-killed leaves such a half-filled directory behind; it holds a lock on it while it lives, so
-the next build can tell and remove it.
+It is filled under another name beside its place and renamed at the end. A process that is killed
+leaves a half-filled directory behind; a living one holds a lock on it, so the next build can tell
+the two apart and remove it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from llmasos.errors import PlanError
 from llmasos.files.disk import is_of_the_disk, not_written
 
 _MAX_PATH_BYTES = 3500
-"""The kernel reads 4096; the rest is for a name as long as the output's, and those of files."""
+"""The kernel's limit is 4096; the rest leaves room for the staging name and file names."""
 
 
 @contextmanager
 def atomic_directory(output: Path, *, may_replace: Callable[[Path], bool]) -> Generator[Path]:
-    """Yields an empty directory to fill, which is `output` once the block ends without error.
+    """Yields an empty directory to fill, which becomes `output` if the block ends without error.
 
-    may_replace: whether a directory that is already there may go; an empty one always may.
-    Raises PlanError if something else is in the way, before and after the work, and if the disk
-    is full or cannot be written in the block.
+    may_replace: whether an existing directory may be replaced; an empty one always may.
+    Raises PlanError if something else is in the way, before or after the work, and if the disk is
+    full or cannot be written.
     """
     output = output.absolute()
     _check_place(output, may_replace)
@@ -57,7 +57,7 @@ def atomic_directory(output: Path, *, may_replace: Callable[[Path], bool]) -> Ge
 
 
 def _locked_staging(output: Path) -> tuple[Path, int]:
-    """A directory that no other build takes for abandoned, and what holds its lock."""
+    """Returns a directory locked so that no other build removes it, and the lock."""
     while True:
         staging = Path(tempfile.mkdtemp(dir=output.parent, prefix=_prefix(output)))
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""From a checkpoint to an engine plan, and to the Triton model repository around it."""
+"""Builds a checkpoint into an engine plan and the Triton model repository around it."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def build(
     options: BuildOptions | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Write a Triton model repository of a checkpoint; returns its path.
+    """Writes a Triton model repository of a checkpoint and returns its path.
 
-    source: as for `open_checkpoint`. output: appears whole at the end; a directory that is
-    there already is replaced if it is empty or such a repository.
+    source: see `open_checkpoint`. output: appears complete at the end; an existing directory is
+    replaced if it is empty or such a repository.
     Raises CheckpointError, UnsupportedArchitectureError, PlanError.
     """
     output = Path(output)
@@ -67,7 +67,7 @@ def build_plan(
     options: BuildOptions | None = None,
     progress: Progress | None = None,
 ) -> EnginePlan:
-    """Write the engine plan alone, as `build` does; returns what plan.json says."""
+    """Writes the engine plan alone and returns the content of plan.json."""
     with atomic_directory(Path(plan_dir), may_replace=_is_plan) as directory:
         return _fill_plan(source, directory, options or BuildOptions(), progress or _ignore)
 
@@ -197,7 +197,8 @@ def _describe(
 
 
 def limits_of(options: BuildOptions, *, trained_for: int, usual: int | None = None) -> Limits:
-    """Of an engine; trained_for: tokens of a sequence, usual: those where more must be asked for.
+    """Returns the limits of an engine. trained_for: the longest sequence; usual: the longest
+    default.
 
     Raises InvalidRequestError.
     """
@@ -239,12 +240,12 @@ def _is_plan(path: Path) -> bool:
 
 
 def _ignore(stage: str, done: int, total: int) -> None:
-    """Reports to nobody."""
+    """Ignores progress reports."""
 
 
 __all__ = ["BuildOptions", "build", "build_plan"]
 
 
 def _readable(name: str) -> str:
-    """A file's name as text: bytes in it that are not UTF-8 are written as \\xNN."""
+    """Returns a file's name as text: bytes that are not UTF-8 are escaped as \\xNN."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""What compiles a network, by the target of the build, and what that adds to the plan."""
+"""The compiler of each target, and what it adds to the plan."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledEngine:
-    """What a plan says about its engine.
+    """What a plan records about its engine.
 
     versions: of the packages that compiled it. method: how the codes of its weights were found,
     if they are quantized. int4_group: most neighbours that share an int4 scale, where that is not
@@ -63,7 +63,7 @@ class Compiler(Protocol):
     def compile(
         self, network: Network, weights: Weights, limits: Limits, directory: Path, report: Report
     ) -> CompiledEngine:
-        """Write the engine into the directory; report: told how many of how many steps are done.
+        """Writes the engine into the directory; report: called with the steps done and their total.
 
         Raises CheckpointError, InvalidRequestError, PlanError.
         """
@@ -71,8 +71,8 @@ class Compiler(Protocol):
 
 
 def compiler_for(options: BuildOptions) -> Compiler:
-    """Raises PlanError if the target's compiler is not there, naming what to install, or the GPU
-    `current` is not; InvalidRequestError if that one lacks the precision.
+    """Raises PlanError if the target's compiler is not installed or the GPU `current` does not
+    exist; InvalidRequestError if that GPU lacks the precision.
     """
     if options.target == "openvino":
         return _OpenVINO(options)

@@ -1,4 +1,4 @@
-"""What a build of a checkpoint would read, told without reading weights.
+"""Identifies what a build of a checkpoint would read, without reading weights.
 
 Two fingerprints are equal only if the builds would read the same. A small file counts by its
 content. A large one counts by its size, its times and its inode: a copy that keeps the time of
@@ -26,10 +26,9 @@ _SHARD_NAME = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.gguf")
 
 
 def fingerprint(source: str | Path, *, revision: str | None = None) -> list[object]:
-    """JSON values. source, revision: as for `open_checkpoint`.
+    """Returns JSON values. source, revision: see `open_checkpoint`.
 
-    A hub id stands for the commit that it means now. Raises CheckpointError for a name that
-    means nothing.
+    A hub id stands for its current commit. Raises CheckpointError for an unknown name.
     """
     origin = origin_of(source)
     if isinstance(origin, Directory | GGUF):
@@ -45,7 +44,7 @@ def fingerprint(source: str | Path, *, revision: str | None = None) -> list[obje
 
 
 def _read_in(directory: Path) -> Iterator[Path]:
-    """All that is not hidden: a file that is not read now may be the next that is."""
+    """Yields all files that are not hidden: a file that is not read today may be read later."""
     yield from (path for path in directory.iterdir() if not path.name.startswith("."))
     yield from (directory / _TEMPLATE_FOLDER).glob("*")
 

@@ -1,7 +1,7 @@
-"""Which commit a hub repository's branch or tag means now.
+"""Finds the current commit of a hub repository's branch or tag.
 
-The hub is asked. Where it cannot be reached, what counts is the commit that the hub's own cache
-has for it, and else the one that was last built: the cache may have been emptied since.
+The hub is asked first. If it cannot be reached, the commit in the hub's own cache counts, and
+after that the one that was last built, since the cache may have been emptied.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TIMEOUT_S = 10.0
 
 
 def commit_of(repository: str, revision: str | None) -> str | None:
-    """Its 40 digits; None if nobody knows. revision: a branch, tag or commit."""
+    """Returns its 40 digits; None if unknown. revision: a branch, tag or commit."""
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
     note = _note(repository, revision or _DEFAULT_BRANCH)

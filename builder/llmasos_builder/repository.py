@@ -12,7 +12,7 @@ _MODEL_FILE = Path("1", "model.py")
 
 
 def write_repository(directory: Path) -> None:
-    """Write the models into a directory; the plan is to be put at PLAN_IN_REPOSITORY in it."""
+    """Writes the models into a directory; the plan belongs at PLAN_IN_REPOSITORY in it."""
     write_repository_configs(directory)
     template = _template()
     for model in MODELS:
@@ -22,7 +22,7 @@ def write_repository(directory: Path) -> None:
 
 
 def model_sources() -> list[str]:
-    """The models' code, by which repositories of different releases differ."""
+    """The models' code, which differs between repositories of different releases."""
     files = (_template() / model / _MODEL_FILE for model in MODELS)
     return [file.read_text(encoding="utf-8") for file in files if file.is_file()]
 

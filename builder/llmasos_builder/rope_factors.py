@@ -1,4 +1,4 @@
-"""Factors of rotary frequencies that GGUF files store and that networks compute with."""
+"""Factors of rotary frequencies, stored in GGUF files and computed by networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def llama3_factors(scaling: dict[str, Any], *, head_dim: int, theta: float) -> NDArray[np.float64]:
-    """By what each frequency is divided (Llama 3.1's reference implementation)."""
+    """Returns the divisor of each frequency (Llama 3.1's reference implementation)."""
     wavelengths = 2 * math.pi * theta ** (np.arange(0, head_dim, 2) / head_dim)
     turns = scaling["original_max_position_embeddings"] / wavelengths
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]

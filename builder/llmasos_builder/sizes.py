@@ -1,7 +1,7 @@
-"""What a network will weigh, before a weight is read.
+"""Sizes of a network, computed before a weight is read.
 
-The definition of the network says which weights there are and what is done with them; a
-checkpoint's headers say whether it has them.
+The definition of the network gives the weights and their uses; a checkpoint's headers show whether
+it has them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def plan_spec(plan_dir: Path) -> Network:
 def network_sizes(
     network: Network, *, precision: Precision, target: Target, int4_except: Sequence[str] = ()
 ) -> NetworkSizes:
-    """Sizes of the engine that is built in this precision for this target.
+    """Returns the sizes of an engine in this precision for this target.
 
     int4_except: see BuildOptions. Raises InvalidRequestError for a pattern that matches nothing.
     """
@@ -94,7 +94,7 @@ def _used_by(graph: RecordingGraph, kind: str) -> set[str]:
 
 
 def _stored_bytes(weight: RecordedWeight, target: Target, *, is_table: bool, in_int8: bool) -> int:
-    """As the compiler of the target keeps it."""
+    """Returns the bytes in which the target's compiler stores a weight."""
     precision: Precision = "int8" if in_int8 else weight.precision
     if is_table and target == "tensorrt":
         precision = COMPUTE_TYPES[precision]
@@ -111,5 +111,5 @@ def _num_scales(shape: tuple[int, ...], precision: Precision) -> int:
 
 
 def _nothing(_name: str, shape: tuple[int, ...]) -> Array:
-    """Values that take no memory."""
+    """Returns values that take no memory."""
     return np.broadcast_to(np.float32(0), shape)

@@ -1,7 +1,7 @@
-"""A checkpoint's config.json, read field by field.
+"""Reads a checkpoint's config.json field by field.
 
-Whoever reads it names each field that changes the computation: it is used, or it must hold
-the one value that is supported. Errors name the field and what it holds.
+The reader names each field that changes the computation: it is used, or it must hold the one
+value that is supported. Errors name the field and its value.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ ACTIVATIONS: Mapping[str, Activation] = {
 class Config:
     """Fields of config.json, or of an object inside it, which `where` names.
 
-    A field that is null counts as missing, as it does for Hugging Face. Each method raises
-    CheckpointError if a field without a default is missing, or holds something else.
+    A field that is null counts as missing, as in Hugging Face's libraries. Each method raises
+    CheckpointError if a field without a default is missing or has a wrong value.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Config:
         where: str = "config.json",
         asked: set[str] | None = None,
     ) -> None:
-        """asked: where to note the names that somebody reads."""
+        """asked: a set that collects the names of fields that are read."""
         self._fields = fields
         self._where = where
         self._asked = set[str]() if asked is None else asked
@@ -53,15 +53,15 @@ class Config:
         return self._value(name) is not None
 
     def is_null(self, name: str) -> bool:
-        """For the few fields of which null means something else than a missing one."""
+        """True if a field is null, for the few fields where that differs from a missing one."""
         return name in self._fields and self._value(name) is None
 
     def ignore(self, *names: str) -> None:
-        """Fields that transformers knows, and that change nothing here."""
+        """Marks fields that transformers knows and that change nothing here as read."""
         self._asked.update(names)
 
     def unread(self) -> frozenset[str]:
-        """Fields that are not null, and that nobody has read."""
+        """Fields that are not null and were not read."""
         return frozenset(n for n, value in self._fields.items() if value is not None) - self._asked
 
     def size(
@@ -72,21 +72,21 @@ class Config:
         at_least: int = 1,
         at_most: int = _LARGEST,
     ) -> int:
-        """A whole number."""
+        """Returns an integer within bounds."""
         value = self._get(name, default)
         if type(value) is not int or not at_least <= value <= at_most:
-            raise self.wrong(name, f"must be a whole number from {at_least} to {at_most}")
+            raise self.wrong(name, f"must be an integer from {at_least} to {at_most}")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A finite number above 0."""
+        """Returns a finite number above 0."""
         value = self._get(name, default)
         if type(value) not in {int, float} or not 0 < value < math.inf:
             raise self.wrong(name, "must be a number above 0")
         return float(value)
 
     def numbers(self, name: str, count: int) -> list[float]:
-        """So many finite numbers above 0."""
+        """Returns `count` finite numbers above 0."""
         values = self.items(name, [])
         sound = all(type(value) in {int, float} and 0 < value < math.inf for value in values)
         if len(values) != count or not sound:
@@ -106,7 +106,7 @@ class Config:
         return value
 
     def texts(self, name: str) -> tuple[str, ...] | None:
-        """Several strings; None where there are none."""
+        """Returns a list of strings; None if it is missing."""
         value = self._value(name)
         if value is None:
             return None
@@ -115,7 +115,7 @@ class Config:
         return tuple(value)
 
     def items(self, name: str, default: list[Any]) -> list[Any]:
-        """A list of anything."""
+        """Returns a list of any values."""
         value = self._get(name, default)
         if not isinstance(value, list):
             raise self.wrong(name, "must be a list")
@@ -128,7 +128,7 @@ class Config:
         return ACTIVATIONS[value]
 
     def section(self, name: str) -> Config | None:
-        """An object inside this one; None where there is none."""
+        """Returns an object inside this one; None if it is missing."""
         value = self._value(name)
         if value is None:
             return None
@@ -137,13 +137,15 @@ class Config:
         return Config(value, where=f"{self._where}: {name}")
 
     def only(self, **fields: str) -> Config:
-        """Some fields alone, by new names: each of `fields` is the name that it has here."""
+        """Returns some fields alone under new names; each of `fields` maps a new name to the old
+        one.
+        """
         return self._with({new: self._value(old) for new, old in fields.items()})
 
     def renamed(self, **names: str) -> Config:
-        """All fields, some by new names: of each old name its new one.
+        """Returns all fields, some under new names; `names` maps old names to new ones.
 
-        Raises UnsupportedArchitectureError where both are there and differ.
+        Raises UnsupportedArchitectureError if both names are present and differ.
         """
         found = {old: new for old, new in names.items() if self.has(old)}
         for old, new in found.items():
@@ -153,30 +155,30 @@ class Config:
         return self._with({**kept, **renamed})
 
     def replaced(self, **fields: Any) -> Config:
-        """All fields, of which these have other values."""
+        """Returns all fields, with these values replaced."""
         return self._with({**self._fields, **fields})
 
     def joined(self, other: Config) -> Config:
-        """The fields of both, which have none in common."""
+        """Returns the fields of both, which have none in common."""
         return self._with({**self._fields, **other._fields})
 
     def without(self, *names: str) -> Config:
-        """All fields but these."""
+        """Returns all fields but these."""
         kept = {name: value for name, value in self._fields.items() if name not in names}
         return self._with(kept)
 
     def names(self) -> frozenset[str]:
-        """Fields that are not null."""
+        """Names of the fields that are not null."""
         return frozenset(name for name, value in self._fields.items() if value is not None)
 
     def must_be(self, name: str, only: object) -> None:
-        """A field that would change the computation; missing or empty is what `only` means."""
+        """Refuses any other value of a field; a missing or empty field counts as `only`."""
         value = self._value(name)
         if value not in (None, only, [], {}):
             raise self.unsupported(name, f"only {only!r} is supported")
 
     def must_agree(self, name: str, other: Config, other_name: str) -> None:
-        """One fact in two places; raises UnsupportedArchitectureError where they differ."""
+        """Refuses two fields for one fact that differ; raises UnsupportedArchitectureError."""
         if not self.has(name) or not other.has(other_name):
             return
         value, others = self._fields[name], other._fields[other_name]
@@ -187,7 +189,7 @@ class Config:
             )
 
     def must_be_in_both(self, name: str, other: Config) -> None:
-        """As `must_agree`, where a field that one of the two leaves out differs too."""
+        """Does what `must_agree` does, and also refuses a field that only one of the two has."""
         if self.has(name) != other.has(name):
             given, without = (self, other) if self.has(name) else (other, self)
             raise UnsupportedArchitectureError(

@@ -1,8 +1,7 @@
-"""Which matrices of an int4 network are kept in int8 all the same.
+"""The matrices of an int4 network that are kept in int8.
 
-Embeddings, and with them a head that is tied to one, since their rows are read one at a time;
-matrices that have no int4 groups, since their inputs do not divide; and those that a caller
-asks for by patterns.
+These are embeddings, and a head tied to one, since their rows are read one at a time; matrices
+whose inputs no int4 group divides; and those that a caller names by patterns.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ _SUFFIX = ".weight"
 def matrices_in_int8(network: Network, patterns: Sequence[str] = ()) -> tuple[str, ...]:
     """Their names, without the end `.weight`, in the order of the network.
 
-    patterns: of names as in a shell; a pattern may leave out what stands before or after it,
-    so that `down_proj`, `layers.0` and `self_attn.*_proj` match too.
+    patterns: shell patterns of names; a pattern may leave out the beginning or the end, so that
+    `down_proj`, `layers.0` and `self_attn.*_proj` match too.
     Raises InvalidRequestError for a pattern that matches no matrix.
     """
     graph = RecordingGraph()

@@ -1,8 +1,8 @@
-"""Fields of config.json that say nothing about what a network computes.
+"""Fields of config.json that do not change what a network computes.
 
-They are about training, sampling, storing or showing it, and `test_config_sweep` shows that they
-change no logit of transformers. A field that is neither one of these nor read by whoever builds
-the network is named to the user.
+They concern training, sampling, storage or display, and `test_config_sweep` shows that they
+change no logit of transformers. A field that is neither one of these nor read by the network's
+definition is reported to the user.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def is_note(field: str) -> bool:
 
 
 def said(fields: dict[str, Any], architecture: str) -> str:
-    """One line about fields that nobody reads."""
+    """One line about fields that were not read."""
     listed = ", ".join(f"{name} ({short(value)})" for name, value in sorted(fields.items()))
     return (
         f"config.json: {listed}: not read; the network is built as transformers' own "

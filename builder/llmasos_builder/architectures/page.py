@@ -1,6 +1,6 @@
-"""`python -m llmasos_builder.architectures.page [ROOT]`: write the tables of the models.
+"""`python -m llmasos_builder.architectures.page [ROOT]`: writes the tables of the models.
 
-That is the one of docs/models.md and the shorter one of README.md.
+They are the table of docs/models.md and the shorter one of README.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def _replace(page: Path, table: re.Pattern[str], content: str) -> None:
-    """Put content behind the first group, and before the second one if there is one."""
+    """Replaces the text after the first group, up to the second one if there is one."""
     text = page.read_text(encoding="utf-8")
     ends = r"\g<2>" if table.groups == 2 else ""
     escaped = content.replace("\\", r"\\")

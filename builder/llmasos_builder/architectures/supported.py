@@ -1,4 +1,4 @@
-"""Which networks can be compiled: one row for each name that config.json may give."""
+"""The networks that can be compiled: one row for each architecture name in config.json."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from llmasos_builder.architectures.notes import is_note, said
 class Architecture:
     """A row of the table.
 
-    model_type: as config.json gives it. spec: what reads the rest of it. examples: well-known
-    models. notes: what is refused, and what bounds the length.
+    model_type: its name in config.json. spec: reads the rest of config.json. examples: well-known
+    models. notes: what is refused, and what limits the length.
     """
 
     model_type: str
@@ -139,14 +139,14 @@ def network_of(config: Mapping[str, Any]) -> Network:
 def decoder_spec(config: Mapping[str, Any]) -> Decoder:
     """The decoder that a checkpoint's config.json describes.
 
-    Raises UnsupportedArchitectureError for a network, or a value of a field, that is not
-    supported, and CheckpointError for a field that is missing or wrong; both name it.
+    Raises UnsupportedArchitectureError for an unsupported network or field value, and
+    CheckpointError for a missing or wrong field; both name it.
     """
     return Decoder.of(_spec(Config(config), _architecture(config)))
 
 
 def warning_of_unread_fields(config: Mapping[str, Any]) -> str | None:
-    """One line that names fields of which nobody knows what they mean; None if there are none.
+    """Returns one line that names unknown fields; None if there are none.
 
     Raises what `decoder_spec` does.
     """
@@ -168,7 +168,7 @@ def _spec(fields: Config, architecture: Architecture) -> DecoderSpec:
 
 
 def _check_common_fields(config: Config) -> None:
-    """What transformers reads of every config, whatever the architecture's own fields are."""
+    """Checks the fields that transformers reads for every architecture."""
     config.must_be("is_causal", True)
     if config.is_null("is_causal"):  # which is as good as false there
         raise config.unsupported("is_causal", "only True is supported")

@@ -1,7 +1,7 @@
-"""Whether a checkpoint holds just the tensors that a network needs.
+"""Checks that a checkpoint holds exactly the tensors that a network needs.
 
-The definition of the network says which those are: it runs once on a graph that computes
-nothing, and asks for each by name and shape.
+The definition of the network determines them: it runs once on a graph that computes nothing, and
+asks for each tensor by name and shape.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ def required_tensors(network: Network) -> Shapes:
 def check_tensors(network: Network, weights: Weights) -> Shapes:
     """The tensors to read, all of which the checkpoint has.
 
-    Raises CheckpointError for one that is missing or has another shape, and for one that no
-    computation would use.
+    Raises CheckpointError for a tensor that is missing, has another shape, or is not used.
     """
     required = check_shapes(network, weights)
     for name in sorted(weights.names() - required.keys()):
@@ -64,7 +63,7 @@ def check_shapes(network: Network, weights: Weights) -> Shapes:
 
 
 def load_tensor(weights: Weights, name: str) -> Array:
-    """One tensor's values; raises CheckpointError if they are not all finite, or too many."""
+    """Returns a tensor's values; raises CheckpointError if they are not finite or too many."""
     needed, there = _VALUE_BYTES * math.prod(weights.shape(name)), psutil.virtual_memory().total
     if needed > there:  # the system might grant it, and end the process when it is used
         raise CheckpointError(

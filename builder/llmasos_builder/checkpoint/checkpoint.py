@@ -1,4 +1,4 @@
-"""A checkpoint: what a network is built from, whichever form it came in."""
+"""A checkpoint from which a network is built, in whichever form it is stored."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from llmasos_builder.checkpoint.weights import Weights
 class Checkpoint:
     """An opened checkpoint.
 
-    source: what the caller asked for. name: a short name of the model. config: as in a
-    Hugging Face config.json. tokenizer_files: what the plan's tokenizer needs, content by
-    file name. files: every file that was read, by the name it has in the checkpoint.
+    source: the name that the caller gave. name: a short name of the model. config: content of a
+    Hugging Face config.json. tokenizer_files: content of the plan's tokenizer files by name.
+    files: every file that was read, by its name in the checkpoint.
     """
 
     source: str
@@ -31,10 +31,11 @@ class Checkpoint:
     files: Mapping[str, Path]
 
     def sha256(self, known: Mapping[str, str] | None = None) -> str:
-        """One hash for all its files. known: of files that were hashed already, by name.
+        """Returns one hash for all its files. known: hashes that were computed already, by file
+        name.
 
-        Of a single file it is that file's own; of several, that of what `sha256sum` prints
-        for them in order of their names.
+        For a single file it is the file's own hash; for several, the hash of what `sha256sum`
+        prints for them in order of their names.
         """
         known = known or {}
         digests = {n: known.get(n) or _sha256(path) for n, path in sorted(self.files.items())}

@@ -1,4 +1,4 @@
-"""The vocabulary and the merges of a byte-pair tokenizer fit together, or are refused."""
+"""Checks that the vocabulary and the merges of a BPE tokenizer fit together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokenizers import models
 def make_bpe(
     vocab: Mapping[str, Any], merges: Iterable[str | tuple[str, ...]], **options: Any
 ) -> models.BPE:
-    """The model; a merge is two tokens, as a pair or with a space between.
+    """Returns the model; a merge is two tokens, as a pair or with a space between.
 
     Raises ValueError naming the first token or merge that does not fit.
     """

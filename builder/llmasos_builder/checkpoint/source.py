@@ -1,4 +1,4 @@
-"""Open a checkpoint with the reader that its name asks for."""
+"""Opens a checkpoint with the reader for its kind of name."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from llmasos_builder.origin import GGUF, Directory, Known, origin_of
 def open_checkpoint(
     source: str | Path, *, revision: str | None = None, progress: Progress | None = None
 ) -> Checkpoint:
-    """Open a checkpoint, downloading it into the cache if it is not on this machine.
+    """Opens a checkpoint, downloading it into the cache if it is not on this machine.
 
-    source: a Hugging Face directory, a GGUF file (any shard of one), a hub id `org/name`, a
-    GGUF file there `org/name/file.gguf`, or a known name. What exists as a path is that path.
-    revision: of a hub id: a branch, tag or commit.
-    Raises CheckpointError, in one line that names the file and what is wrong with it.
+    source: a Hugging Face directory, a GGUF file (any shard of one), a hub id `org/name`, a GGUF
+    file there `org/name/file.gguf`, or a known name. An existing path is always taken as a path.
+    revision: branch, tag or commit of a hub id.
+    Raises CheckpointError, which names the file and the problem.
     """
     report = progress or _ignore
     origin = origin_of(source)
@@ -44,7 +44,7 @@ def open_checkpoint(
 
 
 def _open_repository(repository: str, *, revision: str | None, progress: Progress) -> Checkpoint:
-    """A hub repository's checkpoint; pickled files are downloaded where there are no others."""
+    """Opens a hub repository; pickled files are downloaded if there are no others."""
     directory = download_repository(repository, revision=revision, progress=progress)
     if not (directory / CONFIG_FILE).is_file():
         raise CheckpointError(
@@ -61,7 +61,7 @@ def _open_repository(repository: str, *, revision: str | None, progress: Progres
 def _open_hub_file(
     repository: str, file: str, *, source: str, revision: str | None, progress: Progress
 ) -> Checkpoint:
-    """One GGUF file of a hub repository, with its shards."""
+    """Opens one GGUF file of a hub repository, with its shards."""
     wanted = [shard_pattern(file)]
     directory = download_repository(repository, revision=revision, progress=progress, wanted=wanted)
     if not (directory / file).is_file():
@@ -70,4 +70,4 @@ def _open_hub_file(
 
 
 def _ignore(stage: str, done: int, total: int) -> None:
-    """Reports to nobody."""
+    """Ignores progress reports."""

@@ -1,1 +1,1 @@
-"""Smaller weights: quantization, and what makes it lose less."""
+"""Weight-only quantization, and methods that reduce its loss."""

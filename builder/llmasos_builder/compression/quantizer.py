@@ -1,8 +1,8 @@
 """The one quantizer of int8 and int4 rows: values in, codes and scales out.
 
-Every compiler takes its codes from here and packs them as its kernels want them, so that a
-matrix is quantized alike wherever it runs. Codes that a checkpoint brings along are kept by
-making `QuantizedRows` of them directly: whatever packs rows takes those too.
+Every compiler takes its codes from here and packs them for its kernels, so that a matrix is
+quantized the same way everywhere. Codes that a checkpoint brings along become `QuantizedRows`
+directly, which every packer accepts.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ Array = NDArray[np.float32]
 _BLOCK_ELEMENTS = 1 << 22  # bounds the memory that quantizing takes
 _CODES: Mapping[Precision, tuple[int, int]] = {"int8": (-127, 127), "int4": (-8, 7)}
 _SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)
-"""Shares of a group's extreme that may become the end of its range."""
+"""Fractions of a group's extreme value that are tried as the end of its range."""
 CPU_METHODS: Mapping[Precision, QuantizationMethod] = {"int8": "rtn", "int4": "rtn-clip-search"}
-"""How codes are found for engines that run on a CPU."""
+"""Quantization methods of engines that run on a CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedRows:
-    """A matrix [out, in] as codes and scales: a code stands for itself times its scale.
+    """A matrix [out, in] as codes and scales; a value is its code times its scale.
 
-    codes: int8 [out, groups, group], also where format.kind is int4. scales: [out, groups, 1],
-    in the type that they are stored in.
+    codes: int8 [out, groups, group], also if format.kind is int4. scales: [out, groups, 1], in the
+    type that they are stored in.
     """
 
     format: WeightFormat
@@ -50,7 +50,7 @@ class QuantizedRows:
         return out, groups * group
 
     def values(self) -> Array:
-        """What is left of the matrix, in f32."""
+        """Returns the dequantized matrix in f32."""
         products: Any = self.codes * self.scales.astype(np.float32, copy=False)
         values: Array = products.reshape(self.shape)
         return values
@@ -63,9 +63,9 @@ def quantize_rows(
     method: QuantizationMethod = "rtn",
     scale_type: Any = np.float32,
 ) -> QuantizedRows:
-    """Quantize a matrix [out, in] to int8 or int4, each row by itself.
+    """Quantizes a matrix [out, in] to int8 or int4, each row by itself.
 
-    A group of the format must divide the rows. scale_type: what scales are stored in.
+    A group of the format must divide the rows. scale_type: type that scales are stored in.
     """
     rows, columns = values.shape
     group = weight_format.group_of(columns)
@@ -80,10 +80,10 @@ def quantize_rows(
 
 
 def scale_of(largest: NDArray[Any], code: float, dtype: Any) -> NDArray[Any]:
-    """The smallest scale of this type by which no value up to `largest` exceeds this code.
+    """Returns the smallest scale of this type with which no value up to `largest` exceeds the code.
 
-    It is rounded up to the type before values are divided by it, so that rounding a scale
-    neither adds an error nor pushes a value out of range.
+    It is rounded up to the type before values are divided by it, so that rounding a scale neither
+    adds an error nor pushes a value out of range.
     """
     ideal = np.asarray(largest / np.float32(code))
     rounded = ideal.astype(dtype)
@@ -93,7 +93,7 @@ def scale_of(largest: NDArray[Any], code: float, dtype: Any) -> NDArray[Any]:
 
 
 def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Neighbouring rows of a matrix that are worked on at once."""
+    """Yields blocks of neighbouring rows of a matrix that are processed together."""
     step = max(1, _BLOCK_ELEMENTS // max(1, shape[1]))
     for start in range(0, shape[0], step):
         yield slice(start, start + step)
@@ -112,11 +112,11 @@ def _nearest(
 def _clip_search(
     block: Array, codes: NDArray[np.int8], scales: NDArray[Any], weight_format: WeightFormat
 ) -> None:
-    """The value of a group that is furthest from zero, or a little less, becomes the least code
-    (so that a scale may be negative). Of a few such scales each group takes that with the least
-    sum of squared errors, each times its value's size, and the largest of equals: with errors
-    that all count alike, large values are given up for the many small ones, and perplexity is
-    worse than with no choice at all.
+    """The value of a group that is furthest from zero, or a little less, becomes the least code (so
+    that a scale may be negative). Of a few such scales each group takes the one with the least sum
+    of squared errors, each weighted by its value's size, and the largest of equals. With unweighted
+    errors, large values are sacrificed for the many small ones, and perplexity is worse than
+    without a search.
     """
     least_code, largest_code = _CODES[weight_format.kind]
     sizes = np.abs(block)
@@ -132,7 +132,7 @@ def _clip_search(
 
 
 def _clipped_scales(groups: Array, least_code: int, dtype: np.dtype[Any]) -> Iterator[Array]:
-    """In f32, and exact in the type that they are stored in."""
+    """Yields scales in f32 that are exact in the type that they are stored in."""
     furthest = np.abs(groups).argmax(axis=2)[..., None]
     extreme = np.take_along_axis(groups, furthest, axis=2)
     for shrink in _SHRINKS:

@@ -1,4 +1,4 @@
-"""What a network is made of: one protocol of operations, and what implements it."""
+"""The operations of a network as one protocol, and implementations for tests."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The operations a transformer is defined with, whatever compiles it.
+"""The operations in which a transformer is defined, independent of its compiler.
 
-A definition names only the last axis of a tensor. Which axes come before it (a batch and a
-sequence, or the packed tokens of many sequences), masks, positions, the layout of the KV
-cache and which tokens are sampled belong to the implementation. So there is no reshape, and
-rotary, cached_attention and select_sampled take no shape.
+A definition names only the last axis of a tensor. The axes before it (a batch and a sequence, or
+the packed tokens of many sequences), masks, positions, the layout of the KV cache and the sampled
+tokens belong to the implementation. So there is no reshape, and rotary, cached_attention and
+select_sampled take no shape.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ WeightT = TypeVar("WeightT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionScores:
-    """What becomes of query @ key.T before its softmax.
+    """What is done to query @ key.T before the softmax.
 
-    scale: multiplies it. cap: bounds it then, as in `Graph.soft_cap`. slopes: one for each
-    head of query, by which a key loses with each token that lies behind it (ALiBi, Press et
-    al., arXiv:2108.12409). window: how many tokens a token sees, itself among them; None is
-    all of them.
+    scale: its factor. cap: its soft cap after that, as in `Graph.soft_cap`. slopes: ALiBi's: one
+    for each query head, by which a key's score drops with each token of distance (Press et al.,
+    arXiv:2108.12409). window: number of tokens that a token sees, including itself; None is all.
     """
 
     scale: float
@@ -40,27 +39,26 @@ class AttentionScores:
 
 
 class Graph(Protocol[TensorT, WeightT]):
-    """A network in the making.
+    """A network under construction.
 
-    A tensor is either wide, [..., width], or in heads, which split_heads makes and
-    merge_heads ends. rotary and cached_attention take heads; norms, activations, add,
-    multiply and soft_cap take either (a norm of heads is one of each head); all others take
-    wide tensors.
+    A tensor is either wide, [..., width], or in heads: split_heads makes heads, and merge_heads
+    ends them. rotary and cached_attention take heads; norms, activations, add, multiply and
+    soft_cap take either (a norm of heads normalizes each head); all others take wide tensors.
     """
 
     def weight(self, name: str, values: Array, precision: Precision) -> WeightT:
-        """A constant [out, in] or [n], kept in a precision; it may be used several times.
+        """Adds a constant [out, in] or [n] in a precision; it may be used several times.
 
         int8 is symmetric with one scale for each row, so only a matrix can have it.
         """
         ...
 
     def embed_tokens(self, table: WeightT) -> TensorT:
-        """Rows of table [vocabulary, width] by the ids of the input tokens."""
+        """Looks up rows of table [vocabulary, width] by the ids of the input tokens."""
         ...
 
     def embed_positions(self, table: WeightT) -> TensorT:
-        """Rows of table [positions, width] by each token's position in its sequence."""
+        """Looks up rows of table [positions, width] by each token's position in its sequence."""
         ...
 
     def linear(self, x: TensorT, weight: WeightT, bias: WeightT | None = None) -> TensorT:
@@ -70,7 +68,7 @@ class Graph(Protocol[TensorT, WeightT]):
     def linears(
         self, x: TensorT, weights: Sequence[WeightT], biases: Sequence[WeightT] | None = None
     ) -> tuple[TensorT, ...]:
-        """The linear of each weight, with its bias; they may be computed as one."""
+        """Applies the linear of each weight, with its bias; they may be computed as one."""
         ...
 
     def rms_norm(self, x: TensorT, weight: WeightT, *, eps: float) -> TensorT:
@@ -88,7 +86,7 @@ class Graph(Protocol[TensorT, WeightT]):
         ...
 
     def soft_cap(self, x: TensorT, cap: float) -> TensorT:
-        """cap * tanh(x / cap): what is small stays, and nothing exceeds cap."""
+        """cap * tanh(x / cap): small values stay nearly unchanged, and none exceeds cap."""
         ...
 
     def add(self, a: TensorT, b: TensorT) -> TensorT:
@@ -112,14 +110,14 @@ class Graph(Protocol[TensorT, WeightT]):
         ...
 
     def merge_heads(self, x: TensorT) -> TensorT:
-        """What split_heads undoes: one wide tensor, head after head."""
+        """Undoes split_heads: one wide tensor, head after head."""
         ...
 
     def rotary(self, x: TensorT, frequencies: tuple[float, ...]) -> TensorT:
-        """Turn each head by its token's position (RoPE, Su et al., arXiv:2104.09864).
+        """Rotates each head by its token's position (RoPE, Su et al., arXiv:2104.09864).
 
-        frequencies: radians per position, one for each pair; element i of a head's first
-        half pairs with element i of its second half.
+        frequencies: radians per position, one for each pair; element i of a head's first half pairs
+        with element i of its second half.
         """
         ...
 
@@ -128,18 +126,18 @@ class Graph(Protocol[TensorT, WeightT]):
     ) -> TensorT:
         """softmax(scores of query @ key.T) @ value over a token's sequence up to itself.
 
-        Keys and values of earlier steps come from the cache, and these join it: each call
-        is one layer of the cache. Heads of query may be a multiple of those of key and
-        value; neighbours then share one (GQA, arXiv:2305.13245).
+        Keys and values of earlier steps come from the cache, and these join it: each call is one
+        layer of the cache. The number of query heads may be a multiple of that of key-value heads;
+        neighbours then share one (GQA, arXiv:2305.13245).
         """
         ...
 
     def select_sampled(self, x: TensorT) -> TensorT:
-        """The tokens whose next token is wanted; an implementation may keep them all."""
+        """Selects the tokens whose next token is wanted; an implementation may keep them all."""
         ...
 
     def output(self, logits: TensorT) -> None:
-        """End the network: logits [..., vocabulary]."""
+        """Ends the network: logits [..., vocabulary]."""
         ...
 
 
@@ -149,6 +147,6 @@ def each_linear(
     weights: Sequence[WeightT],
     biases: Sequence[WeightT] | None,
 ) -> tuple[TensorT, ...]:
-    """`Graph.linears` where each is computed by itself."""
+    """Implements `Graph.linears` with a linear for each weight."""
     vectors: Sequence[WeightT | None] = biases or [None] * len(weights)
     return tuple(graph.linear(x, *one) for one in zip(weights, vectors, strict=True))

@@ -1,7 +1,7 @@
-"""A graph that computes nothing and writes down what it was asked for.
+"""A graph that computes nothing and records the calls.
 
-It knows of each tensor only its width (or its heads), which is all that a definition may
-know, and refuses what does not fit; so whatever is defined on it names no other axis.
+It knows only the width of each tensor (or its heads), which is all that a definition may know, and
+refuses mismatches; so a definition that runs on it names no other axis.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Operation:
 
 
 class RecordingGraph:
-    """Implements `Graph`. operations: in the order of the calls."""
+    """Implements `Graph`. operations: the calls in order."""
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
@@ -159,7 +159,7 @@ class RecordingGraph:
     def _like(
         self, kind: str, x: RecordedTensor, *weights: RecordedWeight, **settings: Any
     ) -> RecordedTensor:
-        """One operation that leaves the form of x as it is."""
+        """Records one operation that keeps the form of x."""
         return self._record(kind, (x,), weights, width=x.width, num_heads=x.num_heads, **settings)
 
     def _record(

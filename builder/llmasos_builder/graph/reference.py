@@ -1,7 +1,7 @@
-"""A graph that numpy computes while it is defined: the oracle of the compilers.
+"""A graph that numpy computes while it is defined: the reference for the compilers.
 
-Rows are padded, and the cache of a step goes into the next one, as in the stateful form of
-OpenVINO's models. It is written to be read, not to be fast.
+Rows are padded, and the cache of a step goes into the next one, as in OpenVINO's stateful models.
+It is written for clarity, not speed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 class ReferenceGraph:
     """Implements `Graph` over one step: wide tensors are [B, S, width], heads [B, H, S, D].
 
-    input_ids [B, S]; attention_mask [B, T], 0 where a column is padding, with T the columns
-    of earlier steps and of this one; cache: of each layer the keys and values [B, H, T - S, D]
-    of earlier steps, empty for the first. logits [B, S, vocabulary] and cache are what the
-    step leaves behind. in_int8: the weights that are kept in int8 where int4 is asked for.
-    Computes in float64, with weights rounded to their precision.
+    input_ids [B, S]; attention_mask [B, T], 0 where a column is padding, with T the columns of
+    earlier steps and of this one; cache: the keys and values [B, H, T - S, D] of each layer from
+    earlier steps, empty for the first. logits [B, S, vocabulary] and cache are the step's results.
+    in_int8: the weights that are kept in int8 where int4 is asked for. Computes in float64, with
+    weights rounded to their precision.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What is left of a weight in the precision that it is kept in."""
+"""Rounds weights to the precision in which they are stored."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from llmasos_builder.graph.graph import Array
 
 
 def to_bf16_bits(values: Array) -> NDArray[np.uint16]:
-    """bfloat16, rounded to the nearest (ties to even), as its bits."""
+    """Returns bfloat16 bits, rounded to the nearest (ties to even)."""
     return values.astype(ml_dtypes.bfloat16).view(np.uint16)
 
 
 def rounded(values: Array, precision: Precision) -> Array:
-    """The float32 values that a weight kept in this precision stands for on a CPU."""
+    """Returns the float32 values of a weight stored in this precision on a CPU."""
     if precision in CPU_METHODS:
         return quantize_rows(values, FORMATS[precision], method=CPU_METHODS[precision]).values()
     if precision == "bf16":

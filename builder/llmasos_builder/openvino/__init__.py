@@ -1,1 +1,1 @@
-"""The compiler for CPUs: networks as OpenVINO IR."""
+"""The compiler for CPUs: writes networks as OpenVINO IR."""

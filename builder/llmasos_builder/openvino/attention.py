@@ -1,8 +1,8 @@
-"""Positions and KV cache of a stateful OpenVINO IR, as its other tools write them.
+"""Positions and KV cache of a stateful OpenVINO IR, in the form that OpenVINO's tools write.
 
-The state of a layer grows by what a step adds to it. `paged_attention_transformation` finds
-ReadValue -> Gather(beam_idx) -> Concat -> ScaledDotProductAttention, with the heads of a
-group repeated by Broadcast, and puts paged attention in its place.
+The state of a layer grows by the tokens of each step. `paged_attention_transformation` finds
+ReadValue -> Gather(beam_idx) -> Concat -> ScaledDotProductAttention, with the heads of a group
+repeated by Broadcast, and replaces it by paged attention.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def floats(values: float | NDArray[np.float64]) -> ov.Node:
 
 
 class StatefulInputs:
-    """The inputs of the standard IR, and what every layer derives from them once.
+    """The inputs of the standard IR, and nodes derived from them that all layers share.
 
-    input_ids [B, S], attention_mask [B, T] (T: past and new tokens) and position_ids [B, S]
-    in i64, beam_idx [B] in i32.
+    input_ids [B, S], attention_mask [B, T] (T: past and new tokens) and position_ids [B, S] in i64,
+    beam_idx [B] in i32.
     """
 
     def __init__(self) -> None:
@@ -64,17 +64,17 @@ class StatefulInputs:
 
     @cached_property
     def key_positions(self) -> ov.Node:
-        """[B, T]: of every token, new and past, in its sequence."""
+        """[B, T]: the position of every token, past and new, in its sequence."""
         return ops.subtract(ops.cumsum(self.attention_mask, integer(1)), integer(1))
 
     @cached_property
     def present(self) -> ov.Node:
-        """[B, 1, 1, T], bool: what is no padding."""
+        """[B, 1, 1, T], bool: true for tokens that are not padding."""
         return ops.unsqueeze(ops.convert(self.attention_mask, "boolean"), integers(1, 2))
 
     @cached_property
     def causal(self) -> ov.Node:
-        """[1, 1, S, T], bool: a token sees itself and what came before."""
+        """[1, 1, S, T], bool: a token sees itself and earlier tokens."""
         total = dimension(self.attention_mask, 1)
         new = dimension(self.input_ids, 1)
         columns = ops.unsqueeze(_range(total), integer(0))
@@ -82,7 +82,7 @@ class StatefulInputs:
         return ops.unsqueeze(ops.less_equal(columns, rows), integers(0, 1))
 
     def rotation(self, frequencies: tuple[float, ...]) -> tuple[ov.Node, ov.Node]:
-        """cos and sin [B, 1, S, 2 * frequencies], the second half like the first."""
+        """cos and sin [B, 1, S, 2 * frequencies]; the second half repeats the first."""
         if frequencies not in self._rotations:
             positions = ops.unsqueeze(ops.convert(self.position_ids, "f32"), integer(2))
             angles = ops.multiply(positions, floats(np.array(frequencies)[None, None]))
@@ -109,7 +109,7 @@ class StatefulCache:
         self.variables: list[op.util.Variable] = []
 
     def extend(self, key: ov.Node, value: ov.Node) -> tuple[Extended, Extended]:
-        """Keys and values of the next layer; these [B, H, S, D] join it."""
+        """Appends keys and values [B, H, S, D] to the cache of the next layer."""
         layer = len(self.sinks) // 2
         return self._extend(layer, "key", key), self._extend(layer, "value", value)
 
@@ -141,17 +141,17 @@ def repeat_heads(x: ov.Node, times: int) -> ov.Node:
 
 
 def width(x: ov.Node, axis: int) -> int:
-    """The size of an axis that is known when the network is defined."""
+    """The size of an axis that is known at definition time."""
     return int(output_of(x).get_partial_shape()[axis].get_length())
 
 
 def dimension(x: ov.Node, axis: int) -> ov.Node:
-    """[1]: the size of an axis that is known when the network runs."""
+    """[1]: the size of an axis that is known at run time."""
     return ops.gather(ops.shape_of(x, "i64"), integers(axis), integer(0))
 
 
 def output_of(x: ov.Node) -> ov.Output:
-    """Where a tensor comes from: OpenVINO's functions take and give both forms of it."""
+    """The output of a node: OpenVINO's functions accept and return both forms."""
     return x if isinstance(x, ov.Output) else x.output(0)
 
 

@@ -23,14 +23,13 @@ def compile_openvino(
     progress: Callable[[int, int], None],
     in_int8: Collection[str] = (),
 ) -> None:
-    """Write a network as an OpenVINO IR: output (.xml), and its weights beside it (.bin).
+    """Writes a network as an OpenVINO IR: output (.xml), and its weights beside it (.bin).
 
-    precision: of matrices; norms and biases are f32. in_int8: the names, without
-    `.weight`, of those that are in int8 where int4 is asked for (`matrices_in_int8`). progress:
-    told how many of how many steps are done; a step is a tensor that is read, or the file that
-    is written last. Tensors are read one at a time, so that memory holds the engine and one
-    tensor more.
-    Raises CheckpointError for tensors that are missing, of another shape or of no use.
+    precision: of matrices; norms and biases are f32. in_int8: names, without `.weight`, of the
+    matrices kept in int8 where int4 is asked for (`matrices_in_int8`). progress: called with the
+    steps done and their total; a step is a tensor that is read, or the file that is written last.
+    Tensors are read one at a time, so that memory holds the engine and one more tensor.
+    Raises CheckpointError for tensors that are missing, unused or of another shape.
     """
     reader = TensorReader(weights, progress, num_steps=len(check_tensors(network, weights)) + 1)
     graph = OpenVINOGraph(in_int8={f"{name}.weight" for name in in_int8})

@@ -1,9 +1,9 @@
-"""A network as a standard stateful OpenVINO IR.
+"""Builds a network as a standard stateful OpenVINO IR.
 
-The form is the one that OpenVINO's own tools write and load; the runtime turns its attention
-into paged attention when it loads it, or where scores have a soft cap, gives the attention that
-is there the keys and values of its blocks. The tensor that goes into the output head is named
-`last_hidden_state`, so that the runtime can pick the sampled tokens from it.
+It is the form that OpenVINO's own tools write and load. When the runtime loads it, it converts the
+attention to paged attention, or, where scores have a soft cap, feeds the existing attention with
+keys and values gathered from its blocks. The input of the output head is named
+`last_hidden_state`, so that the runtime can select the sampled tokens from it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from llmasos_builder.openvino.soft_capped_attention import soft_capped_attention
 from llmasos_builder.openvino.weights import OpenVINOWeight, make_weight, side_by_side
 
 _MAX_JOINED = 3
-"""Rows of several matrices that are multiplied as one, for each of their columns."""
+"""The largest ratio of rows to columns for which matrices are multiplied as one."""
 
 
 class OpenVINOGraph:
@@ -72,9 +72,10 @@ class OpenVINOGraph:
         weights: Sequence[OpenVINOWeight],
         biases: Sequence[OpenVINOWeight] | None = None,
     ) -> tuple[ov.Node, ...]:
-        """As one product where all are kept alike: threads meet and x is quantized once.
+        """Multiplies all as one matrix if they have one format: threads synchronize once, and x is
+        quantized once.
 
-        Not if it is much wider than x: it gains nothing then, and its parts must be copied.
+        Not if the result is much wider than x: that gains nothing, and its parts must be copied.
         """
         heights = [weight.num_rows for weight in weights]
         is_narrow = sum(heights) <= _MAX_JOINED * weights[0].num_columns
@@ -155,7 +156,7 @@ class OpenVINOGraph:
         )
 
     def select_sampled(self, x: ov.Node) -> ov.Node:
-        """All of them; the runtime selects."""
+        """Keeps all tokens; the runtime selects."""
         output_of(x).get_tensor().set_names({LAST_HIDDEN_STATE})
         return x
 
@@ -178,9 +179,9 @@ class OpenVINOGraph:
         return model
 
     def save(self, path: Path) -> None:
-        """Write path (.xml) and its weights beside it (.bin): the same bytes every time.
+        """Writes path (.xml) and its weights beside it (.bin): the same bytes every time.
 
-        Raises OSError where it cannot be written, PlanError where OpenVINO does not say why.
+        Raises OSError if it cannot be written, PlanError if OpenVINO does not give the reason.
         """
         try:
             ov.save_model(self.model(), path, compress_to_fp16=False)

@@ -1,14 +1,14 @@
-"""Masks of a stateful OpenVINO IR, in the forms that become paged attention.
+"""Masks of a stateful OpenVINO IR, in the forms that convert to paged attention.
 
 `paged_attention_transformation` (state_management_pattern.cpp in OpenVINO's sources) drops an
-attention's mask, since paged attention is causal by itself, but for two forms that it knows:
+attention's mask, since paged attention is causal by itself, except for two forms:
 
-- from Select(hidden, masked, Reshape(Reshape(slopes * positions))), as Bloom's, it takes the
-  slopes: the first factor;
-- from Slice(Select(Broadcast(four BitwiseAnd around Greater(key, query + constant)))), as
-  gpt-oss's, it takes the constant as the window, negated.
+- from Select(hidden, masked, Reshape(Reshape(slopes * positions))), as in Bloom, it takes the
+slopes: the first factor;
+- from Slice(Select(Broadcast(four BitwiseAnd around Greater(key, query + constant)))), as in
+gpt-oss, it takes the negated constant as the window.
 
-A mask in any other form would be lost without a word.
+A mask in any other form would be silently lost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Kind = tuple[tuple[float, ...] | None, int | None]
 
 
 class StatefulMasks:
-    """What is added to scores [B, H, S, T]; layers that mask alike share one."""
+    """Masks added to scores [B, H, S, T]; layers with the same mask share one."""
 
     def __init__(self, inputs: StatefulInputs) -> None:
         self._inputs = inputs
@@ -47,7 +47,9 @@ class StatefulMasks:
         return ops.select(visible, floats(0.0), floats(_MASKED))
 
     def _sloping(self, slopes: tuple[float, ...]) -> ov.Node:
-        """slope * position of the key: a softmax does not see what all its scores lack."""
+        """ALiBi may use the key position instead of the distance: they differ by a per-row
+        constant, which softmax cancels.
+        """
         visible = ops.logical_and(self._inputs.causal, self._inputs.present)
         keys = ops.unsqueeze(ops.convert(self._inputs.key_positions, "f32"), integer(1))
         bias = ops.multiply(floats(np.array(slopes)[:, None]), keys)
@@ -56,8 +58,8 @@ class StatefulMasks:
         return ops.select(ops.logical_not(visible), floats(_MASKED), bias)
 
     def _within(self, window: int) -> ov.Node:
-        """The two ands with a constant are there for the form alone, and the slice, which
-        OpenVINO 2026.4 does without, for other versions that load the same file.
+        """Two of the ands, with a constant, exist only for the form; the slice, which OpenVINO
+        2026.4 does not need, is for other versions that load the same file.
         """
         keys = ops.unsqueeze(self._inputs.key_positions, integers(1, 2))
         queries = ops.unsqueeze(self._inputs.position_ids, integers(1, 3))

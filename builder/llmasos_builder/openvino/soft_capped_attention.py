@@ -1,8 +1,8 @@
-"""Attention whose scores have a soft cap, of operations of its own: OpenVINO's attention has none.
+"""Attention with a soft cap on scores, written out, since OpenVINO's attention has none.
 
-Scores over earlier tokens and over new ones are two products that are put side by side, so
-that the keys and values of a long past are read where they are, and not copied to join the new.
-The runtime knows such a network by that it has no ScaledDotProductAttention.
+Scores over earlier tokens and over new ones are two products that are concatenated, so that the
+keys and values of a long past are read in place and not copied to join the new ones. The runtime
+recognizes such a network by its lack of ScaledDotProductAttention.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def soft_capped_attention(
 ) -> ov.Node:
     """softmax(cap * tanh(scale * query @ keys.T / cap) + mask) @ values, [B, H, S, D].
 
-    query [B, H, S, D]; keys, values [B, H / n, T, D], each shared by n neighbouring heads,
-    whose rows stand one after the other for it; mask [B, 1 or H, S, T].
+    query [B, H, S, D]; keys, values [B, H / n, T, D], each shared by n neighbouring heads, whose
+    rows are stacked for it; mask [B, 1 or H, S, T].
     """
     num_heads, num_kv_heads = width(query, 1), width(keys.new, 1)
     tokens, length = dimension(query, 2), dimension(keys.total, 2)
@@ -43,6 +43,6 @@ def soft_capped_attention(
 
 
 def _reshape(x: ov.Node, *sizes: int | ov.Node) -> ov.Node:
-    """To [B, *sizes]."""
+    """Reshapes to [B, *sizes]."""
     shape = [integers(size) if isinstance(size, int) else size for size in (0, *sizes)]
     return ops.reshape(x, ops.concat(shape, 0), special_zero=True)

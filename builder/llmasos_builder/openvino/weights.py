@@ -29,10 +29,10 @@ from llmasos_builder.graph.rounding import to_bf16_bits
 
 @dataclass(frozen=True, kw_only=True)
 class OpenVINOWeight:
-    """Values of a kind and their scales, which are constants of the network from their first use.
+    """Values of a kind and their scales, which become constants of the network at their first use.
 
     values: int8 [out, in] with scales [out, 1]; int4, as int8, [out, groups, group] with scales
-    [out, groups, 1]; the bits of bf16; f32 of any shape.
+    [out, groups, 1]; bits of bf16; f32 of any shape.
     """
 
     name: str
@@ -64,7 +64,7 @@ class OpenVINOWeight:
         return _named(ops.constant(self.scales), f"{self.name}/scale")
 
     def dense(self) -> ov.Node:
-        """All of it in f32."""
+        """The whole weight in f32."""
         if self.kind == ov.Type.f32:
             return self._constant
         if self._scales is None:
@@ -76,7 +76,7 @@ class OpenVINOWeight:
         return ops.reshape(values, np.array([out, groups * group]), False)
 
     def rows(self, indices: ov.Node) -> ov.Node:
-        """Rows in f32: [*indices, in]; not of int4."""
+        """Rows in f32: [*indices, in]; not for int4."""
         assert self.kind != ov.Type.i4
         axis = ops.constant(np.int64(0))
         values = ops.gather(self._constant, indices, axis)
@@ -88,7 +88,7 @@ class OpenVINOWeight:
 
 
 def make_weight(name: str, values: Array, precision: Precision) -> OpenVINOWeight:
-    """values [out, in] or [n] in this precision."""
+    """Makes a weight of values [out, in] or [n] in this precision."""
     values = np.ascontiguousarray(values)
     if precision in CPU_METHODS:
         rows = quantize_rows(values, FORMATS[precision], method=CPU_METHODS[precision])
@@ -99,7 +99,7 @@ def make_weight(name: str, values: Array, precision: Precision) -> OpenVINOWeigh
 
 
 def weight_of_rows(name: str, rows: QuantizedRows) -> OpenVINOWeight:
-    """A matrix that is quantized already, with the codes and scales that it has."""
+    """Makes a weight of a matrix that is already quantized, with its own codes and scales."""
     scales = rows.scales.astype(np.float32, copy=False)
     if rows.format.kind == "int4":
         return OpenVINOWeight(name=name, kind=ov.Type.i4, values=rows.codes, scales=scales)
@@ -108,7 +108,7 @@ def weight_of_rows(name: str, rows: QuantizedRows) -> OpenVINOWeight:
 
 
 def side_by_side(weights: Sequence[OpenVINOWeight]) -> OpenVINOWeight | None:
-    """The rows of all, one after the other; None where they are not kept alike."""
+    """Stacks the rows of all weights; None if their formats differ."""
     first = weights[0]
     if any((w.kind, w.values.shape[1:]) != (first.kind, first.values.shape[1:]) for w in weights):
         return None
@@ -122,7 +122,7 @@ def side_by_side(weights: Sequence[OpenVINOWeight]) -> OpenVINOWeight | None:
 
 
 def _int4_constant(values: NDArray[np.int8]) -> ov.Node:
-    """Two values in a byte, the first in its lower half."""
+    """Packs two values into a byte, the first in its lower half."""
     assert math.prod(values.shape) % 2 == 0
     nibbles = values.reshape(-1, 2).view(np.uint8) & 15
     tensor = ov.Tensor(ov.Type.i4, ov.Shape(list(values.shape)))
@@ -132,7 +132,9 @@ def _int4_constant(values: NDArray[np.int8]) -> ov.Node:
 
 
 def _decompressed(constant: ov.Node) -> ov.Node:
-    """Convert to f32 with the mark, which Python cannot set: taken from a model that has it."""
+    """Converts to f32 with the decompression mark, which Python cannot set: it is copied from a
+    model that has it.
+    """
     result = ops.result(ops.constant(np.zeros(1, np.float32)))
     donor = ov.Model([result], [])  # pyright: ignore[reportGeneralTypeIssues] - its stub has a wrong self
     compress_model_transformation(donor)

@@ -18,9 +18,9 @@ from llmasos_builder.tensorrt.soft_capped_attention import soft_capped_attention
 class CachedAttention:
     """Attention of one layer after the other; each has a key and a value cache.
 
-    A cache is an input key_cache.N or value_cache.N [B, kv_heads, max_seq_len, head_size] that
-    is updated in place: the output key_cache_out.N or value_cache_out.N is the same memory.
-    TensorRT silently writes nothing for a row whose tokens do not fit behind kv_write_index.
+    A cache is an input key_cache.N or value_cache.N [B, kv_heads, max_seq_len, head_size] that is
+    updated in place: the output key_cache_out.N or value_cache_out.N is the same memory. TensorRT
+    silently writes nothing for a row whose tokens do not fit after kv_write_index.
     """
 
     def __init__(self, layers: Layers, inputs: Inputs, options: NetworkOptions) -> None:
@@ -32,7 +32,7 @@ class CachedAttention:
         self._rotations: dict[tuple[float, ...], tuple[Any, Any]] = {}
 
     def rotary(self, x: Any, frequencies: tuple[float, ...]) -> Any:
-        """x [B, heads, S, head_size], turned; with fewer pairs the rest stays as it is."""
+        """Rotates x [B, heads, S, head_size]; with fewer pairs the rest stays unchanged."""
         size = 2 * len(frequencies)
         cos, sin = self._rotation(frequencies)
         layer = self._layers.definition.add_rotary_embedding(
@@ -89,8 +89,8 @@ class CachedAttention:
         return updated
 
     def _scaled(self, query: Any, scale: float) -> Any:
-        """TensorRT does not scale. A scale that would be rounded, and so shift every score, is
-        applied in f32.
+        """Scales the query, since TensorRT does not. A scale that would be rounded, and so shift
+        every score, is applied in f32.
         """
         if scale == 1:
             return query

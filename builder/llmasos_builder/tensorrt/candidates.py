@@ -1,7 +1,7 @@
-"""What a step returns of its logits, so that sampling moves no vocabulary from the GPU.
+"""The outputs of a step, chosen so that sampling copies no vocabulary from the GPU.
 
-The likeliest tokens and the logarithm of the sum over all are enough for every probability
-among them: p = exp(logit - log_sum_exp).
+The likeliest tokens and the log-sum-exp over all give every probability among them:
+p = exp(logit - log_sum_exp).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from llmasos_builder.tensorrt.layers import Layers, last_axis
 def output_candidates(
     layers: Layers, logits: Any, *, num_candidates: int, full_logits: bool
 ) -> None:
-    """Outputs of logits [B, V]: with K = min(num_candidates, V), from the likeliest on,
-    candidate_logits [B, K] in f32 and candidate_ids [B, K] in int32; log_sum_exp [B, 1] in
-    f32; and, if full_logits, logits [B, V] in f32.
+    """Adds the outputs of logits [B, V]: with K = min(num_candidates, V), likeliest first,
+    candidate_logits [B, K] in f32 and candidate_ids [B, K] in int32; log_sum_exp [B, 1] in f32;
+    and, if full_logits, logits [B, V] in f32.
     """
     logits = layers.cast(logits, layers.library.float32)
     values, ids = likeliest(layers, logits, num_candidates)
@@ -32,7 +32,9 @@ def output_candidates(
 
 
 def likeliest(layers: Layers, logits: Any, num_candidates: int) -> tuple[Any, Any]:
-    """Values and places [B, K] of the largest of logits [B, n], with K = min(num_candidates, n)."""
+    """Returns values and positions [B, K] of the largest of logits [B, n]; K =
+    min(num_candidates, n).
+    """
     count = min(num_candidates, int(logits.shape[1]))
     largest = layers.library.TopKOperation.MAX
     top = layers.definition.add_topk(logits, largest, count, last_axis(logits))
@@ -41,7 +43,7 @@ def likeliest(layers: Layers, logits: Any, num_candidates: int) -> tuple[Any, An
 
 
 def log_sum_exp(layers: Layers, logits: Any) -> Any:
-    """[B, 1], of logits [B, n]."""
+    """Returns [B, 1] for logits [B, n]."""
     largest = layers.reduce_last(logits, "MAX")
     total = layers.reduce_last(layers.unary(layers.subtract(logits, largest), "EXP"), "SUM")
     return layers.add(layers.unary(total, "LOG"), largest)
@@ -50,7 +52,7 @@ def log_sum_exp(layers: Layers, logits: Any) -> Any:
 def output_named(
     layers: Layers, *, candidate_logits: Any, candidate_ids: Any, log_sum_exp: Any, logits: Any
 ) -> None:
-    """The outputs of a step, under their names; logits: None where it does not return them."""
+    """Names the outputs of a step; logits: None if it does not return them."""
     outputs = {
         CANDIDATE_LOGITS: candidate_logits,
         CANDIDATE_IDS: candidate_ids,

@@ -1,7 +1,7 @@
-"""What TensorRT can compile for which GPU, so that a build is refused before it begins.
+"""What TensorRT can compile for each GPU, so that a build is refused before it begins.
 
-A GPU is called by its compute capability, as in sm89; `current` is that of the machine that
-builds, of whatever kind.
+A GPU is named by its compute capability, such as sm89; `current` is that of the machine that
+builds, whatever it is.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _SINCE: Mapping[Precision, int] = {
 }
 _COLLECTIVES_SINCE = 80
 HEAD_SIZES = range(16, 257, 8)
-"""Of heads, the sizes that fused kernels of attention take, on every GPU of the table."""
+"""Head sizes that fused attention kernels support on every GPU of the table."""
 
 
 def precisions_of(gpu: str) -> tuple[Precision, ...]:
-    """The precisions that engines for this GPU can have; of `current`, perhaps all."""
+    """Returns the precisions that engines for this GPU support; for `current`, possibly all."""
     capability = max(_SINCE.values()) if gpu == CURRENT else _capability(gpu)
     return tuple(p for p in PRECISIONS["tensorrt"] if _SINCE[p] <= capability)
 
 
 def libraries_for(gpus: Sequence[str]) -> tuple[LibraryName, ...]:
-    """What can compile for these, `current` no longer among them."""
+    """Returns the libraries that can compile for these GPUs, with `current` resolved."""
     return ("tensorrt_rtx",) if set(gpus) <= RTX_GPUS.keys() else ("tensorrt",)
 
 
 def check_gpus(gpus: Sequence[str], precision: Precision) -> None:
-    """Raise InvalidRequestError for a GPU that cannot be compiled for, or lacks the precision."""
+    """Raises InvalidRequestError for an unsupported GPU, or one that lacks the precision."""
     known = f"{', '.join(RTX_GPUS)} or {CURRENT}"
     if not gpus:
         raise InvalidRequestError(f"a TensorRT engine is compiled for a gpu: {known}")
@@ -56,13 +56,13 @@ def check_gpus(gpus: Sequence[str], precision: Precision) -> None:
         check_precision(gpu, precision)
     if CURRENT in gpus and len(gpus) > 1:
         raise InvalidRequestError(
-            f"gpu {CURRENT} goes with no other, got {', '.join(gpus)}",
+            f"--gpu {CURRENT} cannot be combined with other GPUs, got {', '.join(gpus)}",
             hint="name this machine's GPU too",
         )
 
 
 def check_precision(gpu: str, precision: Precision) -> None:
-    """Raise InvalidRequestError for a precision that this GPU lacks."""
+    """Raises InvalidRequestError for a precision that this GPU lacks."""
     if precision not in precisions_of(gpu):
         raise InvalidRequestError(
             f"precision {precision} needs at least sm{_SINCE[precision]}, and gpu is {gpu}",
@@ -71,7 +71,7 @@ def check_precision(gpu: str, precision: Precision) -> None:
 
 
 def check_head_size(size: int) -> None:
-    """Raise UnsupportedArchitectureError for heads that no fused kernel takes."""
+    """Raises UnsupportedArchitectureError for a head size that no fused kernel supports."""
     if size not in HEAD_SIZES:
         raise UnsupportedArchitectureError(
             f"TensorRT has attention for heads of {HEAD_SIZES[0]} to {HEAD_SIZES[-1]} elements, "
@@ -80,9 +80,9 @@ def check_head_size(size: int) -> None:
 
 
 def check_collectives(gpus: Sequence[str], tensor_parallel_size: int) -> None:
-    """Raise InvalidRequestError for a GPU on which ranks cannot sum up.
+    """Raises InvalidRequestError for a GPU on which ranks cannot run collectives.
 
-    TensorRT's documentation names the oldest that can; its compiler takes any.
+    TensorRT's documentation names the oldest GPU that can; its compiler accepts any.
     """
     for gpu in gpus:
         if tensor_parallel_size > 1 and gpu != CURRENT and _capability(gpu) < _COLLECTIVES_SINCE:

@@ -1,4 +1,4 @@
-"""From a spec and its weights to a serialized TensorRT engine."""
+"""Compiles a spec and its weights to a serialized TensorRT engine."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def compile_tensorrt(
     outputs: Mapping[Rank, Path],
     progress: Callable[[int, int], None],
 ) -> int | None:
-    """Write an engine for these GPUs to the output of each rank.
+    """Writes an engine for these GPUs to the output of each rank.
 
-    Returns the bytes that the rank which needs most keeps between its layers, if TensorRT says so.
-    library: as `load_library` gives it. progress: told how many of how many steps are done; a
+    Returns the bytes of activations of the rank that needs most, if TensorRT reports it.
+    library: as `load_library` returns it. progress: called with the steps done and their total; a
     step is a tensor that is read, or the compilation, which comes last for each rank.
-    Raises CheckpointError for tensors that are missing, of another shape or of no use,
-    InvalidRequestError for one that the precision cannot hold, and PlanError if TensorRT
-    cannot compile the network, UnsupportedArchitectureError if it has no attention for its heads.
+    Raises CheckpointError for tensors that are missing, unused or of another shape,
+    InvalidRequestError for a tensor that the precision cannot hold, PlanError if TensorRT cannot
+    compile the network, UnsupportedArchitectureError if it has no attention for the head size.
     """
     if options.compute_type != "f32" and spec.attention_cap is None:
         check_head_size(spec.head_size)
@@ -102,9 +102,9 @@ def _num_tensors(spec: Decoder, rank: Rank) -> int:
 
 
 def serialize(graph: TensorRTGraph, gpus: Sequence[str]) -> memoryview:
-    """Compile a network for GPUs, by names as in `RTX_GPUS`.
+    """Compiles a network for GPUs, named as in `RTX_GPUS`.
 
-    Raises PlanError with the first thing that TensorRT said was wrong.
+    Raises PlanError with the first error that TensorRT logged.
     """
     config = graph.builder.create_builder_config()
     config.profiling_verbosity = graph.library.ProfilingVerbosity.NONE

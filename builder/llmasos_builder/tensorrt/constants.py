@@ -1,7 +1,7 @@
-"""The constants of a TensorRT network, kept as they were given.
+"""The constants of a TensorRT network, kept in the form in which they were passed.
 
-TensorRT copies nothing before it compiles, so every array must outlive that; and what it was
-given in bf16, fp8, int4 or fp4 cannot be read back from it. Both are this registry's task.
+TensorRT copies nothing before it compiles, so every array must outlive that; and constants in
+bf16, fp8, int4 or fp4 cannot be read back from it. This registry serves both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NUMPY_TYPES: dict[ComputeType, Any] = {
 
 
 def numpy_type(compute_type: ComputeType) -> np.dtype[Any]:
-    """How numpy calls a compute type."""
+    """Returns numpy's type for a compute type."""
     return np.dtype(_NUMPY_TYPES[compute_type])
 
 
@@ -31,8 +31,8 @@ def numpy_type(compute_type: ComputeType) -> np.dtype[Any]:
 class Constant:
     """A constant's array, its TensorRT type and its shape in the network.
 
-    values: as TensorRT got them. int4 and fp4 are bytes of two values each, the first in the
-    low half, row after row; all else has an element for each value.
+    values: as passed to TensorRT. int4 and fp4 are bytes of two values each, the first in the low
+    half, row after row; all else has an element for each value.
     """
 
     values: NDArray[Any]
@@ -41,7 +41,7 @@ class Constant:
 
 
 class Constants:
-    """Constants of one network. by_name: of each, by the name of its layer and tensor."""
+    """Constants of one network. by_name: each constant by the name of its layer and tensor."""
 
     def __init__(self, library: Any, definition: Any, compute_type: ComputeType) -> None:
         self._library = library
@@ -63,7 +63,9 @@ class Constants:
         shape: tuple[int, ...] | None = None,
         name: str | None = None,
     ) -> Any:
-        """A tensor of these values; shape: where two values share a byte, else the array's."""
+        """Adds a tensor of these values; shape: needed if two values share a byte, else the
+        array's.
+        """
         name = name or f"constant.{len(self.by_name)}"
         assert name not in self.by_name, f"{name} is defined twice"
         values = np.ascontiguousarray(values)
@@ -79,14 +81,14 @@ class Constants:
         return tensor
 
     def of_compute_type(self, values: ArrayLike, *, name: str | None = None) -> Any:
-        """Values rounded to what the network computes in."""
+        """Adds values rounded to the compute type."""
         return self.add(np.asarray(values).astype(self.numpy_type), self.dtype, name=name)
 
     def float32(self, values: ArrayLike, *, name: str | None = None) -> Any:
         return self.add(np.asarray(values, np.float32), self._library.float32, name=name)
 
     def scalar(self, value: float, *, rank: int, exact: bool = False) -> Any:
-        """[1, ..., 1], one for all that ask; exact: in f32, else in the compute type."""
+        """Returns [1, ..., 1], shared by all uses; exact: in f32, else in the compute type."""
         key = (value, rank, exact)
         if key not in self._scalars:
             make = self.float32 if exact else self.of_compute_type
@@ -97,5 +99,5 @@ class Constants:
         return self.add(np.asarray(values, np.int32), self._library.int32)
 
     def int64(self, *values: int) -> Any:
-        """A vector, of sizes or axes."""
+        """Adds a vector of sizes or axes."""
         return self.add(np.array(values, np.int64), self._library.int64)

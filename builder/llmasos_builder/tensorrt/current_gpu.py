@@ -1,4 +1,4 @@
-"""The GPU of the machine that builds, as NVIDIA's driver names it."""
+"""Finds the GPU of the machine that builds, through NVIDIA's driver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmasos.errors import PlanError
 
 
 def current_gpu(load: Callable[[str], Any] = ctypes.CDLL) -> str:
-    """The compute capability of the first GPU, as in sm90; load: opens a library by name.
+    """Returns the compute capability of the first GPU, such as sm90; load: opens a library by name.
 
     Raises PlanError if there is no driver or no GPU.
     """

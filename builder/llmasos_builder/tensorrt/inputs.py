@@ -1,10 +1,10 @@
-"""What a step gives a TensorRT network, and what all layers derive from it once.
+"""The inputs of a TensorRT network's step, and tensors derived from them that all layers share.
 
-Rows are padded to one length S. Each row is a sequence and has a KV slot of its own, which
-the network writes to from kv_write_index on; key j is visible to a token at position p if
-j <= p, so that a row sees neither its padding nor what an earlier owner left in its slot.
-Two optimization profiles: 0 is prefill, of few rows, so that what lies between its layers takes
-little memory; 1 is decode, with S = 1.
+Rows are padded to one length S. Each row is a sequence and has a KV slot of its own, which the
+network writes from kv_write_index on; key j is visible to a token at position p if j <= p, so
+that a row sees neither its padding nor what an earlier owner left in its slot.
+Two optimization profiles: 0 is prefill, with few rows, so that its activations take little memory;
+1 is decode, with S = 1.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from llmasos_builder.tensorrt.layers import Layers
 from llmasos_builder.tensorrt.options import NetworkOptions
 
 _PREFILL_ROWS = 2
-"""The most. A prefill has one, but TensorRT-RTX 1.7 does not compile masks of one row alone."""
+"""The most rows. A prefill has one, but TensorRT-RTX 1.7 does not compile masks of one row
+alone.
+"""
 
 
 class Inputs:
-    """All in int32: input_ids and position_ids [B, S]; kv_write_index [B], where in its slot a
-    row's first token goes; last_token_index [B], which of the B * S tokens, row after row, is
-    the one of each row whose next token is wanted. A stage of a pipeline has of the first and
-    the last what it uses.
+    """The inputs, all in int32: input_ids and position_ids [B, S]; kv_write_index [B], the position
+    in its slot of a row's first token; last_token_index [B], the index among the B * S tokens of
+    each row's token whose next token is wanted. A pipeline stage has only those that it uses.
     """
 
     def __init__(self, layers: Layers, builder: Any, options: NetworkOptions) -> None:
@@ -55,7 +56,7 @@ class Inputs:
         shape: tuple[int, ...],
         at: Callable[[int, int], tuple[int, ...]],
     ) -> Any:
-        """An input; at: its shape with B rows of S tokens."""
+        """Adds an input; at: returns its shape with B rows of S tokens."""
         tensor = self._layers.definition.add_input(name, dtype, shape)
         assert tensor is not None, f"TensorRT refuses the input {name} {list(shape)}"
         dynamic = (axis for axis, size in enumerate(shape) if size == -1)
@@ -100,8 +101,8 @@ class Inputs:
         return self._shapes[sizes]
 
     def shape_of_rows(self, width: int) -> Any:
-        """(B * S, width) as a tensor: always of the same one, so that TensorRT need not follow
-        the number of rows through all layers before.
+        """(B * S, width) as a tensor, always derived from the same one, so that TensorRT need not
+        track the number of rows through all earlier layers.
         """
         if width not in self._row_shapes:
             layers = self._layers
@@ -111,7 +112,7 @@ class Inputs:
 
     @cached_property
     def visible(self) -> Any:
-        """[B, 1, S, max_seq_len], bool: which keys of its slot a token may look at."""
+        """[B, 1, S, max_seq_len], bool: the keys of its slot that a token may attend to."""
         layers, constants = self._layers, self._layers.constants
         end = layers.add(
             layers.unsqueeze(self.position_ids, 1, 3), constants.int32(np.ones((1, 1, 1, 1)))

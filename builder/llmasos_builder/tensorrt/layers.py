@@ -9,7 +9,7 @@ from llmasos_builder.tensorrt.constants import Constants
 
 
 class Layers:
-    """Adds to one network; every method returns a tensor, or fails on a layer that is refused."""
+    """Adds layers to one network; every method returns a tensor, or fails if a layer is refused."""
 
     def __init__(self, library: Any, definition: Any, constants: Constants) -> None:
         self.library = library
@@ -54,7 +54,7 @@ class Layers:
         return self._output(layer)
 
     def soft_cap(self, x: Any, cap: float) -> Any:
-        """cap * tanh(x / cap), computed in f32; x's type."""
+        """cap * tanh(x / cap), computed in f32; returns x's type."""
         low, high = (
             self.constants.scalar(c, rank=len(x.shape), exact=True) for c in (1 / cap, cap)
         )
@@ -62,12 +62,12 @@ class Layers:
         return self.cast(self.multiply(self.activation(exact, "TANH"), high), x.dtype)
 
     def reduce_last(self, x: Any, operation: str) -> Any:
-        """Along the last axis, which stays, with the size 1."""
+        """Reduces along the last axis, which stays, with size 1."""
         kind = getattr(self.library.ReduceOperation, operation)
         return self._output(self.definition.add_reduce(x, kind, last_axis(x), True))
 
     def gather(self, x: Any, indices: Any) -> Any:
-        """Along the first axis."""
+        """Gathers along the first axis."""
         return self._output(self.definition.add_gather(x, indices, 0))
 
     def matmul_transposed(self, x: Any, matrix: Any) -> Any:
@@ -102,7 +102,7 @@ class Layers:
         before: Sequence[int] = (),
         after: Sequence[int] = (),
     ) -> Any:
-        """shape: sizes with at most one -1, or a tensor; before, after: axes to transpose to."""
+        """shape: sizes with at most one -1, or a tensor; before, after: transpositions."""
         layer = self.definition.add_shuffle(x)
         if before:
             layer.first_transpose = self.library.Permutation(before)
@@ -130,7 +130,9 @@ class Layers:
         axis: int | None = None,
         block: tuple[int, ...] | None = None,
     ) -> Any:
-        """x * scale in a type; block: the values that share a scale, axis: with one of its own."""
+        """x * scale in a type; block: the shape that shares a scale, axis: the axis with one
+        scale each.
+        """
         layer = self.definition.add_dequantize(x, scale, dtype)
         if axis is not None:
             layer.axis = axis
@@ -139,7 +141,7 @@ class Layers:
         return self._output(layer)
 
     def rounded_to_fp8(self, x: Any, scale: float) -> Any:
-        """x, divided by a scale, rounded to e4m3 within its range, and multiplied again."""
+        """Divides x by a scale, rounds it to e4m3 within its range, and multiplies it again."""
         factor = self.constants.scalar(scale, rank=0, exact=True)
         layer = self.definition.add_quantize(x, factor, self.library.fp8)
         return self.dequantize(self._output(layer), factor, x.dtype)
@@ -160,5 +162,5 @@ class Layers:
 
 
 def last_axis(x: Any) -> int:
-    """As a set of bits, the way TensorRT takes axes."""
+    """Returns the last axis as a bit mask, as TensorRT takes axes."""
     return 1 << (len(x.shape) - 1)

@@ -1,8 +1,8 @@
 """The one place that imports TensorRT, in whichever of its two forms is installed.
 
-`tensorrt_rtx` compiles ahead of time and needs no GPU for it; `tensorrt` compiles on the GPU
-that will run the engine, data-centre GPUs included. Their Python interfaces are the same as
-far as this package uses them, and neither has type stubs, so that what comes from them is Any.
+`tensorrt_rtx` compiles ahead of time and needs no GPU for it; `tensorrt` compiles on the GPU that
+will run the engine, data-centre GPUs included. The parts of their Python interfaces used here are
+the same, and neither has type stubs, so values from them are Any.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LibraryName = Literal["tensorrt_rtx", "tensorrt"]
 
 
 def load_library(names: Sequence[LibraryName] = ("tensorrt_rtx", "tensorrt")) -> Any:
-    """The module of the first of these that is installed.
+    """Returns the module of the first of these that is installed.
 
     Raises PlanError, naming what to install, if none is or if it cannot be loaded.
     """

@@ -1,4 +1,4 @@
-"""What a token may look at in its slot, and how much it loses with distance."""
+"""Masks: the keys that a token sees in its slot, and ALiBi's biases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Kind = tuple[tuple[float, ...] | None, int | None]
 
 
 class Masks:
-    """Masks of attention [B, 1 or H, S, max_seq_len]; layers that mask alike share one."""
+    """Masks of attention [B, 1 or H, S, max_seq_len]; layers with the same mask share one."""
 
     def __init__(self, layers: Layers, inputs: Inputs, options: NetworkOptions) -> None:
         self._layers = layers
@@ -25,7 +25,7 @@ class Masks:
         self._masks: dict[_Kind, Any] = {}
 
     def of(self, scores: AttentionScores) -> Any:
-        """bool: what is visible; with slopes, in the network's type, what is added."""
+        """Returns a bool mask of visible keys; with slopes, biases in the network's type."""
         kind = (scores.slopes, scores.window)
         if kind == (None, None):
             return self._inputs.visible

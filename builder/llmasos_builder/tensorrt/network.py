@@ -1,7 +1,7 @@
-"""A network as TensorRT's own layers, with in-flight batching built in.
+"""A network of TensorRT's own layers, with in-flight batching built in.
 
-Nothing of it has run on a GPU: that it compiles is tested, and what it computes is tested by
-reading it back layer by layer.
+It has never run on a GPU: tests check that it compiles, and check what it computes by reading it
+back layer by layer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TensorRTGraph:
 
     After select_sampled wide tensors are [B, width].
 
-    definition: the INetworkDefinition, strongly typed. builder: what it belongs to.
+    definition: the INetworkDefinition, strongly typed. builder: its builder.
     profiles: the optimization profiles, prefill first.
     """
 
@@ -43,8 +43,8 @@ class TensorRTGraph:
         *,
         fp8_scales: Mapping[str, Fp8Scales] | None = None,
     ) -> None:
-        """fp8_scales: of each matrix that was fp8 already, by its name; for precision fp8 they
-        alone are that again.
+        """fp8_scales: those of each matrix that was stored in fp8, by its name; with precision fp8
+        only these matrices are fp8 again.
         """
         self.library = library
         self._fp8_scales = {} if fp8_scales is None else fp8_scales
@@ -59,7 +59,7 @@ class TensorRTGraph:
 
     @property
     def constants(self) -> Mapping[str, Constant]:
-        """Every constant by the name of its layer and tensor, as TensorRT got it."""
+        """Every constant by the name of its layer and tensor, as passed to TensorRT."""
         return self._constants.by_name
 
     @property
@@ -90,7 +90,7 @@ class TensorRTGraph:
         )
 
     def hidden_input(self, width: int) -> Any:
-        """Hidden states of the stage before, where this is not the first of a pipeline."""
+        """Hidden states from the stage before, unless this is the first stage of a pipeline."""
         return self._layers.reshape(self._inputs.hidden_states(width), (-1, width))
 
     def hidden_output(self, x: Any) -> None:
@@ -121,7 +121,9 @@ class TensorRTGraph:
         return each_linear(self, x, weights, biases)
 
     def rms_norm(self, x: Any, weight: TensorRTWeight, *, eps: float) -> Any:
-        """In f32, weight included: one near 1 loses most where activations have few bits."""
+        """Computed in f32, weight included: activations near a weight of 1 would lose most
+        precision.
+        """
         layers, rank = self._layers, len(x.shape)
         exact = layers.cast(x, self.library.float32)
         mean = layers.reduce_last(layers.multiply(exact, exact), "AVG")

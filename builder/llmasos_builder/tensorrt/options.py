@@ -1,4 +1,4 @@
-"""What shapes a TensorRT network besides the model itself."""
+"""Options of a TensorRT network besides the model itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMPUTE_TYPES: Mapping[Precision, ComputeType] = {
     "fp8": "fp16",
     "nvfp4": "fp16",
 }
-"""What activations and the KV cache are kept in, by the precision of the weights."""
+"""Types of activations and KV cache, by the precision of the weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,8 @@ class NetworkOptions:
     max_batch_size: rows, and so KV slots, of one step.
     max_seq_len: tokens of one KV slot.
     prefill_length: the most tokens of one row in one step.
-    num_candidates: of the likeliest tokens, how many a step returns for each row.
-    full_logits: a step returns the logits of the whole vocabulary too.
+    num_candidates: number of likeliest tokens that a step returns for each row.
+    full_logits: True if a step also returns the logits of the whole vocabulary.
     """
 
     precision: Precision

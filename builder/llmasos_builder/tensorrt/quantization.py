@@ -1,7 +1,7 @@
-"""Weight-only quantization for TensorRT, and exactly what is left of a weight after it.
+"""Weight-only quantization for TensorRT, and the exact values of a weight after it.
 
-Codes of int8 and int4 are those of `compression.quantizer`; here they are packed as TensorRT
-takes them, and fp8 and nvfp4 are made.
+Codes of int8 and int4 come from `compression.quantizer` and are packed here in TensorRT's form;
+fp8 and nvfp4 are made here.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ _LARGEST = {"fp8": 448.0, "nvfp4": 6.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedMatrix:
-    """A matrix [out, in] as values and scales: a value stands for itself times its scale.
+    """A matrix [out, in] as values and scales; each number is its value times its scale.
 
     values: int8 and fp8 [out, in]; int4 and nvfp4 bytes [out, in / 2], first value low.
-    scales: in the compute type, for int8 [out], int4 [out, in / group], fp8 [], which is f32
-        where it was given; for nvfp4 fp8 [out, in / 16], which are themselves to be multiplied
-        with global_scale, in f32.
+    scales: in the compute type, for int8 [out], int4 [out, in / group], fp8 [] (f32 if it was
+    given); for nvfp4 fp8 [out, in / 16], to be multiplied by global_scale, in f32.
     """
 
     precision: QuantizedPrecision
@@ -49,7 +48,7 @@ class QuantizedMatrix:
 def quantize(
     name: str, values: Array, precision: QuantizedPrecision, compute_type: ComputeType
 ) -> QuantizedMatrix:
-    """Symmetric: of each scale, the largest value becomes the largest of the precision.
+    """Quantizes symmetrically: the largest value of each scale becomes the precision's largest.
 
     Raises InvalidRequestError, with the name, for a matrix that does not divide into groups.
     """
@@ -65,9 +64,9 @@ def quantize(
 
 
 def quantize_by(values: Array, scale: float) -> QuantizedMatrix:
-    """To fp8, by a scale that is given and kept in f32: of what has been fp8 by it, exactly that.
+    """Quantizes to fp8 by a given scale, kept in f32; values that were fp8 by it are exact.
 
-    values: rounded, if at all, from e4m3 times the scale.
+    values: e4m3 times the scale, perhaps rounded.
     """
     quantized = np.empty(values.shape, ml_dtypes.float8_e4m3fn)
     for rows in row_blocks(values.shape):
@@ -82,7 +81,7 @@ def quantize_by(values: Array, scale: float) -> QuantizedMatrix:
 
 
 def dequantize(matrix: QuantizedMatrix, compute_type: ComputeType) -> Array:
-    """The f32 values, rounded to the compute type, that TensorRT multiplies with."""
+    """Returns the f32 values, rounded to the compute type, that TensorRT multiplies with."""
     dtype = numpy_type(compute_type)
     values, scales = matrix.values, matrix.scales.astype(np.float32)
     if matrix.precision in ("int4", "nvfp4"):
@@ -98,7 +97,7 @@ def dequantize(matrix: QuantizedMatrix, compute_type: ComputeType) -> Array:
 
 
 def matrix_of_rows(rows: QuantizedRows) -> QuantizedMatrix:
-    """A matrix that is quantized already, with the codes and scales that it has."""
+    """Packs a matrix that is already quantized, with its own codes and scales."""
     codes, scales = rows.codes.reshape(rows.shape), rows.scales[..., 0]
     if rows.format.kind == "int4":
         packed = _packed(codes.view(np.uint8))
@@ -107,7 +106,7 @@ def matrix_of_rows(rows: QuantizedRows) -> QuantizedMatrix:
 
 
 def _group(name: str, width: int, precision: QuantizedPrecision) -> int:
-    """Neighbours of a row that share a scale. Raises InvalidRequestError where none divides it."""
+    """Returns the group size of a row. Raises InvalidRequestError if none divides it."""
     stored = FORMATS[precision]
     group = stored.group_of(width)
     if group is None:
@@ -152,7 +151,7 @@ def _quantize_nvfp4(name: str, values: Array) -> QuantizedMatrix:
 
 
 def _packed(nibbles: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[rows, n] in the low half of each byte, to [rows, n / 2]."""
+    """Packs [rows, n] in the low half of each byte to [rows, n / 2]."""
     return np.bitwise_or(nibbles[:, 1::2] << 4, nibbles[:, 0::2] & 15, dtype=np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""The reference, with what a TensorRT engine has left of the weights."""
+"""The reference with weights rounded as a TensorRT engine rounds them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ _LARGEST = 448.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uses:
     """Names of weights that an engine does not quantize: tables, whose rows are looked up, and
-    exact ones, of RMSNorm, which stay f32.
+    exact
+    ones, of RMSNorm, which stay f32.
     """
 
     tables: frozenset[str]
@@ -35,9 +36,10 @@ class Uses:
 
 
 class RoundedReference(ReferenceGraph):
-    """Computes in float64. compute_type: what an engine keeps tables, LayerNorm and biases in.
+    """Computes in float64. compute_type: the type in which an engine keeps tables, LayerNorm and
+    biases.
 
-    fp8_scales: as for `TensorRTGraph`.
+    fp8_scales: see `TensorRTGraph`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Attention whose scores have a soft cap, of layers of its own: TensorRT's attention has none."""
+"""Attention with a soft cap on scores, written out, since TensorRT's attention has none."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def soft_capped_attention(
 ) -> Any:
     """softmax(cap * tanh(query @ keys.T / cap)) @ values; scores are f32.
 
-    query [B, H, S, D], scaled; keys, values [B, H / n, T, D], each shared by n neighbouring
-    heads, whose rows stand one after the other for it; mask [B, 1, S, T], bool.
+    query [B, H, S, D], scaled; keys, values [B, H / n, T, D], each shared by n neighbouring heads,
+    whose rows are stacked for it; mask [B, 1, S, T], bool.
     """
     num_heads, num_kv_heads = int(query.shape[1]), int(keys.shape[1])
     size, length = int(keys.shape[3]), int(keys.shape[2])

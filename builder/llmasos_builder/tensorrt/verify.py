@@ -1,8 +1,8 @@
-"""Whether a TensorRT engine's network computes what its checkpoint's network computes.
+"""Verifies that a TensorRT engine's network computes what its checkpoint's network does.
 
-The engine itself runs on a GPU alone. What it was compiled from is made again from the same
-checkpoint, for each rank if there are several, interpreted for a few steps, and compared with
-the reference, which computes the definition of the network in float64 with the same rounded
+The engine itself runs only on a GPU. The network that it was compiled from is built again from the
+same checkpoint, for each rank if there are several, interpreted for a few steps, and compared
+with the reference, which computes the network's definition in float64 with the same rounded
 weights.
 """
 
@@ -44,7 +44,7 @@ _DECODE_STEPS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What was compared, how far apart it is, and how far it may be."""
+    """A comparison: what was compared, the difference, and the limit."""
 
     name: str
     error: float
@@ -57,7 +57,7 @@ class Check:
 
 @dataclass(slots=True, kw_only=True)
 class _Sequence:
-    """One sequence; seen: of each step its name, how many tokens it had seen, its logits."""
+    """One sequence; seen: for each step its name, the number of tokens seen, and the logits."""
 
     token_ids: list[int]
     num_computed: int = 0
@@ -74,10 +74,10 @@ class _Sequence:
 
 
 def verify(plan_dir: Path, progress: Progress) -> list[Check]:
-    """Every comparison that was made.
+    """Returns every comparison that was made.
 
-    Raises PlanError if the plan is none of TensorRT's or damaged, CheckpointError if its
-    checkpoint cannot be read, InterpretationError if the network cannot be interpreted.
+    Raises PlanError if the plan is damaged or not TensorRT's, CheckpointError if its checkpoint
+    cannot be read, InterpretationError if the network cannot be interpreted.
     """
     plan = EnginePlan.load(plan_dir)
     if plan.tensorrt is None:
@@ -150,7 +150,7 @@ def _same_checkpoint(plan: EnginePlan, progress: Progress) -> Checkpoint:
 def _run(
     model: InterpretedRanks, vocab_size: int, progress: Progress
 ) -> tuple[list[_Sequence], list[Check]]:
-    """A prefill, another beside a decoding row, and decoding of both."""
+    """Runs a prefill, another beside a decoding row, and decoding of both."""
     rng = np.random.default_rng(0)
     sequences = [
         _Sequence(token_ids=rng.integers(0, vocab_size, length).tolist())
@@ -169,7 +169,7 @@ def _run(
 
 
 def _of_candidates(outputs: dict[str, NDArray[np.float32]]) -> list[Check]:
-    """What sampling takes from a step, against its logits."""
+    """Compares the outputs that sampling uses with the logits of the same step."""
     logits = outputs[LOGITS].astype(np.float64)
     ids, found = outputs[CANDIDATE_IDS], outputs[CANDIDATE_LOGITS]
     best = -np.sort(-logits, axis=1)[:, : ids.shape[1]]

@@ -1,7 +1,7 @@
-"""What a rank keeps of a weight, quantized or not.
+"""The slice of a weight that a rank keeps, quantized or not.
 
-A quantized matrix is quantized whole and cut then, so that its scales are those of the whole
-matrix and all ranks together hold just what one engine would.
+A matrix is quantized whole and then sliced, so that its scales are those of the whole matrix, and
+all ranks together hold exactly what one engine would.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class WeightSlice:
         assert bool(self.rows) != (self.columns is not None)
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """A copy of what is kept, so that the rest can be forgotten."""
+        """Returns a copy of the slice, so that the rest can be freed."""
         if self.columns is None:
             return _rows(values, self.rows)
         return values[:, self.columns.start : self.columns.stop].copy()
 
     def of_quantized(self, name: str, matrix: QuantizedMatrix) -> QuantizedMatrix:
-        """Raises InvalidRequestError where a scale is shared by columns of two ranks."""
+        """Raises InvalidRequestError if columns of two ranks share a scale."""
         width, scales = matrix.shape[1], matrix.scales
         if self.columns is None:
             values = _rows(matrix.values, self.rows)
@@ -60,6 +60,6 @@ def _rows(values: NDArray[Any], rows: Sequence[range]) -> NDArray[Any]:
 
 
 def _columns(values: NDArray[Any], columns: range, width: int) -> NDArray[Any]:
-    """Of `width` columns; an element of values may stand for several."""
+    """Slices columns out of `width`; an element of values may stand for several."""
     each = width // values.shape[1]
     return values[:, columns.start // each : columns.stop // each].copy()

@@ -1,8 +1,8 @@
 """Weights as TensorRT constants, in the form that their use allows.
 
-A matrix of a linear is stored quantized and dequantized in the network, which TensorRT fuses
-into the product. A table whose rows are looked up is kept in the compute type, also where the
-output head shares it.
+A matrix of a linear is stored quantized and dequantized in the network, which TensorRT fuses into
+the product. A table whose rows are looked up is kept in the compute type, even if the output head
+shares it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LARGEST: dict[ComputeType, float] = {"f32": 3.4e38, "fp16": 65504.0, "bf16": 3.
 class TensorRTWeight:
     """A constant [out, in] or [n] that its first use makes. weight_slice: the part that is kept.
 
-    scales: where it has been fp8 by them, which it then becomes again.
+    scales: those of a matrix that was stored in fp8, which becomes fp8 with them again.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TensorRTWeight:
 
     @property
     def activation_scale(self) -> float | None:
-        """Of what the matrix is multiplied with, if that is to be rounded to fp8."""
+        """The scale of the matrix's inputs, if they are to be rounded to fp8."""
         return None if self._scales is None else self._scales.activation
 
     def table(self) -> Any:
@@ -95,7 +95,7 @@ class TensorRTWeight:
         return values if self._weight_slice is None else self._weight_slice.of(values)
 
     def _take(self) -> Array:
-        """Raises CheckpointError for values that the compute type has no room for."""
+        """Raises CheckpointError for values beyond the range of the compute type."""
         assert self._values is not None
         values, self._values = self._values, None
         if max(values.max(), -values.min()) > _LARGEST[self._compute]:
@@ -147,5 +147,5 @@ class TensorRTWeight:
 def kept_as(
     name: str, precision: Precision, compute: ComputeType, scales: Mapping[str, Fp8Scales]
 ) -> Precision:
-    """Of a checkpoint that is fp8 already, what it has left in another type is not quantized."""
+    """Keeps other matrices of an fp8 checkpoint in the compute type."""
     return compute if precision == "fp8" and scales and name not in scales else precision

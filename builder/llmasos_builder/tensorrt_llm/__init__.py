@@ -1,1 +1,1 @@
-"""Plans whose checkpoint TensorRT-LLM compiles."""
+"""Plans for TensorRT-LLM, which compiles the checkpoint itself."""

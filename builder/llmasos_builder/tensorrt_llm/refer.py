@@ -1,7 +1,7 @@
-"""A plan for TensorRT-LLM: nothing is compiled, the plan says which checkpoint is to be loaded.
+"""A plan for TensorRT-LLM: nothing is compiled; the plan names the checkpoint to load.
 
-NVIDIA's package reads checkpoints itself and knows more architectures than are defined here,
-so that of the network only sizes are read. Weights stay where they are.
+NVIDIA's package reads checkpoints itself and supports more architectures than are defined here, so
+only sizes of the network are read. Weights stay where they are.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class CheckpointSizes:
 
 
 def checkpoint_sizes(fields: Mapping[str, Any]) -> CheckpointSizes:
-    """Sizes by the names that most config.json files have; raises CheckpointError."""
+    """Reads sizes under the names that most config.json files use; raises CheckpointError."""
     config = Config(fields)
     num_heads = config.size("num_attention_heads")
     # Only where the size of a head is not given must the other two be there.
@@ -56,10 +56,10 @@ def checkpoint_sizes(fields: Mapping[str, Any]) -> CheckpointSizes:
 
 
 def refer(checkpoint: Checkpoint, options: BuildOptions, report: Report) -> CompiledEngine:
-    """What a plan says of an engine that is the checkpoint itself; its files are hashed.
+    """Returns the plan's record of an engine that is the checkpoint itself; its files are hashed.
 
-    Raises CheckpointError for one that is no directory, InvalidRequestError for a precision
-    that is not the checkpoint's own.
+    Raises CheckpointError for a checkpoint that is not a directory, InvalidRequestError for a
+    precision that is not the checkpoint's own.
     """
     if _CONFIG_FILE not in checkpoint.files:
         raise CheckpointError(
@@ -82,7 +82,7 @@ def refer(checkpoint: Checkpoint, options: BuildOptions, report: Report) -> Comp
 
 
 def _compute_type(fields: Mapping[str, Any]) -> Literal["f32", "fp16", "bf16"]:
-    """What config.json names, for TensorRT-LLM computes in that; none is float32 there."""
+    """The type in config.json, which TensorRT-LLM computes in; a missing one is float32."""
     named = fields.get("dtype") or fields.get("torch_dtype") or "float32"
     own = _TYPES.get(named) if isinstance(named, str) else None
     if own is None:

@@ -80,7 +80,10 @@ def test_prefill_is_no_longer_than_a_step_or_a_sequence(tiny_llama: Path, tmp_pa
         ({"gpus": ()}, "a TensorRT engine is compiled for a gpu: sm75, .* or current"),
         ({"gpus": ("sm90",)}, "gpu must be one of sm75, .* got 'sm90'; .* by current"),
         ({"gpus": ("sm89", "sm89")}, "gpu must name each one once, got sm89, sm89"),
-        ({"gpus": ("sm89", "current")}, "gpu current goes with no other, got sm89, current"),
+        (
+            {"gpus": ("sm89", "current")},
+            "gpu current cannot be combined with other GPUs, got sm89, current",
+        ),
         (
             {"gpus": ("sm120", "sm86"), "precision": "fp8"},
             "precision fp8 needs at least sm89, and gpu is sm86; sm86 can have f32, fp16, bf16",

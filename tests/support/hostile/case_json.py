@@ -95,7 +95,7 @@ CASES: dict[str, tuple[Callable[[Path], Path | None], str]] = {
         partial(_written, name="tokenizer_config.json", content=b'{"eos_token": "\\udfff"}'),
         "a lone surrogate",
     ),
-    "hidden_size 10^12": (_config(hidden_size=10**12), "hidden_size must be a whole number from"),
+    "hidden_size 10^12": (_config(hidden_size=10**12), "hidden_size must be an integer from"),
     "10^9 layers": (_config(num_hidden_layers=10**9), "num_hidden_layers must be a whole number"),
     "-1 layers": (_config(num_hidden_layers=-1), "num_hidden_layers must be a whole number"),
     "true layers": (_config(num_hidden_layers=True), "num_hidden_layers must be a whole number"),

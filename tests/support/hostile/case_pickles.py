@@ -24,7 +24,7 @@ from hostile.making import (
 _ONE = tensor(storage(1), shape=numbers(1), strides=numbers(1))
 # A tuple of twice the last one, forty times over: written out it has 2^40 parts.
 _SHARED = b")q\x00" + b"h\x00\x86q\x00" * 40
-FOREIGN, DAMAGED = "holds something else than tensors", "is damaged"
+FOREIGN, DAMAGED = "holds objects that are not tensors", "is damaged"
 
 
 def _program(program: bytes, content: bytes = b"") -> Callable[[Path], None]:
@@ -155,11 +155,11 @@ CASES: dict[str, tuple[Callable[[Path], Path | None], str]] = {
     ),
     "a tensor behind its storage": (
         _tensor(storage(4), shape=numbers(2**40), strides=numbers(1)),
-        "a tensor that ends behind its storage",
+        "a tensor that ends after its storage",
     ),
     "a tensor whose steps overflow": (
         _tensor(storage(4), shape=numbers(2, 2), strides=numbers(2**62, 2**62)),
-        "a tensor that ends behind its storage",
+        "a tensor that ends after its storage",
     ),
     "a tensor of sizes of 2000 bits": (
         _tensor(storage(4), shape=numbers(1 << 2000), strides=numbers(0)),

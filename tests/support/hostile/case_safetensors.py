@@ -146,7 +146,7 @@ CASES: dict[str, tuple[Callable[[Path], Path | None], str]] = {
         f"{DAMAGED} the unknown type",
     ),
     "a type that is a list": (_header(bytes(4), a=entry([], [1], 0, 4)), "the unknown type"),
-    "a tensor that is a number": (_header(a=3), f"{DAMAGED} an entry that is none"),
+    "a tensor that is a number": (_header(a=3), f"{DAMAGED} a malformed entry"),
     "a tensor with a name of a megabyte": (
         _tensors({"n" * (1 << 20) + "\n\x1b[31m": entry("F32", [0], 0, 0)}),
         "the checkpoint has no tensor",

@@ -23,9 +23,9 @@ from llmasos_builder.graph import Array, Graph
 def define_decoder(
     spec: DecoderSpec, graph: Graph[TensorT, WeightT], load: Load, *, precision: Precision
 ) -> None:
-    """Define the whole network on a graph.
+    """Defines the whole network on a graph.
 
-    load: gives a tensor by its name; it is told the shape that the tensor must be stored in.
+    load: returns a tensor by its name and the shape that it must be stored in.
     precision: of matrices; norms and biases are f32.
     """
     layers = range(spec.num_layers)
@@ -41,10 +41,10 @@ def define_stage(
     layers: range,
     hidden: TensorT | None,
 ) -> TensorT | None:
-    """Define neighbouring layers alone, as one stage of a pipeline.
+    """Defines some neighbouring layers, as one stage of pipeline parallelism.
 
-    hidden: hidden states that the layers before give; None begins with the embedding. Returns
-    those that the layers after take; None where there are none, and the head is defined.
+    hidden: hidden states from the layers before; None begins with the embedding. Returns the hidden
+    states for the layers after; None if there are none, and the output head is defined.
     """
     assert (hidden is None) == (layers.start == 0) and layers.stop <= spec.num_layers
     decoder = _Decoder(spec, graph, load, precision)
@@ -136,7 +136,7 @@ class _Decoder(Generic[TensorT, WeightT]):
         return output if norm is None else self._norm(output, prefix + norm)
 
     def _heads(self, x: TensorT, prefix: str) -> tuple[TensorT, ...]:
-        """Query, key and value."""
+        """Returns query, key and value."""
         spec = self._spec
         counts = (spec.num_heads, spec.num_kv_heads, spec.num_kv_heads)
         projected = self._projections(
@@ -175,7 +175,7 @@ class _Decoder(Generic[TensorT, WeightT]):
         bias: bool,
         orders: Sequence[Order] | None = None,
     ) -> tuple[TensorT, ...]:
-        """Several projections of x, stored each alone or all in one."""
+        """Returns several projections of x, which are stored separately or as one."""
         alone = len(names) == len(widths)
         heights = widths if alone else [sum(widths)]
         orders = orders or [unchanged] * len(names)
@@ -193,7 +193,7 @@ class _Decoder(Generic[TensorT, WeightT]):
     def _weights(
         self, name: str, *, shape: tuple[int, int], bias: bool, order: Order = unchanged
     ) -> tuple[WeightT, WeightT | None]:
-        """order: of the rows of weight and bias, where it is not the stored one."""
+        """order: rearranges the rows of weight and bias if their stored order differs."""
         values = (
             self._load(f"{name}.weight", shape[::-1]).T
             if self._spec.names.linears_transposed
@@ -205,7 +205,9 @@ class _Decoder(Generic[TensorT, WeightT]):
     def _norm(
         self, x: TensorT, name: str, *, size: int | None = None, shrink: float = 1.0
     ) -> TensorT:
-        """size: of what is normalized; None is the hidden state's. shrink: divides the result."""
+        """size: width that is normalized; None is the hidden state's. shrink: divides the
+        result.
+        """
         spec, graph = self._spec, self._graph
         size = size or spec.hidden_size
         weight = self._norm_weight(name, size, shrink)
@@ -234,7 +236,7 @@ class _Decoder(Generic[TensorT, WeightT]):
 
 
 def _linear_in(values: Array, *, factor: float = 1.0, offset: float = 0.0) -> Array:
-    """values * factor + offset; what is one number everywhere takes no more memory than that."""
+    """Scale and shift; broadcast (stride-0) arrays stay broadcast."""
     if (factor, offset) == (1.0, 0.0):
         return values
     if any(values.strides):

@@ -1,16 +1,15 @@
-"""The rows of query, key and value, put into the order in which a network uses them.
+"""Rearranges the rows of query, key and value into the order that a network uses.
 
-Checkpoints differ in two ways, and both are undone when a weight is read, so that the network
-has no operation for them:
+Checkpoints differ in two ways. Both are undone when a weight is read, so that the network needs
+no operation for them:
 
 - query, key and value in one weight may come head by head (query, key and value of the first
-  head, then those of the second), where the network splits them as three parts;
-- heads may be rotated in part: their first elements alone, of which the first half pairs with
-  the second. The network rotates whole heads, half against half, and leaves alone what turns
-  with frequency 0. So the elements of a head become: first half of the rotated ones, half of
-  the others, second half of the rotated ones, the rest. Query and key change alike, and their
-  products not at all. Where the products of what is rotated are scaled, that part of each query
-  is.
+head, then those of the second), where the network splits them as three parts;
+- heads may be rotated in part: only their first elements, of which the first half pairs with the
+second. The network rotates whole heads, half against half; a frequency of 0 leaves a pair
+unchanged. So the elements of a head become: first half of the rotated ones, half of the others,
+second half of the rotated ones, the rest. Query and key change alike, so their products stay the
+same. If the scores of the rotated part are scaled, that part of each query is scaled instead.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Order = Callable[[Array], Array]
 
 
 def whole_head_frequencies(spec: DecoderSpec, layer: int) -> tuple[float, ...] | None:
-    """One for each pair of a head in the network's order: 0 for those that are not rotated."""
+    """Returns one frequency for each pair of a head in the network's order; 0 does not rotate."""
     frequencies = spec.rotary_frequencies
     if frequencies is None:
         return None
@@ -39,7 +38,9 @@ def whole_head_frequencies(spec: DecoderSpec, layer: int) -> tuple[float, ...] |
 
 
 def row_orders(spec: DecoderSpec) -> tuple[Order, ...]:
-    """What puts the rows of a weight or bias in order, for each attention input as stored."""
+    """Returns the rearrangements of rows of a weight or bias, for each attention input as
+    stored.
+    """
     stored = len(spec.names.attention_inputs)
     if not spec.names.heads_interleaved and spec.rotates_whole_heads:
         return (unchanged,) * stored
@@ -47,7 +48,7 @@ def row_orders(spec: DecoderSpec) -> tuple[Order, ...]:
 
 
 def unchanged(values: Array) -> Array:
-    """The stored order is the one of use."""
+    """Keeps the stored order."""
     return values
 
 
@@ -66,7 +67,7 @@ def _ordered(spec: DecoderSpec, part: int | None, values: Array) -> Array:
 
 
 def _scale_rotated(spec: DecoderSpec, query: Array) -> None:
-    """In place, the rotated elements of each head of query, in the network's order."""
+    """Scales the rotated elements of each query head in place, in the network's order."""
     heads = query.reshape(spec.num_heads, spec.head_size, -1)
     half, whole = len(spec.rotary_frequencies or ()), spec.head_size // 2
     heads[:, :half] *= np.float32(spec.rotary_scale)
@@ -74,7 +75,7 @@ def _scale_rotated(spec: DecoderSpec, query: Array) -> None:
 
 
 def _rows(spec: DecoderSpec) -> tuple[Rows, Rows, Rows]:
-    """Where the rows of each head are, [heads, head_size], in query, key and value as stored."""
+    """Positions of each head's rows, [heads, head_size], in query, key and value as stored."""
     group = spec.num_heads // spec.num_kv_heads
     heads = np.arange((spec.num_heads + 2 * spec.num_kv_heads) * spec.head_size)
     heads = heads.reshape(-1, spec.head_size)

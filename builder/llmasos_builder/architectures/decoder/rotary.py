@@ -1,7 +1,7 @@
-"""Rotary positions, as config.json gives them.
+"""Rotary positions as config.json describes them.
 
 transformers 4 writes `rope_theta` beside `rope_scaling`, transformers 5 both as
-`rope_parameters`. What the kinds make of it stands in `rotary_kinds`.
+`rope_parameters`. `rotary_kinds` computes the kinds.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _WITHOUT_FACTOR = ("default", "linear", "dynamic", "llama3")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotaryFields:
-    """What rotary positions of an architecture may be, and how config.json calls them.
+    """An architecture's supported rotary positions and the names of their fields.
 
-    theta, part: fields of the base, and of the part of each head that is rotated. default_part:
-    where config.json does not say; None means that heads are always rotated whole. kinds: those
-    that are supported; the ones unless it is said scale no scores. default_original: the length
-    before it was trained for longer texts; None is the trained one.
+    theta, part: names of the fields for the base and for the rotated part of each head.
+    default_part: its default; None means that heads are always rotated whole. kinds: the supported
+    kinds; those of the default scale no scores. default_original: default of the length before
+    training for longer texts; None is the trained length.
     """
 
     theta: str = "rope_theta"
@@ -53,16 +53,16 @@ LLAMA_ROTARY = RotaryFields(kinds=tuple(KINDS))
 def rotary_frequencies(
     config: Config, *, head_size: int, fields: RotaryFields
 ) -> tuple[float, ...]:
-    """Those of `rotary`, of a kind that has nothing else."""
+    """Returns the frequencies of `rotary`, for a kind without other parameters."""
     found = rotary(config, head_size=head_size, fields=fields)
     assert found.scale == 1.0 and found.long is None
     return found.frequencies
 
 
 def rotary(config: Config, *, head_size: int, fields: RotaryFields = LLAMA_ROTARY) -> Rotary:
-    """One frequency for each two elements of a head that are rotated.
+    """Returns one frequency for each rotated pair of a head's elements.
 
-    Raises UnsupportedArchitectureError for a kind or a parameter that is not supported.
+    Raises UnsupportedArchitectureError for a kind or parameter that is not supported.
     """
     parameters = _parameters(config, fields)
     theta = _agreeing(config, fields.theta, parameters, "rope_theta", fields.default_theta)
@@ -83,7 +83,7 @@ def rotary(config: Config, *, head_size: int, fields: RotaryFields = LLAMA_ROTAR
 
 
 def longest_text(config: Config) -> int:
-    """Tokens of a sequence that a network is good for: yarn stretches what it was trained for."""
+    """Returns the longest sequence that a network supports: yarn extends the trained length."""
     trained = config.size("max_position_embeddings")
     parameters = _parameters(config, LLAMA_ROTARY)
     if _kind_field(parameters) != "yarn":
@@ -93,7 +93,7 @@ def longest_text(config: Config) -> int:
 
 
 def _parameters(config: Config, fields: RotaryFields) -> Config:
-    """The object of either name. Where both are there, transformers reads rope_scaling alone."""
+    """Returns the object of either name. If both exist, transformers reads rope_scaling alone."""
     scaling, parameters = config.section("rope_scaling"), config.section("rope_parameters")
     if scaling is None or not scaling.names():
         return parameters or Config({})
@@ -109,13 +109,13 @@ def _parameters(config: Config, fields: RotaryFields) -> Config:
 
 
 def _complete(parameters: Config, known: dict[str, float]) -> Config:
-    """With what the fields beside the object say, and the kind by its newer name."""
+    """Adds the fields beside the object, and renames the kind's field to the newer name."""
     absent = {name: value for name, value in known.items() if not parameters.has(name)}
     return parameters.replaced(**absent, rope_type=_kind_field(parameters)).without("type")
 
 
 def _agreeing(config: Config, field: str, parameters: Config, inner: str, default: float) -> float:
-    """A number that is given beside the parameters, among them, or in both places alike."""
+    """Returns a number given beside the parameters or among them; refuses values that differ."""
     beside = config.number(field, default)
     among = parameters.number(inner, beside)
     if config.has(field) and among != beside:
@@ -124,7 +124,7 @@ def _agreeing(config: Config, field: str, parameters: Config, inner: str, defaul
 
 
 def _rotated_size(config: Config, parameters: Config, head_size: int, fields: RotaryFields) -> int:
-    """How many elements of each head are rotated."""
+    """Returns the number of rotated elements of each head."""
     size = head_size
     if fields.default_part is None:
         for given in (config, parameters):
@@ -143,7 +143,7 @@ def _rotated_size(config: Config, parameters: Config, head_size: int, fields: Ro
 
 
 def _kind(parameters: Config, kinds: tuple[str, ...]) -> str:
-    """Raises for one that is not among the kinds, or has a parameter that it cannot have."""
+    """Returns the kind; raises if it is not supported or has a parameter that it cannot have."""
     kind = _kind_field(parameters)
     if kind not in kinds:
         verb = "are" if len(kinds) > 1 else "is"

@@ -1,9 +1,9 @@
-"""The kinds of rotary positions beyond plain ones: what each makes of the plain frequencies.
+"""Kinds of rotary positions and how each changes the plain frequencies.
 
 The kinds, their formulas and their defaults are those of transformers' `modeling_rope_utils`:
-linear (kaiokendev, 2023), dynamic (of which nothing is left within the trained length), llama3
-(Llama 3.1's reference implementation), yarn (Peng et al., arXiv:2309.00071) and longrope (Ding
-et al., arXiv:2402.13753).
+linear (kaiokendev, 2023), dynamic (which changes nothing within the trained length), llama3
+(Llama 3.1's reference implementation), yarn (Peng et al., arXiv:2309.00071) and longrope (Ding et
+al., arXiv:2402.13753).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Frequencies = NDArray[np.float64]
 class Rotary:
     """Radians per position of each pair of elements.
 
-    scale: by which scores of what is rotated are multiplied. long: other frequencies, where
-    they depend on how long sequences may be.
+    scale: factor of the rotated part's scores. long: other frequencies, if they depend on the
+    length of sequences.
     """
 
     frequencies: tuple[float, ...]
@@ -39,10 +39,10 @@ class Rotary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plain:
-    """Plain frequencies, and what a kind may ask about them.
+    """Plain frequencies, and the inputs that a kind may use.
 
-    parameters: the object that gives the kind. config: the whole config.json, whose lengths
-    stand in for those that the kind does not say. default_original: see `RotaryFields`.
+    parameters: the object that gives the kind. config: the whole config.json, whose lengths are the
+    defaults of the kind's. default_original: see `RotaryFields`.
     """
 
     frequencies: Frequencies
@@ -57,14 +57,15 @@ class Plain:
 
     @property
     def original(self) -> int:
-        """The length before it was trained for longer texts."""
+        """The length before training for longer texts."""
         return original_length(self.config, self.parameters, self.default_original) or self.trained
 
 
 def original_length(config: Config, parameters: Config, default: int | None) -> int | None:
-    """It is given beside the parameters or among them; None where it is not.
+    """Returns the original length, given beside the parameters or among them; None if it is
+    missing.
 
-    default: what counts beside them where nothing is given.
+    default: the value if nothing is given beside them.
     """
     if default is not None and not config.has(_ORIGINAL):
         config = config.replaced(**{_ORIGINAL: default})
@@ -82,7 +83,7 @@ def _linear(given: Plain) -> Rotary:
 
 
 def _dynamic(given: Plain) -> Rotary:
-    """Frequencies change beyond the trained length alone, where no engine goes."""
+    """Changes frequencies only beyond the trained length, which no engine exceeds."""
     given.parameters.number("factor")
     return _default(given)
 
@@ -101,7 +102,7 @@ def _llama3(given: Plain) -> Rotary:
 
 
 def _yarn(given: Plain) -> Rotary:
-    """Slow frequencies are divided by the factor, fast ones kept, those between in part."""
+    """Divides slow frequencies by the factor, keeps fast ones, and blends those in between."""
     parameters, half = given.parameters, len(given.frequencies)
     grown = given.trained / given.original
     factor = parameters.number("factor", grown if grown > 1 else None)
@@ -120,7 +121,9 @@ def _yarn(given: Plain) -> Rotary:
 
 
 def _pair_that_turns(turns: float, given: Plain) -> float:
-    """Which pair, counted from the fastest, turns so often within the original length."""
+    """Index of the pair, counted from the fastest, that turns this often within the original
+    length.
+    """
     pairs = len(given.frequencies)
     return pairs * math.log(given.original / (turns * 2 * math.pi)) / math.log(given.theta)
 
@@ -135,7 +138,7 @@ def _yarn_attention_factor(parameters: Config, factor: float) -> float:
 
 
 def _longrope(given: Plain) -> Rotary:
-    """Each frequency has a divisor of its own, another in engines for long texts."""
+    """Divides each frequency by a factor of its own, a different one in engines for long texts."""
     parameters, original = given.parameters, given.original
     factor = parameters.number("factor", given.trained / original)
     grown = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 < original else 1.0
@@ -156,7 +159,7 @@ def _numbers(values: Frequencies) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind: what it makes, and the parameters that it alone has."""
+    """A kind: its function, and the parameters that only it has."""
 
     make: Callable[[Plain], Rotary]
     parameters: frozenset[str]

@@ -1,4 +1,4 @@
-"""What makes one decoder different from another."""
+"""The description of a decoder: names of its parts and what it computes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Residual = Literal["norm_first", "norm_last", "parallel"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderNames:
-    """How a checkpoint calls a decoder's parts; a part has `.weight`, and `.bias` if any.
+    """Names of a decoder's parts in a checkpoint; a part has `.weight`, and `.bias` if any.
 
-    layer: what stands before the names of a layer's parts, with {} for its index.
+    layer: prefix of the names of a layer's parts, with {} for its index.
     attention_inputs: query, key and value, or the one part that holds them in this order.
-    heads_interleaved: that one part holds them so for each head of key and value by itself.
-    head_norms: what normalizes each head of query and each of key.
-    mlp_norm: the same as attention_norm where a parallel layer has one for both parts.
-    mlp_inputs: gate and up, the one that holds both, or up alone.
-    embedding_norm: what normalizes embeddings before the first layer.
-    embedding_input, embedding_output: what turns embeddings into hidden states and back,
-        where their widths differ.
-    attention_output_norm, mlp_output_norm: what normalizes what each part of a layer gives.
-    final_norm: None where the layers' output goes into the head as it is.
+    heads_interleaved: the one part holds query, key and value group by group of key-value heads.
+    head_norms: norms of each query head and of each key head.
+    mlp_norm: the same as attention_norm if a parallel layer has one norm for both parts.
+    mlp_inputs: gate and up, the one part that holds both, or up alone.
+    embedding_norm: norm of embeddings before the first layer.
+    embedding_input, embedding_output: projections between embeddings and hidden states, where their
+    widths differ.
+    attention_output_norm, mlp_output_norm: norms of the outputs of a layer's parts.
+    final_norm: None if the layers' output goes into the head unchanged.
     linears_transposed: linear weights are stored [in, out].
-    ignored: other tensors that checkpoints hold and no computation needs.
+    ignored: other tensors in checkpoints that no computation needs.
     """
 
     embedding: str
@@ -58,7 +58,7 @@ class DecoderNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongRotary:
-    """Frequencies of an engine in which a sequence may have more than `beyond` tokens."""
+    """Frequencies of an engine whose sequences may have more than `beyond` tokens."""
 
     beyond: int
     frequencies: tuple[float, ...]
@@ -66,28 +66,27 @@ class LongRotary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderSpec:
-    """A decoder, as far as its computation goes.
+    """What a decoder computes.
 
-    embedding_size: the width of an embedding; None is the hidden state's.
-    embedding_scale: by what embeddings are multiplied, though not those of the head.
-    max_position_embeddings: the longest sequence it was trained for.
-    position_offset: learned positions are stored after so many rows that none uses.
-    norm_offset: what is added to the stored weights of norms.
-    norm_affine: norms have weights (and LayerNorm biases); else they only normalize.
+    embedding_size: width of an embedding; None is the hidden state's.
+    embedding_scale: factor of embeddings, but not of the head tied to them.
+    max_position_embeddings: the longest sequence that it was trained for.
+    position_offset: number of unused rows before the learned positions.
+    norm_offset: added to the stored weights of norms.
+    norm_affine: norms have weights (and LayerNorm biases); otherwise they only normalize.
     residual: a layer is x + part(norm(x)) for each of its two parts (norm_first),
-        norm(x + part(x)) (norm_last), or x + attention(norm(x)) + mlp(norm(x)) (parallel).
+    norm(x + part(x)) (norm_last), or x + attention(norm(x)) + mlp(norm(x)) (parallel).
     gated: the MLP is output(activation(gate) * up), else output(activation(up)).
-    rotary_frequencies: radians per position, one for each two elements of a head; fewer
-        rotate the head's first elements alone. None means that positions are learned and
-        embedded, or slopes.
-    layer_rotary_frequencies: those of each layer, where layers differ.
-    rotary_scale: by which the scores of what is rotated are multiplied besides.
-    long_rotary: what takes their place where sequences are long; `for_length` decides.
-    attention_scales: by which the scores of each layer are multiplied.
-    attention_cap, logit_cap: what bounds the scores, and the logits (`Graph.soft_cap`).
-    attention_slopes: ALiBi's, one for each head, which stand for positions.
-    attention_windows: how many tokens each layer sees, None for all; None where all layers
-        see all.
+    rotary_frequencies: radians per position, one for each pair of a head's elements; fewer rotate
+    only the head's first elements. None means learned positions or ALiBi.
+    layer_rotary_frequencies: frequencies of each layer, if layers differ.
+    rotary_scale: additional factor of the rotated part's scores.
+    long_rotary: replaces the frequencies if sequences are long; see `for_length`.
+    attention_scales: factor of the scores of each layer.
+    attention_cap, logit_cap: soft caps of the scores and of the logits (`Graph.soft_cap`).
+    attention_slopes: ALiBi's slope of each head, in place of positions.
+    attention_windows: number of tokens that each layer sees, None for all; None if all layers see
+    all.
     tied: the output head is the embedding.
 
     Raises CheckpointError for sizes that do not fit together.
@@ -157,13 +156,13 @@ class DecoderSpec:
 
     @property
     def rotates_whole_heads(self) -> bool:
-        """Whether no element of a head is left as it is; so, too, where nothing is rotated."""
+        """True if every element of a head is rotated, or none is."""
         frequencies = self.rotary_frequencies
         return frequencies is None or 2 * len(frequencies) == self.head_size
 
     @property
     def usual_length(self) -> int:
-        """Tokens of a sequence for which no frequencies are changed."""
+        """Tokens of a sequence for which the frequencies stay unchanged."""
         long = self.long_rotary
         return self.max_position_embeddings if long is None else long.beyond
 
@@ -175,7 +174,7 @@ class DecoderSpec:
         return replace(self, rotary_frequencies=long.frequencies, long_rotary=None)
 
     def scores(self, layer: int) -> AttentionScores:
-        """How a layer attends. Where heads are rotated in part, `head_rows` scales that part."""
+        """Returns how a layer scores keys. `qkv_layout` scales heads that are rotated in part."""
         windows = self.attention_windows
         scale = self.rotary_scale if self.rotates_whole_heads else 1.0
         return AttentionScores(

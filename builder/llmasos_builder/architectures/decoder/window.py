@@ -1,7 +1,7 @@
-"""Which layers look back through a window, and how far.
+"""Sliding windows: which layers have one, and how long it is.
 
-A window of W tokens lets each token see the W last ones, itself among them. No sequence that a
-network is good for can tell a longer window from full attention, so that counts as none.
+A window of W tokens lets each token see the last W, including itself. A window as long as the
+longest supported sequence equals full attention and counts as none.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ DEFAULT_WINDOW = 4096  # transformers': MistralConfig, Qwen2Config, Qwen3Config
 _DEFAULT_FULL_LAYERS = 28
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 Windows = tuple[int | None, ...] | None
-"""Of each layer; None where all attend to everything."""
+"""The window of each layer; None if all layers see everything."""
 
 
 def windows(config: Config, slides: Sequence[bool], *, window: int) -> Windows:
-    """slides: of each layer, whether it looks through the window."""
+    """slides: True for each layer with a sliding window."""
     if window >= longest_text(config) or not any(slides):
         return None
     return tuple(window if sliding else None for sliding in slides)
 
 
 def windows_of_all_layers(config: Config, *, default: int | None) -> Windows:
-    """`sliding_window`, which null turns off and a missing one does not."""
+    """Reads `sliding_window`; null turns it off, a missing field does not."""
     if config.is_null("sliding_window") or (default is None and not config.has("sliding_window")):
         return None
     num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
@@ -34,7 +34,7 @@ def windows_of_all_layers(config: Config, *, default: int | None) -> Windows:
 
 
 def windows_of_some_layers(config: Config) -> Windows:
-    """Qwen's, which `use_sliding_window` turns on for the layers that slide."""
+    """Reads Qwen's window, which `use_sliding_window` turns on for some layers."""
     num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
     full_layers = config.size("max_window_layers", _DEFAULT_FULL_LAYERS, at_least=0)
     used = config.flag("use_sliding_window", False)
@@ -52,7 +52,7 @@ def windows_of_some_layers(config: Config) -> Windows:
 
 
 def layer_types(config: Config, *, num_layers: int) -> tuple[str, ...] | None:
-    """How each layer attends; None where config.json has no such list."""
+    """Returns the kind of attention of each layer; None if config.json has no such list."""
     kinds = config.texts("layer_types")
     if kinds is not None and (len(kinds) != num_layers or not _LAYER_TYPES.issuperset(kinds)):
         expected = f"one of {', '.join(sorted(_LAYER_TYPES))} for each of {num_layers} layers"

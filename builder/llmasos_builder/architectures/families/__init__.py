@@ -1,1 +1,1 @@
-"""What distinguishes each family of checkpoints: its config and its tensors' names."""
+"""Families of checkpoints: their config.json and the names of their tensors."""

@@ -28,9 +28,9 @@ NAMES = DecoderNames(
 def bloom_spec(config: Config) -> DecoderSpec:
     """Defaults are transformers' (BloomConfig), except for sizes, which must be given.
 
-    The length is the exception: ALiBi bounds none, and the published checkpoints have none.
-    slow_but_exact adds the same sums in another order, but where pretraining_tp is above 1
-    transformers leaves out biases with it.
+    The length is an exception: ALiBi has no limit, and the published checkpoints give none.
+    slow_but_exact adds the same sums in another order, but if pretraining_tp is above 1
+    transformers then leaves out biases.
     """
     config = config.renamed(
         n_embed="hidden_size", num_hidden_layers="n_layer", num_attention_heads="n_head"

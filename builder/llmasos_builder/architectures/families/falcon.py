@@ -33,7 +33,7 @@ NAMES = DecoderNames(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layer:
-    """How a layer is put together, which three fields say in two generations' ways."""
+    """The structure of a layer, which three fields describe in the ways of two generations."""
 
     num_kv_heads: int
     residual: Residual
@@ -89,7 +89,7 @@ def _checked(config: Config) -> Config:
 
 
 def _slopes(num_heads: int, head_size: int) -> tuple[float, ...]:
-    """Rounded to bf16, as Falcon is trained, and scaled like the scores that they change."""
+    """Returns slopes rounded to bf16, as in training, and scaled like the scores."""
     rounded = np.array(alibi_slopes(num_heads), ml_dtypes.bfloat16)
     return tuple(float(slope) * head_size**-0.5 for slope in rounded)
 

@@ -49,10 +49,10 @@ def gemma_spec(config: Config) -> DecoderSpec:
 
 
 def gemma2_spec(config: Config) -> DecoderSpec:
-    """A Gemma that bounds scores and logits, with norms on what a layer's parts give.
+    """A Gemma with soft-capped scores and logits, and norms on the outputs of a layer's parts.
 
-    Defaults are transformers' (Gemma2Config), except for sizes, which must be given. A cap
-    that is null is none; transformers applies that of the scores in eager attention alone.
+    Defaults are transformers' (Gemma2Config), except for sizes, which must be given. A cap that is
+    null is none; transformers applies the cap of scores only in eager attention.
     """
     num_layers = config.size("num_hidden_layers", at_most=MAX_LAYERS)
     kinds = layer_types(config, num_layers=num_layers) or _pattern(num_layers, every=2)
@@ -64,7 +64,8 @@ def gemma2_spec(config: Config) -> DecoderSpec:
 
 
 def gemma3_spec(config: Config) -> DecoderSpec:
-    """A Gemma with norms on heads and on what a layer's parts give, and two kinds of attention.
+    """A Gemma with norms on heads and on the outputs of a layer's parts, and two kinds of
+    attention.
 
     Defaults are transformers' (Gemma3TextConfig), except for sizes, which must be given.
     """
@@ -80,7 +81,7 @@ def gemma3_spec(config: Config) -> DecoderSpec:
 
 
 def _sandwiched(config: Config, kinds: Sequence[str], *, names: DecoderNames) -> DecoderSpec:
-    """What Gemma 2 and 3 have in common: norms around each part, layers of two kinds."""
+    """The common part of Gemma 2 and 3: norms around each part, and two kinds of layers."""
     config.must_agree("hidden_activation", config, "hidden_act")
     config.must_agree("sliding_window", config, "sliding_window_size")
     bias = config.flag("attention_bias", False)
@@ -129,7 +130,7 @@ def _pattern(num_layers: int, *, every: int) -> tuple[str, ...]:
 def _layer_frequencies(
     config: Config, kinds: Sequence[str], *, head_size: int
 ) -> tuple[tuple[float, ...], ...]:
-    """transformers 5 gives parameters for each kind, 4 two bases and the scaling of one kind."""
+    """Reads parameters for each kind (transformers 5), or two bases and one kind's scaling (4)."""
     scaling = config.section("rope_scaling") or Config({})
     if scaling.has("type") and not scaling.has("rope_type"):
         # transformers 4 reads it, and 5 does not, of Gemma 3 alone.

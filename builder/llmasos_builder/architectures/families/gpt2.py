@@ -27,7 +27,7 @@ NAMES = DecoderNames(
 def gpt2_spec(config: Config) -> DecoderSpec:
     """Defaults are transformers' (GPT2Config), except for sizes, which must be given.
 
-    reorder_and_upcast_attn is not asked for: it says in what order and precision the same
+    reorder_and_upcast_attn is ignored: it only changes the order and precision in which the same
     scores are computed.
     """
     config = config.renamed(

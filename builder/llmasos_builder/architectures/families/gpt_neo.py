@@ -66,7 +66,7 @@ def gpt_neo_spec(config: Config) -> DecoderSpec:
 
 
 def _attention_types(config: Config, num_layers: int) -> list[str]:
-    """Of each layer: `attention_types` gives patterns, and how often each is repeated."""
+    """Returns the attention of each layer: `attention_types` gives patterns and repetitions."""
     try:
         repeated = (
             str(kind)

@@ -54,10 +54,10 @@ def llama_like_spec(
     rotary_fields: RotaryFields = LLAMA_ROTARY,
     windows: Windows = None,
 ) -> DecoderSpec:
-    """What Llama's fields say of it and of those that differ by no more than the arguments.
+    """Reads Llama's fields, also for networks that differ only in the arguments.
 
-    default_head_size: None is an equal share of the hidden size. default_kv_heads: where
-    num_key_value_heads is missing; None, as null there, is as many as heads. windows: as in
+    default_head_size: None is an equal share of the hidden size. default_kv_heads: the value if
+    num_key_value_heads is missing; None, like null there, is the number of heads. windows: see
     `window`.
     """
     hidden_size = config.size("hidden_size")

@@ -11,7 +11,7 @@ _KV_HEADS = 8
 
 
 def mistral_spec(config: Config) -> DecoderSpec:
-    """A Llama that attends through a window.
+    """A Llama with a sliding window.
 
     Defaults are transformers' (MistralConfig), except for sizes, which must be given.
     """

@@ -15,7 +15,7 @@ _ROTARY = RotaryFields(default_part=1.0, kinds=("default", "longrope"), default_
 
 
 def phi3_spec(config: Config) -> DecoderSpec:
-    """A Llama with fused projections, of which each head may be rotated in part.
+    """A Llama with fused projections, whose heads may be rotated in part.
 
     Defaults are transformers' (Phi3Config), except for sizes, which must be given.
     """

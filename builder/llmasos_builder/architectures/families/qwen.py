@@ -15,7 +15,7 @@ _KV_HEADS = 32
 
 
 def qwen2_spec(config: Config) -> DecoderSpec:
-    """A Llama with biases where query, key and value are made.
+    """A Llama with biases on query, key and value.
 
     Defaults are transformers' (Qwen2Config), except for sizes, which must be given.
     """

@@ -70,9 +70,9 @@ _NAMES = {
 
 
 def open_gguf(path: Path, *, source: str) -> Checkpoint:
-    """Open a GGUF file, or any shard of one with all others.
+    """Opens a GGUF file, or all shards given any of them.
 
-    Raises CheckpointError if it is damaged or of a form that is not read.
+    Raises CheckpointError if it is damaged or of an unsupported form.
     """
     file = open_gguf_file(path)
     config = read_config(file)

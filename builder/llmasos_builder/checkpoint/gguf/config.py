@@ -1,4 +1,4 @@
-"""A GGUF file's metadata as the Hugging Face config.json of the same network."""
+"""Converts a GGUF file's metadata to the Hugging Face config.json of the same network."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ CONFIGS: dict[str, Callable[[Metadata], dict[str, Any]]] = {
 
 
 def read_config(file: GGUFFile) -> dict[str, Any]:
-    """The config.json that the file stands for.
+    """Returns the config.json that the file stands for.
 
-    Raises UnsupportedArchitectureError for an architecture, or a key of its, that is not read.
+    Raises UnsupportedArchitectureError for an unsupported architecture or key.
     """
     metadata = Metadata(file)
     make = CONFIGS.get(metadata.architecture)
@@ -72,6 +72,6 @@ def _shape(file: GGUFFile, name: str) -> tuple[int, ...]:
     shape = file.tensors[name].shape
     if len(shape) != 2:
         raise CheckpointError(
-            f"{file.path}: tensor {name} has the shape {list(shape)}, no matrix's"
+            f"{file.path}: tensor {name} has the shape {list(shape)} instead of a matrix's"
         )
     return shape

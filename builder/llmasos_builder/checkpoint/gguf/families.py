@@ -1,7 +1,7 @@
-"""What a GGUF file's metadata says of a Gemma, a Phi-3, and of those that have LayerNorm.
+"""Reads GGUF metadata of Gemma, Phi-3, and the families with LayerNorm.
 
-GGUF leaves out what llama.cpp knows of each architecture by itself; here it is written out,
-as llama.cpp's sources (llama-model.cpp) have it.
+GGUF leaves out what llama.cpp knows about each architecture; it is written out here, following
+llama.cpp's sources (llama-model.cpp).
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def bloom_config(metadata: Metadata) -> dict[str, Any]:
 
 
 def falcon_config(metadata: Metadata) -> dict[str, Any]:
-    """One head of key and value is of the first generation, several are of the second."""
+    """One key-value head means the first generation, several the second."""
     hidden_size, heads = _width(metadata)
     check_whole_heads_rotate(metadata, share_of_the_hidden_size(metadata))
     kv_heads = metadata.count("attention.head_count_kv", 1)
@@ -172,7 +172,9 @@ def _gemma_fields(metadata: Metadata, *, default_base: float = 10000.0) -> dict[
 
 
 def _layer_types(metadata: Metadata) -> list[str]:
-    """Of each layer; the pattern is how often a layer sees all, or which layers do not."""
+    """Returns the kind of each layer; the pattern is a period of full layers, or a list of
+    flags.
+    """
     layers, key = metadata.count("block_count"), "attention.sliding_window_pattern"
     slides = metadata.integer_or_flags(key, _PATTERNS[metadata.architecture])
     if isinstance(slides, int):
@@ -186,7 +188,7 @@ def _layer_types(metadata: Metadata) -> list[str]:
 
 
 def _score_divisor(metadata: Metadata, num_layers: int) -> int:
-    """What scores are divided by the root of: a head's size, but for one model."""
+    """Scores are divided by the root of this: the head's size, except in one model."""
     if metadata.count("block_count") == num_layers:
         hidden_size, heads = _width(metadata)
         return hidden_size // heads
@@ -194,7 +196,7 @@ def _score_divisor(metadata: Metadata, num_layers: int) -> int:
 
 
 def _width(metadata: Metadata) -> tuple[int, int]:
-    """The hidden size and its heads."""
+    """Returns the hidden size and the number of heads."""
     return metadata.count("embedding_length"), metadata.count("attention.head_count")
 
 

@@ -1,8 +1,8 @@
-"""GGUF's names and layouts of Gemma, Phi-3, and of those that have LayerNorm.
+"""GGUF's tensor names and layouts of Gemma, Phi-3, and the families with LayerNorm.
 
-llama.cpp's converter adds 1 to the norms of every Gemma, which its networks add themselves at
-Hugging Face, and puts query, key and value of Falcon, GPT-NeoX and BLOOM one after the other,
-where Hugging Face has them head by head. Both are undone here.
+llama.cpp's converter adds 1 to every norm of a Gemma, where Hugging Face's networks add it
+themselves, and puts query, key and value of Falcon, GPT-NeoX and BLOOM one after the other, where
+Hugging Face has them head by head. Both are undone here.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from llmasos_builder.checkpoint.gguf.names import (
 
 
 def less_one(weight: Array, _config: Mapping[str, Any]) -> Array:
-    """What a Gemma's norm adds 1 to."""
+    """Subtracts the 1 that a Gemma's norm adds."""
     return weight - np.float32(1)
 
 
 def heads_together(weight: Array, config: Mapping[str, Any]) -> Array:
-    """Queries, keys and values put together again for each head of key and value."""
+    """Interleaves queries, keys and values again for each key-value head."""
     heads = config.get("num_attention_heads") or config["n_head"]
     groups = config.get("num_kv_heads") or heads
     rows = weight.reshape(len(weight), -1)
@@ -42,7 +42,7 @@ def heads_together(weight: Array, config: Mapping[str, Any]) -> Array:
 
 
 def _of_gemma(block: Mapping[str, Renamed]) -> NameTable:
-    """Every norm, whole or in a block, is stored with 1 added."""
+    """Undoes the 1 added to every norm, outside and inside blocks."""
     norms = {key: Renamed(own.name, less_one) for key, own in block.items() if "norm" in key}
     return NameTable(
         whole=MappingProxyType(

@@ -1,4 +1,4 @@
-"""The GGUF container: metadata, and where each tensor's bytes lie.
+"""The GGUF container: metadata, and the position of each tensor's bytes.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little
 endian). Types, block sizes and dequantization come from the `gguf` library.
@@ -26,7 +26,7 @@ _CHUNK_BYTES = 1 << 20
 class GGUFFile:
     """An opened file: `metadata` and `tensors` by name. Raises CheckpointError if damaged.
 
-    paths: of the file, and of its other shards where `gguf_shards` added their tensors.
+    paths: the file, and its other shards if `shards` added their tensors.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,8 +39,8 @@ class GGUFFile:
             self._read_header(HeaderReader(stream, path, size=size), size=size)
 
     def read(self, entry: TensorEntry) -> NDArray[np.float32]:
-        """One tensor's values. Its bytes are read and dequantized some rows at a time, so that
-        memory holds little more than the values.
+        """Returns one tensor's values. Its bytes are read and dequantized a few rows at a time, so
+        that memory holds little more than the values.
         """
         values = np.empty(entry.shape, np.float32)
         rows = values.reshape(-1, entry.shape[-1]) if entry.shape else values.reshape(1, 1)
@@ -69,8 +69,8 @@ class GGUFFile:
         self._place(sorted(entries, key=lambda e: (e.offset, e.size)), start, size)
 
     def _place(self, entries: list[TensorEntry], start: int, size: int) -> None:
-        """entries: by their offsets, which are relative to start. No two share a byte, so that a
-        file has no more numbers than its bytes make.
+        """Places entries, sorted by offset relative to start. No two share a byte, so that a file
+        has no more numbers than its bytes encode.
         """
         end = start
         for entry in entries:

@@ -1,8 +1,7 @@
-"""The header of a GGUF file: metadata, and what tensors there are.
+"""Reads the header of a GGUF file: metadata, and a list of tensors.
 
-Every length is checked against the file's end first, and how much a header may hold is bounded,
-so that a cut or damaged file ends in one line and never in a loop over a count that was not a
-count.
+Every length is checked against the file's end first, and the header's content is bounded, so that
+a truncated or damaged file gives one line and never a long loop over a wrong count.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _SCALARS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorEntry:
-    """One tensor: its shape in numpy's order, its type, and its place in a file."""
+    """One tensor: its shape in numpy's order, its type, and its position in a file."""
 
     name: str
     path: Path
@@ -55,7 +54,7 @@ class HeaderReader:
     """Reads forward through the header; nothing is read past the end."""
 
     def __init__(self, stream: BinaryIO, path: Path, *, size: int) -> None:
-        """size: of the file, in bytes."""
+        """size: size of the file in bytes."""
         self._stream = stream
         self._size = size
         self._path = path
@@ -74,11 +73,11 @@ class HeaderReader:
         return self._count(24, most=_MAX_TENSORS), self._count(12, most=_MAX_VALUES)
 
     def name(self) -> str:
-        """The name of a value or tensor: short and printable, so it can stand in a message."""
+        """Returns the name of a value or tensor: short and printable, so messages can quote it."""
         length = self._number("<Q")
         name = self._take(length).decode("utf-8", errors="replace") if length < 256 else ""
         if not name.isprintable() or not name:
-            raise self._damaged(f"a name of {length} bytes that is none")
+            raise self._damaged(f"a name of {length} bytes that is malformed")
         return name
 
     def string(self) -> str:
@@ -144,7 +143,9 @@ class HeaderReader:
         return values
 
     def _count(self, least_bytes: int, *, most: int) -> int:
-        """How many of something that takes at least so many bytes each are said to follow."""
+        """Returns a count of items of at least this many bytes each, checked against the file's
+        size.
+        """
         count = self._number("<Q")
         self._check_room(count * least_bytes)
         if count > most:

@@ -1,9 +1,9 @@
-"""Which metadata of a GGUF file may stay unread.
+"""The metadata of a GGUF file that may stay unread.
 
 A key of the architecture's namespace describes the network. Each one is read by the code that
-makes config.json, or says nothing about the computation, or holds the value that leaves the
-computation as it is (the value that llama.cpp assumes where the key is missing). Any other key
-is refused by its name, so that a key which nobody has heard of cannot change tokens silently.
+makes config.json, or does not change the computation, or holds the neutral value (the one that
+llama.cpp assumes if the key is missing). Any other key is refused by name, so that an unknown key
+cannot silently change tokens.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _OTHER_COMPUTATIONS = ("adapter.", "clip.", "diffusion.", "xielu.")
 
 
 def check_no_key_is_unread(metadata: Metadata) -> None:
-    """Raises UnsupportedArchitectureError for a key that may change the computation."""
+    """Raises UnsupportedArchitectureError for an unread key that may change the computation."""
     namespace = f"{metadata.architecture}."
     for key, value in metadata.file.metadata.items():
         if key.startswith(_OTHER_COMPUTATIONS):

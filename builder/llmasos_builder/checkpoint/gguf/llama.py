@@ -1,4 +1,4 @@
-"""What a GGUF file's metadata says of a Llama and of those that are like one."""
+"""Reads GGUF metadata of Llama and similar networks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def qwen3_config(metadata: Metadata) -> dict[str, Any]:
 
 
 def llama_fields(metadata: Metadata) -> dict[str, Any]:
-    """What Llama and Qwen are both described by."""
+    """Returns the fields that Llama and Qwen share."""
     head_size = head_size_of(metadata)
     check_whole_heads_rotate(metadata, head_size)
     positions = rotary_fields(metadata)
@@ -56,7 +56,7 @@ def llama_fields(metadata: Metadata) -> dict[str, Any]:
 
 
 def gated_sizes(metadata: Metadata) -> dict[str, Any]:
-    """What all that have RMSNorm and a gated MLP are described by."""
+    """Returns the fields of every network with RMSNorm and a gated MLP."""
     heads = metadata.count("attention.head_count")
     return {
         "hidden_size": metadata.count("embedding_length"),
@@ -70,7 +70,9 @@ def gated_sizes(metadata: Metadata) -> dict[str, Any]:
 
 
 def head_size_of(metadata: Metadata, *, default: int | None = None) -> int:
-    """Of query, key and value alike; default: None is an equal share of the hidden size."""
+    """Returns the size of query, key and value heads; default: None is a share of the hidden
+    size.
+    """
     share = metadata.count("embedding_length") // metadata.count("attention.head_count")
     size = int(metadata.count("attention.key_length", default or max(1, share)))
     metadata.must_be("attention.value_length", size)
@@ -78,7 +80,7 @@ def head_size_of(metadata: Metadata, *, default: int | None = None) -> int:
 
 
 def share_of_the_hidden_size(metadata: Metadata) -> int:
-    """The size of a head, for those whose config.json cannot say another."""
+    """Returns the size of a head, for networks whose config.json cannot give another."""
     hidden_size = metadata.count("embedding_length")
     size = int(hidden_size // metadata.count("attention.head_count"))
     for key in ("attention.key_length", "attention.value_length"):
@@ -87,5 +89,5 @@ def share_of_the_hidden_size(metadata: Metadata) -> int:
 
 
 def as_many_heads_of_key_and_value(metadata: Metadata) -> None:
-    """Raises where heads share keys and values, for those whose config.json cannot say it."""
+    """Refuses shared keys and values, for networks whose config.json cannot express them."""
     metadata.must_be("attention.head_count_kv", metadata.count("attention.head_count"))

@@ -1,4 +1,4 @@
-"""A GGUF file's metadata of one architecture, read value by value."""
+"""Reads a GGUF file's metadata of one architecture, value by value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST = {
 class Metadata:
     """The values of one architecture, with errors that name the file and the key.
 
-    asked: every key that somebody has read, whether the file has it or not.
+    asked: every key that was read, whether the file has it or not.
     """
 
     def __init__(self, file: GGUFFile) -> None:
@@ -32,11 +32,11 @@ class Metadata:
         self.architecture = self._of("general.architecture", str, _MISSING)
 
     def integer(self, key: str, default: Any = _MISSING) -> Any:
-        """`key` is without the architecture's name in front."""
+        """Returns an integer; `key` comes without the architecture's prefix."""
         return self._of(f"{self.architecture}.{key}", int, default)
 
     def count(self, key: str, default: Any = _MISSING) -> Any:
-        """An integer of at least 1, with a bound."""
+        """Returns an integer of at least 1, with an upper bound."""
         value = self.integer(key, default)
         most = _MOST.get(key, _LARGEST)
         if value is not None and not 1 <= value <= most:
@@ -47,7 +47,7 @@ class Metadata:
         return value
 
     def number(self, key: str, default: Any = _MISSING) -> Any:
-        """A float32 as the shortest decimal that means it: 1e-05, not 9.99999974e-06."""
+        """Returns a float32 as the shortest decimal that means it: 1e-05, not 9.99999974e-06."""
         value = self._of(f"{self.architecture}.{key}", float, default)
         return float(str(np.float32(value))) if isinstance(value, float) else value
 
@@ -55,7 +55,7 @@ class Metadata:
         return self._of(f"{self.architecture}.{key}", bool, default)
 
     def integer_or_flags(self, key: str, default: int) -> int | list[bool]:
-        """One number, or a flag for each layer."""
+        """Returns one number, or a flag for each layer."""
         key = f"{self.architecture}.{key}"
         value = self.file.metadata.get(key)
         if isinstance(value, list) and all(item in (0, 1) for item in value):
@@ -70,7 +70,7 @@ class Metadata:
         return self._of(f"{self.architecture}.{key}", str, default)
 
     def must_be(self, key: str, *allowed: Any) -> None:
-        """Raises UnsupportedArchitectureError for another value; a missing key has none."""
+        """Raises UnsupportedArchitectureError for another value; a missing key is accepted."""
         key = f"{self.architecture}.{key}"
         self.asked.add(key)
         value = self.file.metadata.get(key, allowed[0])
@@ -80,7 +80,7 @@ class Metadata:
             )
 
     def token_id(self, name: str) -> int | None:
-        """bos, eos, eot, unknown, padding: None where the file does not say."""
+        """Returns the id of bos, eos, eot, unknown or padding; None if the file has none."""
         value = self._of(f"tokenizer.ggml.{name}_token_id", int, None)
         return None if value is None else int(value)
 
@@ -99,7 +99,7 @@ class Metadata:
 
 
 def is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:
-    """A flag is no number here, though Python takes True for 1."""
+    """Compares flags only with flags, although Python treats True as 1."""
     return any(
         isinstance(value, bool) == isinstance(other, bool) and value == other for other in allowed
     )

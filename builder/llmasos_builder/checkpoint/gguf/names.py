@@ -1,9 +1,9 @@
-"""GGUF's names and layouts, turned into Hugging Face's: tensors by architecture.
+"""Converts GGUF's tensor names and layouts to Hugging Face's, by architecture.
 
-llama.cpp rotates neighbouring pairs of a head's rows where Hugging Face rotates halves, so
-its converter reorders the rows of q and k (`LlamaModel.permute` in convert_hf_to_gguf.py);
-here they are put back. It does not for Qwen, of which it rotates halves too. GPT-2's linear
-layers are stored transposed by Hugging Face alone.
+llama.cpp rotates neighbouring pairs of a head's rows where Hugging Face rotates halves, so its
+converter reorders the rows of q and k (`LlamaModel.permute` in convert_hf_to_gguf.py); here they
+are put back. For Qwen it rotates halves too and does not reorder. Only Hugging Face stores GPT-2's
+linear layers transposed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
 
 
 def as_stored(weight: Array, _config: Mapping[str, Any]) -> Array:
-    """The same layout in both."""
+    """Keeps the layout, which is the same in both."""
     return weight
 
 
@@ -53,7 +53,7 @@ def _halves(weight: Array, *, heads: int) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """A tensor's name in Hugging Face's form, and how its layout becomes that too."""
+    """A tensor's name in Hugging Face's form, and the conversion of its layout."""
 
     name: str
     layout: Layout = as_stored
@@ -61,7 +61,7 @@ class Renamed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameTable:
-    """The names of one architecture: whole ones, and those inside a block (with `{}`)."""
+    """The names of one architecture: complete ones, and those inside a block (with `{}`)."""
 
     whole: Mapping[str, Renamed]
     block_prefix: str
@@ -69,7 +69,7 @@ class NameTable:
     ignored: frozenset[str] = frozenset()
 
     def rename(self, name: str) -> Renamed | None:
-        """None for a name that this architecture does not have."""
+        """Returns None for a name that this architecture does not have."""
         if name in self.whole:
             return self.whole[name]
         stem, _, end = name.rpartition(".")

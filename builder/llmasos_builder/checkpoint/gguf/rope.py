@@ -1,9 +1,9 @@
-"""Rotary positions, as a GGUF file gives them.
+"""Reads rotary positions from a GGUF file.
 
 llama.cpp divides every frequency by `rope.scaling.factor` (in older files `rope.scale_linear`)
 whatever `rope.scaling.type` says, unless it says `none`; a missing type is `linear`. yarn changes
-frequencies in part, and multiplies cosines and sines by `rope.scaling.attn_factor` and by what
-the factor makes of it.
+frequencies in part, and multiplies cosines and sines by `rope.scaling.attn_factor` and by a
+function of the factor.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def rotary_fields(
     default_base: float = _BASE,
     scaling: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The base, by its name in config.json, and rope_scaling, unless that is known already.
+    """Returns the base, under its name in config.json, and rope_scaling, unless that is given.
 
-    Raises UnsupportedArchitectureError for what config.json has no words for.
+    Raises UnsupportedArchitectureError for what config.json cannot express.
     """
     return {
         name: metadata.number("rope.freq_base", default_base),
@@ -53,7 +53,7 @@ def check_whole_heads_rotate(metadata: Metadata, head_size: int) -> None:
 
 
 def rope_factors(metadata: Metadata) -> dict[str, Any] | None:
-    """longrope's, which are tensors; only models for long texts have them."""
+    """Returns longrope's factors, which are tensors; only models for long texts have them."""
     file = metadata.file
     names = {key: f"rope_factors_{key}.weight" for key in ("short", "long")}
     found = {key: file.tensors[name] for key, name in names.items() if name in file.tensors}
@@ -70,7 +70,7 @@ def rope_factors(metadata: Metadata) -> dict[str, Any] | None:
 
 
 def llama3_scaling(metadata: Metadata, head_dim: int) -> dict[str, Any] | None:
-    """The published parameters that give the factors in `rope_freqs.weight`."""
+    """Returns the published parameters that give the factors in `rope_freqs.weight`."""
     file = metadata.file
     if "rope_freqs.weight" not in file.tensors:
         return None
@@ -85,7 +85,7 @@ def llama3_scaling(metadata: Metadata, head_dim: int) -> dict[str, Any] | None:
 
 
 def _factors(metadata: Metadata, entry: TensorEntry) -> NDArray[np.float32]:
-    """One for each pair of a head, of which there are not many."""
+    """Returns one factor for each pair of a head; their number is bounded."""
     if math.prod(entry.shape) > _MOST_FACTORS:
         raise CheckpointError(
             f"{metadata.file.path}: tensor {entry.name} has the shape {list(entry.shape)}, at most "
@@ -97,7 +97,7 @@ def _factors(metadata: Metadata, entry: TensorEntry) -> NDArray[np.float32]:
 def _llama3(
     stored: NDArray[np.float32], *, head_dim: int, theta: float, path: str
 ) -> dict[str, Any]:
-    """Raises where no published parameters give the stored factors."""
+    """Raises if no published parameters give the stored factors."""
     scaling = {
         "rope_type": "llama3",
         "factor": float(stored.max()),
@@ -127,7 +127,7 @@ def _scaling(metadata: Metadata) -> dict[str, Any] | None:
 
 
 def _factor(metadata: Metadata) -> float:
-    """llama.cpp takes 0 for "not set"."""
+    """Returns the factor; in llama.cpp 0 means "not set"."""
     older = metadata.number("rope.scale_linear", None)
     newer = metadata.number("rope.scaling.factor", older)
     if older is not None and (older or 1.0) != (newer or 1.0):
@@ -154,7 +154,7 @@ def _yarn(metadata: Metadata, factor: float) -> dict[str, Any]:
 
 
 def _check_yarn(metadata: Metadata, *, factor: float) -> None:
-    """llama.cpp ignores these keys for most architectures, so only its own values are safe."""
+    """Refuses changed values: llama.cpp ignores these keys for most architectures."""
     for key, value in _YARN_DEFAULTS.items():
         metadata.must_be(f"rope.scaling.{key}", value, *((-1.0,) if "ext" in key else ()))
     given = metadata.number("rope.scaling.yarn_attn_factor", None)
@@ -163,5 +163,5 @@ def _check_yarn(metadata: Metadata, *, factor: float) -> None:
 
 
 def _growth(factor: float) -> float:
-    """By what yarn multiplies cosines and sines."""
+    """Factor by which yarn multiplies cosines and sines."""
     return 0.1 * math.log(factor) + 1.0 if factor > 1.0 else 1.0

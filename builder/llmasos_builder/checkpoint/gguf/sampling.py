@@ -1,6 +1,6 @@
-"""The sampling that a GGUF file recommends, as a generation_config.json says it.
+"""Converts the sampling that a GGUF file recommends to generation_config.json.
 
-llama.cpp takes the keys `general.sampling.*` wherever its user says nothing else.
+llama.cpp uses the keys `general.sampling.*` as defaults.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _NAMES = {
     "mirostat": "mirostat",
     "xtc_probability": "xtc_probability",
 }
-"""Names of generation_config.json by GGUF's; the keys left out only tune one of these."""
+"""generation_config.json's names by GGUF's; the keys left out only tune one of these."""
 
 
 def recommended_sampling(file: GGUFFile) -> dict[str, Any]:
-    """Fields of generation_config.json; empty where the file recommends nothing."""
+    """Returns fields of generation_config.json; empty if the file recommends nothing."""
     found = {
         theirs: _number(file, ours)
         for ours, theirs in _NAMES.items()

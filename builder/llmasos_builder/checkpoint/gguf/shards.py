@@ -1,8 +1,8 @@
-"""A GGUF file that was split into shards, opened as one.
+"""Opens a GGUF file that was split into shards as one.
 
-llama.cpp's `gguf-split` calls them NAME-00001-of-00003.gguf and so on. Each says in its
-metadata which one it is (split.no, from 0) and how many there are (split.count); the first
-holds all other metadata, the vocabulary among them.
+llama.cpp's `gguf-split` names them NAME-00001-of-00003.gguf and so on. The metadata of each has its
+index (split.no, from 0) and their number (split.count); the first holds all other metadata,
+including the vocabulary.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COUNT, NUMBER, NUM_TENSORS = "split.count", "split.no", "split.tensors.count"
 
 
 def open_gguf_file(path: Path) -> GGUFFile:
-    """A whole file, or the first shard with the tensors of all; path: of any of them.
+    """Returns a whole file, or the first shard with the tensors of all; path: any of them.
 
     Raises CheckpointError for a shard that is missing, damaged or of another file.
     """
@@ -42,13 +42,13 @@ def open_gguf_file(path: Path) -> GGUFFile:
 
 
 def without_shard(name: str) -> str:
-    """The name that a file had before it was split, without its suffix."""
+    """Returns the name that a file had before it was split, without its suffix."""
     match = _SHARD_NAME.fullmatch(name)
     return Path(name).stem if match is None else match["stem"]
 
 
 def shard_pattern(name: str) -> str:
-    """What matches the names of all shards of a file, given that of one."""
+    """Returns a pattern that matches all shards of a file, given one of them."""
     match = _SHARD_NAME.fullmatch(name)
     return name if match is None else f"{match['stem']}-?????-of-{match['count']}.gguf"
 

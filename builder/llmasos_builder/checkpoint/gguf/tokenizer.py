@@ -1,8 +1,8 @@
-"""The tokenizer that a GGUF file describes, as Hugging Face's tokenizer files.
+"""Rebuilds the tokenizer of a GGUF file as Hugging Face's tokenizer files.
 
-Two of GGUF's tokenizers are rebuilt. `gpt2` is byte-level BPE; how text is first cut into
-words is only named there (`tokenizer.ggml.pre`), so only names whose cutting is known are
-read. `llama` is SentencePiece's BPE: pieces with scores, and bytes for what has no piece.
+Two of GGUF's tokenizers are supported. `gpt2` is byte-level BPE; its pre-tokenizer is only named
+there (`tokenizer.ggml.pre`), so only known names are accepted. `llama` is SentencePiece's BPE:
+pieces with scores, and byte tokens for the rest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _GPT2_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+
 
 
 def _words(digits: str) -> str:
-    """The pattern of Llama 3 and Qwen 2, which differ in how many digits make a word."""
+    """The pattern of Llama 3 and Qwen 2, which differ in the number of digits of a word."""
     return (
         rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}"
         r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -41,7 +41,7 @@ def _words(digits: str) -> str:
 
 
 def _cased_words(digits: str, *, contractions: str = "") -> str:
-    """The pattern of Tekken and GPT-4o: a capital within a word begins another."""
+    """The pattern of Tekken and GPT-4o: a capital inside a word begins another."""
     upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
     before = r"[^\r\n\p{L}\p{N}]?"
     return (
@@ -52,11 +52,11 @@ def _cased_words(digits: str, *, contractions: str = "") -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cut:
-    """How a byte-level tokenizer cuts text into words before it merges within them.
+    """A pre-tokenizer: how a byte-level tokenizer splits text into words before merging.
 
-    patterns: applied one after the other, each to the pieces of the one before; none: GPT-2's
-    own. byte_patterns: applied then, to words whose bytes are letters, as Falcon's are at
-    Hugging Face, and so cut bytes too. whole_words: a word that is a token is not merged from
+    patterns: applied one after the other, each to the pieces of the one before; none: GPT-2's own.
+    byte_patterns: applied next, to words whose bytes are written as letters, so that they may split
+    bytes, as Falcon's do at Hugging Face. whole_words: a word that is a token is not merged from
     its parts.
     """
 
@@ -114,9 +114,9 @@ CUTS: Mapping[str, _Cut] = {
 
 
 def make_tokenizer_files(file: GGUFFile) -> dict[str, bytes]:
-    """tokenizer.json, tokenizer_config.json and generation_config.json.
+    """Returns tokenizer.json, tokenizer_config.json and generation_config.json.
 
-    Raises CheckpointError for a tokenizer that is missing or not one of those read.
+    Raises CheckpointError for a tokenizer that is missing or not supported.
     """
     vocabulary = Vocabulary(file)
     make = _MAKERS.get(vocabulary.text("model"))
@@ -180,8 +180,9 @@ def _sentencepiece(vocabulary: Vocabulary) -> tuple[Tokenizer, bool]:
 
 
 def _merges_by_score(vocabulary: Vocabulary) -> list[tuple[str, str]]:
-    """SentencePiece joins the two neighbours whose whole has the best score; as merges, that
-    is every way to cut a piece into two pieces, best wholes first."""
+    """Derives merges: SentencePiece joins the two neighbours whose union has the best score. As
+    merges, that is every way to split a piece in two, best unions first.
+    """
     tokens, scores = vocabulary.tokens, vocabulary.array("scores", float)
     if len(scores) != len(tokens):
         raise vocabulary.refusal("scores", f"has {len(scores)} entries for {len(tokens)} tokens")
@@ -204,7 +205,7 @@ def _bpe(vocabulary: Vocabulary, merges: Iterable[Any], **options: Any) -> Token
 
 
 def _add_ends(tokenizer: Tokenizer, *, bos: str | None, eos: str | None) -> None:
-    """What encoding puts before and after a text, in place of what it did."""
+    """Replaces the tokens that encoding puts before and after a text."""
     ids = {t: i for t in (bos, eos) if t and (i := tokenizer.token_to_id(t)) is not None}
     if ids:
         parts = [bos if bos in ids else "", "$A", eos if eos in ids else ""]

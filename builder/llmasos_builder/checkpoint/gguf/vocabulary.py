@@ -1,4 +1,4 @@
-"""The tokenizer's part of a GGUF file's metadata: tokens, their types, their roles."""
+"""The tokenizer part of a GGUF file's metadata: tokens, their types, their roles."""
 
 from __future__ import annotations
 
@@ -41,14 +41,16 @@ class Vocabulary:
         return bool(self._get(key, bool, default))
 
     def token(self, name: str) -> str | None:
-        """bos, eos, unknown, padding, eot, eom: its text, None where the file names none."""
+        """Returns the text of bos, eos, unknown, padding, eot or eom; None if the file names
+        none.
+        """
         index = self._file.metadata.get(f"tokenizer.ggml.{name}_token_id")
         if isinstance(index, int) and 0 <= index < len(self.tokens):
             return self.tokens[index]
         return None
 
     def added(self, *types: int, special: bool) -> list[AddedToken]:
-        """Tokens of these types, which text is cut around before anything else."""
+        """Returns the tokens of these types, which are split off from text before anything else."""
         pairs = zip(self.tokens, self._types, strict=False)
         return [AddedToken(t, special=special, normalized=False) for t, k in pairs if k in types]
 
@@ -67,7 +69,7 @@ class Vocabulary:
         }
 
     def _chat_templates(self) -> str | list[dict[str, str]] | None:
-        """One template, or several by name, as tokenizer_config.json has them."""
+        """Returns one template, or several by name, as in tokenizer_config.json."""
         found = {"default": self._file.metadata.get(_TEMPLATE)}
         for key, value in self._file.metadata.items():
             if key.startswith(f"{_TEMPLATE}."):

@@ -1,1 +1,1 @@
-"""Checkpoints as Hugging Face saves them."""
+"""Checkpoints in the form that Hugging Face's libraries save."""

@@ -1,4 +1,4 @@
-"""A checkpoint as Hugging Face saves it: config.json, files of weights, a tokenizer."""
+"""A checkpoint in Hugging Face's form: config.json, files of weights, a tokenizer."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _NEWER_NAMES = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
 
 
 def open_directory(directory: Path, *, source: str) -> Checkpoint:
-    """Open a checkpoint directory; raises CheckpointError for anything missing or damaged."""
+    """Opens a checkpoint directory; raises CheckpointError for anything missing or damaged."""
     config = read_json_object(directory / CONFIG_FILE)
     quantized = _quantized_to_fp8(config, directory)
     more_than_text = has_language_model_part(config)
@@ -86,7 +86,7 @@ class RenamedWeights:
     """Weights under the names that a network has for them."""
 
     def __init__(self, weights: StoredWeights, *, stored: Mapping[str, str]) -> None:
-        """stored: the name in the file of each."""
+        """stored: the stored name of each tensor."""
         self._weights = weights
         self._stored = stored
 
@@ -125,7 +125,7 @@ def _renamed(weights: StoredWeights, config: dict[str, Any]) -> StoredWeights:
 
 
 def _whole(name: str, prefix: str) -> str:
-    """A body's name in the network around it; a head is not of the body, but may lie beside it."""
+    """Adds the prefix of the network to a body's name; the head is outside the body."""
     return name if name.startswith("lm_head.") else prefix + name
 
 
@@ -149,7 +149,7 @@ def _weights(
 
 
 def _quantized_to_fp8(config: dict[str, Any], directory: Path) -> bool:
-    """Raises CheckpointError for any other quantization."""
+    """Returns whether weights are in fp8; raises CheckpointError for any other quantization."""
     found = is_fp8(config, str(directory / CONFIG_FILE))
     path = directory / QUANTIZATION_FILE
     return is_fp8(read_json_object(path, default={}), str(path)) or found

@@ -1,9 +1,8 @@
-"""Weights that compressed-tensors, NVIDIA's ModelOpt or AutoFP8 have quantized to fp8.
+"""Weights quantized to fp8 by compressed-tensors, NVIDIA's ModelOpt or AutoFP8.
 
-A matrix is stored in e4m3 beside `<name>_scale`, which multiplies it: one number, or one for
-each output. `input_scale` beside it is one number, by which what it is multiplied with is
-divided before that is rounded to e4m3 too. Scales of KV caches are not used: keys and values
-are kept in what is computed in.
+A matrix is stored in e4m3 beside `<name>_scale`, its factor: one number, or one for each output.
+`input_scale` is one number by which the matrix's inputs are divided before they are rounded to
+e4m3 too. Scales of KV caches are ignored: keys and values are kept in the compute type.
 """
 
 from __future__ import annotations
@@ -28,29 +27,29 @@ _NEEDED = "e4m3 with one scale for each matrix or output"
 
 
 class StoredWeights(Weights, Protocol):
-    """Weights that tell how a tensor is stored."""
+    """Weights that report the stored type of each tensor."""
 
     def stored_type(self, name: str) -> str:
-        """As safetensors calls it."""
+        """Returns the type by its name in safetensors."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fp8Scales:
-    """Of a matrix with one scale; activation: of what it is multiplied with, if that has one."""
+    """Scales of a matrix with one scale; activation: the scale of its inputs, if any."""
 
     weight: float
     activation: float | None
 
 
 class Fp8Weights:
-    """Weights without their scales, multiplied by them; what is not in fp8 stays what it is.
+    """Weights multiplied by their scales; tensors that are not in fp8 stay unchanged.
 
-    scales: of each matrix that has one scale, by its name.
+    scales: those of each matrix with one scale, by its name.
     """
 
     def __init__(self, stored: StoredWeights) -> None:
-        """Raises CheckpointError for a tensor in fp8 that has no scale of a known shape."""
+        """Raises CheckpointError for a tensor in fp8 without a scale of a known shape."""
         self._stored = stored
         names = stored.names()
         matrices = sorted(name for name in names if stored.stored_type(name) == FP8)
@@ -117,12 +116,12 @@ class Fp8Weights:
 
 
 def fp8_scales_of(weights: Weights) -> Mapping[str, Fp8Scales]:
-    """Of each matrix that a checkpoint has in fp8 with one scale, by its name."""
+    """Returns the scales of each fp8 matrix that has one scale, by its name."""
     return weights.scales if isinstance(weights, Fp8Weights) else {}
 
 
 def is_in_fp8(weights: Weights) -> bool:
-    """Whether a checkpoint has matrices in fp8."""
+    """True if a checkpoint has fp8 matrices."""
     return isinstance(weights, Fp8Weights) and weights.has_matrices
 
 
@@ -131,7 +130,7 @@ def _input_scale(name: str) -> str:
 
 
 def is_fp8(config: Mapping[str, Any], path: str) -> bool:
-    """Whether weights are in fp8, by the config.json or hf_quant_config.json at this path.
+    """True if the config.json or hf_quant_config.json at this path says that weights are in fp8.
 
     Raises CheckpointError for any other quantization, by its name.
     """
@@ -148,7 +147,7 @@ def is_fp8(config: Mapping[str, Any], path: str) -> bool:
 
 
 def _kind(quantization: Mapping[str, Any]) -> str | None:
-    """What it is called; None is what is read."""
+    """Returns the name of an unsupported quantization; None if it is supported."""
     method = quantization.get("quant_method", "modelopt" if "quant_algo" in quantization else None)
     if method not in _METHODS:
         return str(method or dict(quantization))

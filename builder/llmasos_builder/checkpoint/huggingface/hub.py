@@ -45,11 +45,11 @@ def download_repository(
     progress: Progress,
     wanted: Sequence[str] = WANTED_FILES,
 ) -> Path:
-    """The directory of a hub repository's checkpoint; what is in the hub's cache is used.
+    """Returns the directory of a hub repository's checkpoint, from the hub's cache if possible.
 
-    wanted: patterns of the files' names.
+    wanted: patterns of file names.
 
-    HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they do everywhere.
+    HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE have their usual meaning.
     Raises CheckpointError: unknown repository or revision, no permission, no network.
     """
     prepare_huggingface()  # before huggingface_hub reads the variable
@@ -103,7 +103,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _progress_bar(stage: str, progress: Progress) -> type[Any]:
-    """A tqdm that draws nothing and reports bytes, or files where bytes are not counted."""
+    """Returns a tqdm that draws nothing and reports bytes, or files where bytes are not counted."""
     tqdm: Any = import_module("tqdm").tqdm  # it has no types
     sizes: dict[str, tuple[float, float]] = {}
 

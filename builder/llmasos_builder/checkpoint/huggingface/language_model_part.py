@@ -1,7 +1,7 @@
-"""The text part of a checkpoint that sees images too, as a checkpoint of its own.
+"""Extracts the language model of a multimodal checkpoint as a checkpoint of its own.
 
-Such a config.json has that of a language model inside it, and the weights of the language model
-lie beside those that images need, under names of their own.
+Such a config.json contains that of a language model, and the weights of the language model lie
+beside those for images, under names of their own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PREFIXES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LanguageModelPart:
-    """A network of text. defaults: transformers' sizes, which the config inside may leave out."""
+    """The language model of an architecture. defaults: sizes that its config may leave out."""
 
     architecture: str
     model_type: str
@@ -52,12 +52,12 @@ LANGUAGE_MODEL_PARTS: Mapping[str, _LanguageModelPart] = {
 
 
 def has_language_model_part(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of a network that does more than text."""
+    """True if a config.json describes a multimodal network."""
     return _name(config) in LANGUAGE_MODEL_PARTS
 
 
 def text_config(config: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The config.json of the text part alone; path: of the whole one, for messages.
+    """Returns the config.json of the language model alone; path: of the whole one, for messages.
 
     Raises CheckpointError if it has none.
     """
@@ -76,7 +76,7 @@ def text_config(config: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def text_names(names: frozenset[str]) -> dict[str, str]:
-    """The stored name of each tensor of the text part, by the name that its network has for it."""
+    """Returns the stored name of each tensor of the language model, by its name in that network."""
     return {
         new + name.removeprefix(old): name
         for name in names

@@ -1,7 +1,7 @@
-"""The header of a safetensors file, which says what tensors it has and where their bytes lie.
+"""Reads the header of a safetensors file: its tensors and the positions of their bytes.
 
-Format: https://github.com/huggingface/safetensors#format. The tensors must fill what follows the
-header, without gaps and without sharing a byte, so that a file holds no more numbers than bytes.
+Format: https://github.com/huggingface/safetensors#format. The tensors must fill the file after the
+header, without gaps or overlaps, so that a file holds no more numbers than bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BITS: Mapping[str, int] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorPlace:
-    """One tensor: its type as the file calls it, and where its bytes begin and end in the file."""
+    """One tensor: its type by its name in the file, and the begin and end of its bytes."""
 
     path: Path
     kind: str
@@ -44,7 +44,7 @@ class TensorPlace:
 
 
 def read_header(path: Path) -> dict[str, TensorPlace]:
-    """Every tensor by name; raises CheckpointError if the file is not whole and sound."""
+    """Returns every tensor by name; raises CheckpointError if the file is truncated or damaged."""
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         text = _header_text(stream, path, size)
@@ -60,7 +60,7 @@ def _header_text(stream: BinaryIO, path: Path, size: int) -> bytes:
     length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
     if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
         raise CheckpointError(
-            f"{path} is truncated or no safetensors file: its header has {length} bytes, "
+            f"{path} is truncated or not a safetensors file: its header has {length} bytes, "
             f"the file {size}"
         )
     if length > MAX_HEADER_BYTES:
@@ -78,13 +78,13 @@ def _place(entry: Any, name: str, path: Path, first: int) -> TensorPlace:
         begin, end = entry["data_offsets"]
         kind, shape = entry["dtype"], tuple(entry["shape"])
     except (TypeError, KeyError, ValueError):
-        raise _damaged(path, name, "an entry that is none") from None
+        raise _damaged(path, name, "a malformed entry") from None
     if not isinstance(kind, str) or kind not in _BITS:
         raise _damaged(path, name, f"the unknown type {kind!r}")
     if len(shape) > MAX_DIMENSIONS:
         raise _damaged(path, name, f"{len(shape)} dimensions, at most {MAX_DIMENSIONS} are read")
     if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)):
-        raise _damaged(path, name, "sizes that are no whole numbers")
+        raise _damaged(path, name, "sizes that are not integers")
     if (end - begin) * 8 != math.prod(shape) * _BITS[kind]:
         wanted = f"the shape {list(shape)} in {kind}"
         raise _damaged(path, name, f"{end - begin} bytes, which do not make {wanted}")

@@ -1,7 +1,7 @@
 """Weights in safetensors files: one, or shards that an index lists.
 
-A file is checked as a whole when it is opened (its header, and that all its tensors'
-bytes are there); its tensors are then read one at a time.
+A file is checked as a whole when it is opened (its header, and that all its tensors' bytes are
+there); its tensors are then read one at a time.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class SafetensorsWeights:
     """Tensors of one or several safetensors files."""
 
     def __init__(self, files: Mapping[str, Path], *, also: Sequence[str] = ()) -> None:
-        """files: every file to read, by name; also: types to read besides those of all
-        checkpoints. Raises CheckpointError if a file is damaged, or two have the same tensor.
+        """files: every file to read, by name; also: types to read besides the usual ones.
+
+        Raises CheckpointError if a file is damaged, or two have the same tensor.
         """
         self._readable = {*_READABLE, *also}
         self._places: dict[str, TensorPlace] = {}
@@ -54,7 +55,7 @@ class SafetensorsWeights:
         return self._place(name).shape
 
     def stored_type(self, name: str) -> str:
-        """As the file calls it."""
+        """Returns the type by its name in the file."""
         return self._place(name).kind
 
     def load(self, name: str) -> NDArray[np.float32]:
@@ -79,7 +80,7 @@ class SafetensorsWeights:
 
 
 def find_weight_files(directory: Path) -> dict[str, Path]:
-    """The safetensors files of a checkpoint directory, by name; none if it has none.
+    """Returns the safetensors files of a checkpoint directory, by name; empty if it has none.
 
     Raises CheckpointError for an index that is wrong or names a file that is missing.
     """

@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint directory, as one description that a plan stores."""
+"""Reads the tokenizer of a checkpoint directory as the one description that a plan stores."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _GENERATION_FILE = "generation_config.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerFiles:
-    """made: content for the plan, by file name. read: every file that it comes from."""
+    """made: content for the plan, by file name. read: every source file."""
 
     made: Mapping[str, bytes]
     read: Mapping[str, Path]
 
 
 def read_tokenizer_files(directory: Path) -> TokenizerFiles:
-    """tokenizer.json and tokenizer_config.json, and generation_config.json if it is there.
+    """Returns tokenizer.json and tokenizer_config.json, and generation_config.json if it exists.
 
     Raises CheckpointError for a tokenizer that is missing, damaged, or not supported.
     """

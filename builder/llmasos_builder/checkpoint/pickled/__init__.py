@@ -1,1 +1,1 @@
-"""Checkpoints that torch pickled, read without running them."""
+"""Checkpoints that torch pickled, read without running the pickle."""

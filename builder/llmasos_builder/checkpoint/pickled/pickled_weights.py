@@ -1,8 +1,8 @@
 """Weights that torch has pickled: pytorch_model.bin, or shards that an index lists.
 
-The files are zip archives (torch.serialization, since torch 1.6): `data.pkl` describes the
-tensors and is read as `torch_description` says, `data/KEY` has the numbers of a storage, which
-several tensors may share. Tensors are read one at a time.
+The files are zip archives (torch.serialization, since torch 1.6): `data.pkl` describes the tensors
+(see `torch_description`), `data/KEY` has the numbers of a storage, which several tensors may
+share. Tensors are read one at a time.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ _TYPES: Mapping[str, Any] = {
 
 
 class PickledWeights:
-    """Tensors of one or several files of torch's."""
+    """Tensors of one or several of torch's files."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         """files: every file to read, by name. Raises CheckpointError if one is damaged, or holds
-        anything but tensors.
+        anything
+        but tensors.
         """
         self._tensors: dict[str, StoredTensor] = {}
         self._homes: dict[str, TorchArchive] = {}
@@ -62,7 +63,7 @@ class PickledWeights:
         return self._tensor(name).shape
 
     def stored_type(self, name: str) -> str:
-        """As safetensors calls it."""
+        """Returns the type by its name in safetensors."""
         return self._tensor(name).storage.kind
 
     def load(self, name: str) -> NDArray[np.float32]:
@@ -86,7 +87,7 @@ class PickledWeights:
 
 
 def find_pickled_files(directory: Path) -> dict[str, Path]:
-    """The pickled files of a checkpoint directory, by name; none if it has none.
+    """Returns the pickled files of a checkpoint directory, by name; empty if it has none.
 
     Raises CheckpointError for an index that is wrong or names a file that is missing.
     """
@@ -97,15 +98,15 @@ def find_pickled_files(directory: Path) -> dict[str, Path]:
 
 
 def _described(archive: TorchArchive, path: Path) -> dict[str, StoredTensor]:
-    """The tensors that a file says it has, by name."""
+    """Returns the tensors that a file describes, by name."""
     content = archive.description(at_most=_MAX_DESCRIPTION)
     if not archive.is_little_endian():
-        raise CheckpointError(f"{path} has big-endian numbers, which are not read")
+        raise CheckpointError(f"{path} has big-endian numbers, which are not supported")
     try:
         tensors = described(content)
     except ForeignError as error:
         raise CheckpointError(
-            f"{path} holds something else than tensors: {error}", hint=CONVERT
+            f"{path} holds objects that are not tensors: {error}", hint=CONVERT
         ) from error
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""A tensor as torch stores it: which numbers of a storage it is made of."""
+"""A tensor as torch stores it: a strided view of a storage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TOO_LARGE = 1 << 63
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """Numbers of one type in a row: their place in the archive, and how many there are."""
+    """Numbers of one type in a row: their record in the archive, and their count."""
 
     kind: str
     key: str
@@ -21,7 +21,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTensor:
-    """Which numbers of a storage, from where and in which steps."""
+    """A strided view of a storage: its offset, shape and strides."""
 
     storage: Storage
     offset: int
@@ -36,9 +36,9 @@ class StoredTensor:
         steps = zip(self.shape, self.strides, strict=True)
         last = self.offset + sum((size - 1) * step for size, step in steps)
         if math.prod(self.shape) and last >= self.storage.count:
-            raise ValueError("a tensor that ends behind its storage")
+            raise ValueError("a tensor that ends after its storage")
 
 
 def is_size(value: object) -> TypeGuard[int]:
-    """Whether a value that a file gives can be a size, a step or a place."""
+    """True if a value from a file can be a size, a stride or an offset."""
     return type(value) is int and 0 <= value < _TOO_LARGE

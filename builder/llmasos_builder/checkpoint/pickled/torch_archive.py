@@ -1,7 +1,6 @@
-"""The zip archive in which torch saves: records under one folder, none of them compressed.
+"""Reads the zip archive that torch saves: uncompressed records under one folder.
 
-Its directory is read once, and is bounded before it is read. Where each record lies is known
-then; the records themselves are read from the file when they are needed.
+Its directory is bounded, and read once. Records are read from the file when they are needed.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ _DAMAGED = (
 
 
 class TorchArchive:
-    """The directory of a file; raises CheckpointError if it is none of these, or damaged.
+    """The directory of a file; raises CheckpointError if it is not such an archive, or damaged.
 
-    path: of the file. size: of it, in bytes.
+    path, size: of the file; size in bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,11 +47,11 @@ class TorchArchive:
             self.size = stream.seek(0, 2)
         found = [name for name in self._entries if PurePosixPath(name).name == _RECORD]
         if len(found) != 1:
-            raise CheckpointError(f"{path} is no file of torch's: it has {len(found)} {_RECORD}")
+            raise CheckpointError(f"{path} is not a torch file: it has {len(found)} {_RECORD}")
         self._folder = found[0].removesuffix(_RECORD)
 
     def description(self, *, at_most: int) -> bytes:
-        """What describes the tensors: a pickle."""
+        """Returns the pickle that describes the tensors."""
         return bytes(self.read(_RECORD, at_most=at_most))
 
     def is_little_endian(self) -> bool:
@@ -60,7 +59,7 @@ class TorchArchive:
         return name not in self._entries or bytes(self.read("byteorder", at_most=16)) == b"little"
 
     def read(self, record: str, *, at_most: int) -> bytearray:
-        """A record of at most so many bytes, whose checksum is right."""
+        """Returns a record of at most `at_most` bytes after checking its checksum."""
         entry = self._entries.get(self._folder + record)
         if entry is None:
             raise self._damaged(f"there is no {record}")
@@ -72,7 +71,7 @@ class TorchArchive:
                 f"{record} has {entry.file_size} bytes, at most {at_most} expected, uncompressed"
             )
         if entry.header_offset + entry.file_size > self.size:
-            raise self._damaged(f"{record} ends behind the file's {self.size} bytes")
+            raise self._damaged(f"{record} ends after the file's {self.size} bytes")
         with open_regular(self.path) as stream:
             content = self._content(stream, entry, record)
         if _checksum(content) != entry.CRC:
@@ -88,7 +87,7 @@ class TorchArchive:
         stream.seek(sum(lengths), 1)
         content = bytearray(entry.file_size)
         if cast("BufferedReader", stream).readinto(content) != len(content):
-            raise self._damaged(f"{record} ends behind the file")
+            raise self._damaged(f"{record} ends after the file")
         return content
 
     def _damaged(self, problem: str) -> CheckpointError:
@@ -96,18 +95,18 @@ class TorchArchive:
 
 
 class _BoundedStream:
-    """A stream as zipfile needs it for a directory, of which no more than that is read."""
+    """A stream for zipfile that limits the size of the directory."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.seek, self.tell, self._read = stream.seek, stream.tell, stream.read
 
     def read(self, size: int = -1) -> bytes:
-        """Without a size it is the few bytes that a zip file ends with."""
+        """Reads; without a size these are the few bytes that a zip file ends with."""
         most = _MAX_DIRECTORY_BYTES + 1
         content = self._read(most if size < 0 else min(size, most))
         if len(content) > _MAX_DIRECTORY_BYTES:
             raise zipfile.BadZipFile(
-                f"its directory has more than {_MAX_DIRECTORY_BYTES} bytes, which are not read"
+                f"its directory has more than {_MAX_DIRECTORY_BYTES} bytes, which are not supported"
             )
         return content
 

@@ -1,13 +1,13 @@
-"""What torch's pickle of a dictionary of tensors says, read without running it.
+"""Interprets torch's pickle of a dictionary of tensors without running it.
 
-A pickle is a program for a stack machine, which may call what it names. This machine knows the
-few instructions of which torch makes a dictionary of tensors, and names that stand for a plain
-description here. Whatever else a file asks for is refused, so that nothing of it runs; torch is
-not needed. `pickletools` takes the instructions apart, and runs none.
+A pickle is a program for a stack machine, which may call whatever it names. This machine knows
+only the few instructions that build a dictionary of tensors, and maps names to plain
+descriptions. Anything else is refused, so that nothing in the file runs; torch is not needed.
+`pickletools` decodes the instructions and runs none.
 
-A short program can describe values that are very large written out, such as a tuple of the same
-two tuples, and so on. Values are therefore never hashed, compared, printed or copied whole, but
-strings and numbers; and there are bounds for all that a program can repeat.
+A short program can describe values that are huge when written out, such as a tuple of the same
+two tuples, and so on. So values are never hashed, compared, printed or copied whole, except for
+strings and numbers; and everything that a program can repeat is bounded.
 """
 
 from __future__ import annotations
@@ -40,21 +40,20 @@ _MAX_MARKS = 64
 
 
 class ForeignError(ValueError):
-    """It asks for something that no dictionary of tensors needs."""
+    """The pickle asks for something that no dictionary of tensors needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """What a pickle names: a function or class of torch's."""
+    """A function or class of torch's that a pickle names."""
 
     name: str
 
 
 def described(content: bytes) -> dict[str, StoredTensor]:
-    """The tensors by name.
+    """Returns the tensors by name.
 
-    Raises ForeignError for anything else than these, and one of Python's own errors for what is
-    no pickle, or a damaged one.
+    Raises ForeignError for any other content, and one of Python's own errors for a damaged pickle.
     """
     machine = _Machine()
     for done, (opcode, argument, _) in enumerate(pickletools.genops(content)):
@@ -63,7 +62,7 @@ def described(content: bytes) -> dict[str, StoredTensor]:
         machine.step(opcode.name, argument)
     (found,) = machine.stack
     if not isinstance(found, dict):
-        raise ForeignError("it holds no dictionary")
+        raise ForeignError("the pickle is not a dictionary")
     for name, tensor in found.items():
         if not isinstance(name, str) or not isinstance(tensor, StoredTensor):
             raise ForeignError(f"it holds {name!r}, which is no tensor")
@@ -71,7 +70,7 @@ def described(content: bytes) -> dict[str, StoredTensor]:
 
 
 class _Machine:
-    """stack: values, with those since a mark in a list of their own above it."""
+    """stack: values; those since a mark are in a list of their own above it."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -112,7 +111,7 @@ class _Machine:
         self._replace(2, _called)
 
     def build(self) -> None:
-        """What torch keeps beside a dictionary, its versions, is not needed."""
+        """Ignores what torch stores beside a dictionary: its versions."""
         self._replace(2, _without_state)
 
     def set_item(self) -> None:
@@ -123,7 +122,7 @@ class _Machine:
         self._replace(1, partial(_filled, items=items))
 
     def _replace(self, count: int, make: Callable[..., Any]) -> None:
-        """The topmost values by what is made of them."""
+        """Replaces the topmost values by what `make` returns for them."""
         first = len(self.stack) - count
         if first < 0:
             raise ValueError("an instruction without its values")
@@ -144,7 +143,8 @@ def _named_in(module: object, name: object) -> _Name:
 
 def _called(function: object, arguments: object) -> Any:
     if not isinstance(function, _Name) or function.name not in _CALLS:
-        raise ForeignError("it calls what is no function of tensors")
+        called = function.name if isinstance(function, _Name) else type(function).__name__
+        raise ForeignError(f"unexpected call in the pickle: {called.replace(' ', '.')}")
     if not isinstance(arguments, tuple):
         raise ValueError("a call without arguments")
     return _CALLS[function.name](*arguments)
@@ -157,20 +157,20 @@ def _storage(pid: object) -> Storage:
                 return Storage(kind=_STORAGES[name], key=key, count=count)
         case _:
             pass
-    raise ForeignError("it has a storage that is none")
+    raise ForeignError("malformed storage record")
 
 
 def _tensor(storage: object, offset: int, shape: object, strides: object, *_: object) -> Any:
     if not (
         isinstance(storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)
     ):
-        raise ForeignError("it has a tensor that is none")
+        raise ForeignError("malformed tensor record")
     return StoredTensor(storage=storage, offset=offset, shape=shape, strides=strides)
 
 
 def _dictionary(value: object) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise ForeignError("it changes what is no dictionary")
+        raise ForeignError("unexpected update of an object that is not a dictionary")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The oracle of TensorRT's networks: an interpreter in numpy, which needs no GPU."""
+"""The reference for TensorRT's networks: an interpreter in numpy, which needs no GPU."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Several networks that compute one, in step: where one needs the others, it waits for them.
+"""Runs the networks of several ranks in step: each waits for the others at a collective.
 
-On GPUs each rank is a process, and a collective that not all of them reach, or that they
-reach with different tensors, hangs. Here that is an error.
+On GPUs each rank is a process, and a collective that not all of them reach, or that they reach
+with different tensors, hangs. Here that is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COLLECTIVE = "DIST_COLLECTIVE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """What one rank gives to a collective."""
+    """The input of one rank to a collective."""
 
     layer: Layer
     given: Array
@@ -27,13 +27,13 @@ class Exchange:
 
 Outputs = dict[str, Array]
 Running = Generator[Exchange, Array, Outputs]
-"""A network that is computed: it gives what its collectives take, and takes their results."""
+"""A running network: it yields the inputs of collectives and receives their results."""
 
 
 def run_together(ranks: Sequence[Running]) -> list[Outputs]:
-    """The outputs of each rank.
+    """Returns the outputs of each rank.
 
-    Raises InterpretationError where ranks would wait for each other for ever.
+    Raises InterpretationError if ranks would wait for each other for ever.
     """
     with np.errstate(all="ignore"):  # infinities and NaN are results like others
         reached = [_advance(rank) for rank in ranks]
@@ -46,7 +46,7 @@ def run_together(ranks: Sequence[Running]) -> list[Outputs]:
 
 
 def _advance(rank: Running, result: Array | None = None) -> Exchange | Outputs:
-    """To the next collective, or to the end."""
+    """Runs to the next collective, or to the end."""
     try:
         return next(rank) if result is None else rank.send(result)
     except StopIteration as end:
@@ -76,6 +76,6 @@ def _combined(exchanges: Sequence[Exchange], *, num_ranks: int) -> Array:
 
 
 def _operation(layer: Layer) -> str:
-    """As the compiler noted it: TensorRT's Python interface does not give it back."""
+    """Returns the operation from the metadata: TensorRT's Python interface does not expose it."""
     operation: str = layer.settings.metadata
     return operation

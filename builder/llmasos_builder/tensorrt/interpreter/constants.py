@@ -1,8 +1,8 @@
-"""Constants of a network, down to the bits that TensorRT was given.
+"""Reads constants of a network with the exact bits that TensorRT was given.
 
-numpy lacks some of TensorRT's types, and those constants cannot be read back from the
-network. The compiler keeps what it gave for them, by name; two values of four bits share a
-byte, the first in its low half.
+numpy lacks some of TensorRT's types, and such constants cannot be read back from the network. The
+compiler keeps their arrays by name; two values of four bits share a byte, the first in its low
+half.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llmasos_builder.tensorrt.interpreter.numbers import FP4_VALUES, Array, held
 
 
 class Given(Protocol):
-    """A constant as TensorRT got it: the array in its memory, its type and its shape."""
+    """A constant as passed to TensorRT: the array in memory, its type and its shape."""
 
     @property
     def values(self) -> Array: ...
@@ -35,10 +35,10 @@ _BITS: Mapping[str, Any] = {"BF16": ml_dtypes.bfloat16, "FP8": ml_dtypes.float8_
 
 
 def read_constant(layer: Layer, constants: Constants) -> Array:
-    """The values of a constant layer.
+    """Returns the values of a constant layer.
 
-    constants: by the name of a layer or of its tensor. Raises InterpretationError if one is
-    needed and absent, or does not fit the layer.
+    constants: by the name of a layer or of its tensor. Raises InterpretationError if one is needed
+    and missing, or does not fit the layer.
     """
     (output,) = layer.outputs
     weights = layer.settings.weights

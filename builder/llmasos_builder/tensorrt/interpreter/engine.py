@@ -1,4 +1,4 @@
-"""An engine that is interpreted: slots that sequences join and leave between steps."""
+"""An interpreted engine: sequences join and leave its slots between steps."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _UNWRITTEN = 1000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What one sequence does in a step.
+    """One sequence in a step.
 
-    slot: of the cache, its own as long as it runs. num_computed_tokens: how many of its
-    tokens are in the cache. token_ids: those that follow; one in decode, more in prefill.
+    slot: its own slot of the cache while it runs. num_computed_tokens: number of its tokens in the
+    cache. token_ids: the tokens that follow; one in decode, more in prefill.
     """
 
     slot: int
@@ -41,8 +41,8 @@ class Row:
 class InterpretedNetwork:
     """A decoder's network with a KV cache of num_slots sequences, all of them empty.
 
-    What no sequence has written is large, so that whatever looks at it is found out.
-    constants, rounding, progress: as for `Interpreter`.
+    Unwritten cache entries are large numbers, so that any use of them shows.
+    constants, rounding, progress: see `Interpreter`.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class InterpretedNetwork:
         self.max_seq_len = min(cache.shape[2] for cache in self.caches.values())
 
     def step(self, rows: Sequence[Row]) -> dict[str, Array]:
-        """One forward over the tokens of every row; the outputs, without the caches.
+        """Runs one forward over the tokens of every row; returns the outputs without the caches.
 
-        Rows are padded on the right to the longest of them. Raises InterpretationError for a
-        row that with its padding leaves its slot, and for two rows of one slot.
+        Rows are padded on the right to the longest of them. Raises InterpretationError for a row
+        that leaves its slot with its padding, and for two rows of one slot.
         """
         return run_together([self.running(rows)])[0]
 
     def running(self, rows: Sequence[Row], given: Mapping[str, Array] | None = None) -> Running:
-        """A step, as one rank of several; given: what a stage before it has computed."""
+        """Runs a step as one rank of several; given: the results of the stage before."""
         slots = [row.slot for row in rows]
         if len(set(slots)) != len(slots):
             raise InterpretationError(f"rows share a slot: {slots}")

@@ -1,4 +1,4 @@
-"""What an interpreter says instead of computing something else than TensorRT would."""
+"""The error of an interpreter that cannot compute what TensorRT would."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from llmasos.errors import LLMasOSError
 
 
 class InterpretationError(LLMasOSError):
-    """A network, or what it is fed, that has no defined result; the message names the layer."""
+    """A network, or its inputs, without a defined result; the message names the layer."""

@@ -1,8 +1,8 @@
 """Computes a TensorRT network without TensorRT, a GPU, or an engine.
 
-What is computed is the network as the library gives it back, layer by layer, with every
-tensor rounded to its declared type. Nothing here knows how the network came about, so a
-mistake of the compiler cannot repeat itself here.
+It computes the network as the library returns it, layer by layer, with every tensor rounded to
+its declared type. Nothing here knows how the network was made, so a mistake of the compiler
+cannot repeat itself here.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ Values = dict[str, Array]
 def interpret(
     network: Any, feeds: Mapping[str, Array], constants: Constants, *, rounding: bool = True
 ) -> dict[str, Array]:
-    """The outputs of an `INetworkDefinition` by their names.
+    """Returns the outputs of an `INetworkDefinition` by name.
 
-    feeds: its inputs by their names. constants, rounding: as for `Interpreter`.
+    feeds: its inputs by name. constants, rounding: see `Interpreter`.
     """
     return Interpreter(network, constants, rounding=rounding).run(feeds)
 
 
 class Interpreter:
-    """A network that was read once, to be computed many times.
+    """A network that is read once and computed many times.
 
-    constants: what the compiler gave TensorRT for constants that cannot be read back.
-    rounding: False keeps float32 in all that depends on the inputs, so that what is left is
-        the network's structure; constants, and what is made of them, are rounded anyway.
-    progress: told how many of how many layers are read.
+    constants: the arrays of constants that cannot be read back.
+    rounding: False keeps float32 in everything that depends on the inputs, which tests only the
+    structure of the network; constants, and results of constants alone, are rounded anyway.
+    progress: called with the number of layers read and their total.
 
-    Raises InterpretationError for a layer of an unknown kind, one that TensorRT's
-    documentation forbids, or one whose result has not the shape that TensorRT infers.
+    Raises InterpretationError for a layer of an unknown kind, one that TensorRT's documentation
+    forbids, or one whose result does not have the shape that TensorRT infers.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class Interpreter:
         self._last_uses = [names - kept for names in _last_uses(self._layers)]
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The outputs by name, floats of any type as float32.
+        """Returns the outputs by name, floats of any type as float32.
 
-        Raises InterpretationError for inputs that are absent, unknown or of another shape, and
-        for a network that is only one rank of several.
+        Raises InterpretationError for inputs that are missing, unknown or of another shape, and for
+        a network that is only one rank of several.
         """
         return run_together([self.running(feeds)])[0]
 
     def running(self, feeds: Mapping[str, Array]) -> Running:
-        """What `run` does, as one rank of several."""
+        """Does what `run` does, as one rank of several."""
         unknown = feeds.keys() - {tensor.name for tensor in self.inputs}
         if unknown:
             raise InterpretationError(f"the network has no input {', '.join(sorted(unknown))}")
@@ -102,7 +102,7 @@ class Interpreter:
         return {tensor.name: values[tensor.name] for tensor in self.outputs}
 
     def _add(self, layer: Layer, constants: Constants) -> None:
-        """Compute what depends on no input now, and the rest in every run."""
+        """Computes a layer that depends on no input now, and any other in every run."""
         if layer.kind == "CONSTANT":
             self._fixed[layer.outputs[0].name] = read_constant(layer, constants)
             return
@@ -132,7 +132,7 @@ class Interpreter:
 
 
 def _computed(layer: Layer, values: Mapping[str, Array], *, rounding: bool) -> Values:
-    """A layer's outputs by name."""
+    """Returns a layer's outputs by name."""
     inputs = [None if tensor is None else values[tensor.name] for tensor in layer.inputs]
     results = FORMULAS[layer.kind](layer, inputs)
     results = results if isinstance(results, tuple) else (results,)
@@ -140,7 +140,7 @@ def _computed(layer: Layer, values: Mapping[str, Array], *, rounding: bool) -> V
 
 
 def _kept(layer: Layer, results: tuple[Array, ...], *, rounding: bool) -> Values:
-    """What a layer's outputs have of its results, by name."""
+    """Converts a layer's results to the types of its outputs, by name."""
     keep = rounded_to if rounding else held
     computed: Values = {}
     for tensor, result in zip(layer.outputs, results, strict=True):

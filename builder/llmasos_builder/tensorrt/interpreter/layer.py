@@ -1,8 +1,8 @@
-"""A network's layers as TensorRT gives them back, in an order in which they can be computed.
+"""Reads a network's layers from TensorRT, in an order in which they can be computed.
 
-Everything is read through the public interface of the very object that TensorRT compiles;
-the library is the one that the object came from, so this serves `tensorrt` and
-`tensorrt_rtx` and imports neither.
+Everything is read through the public interface of the object that TensorRT compiles; the library
+is the one that the object came from, so this serves `tensorrt` and `tensorrt_rtx` and imports
+neither.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class Layer:
 
 
 def read_tensor(tensor: Any) -> LayerTensor:
-    """What is known of a tensor before anything is computed.
+    """Returns what is known of a tensor before anything is computed.
 
-    Raises InterpretationError if TensorRT cannot infer its shape, whose log says why.
+    Raises InterpretationError if TensorRT cannot infer its shape; its log has the reason.
     """
     try:
         shape = tuple(tensor.shape)
@@ -88,10 +88,10 @@ def read_tensor(tensor: Any) -> LayerTensor:
 
 
 def read_layers(network: Any) -> list[Layer]:
-    """Every layer after those that its inputs come from.
+    """Returns every layer after the layers of its inputs.
 
-    TensorRT lists layers as they were created, which is another order where an input was
-    set later. Raises InterpretationError if two tensors have one name.
+    TensorRT lists layers as they were created, which is another order if an input was set later.
+    Raises InterpretationError if two tensors have one name.
     """
     waiting = list(_listed(network))
     _check_names(waiting)
@@ -128,7 +128,7 @@ def _listed(network: Any) -> Iterator[Layer]:
 
 
 def _inputs(raw: Any, kind: str) -> list[Any]:
-    """Of an attention query, key, value, mask and lengths, whether set or not."""
+    """For attention: query, key, value, mask and lengths, whether set or not."""
     if kind == "ATTENTION_INPUT":
         attention = raw.attention
         qkv = [raw.get_input(i) for i in range(3)]

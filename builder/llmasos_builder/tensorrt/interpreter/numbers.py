@@ -1,6 +1,6 @@
-"""TensorRT's data types in numpy: how each is held here, and what is left of a value in it.
+"""TensorRT's data types in numpy: how each is held, and how values are rounded to it.
 
-Floats of every type are held as float32 that the type can express, so that one formula
+Floats of every type are held as float32 values that the type can express, so that one formula
 serves all of them; integers are held as they are, and wrap as they do on a GPU.
 """
 
@@ -49,13 +49,13 @@ _ROUND: dict[str, Callable[[Array], Array]] = {
 
 
 def held(values: Array, dtype: str) -> Array:
-    """The values as arrays of this type are held here; they are not rounded."""
+    """Returns the values in the array type that holds this type here, without rounding."""
     if dtype not in _HELD_AS:
         raise InterpretationError(f"tensors of the type {dtype} cannot be interpreted")
     return np.asarray(values, _HELD_AS[dtype])
 
 
 def rounded_to(values: Array, dtype: str) -> Array:
-    """What a tensor of this type keeps of the values: to the nearest, ties to even."""
+    """Rounds values to this type: to the nearest, ties to even."""
     exact = held(values, dtype)
     return _ROUND[dtype](exact) if dtype in _ROUND else exact

@@ -1,4 +1,4 @@
-"""The engines of all ranks, interpreted in step: parts of a stage together, stage after stage."""
+"""Interprets the engines of all ranks in step: the parts of a stage together, stage after stage."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ _OUT = "_out"
 
 
 class InterpretedRanks:
-    """stages: of each stage the networks of its parts, in order; each has its own KV caches."""
+    """stages: for each stage the networks of its parts, in order; each has its own KV caches."""
 
     def __init__(self, stages: Sequence[Sequence[InterpretedNetwork]]) -> None:
         self._stages = stages
 
     def step(self, rows: Sequence[Row]) -> dict[str, Array]:
-        """As `InterpretedNetwork.step`; hidden states pass from each part of a stage to its like.
+        """Does what `InterpretedNetwork.step` does; each part passes hidden states to its
+        successor.
 
-        Raises InterpretationError too where the parts of a stage differ in what they give.
+        Raises InterpretationError also if the parts of a stage have different outputs.
         """
         handed: list[dict[str, Array]] = [{} for _ in self._stages[0]]
         outputs: list[dict[str, Array]] = []
@@ -38,7 +39,7 @@ class InterpretedRanks:
 
 
 def _check_equal(outputs: Sequence[dict[str, Array]]) -> None:
-    """What leaves the parts of a stage was computed by each from the same numbers."""
+    """Checks that all parts of a stage have the same outputs."""
     for name, first in outputs[0].items():
         for part, own in enumerate(outputs):
             if not np.array_equal(first, own[name], equal_nan=True):

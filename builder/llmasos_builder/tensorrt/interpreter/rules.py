@@ -1,7 +1,7 @@
-"""What TensorRT's interface accepts although its documentation, or its compiler, forbids it.
+"""Rules that TensorRT's interface does not enforce but its documentation or compiler does.
 
-Each rule cites where it comes from: «documented» is TensorRT's operator reference or the
-library's own docstrings, «compiler» what the compiler of TensorRT for RTX 1.7 said.
+Each rule cites its source: «documented» is TensorRT's operator reference or the library's own
+docstrings, «compiler» an error of the compiler of TensorRT for RTX 1.7.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""A network cut over several GPUs: each matrix over parts, the layers over stages."""
+"""Tensor parallelism (each matrix over ranks) and pipeline parallelism (layers over stages)."""

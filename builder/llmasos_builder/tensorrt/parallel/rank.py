@@ -1,4 +1,4 @@
-"""Which part of a network one of several engines is."""
+"""A rank: the part of a network that one of several engines computes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from llmasos_builder.architectures.decoder.spec import DecoderSpec
 class Rank:
     """One engine of parts * stages.
 
-    parts: over how many engines each matrix is cut, part: which of them this is.
-    stages: over how many the layers are cut, stage: which of them this is.
+    parts: tensor-parallel size; part: index of this engine's slice of each matrix.
+    stages: pipeline-parallel size; stage: index of this engine's layers.
     """
 
     parts: int = 1
@@ -31,13 +31,13 @@ class Rank:
         return range(first, end)
 
     def share(self, size: int) -> range:
-        """Of `size` neighbours, those of this part."""
+        """This part's equal share of `size` neighbours."""
         assert size % self.parts == 0
         each = size // self.parts
         return range(each * self.part, each * (self.part + 1))
 
     def heads(self, num_heads: int) -> range:
-        """Of so many heads, those of this part; where parts are more, neighbours share one."""
+        """The heads this rank owns. With more ranks than heads, adjacent ranks share one."""
         if num_heads % self.parts == 0:
             return self.share(num_heads)
         assert self.parts % num_heads == 0
@@ -47,11 +47,11 @@ class Rank:
 
 WHOLE = Rank()
 MIN_HEADS = 4
-"""Of an engine: TensorRT-RTX 1.7 finds no fused attention for fewer, on no GPU that it knows."""
+"""The fewest heads of an engine: TensorRT-RTX 1.7 has no fused attention for fewer on any GPU."""
 
 
 def all_ranks(tensor_parallel_size: int, pipeline_parallel_size: int) -> list[Rank]:
-    """Stage after stage, as an engine plan numbers them."""
+    """Returns all ranks, stage after stage, as an engine plan numbers them."""
     return [
         Rank(parts=tensor_parallel_size, part=part, stages=pipeline_parallel_size, stage=stage)
         for stage in range(pipeline_parallel_size)
@@ -62,7 +62,7 @@ def all_ranks(tensor_parallel_size: int, pipeline_parallel_size: int) -> list[Ra
 def check_divides(
     spec: DecoderSpec, *, tensor_parallel_size: int, pipeline_parallel_size: int
 ) -> None:
-    """Raise InvalidRequestError for a network that cannot be cut so."""
+    """Raises InvalidRequestError for a network that these sizes do not divide."""
     if pipeline_parallel_size > spec.num_layers:
         raise InvalidRequestError(
             f"pipeline_parallel_size must be at most {spec.num_layers}, the network's layers, "
@@ -83,7 +83,7 @@ def check_divides(
 
 
 def check_fused(spec: DecoderSpec, *, tensor_parallel_size: int) -> None:
-    """Raise InvalidRequestError where a rank has too few heads for TensorRT's fused attention."""
+    """Raises InvalidRequestError if a rank has too few heads for TensorRT's fused attention."""
     heads = spec.num_heads // tensor_parallel_size
     if tensor_parallel_size > 1 and spec.attention_cap is None and heads < MIN_HEADS:
         raise InvalidRequestError(

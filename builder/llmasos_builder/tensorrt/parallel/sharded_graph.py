@@ -1,9 +1,8 @@
-"""A network of one rank, defined by the same architecture as the whole (arXiv:1909.08053).
+"""Builds the network of one rank from the same definition as the whole (arXiv:1909.08053).
 
-A definition asks for whole tensors. What it gets is either common to all ranks or a rank's own
-columns or heads, and which it is follows from where the weights before it are cut. A sum over
-ranks is put off for as long as additions allow, so that the two parts of a layer with parallel
-residuals share one.
+A definition asks for whole tensors. It gets either a tensor common to all ranks, or a rank's own
+columns or heads, depending on how the weights before it are sliced. A sum over ranks is delayed
+as long as additions allow, so that the two parts of a layer with parallel residuals share one.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from llmasos_builder.tensorrt.weights import TensorRTWeight
 
 @dataclass(slots=True, kw_only=True)
 class Common:
-    """A tensor that all ranks have: `whole`, plus what the `part` of each rank adds up to."""
+    """A tensor of all ranks: `whole`, plus the sum of the `part` of each rank."""
 
     whole: Any = None
     part: Any = None
@@ -33,7 +32,7 @@ class Common:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
-    """Columns or heads that a rank alone has; widths: of the parts that it can be split into."""
+    """Columns or heads of one rank alone; widths: those of the parts that it can be split into."""
 
     tensor: Any
     widths: tuple[int, ...] = ()
@@ -54,8 +53,8 @@ class ShardedGraph:
     """Implements `Graph` for one rank on a TensorRT network.
 
     slices: the part of each weight that this rank keeps (`tensor_parallel_plan`).
-    embedding: name of the token embedding,
-    which is not quantized even where this stage has it only as its output head.
+    embedding: name of the token embedding, which is not quantized even if this stage has it only as
+    its output head.
     """
 
     def __init__(
@@ -67,11 +66,11 @@ class ShardedGraph:
         self._embedding = embedding
 
     def hidden_input(self, width: int) -> Common:
-        """Hidden states that the stage before gives."""
+        """Hidden states from the stage before."""
         return Common(whole=self._graph.hidden_input(width))
 
     def hidden_output(self, x: ShardedTensor) -> None:
-        """Give hidden states to the stage after."""
+        """Passes hidden states to the stage after."""
         self._graph.hidden_output(self._whole(x))
 
     def weight(self, name: str, values: Array, precision: Precision) -> ShardedWeight:
@@ -209,7 +208,7 @@ class ShardedGraph:
         )
 
     def _whole(self, x: ShardedTensor) -> Any:
-        """The sum over all ranks, which is made once."""
+        """The sum over all ranks, computed once."""
         assert isinstance(x, Common), "own columns where those of all ranks are needed"
         if x.part is not None:
             total = all_reduce(self._graph.layers, x.part, self._rank.parts)
@@ -217,7 +216,7 @@ class ShardedGraph:
         return x.whole
 
     def _normed(self, x: ShardedTensor) -> Any:
-        """What may be normalized: whole rows, or each head by itself."""
+        """A tensor that may be normalized: whole rows, or each head by itself."""
         if isinstance(x, Common):
             return self._whole(x)
         assert len(x.tensor.shape) == 4, "a norm over columns of which each rank has some"

@@ -1,9 +1,9 @@
-"""Where each weight of a decoder is cut (Megatron-LM, Shoeybi et al., arXiv:1909.08053).
+"""Plans how each weight of a decoder is sliced (Megatron-LM, Shoeybi et al., arXiv:1909.08053).
 
-Linears that feed attention or an MLP are cut by their outputs: whole heads, and equal parts of
-an MLP's inner width. Those behind them are cut by their inputs, so that what the ranks compute
-adds up to the whole. The embedding and the output head are cut by the vocabulary where that
-divides, and else whole on every rank, as everything else is.
+Linears that feed attention or an MLP are sliced by their outputs: whole heads, and equal parts of
+an MLP's inner width. The linears after them are sliced by their inputs, so that the ranks' results
+add up to the whole. The embedding and the output head are sliced by the vocabulary if that divides;
+otherwise they are whole on every rank, as everything else is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _EXACT_IDS = 1 << 24  # ranks exchange token ids in f32
 
 
 def tensor_parallel_plan(spec: DecoderSpec, rank: Rank) -> Mapping[str, WeightSlice]:
-    """By the name of a weight or bias; what is not there is whole on every rank.
+    """Returns the slices by the name of a weight or bias; any other is whole on every rank.
 
     The sizes must divide (`check_divides`).
     """
@@ -60,7 +60,7 @@ def _of_layer(spec: DecoderSpec, rank: Rank) -> Mapping[str, WeightSlice]:
 def _rows(
     names: Sequence[str], kept: Sequence[range], widths: Sequence[int]
 ) -> Mapping[str, WeightSlice]:
-    """Of projections that are stored each alone, or all in one under one name."""
+    """Returns slices of projections that are stored separately, or as one under one name."""
     if len(names) == len(widths):
         return {name: WeightSlice(rows=(rows,)) for name, rows in zip(names, kept, strict=True)}
     (name,) = names

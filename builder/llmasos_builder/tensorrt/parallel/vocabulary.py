@@ -1,8 +1,8 @@
-"""A vocabulary cut over ranks: each has the embeddings of neighbouring tokens.
+"""A vocabulary sliced over ranks: each has the embeddings of neighbouring tokens.
 
-Looking up gives zeros for tokens of other ranks, so that the ranks' sum is the whole lookup.
-Of logits a rank has those of its own tokens; what all need to know of them is exchanged once:
-the likeliest of each rank, and the logarithm of the sum over its tokens.
+A lookup gives zeros for tokens of other ranks, so that the ranks' sum is the whole lookup. A rank
+computes the logits of its own tokens; the ranks exchange once what all need: the likeliest tokens
+of each rank, and the log-sum-exp over its tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from llmasos_builder.tensorrt.parallel.collectives import side_by_side
 
 
 def embed_own(layers: Layers, token_ids: Any, table: Any, own: range) -> Any:
-    """Rows of table [own tokens, width] by token_ids [n]; zeros where another rank has it."""
+    """Looks up rows of table [own tokens, width] by token_ids [n]; zeros for other ranks'
+    tokens.
+    """
     library, definition, constants = layers.library, layers.definition, layers.constants
     operation = library.ElementWiseOperation
 
@@ -41,9 +43,9 @@ def output_candidates_of_all(
     num_candidates: int,
     full_logits: bool,
 ) -> None:
-    """The outputs of `output_candidates`, from a rank's own logits [B, own tokens].
+    """Adds the outputs of `output_candidates`, from a rank's own logits [B, own tokens].
 
-    All is exchanged in f32, which token ids are exact in.
+    Everything is exchanged in f32, in which token ids are exact.
     """
     library, constants = layers.library, layers.constants
     logits = layers.cast(logits, library.float32)
@@ -68,14 +70,14 @@ def output_candidates_of_all(
 
 
 def _columns_of_all(layers: Layers, x: Any, start: int, width: int) -> Any:
-    """x [B, ranks, n], as [B, ranks * width] of the columns from `start` on."""
+    """Converts x [B, ranks, n] to [B, ranks * width] of the columns from `start` on."""
     _, num_ranks, columns = x.shape
     flat = layers.reshape(x, (-1, int(columns)))
     return layers.reshape(layers.columns(flat, start, width), (-1, int(num_ranks) * width))
 
 
 def _picked(layers: Layers, x: Any, indices: Any) -> Any:
-    """x[row, indices[row, i]], of x [rows, n]."""
+    """Returns x[row, indices[row, i]] for x [rows, n]."""
     layer = layers.definition.add_gather_v2(x, indices, layers.library.GatherMode.ELEMENT)
     assert layer is not None, "TensorRT refuses to pick"
     layer.axis = 1

@@ -186,7 +186,7 @@ def test_a_file_with_bytes_too_many_is_refused(tmp_path: Path) -> None:
         ("tokenizer.json", b"{,}", "tokenizer.json is not valid JSON"),
         ("tokenizer_config.json", b"3", "tokenizer_config.json must hold a JSON object, got int"),
         ("model.safetensors", None, "has neither model.safetensors nor pytorch_model.bin"),
-        ("model.safetensors", b"", "model.safetensors is truncated or no safetensors file"),
+        ("model.safetensors", b"", "model.safetensors is truncated or not a safetensors file"),
     ],
 )
 def test_a_missing_or_wrong_file_is_named(

@@ -101,7 +101,7 @@ def test_nothing_of_a_pickle_runs(tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     write(tmp_path, {"model.a": A, "model.b": Evil(tmp_path / "precious")})
     message = refusal(tmp_path)
-    assert "pytorch_model.bin holds something else than tensors: it names shutil.rmtree" in message
+    assert "pytorch_model.bin holds objects that are not tensors: it names shutil.rmtree" in message
     assert "save_pretrained" in message
     assert (tmp_path / "precious").exists()
     torch.load(tmp_path / "pytorch_model.bin", weights_only=False)
@@ -118,13 +118,13 @@ def test_every_name_but_those_of_tensors_is_refused(tmp_path: Path, name: str) -
     (tmp_path / "config.json").write_text("{}")
     with zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w") as archive:
         archive.writestr("archive/data.pkl", content)
-    assert f"holds something else than tensors: it names {name}" in refusal(tmp_path)
+    assert f"holds objects that are not tensors: it names {name}" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (A, "it holds no dictionary"),
+        (A, "the pickle is not a dictionary"),
         ([A], "it has the instruction EMPTY_LIST"),
         ({"model.a": 3}, "it holds 'model.a', which is no tensor"),
         ({"state_dict": {"model.a": A}}, "it holds 'state_dict', which is no tensor"),
@@ -170,7 +170,7 @@ def test_a_storage_of_another_size_is_damaged(tmp_path: Path) -> None:
 def test_big_endian_numbers_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, {"model.a": A}) / "pytorch_model.bin"
     archive_of(path, byteorder=b"big")
-    assert "has big-endian numbers, which are not read" in refusal(tmp_path)
+    assert "has big-endian numbers, which are not supported" in refusal(tmp_path)
 
 
 def test_a_tensor_reaches_no_further_than_its_storage(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_tensor_reaches_no_further_than_its_storage(tmp_path: Path) -> None:
         described = archive.read("pytorch_model/data.pkl")
     assert b"K\x02K\x03\x86" in described  # the shape
     archive_of(path, **{"data.pkl": described.replace(b"K\x02K\x03\x86", b"K\x03K\x03\x86")})
-    assert "is damaged: a tensor that ends behind its storage" in refusal(tmp_path)
+    assert "is damaged: a tensor that ends after its storage" in refusal(tmp_path)
 
 
 @pytest.fixture(scope="module")

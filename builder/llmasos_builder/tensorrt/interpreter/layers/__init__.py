@@ -1,4 +1,4 @@
-"""What each kind of layer computes: plain formulas in float32, one table of them all."""
+"""The formula of each kind of layer, in float32, and one table of them all."""
 
 from __future__ import annotations
 

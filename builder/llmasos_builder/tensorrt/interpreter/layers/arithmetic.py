@@ -16,7 +16,7 @@ _erf = np.vectorize(math.erf, otypes=[np.float32])
 
 
 def _divide(a: Array, b: Array) -> Array:
-    """Integers round towards zero, as in C."""
+    """Divides; integers round towards zero, as in C."""
     quotient: Array = a / b
     return quotient if a.dtype.kind == "f" else np.trunc(quotient).astype(a.dtype)
 
@@ -83,13 +83,13 @@ def _activation(layer: Layer, inputs: Inputs) -> Array:
 
 
 def _cast(layer: Layer, inputs: Inputs) -> Array:  # noqa: ARG001
-    """The type of the output does it."""
+    """Returns the input; the type of the output converts it."""
     x: Array = inputs[0]
     return x
 
 
 def _matrix_multiply(layer: Layer, inputs: Inputs) -> Array:
-    """Products summed in float32."""
+    """Multiplies with sums in float32."""
     turned = [
         _turned(layer, matrix, operation)
         for matrix, operation in zip(inputs, (layer.settings.op0, layer.settings.op1), strict=True)

@@ -1,4 +1,4 @@
-"""Attention over padded rows, masked in either of the two ways that compile."""
+"""Attention over padded rows, masked in one of the two ways that compile."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from llmasos_builder.tensorrt.interpreter.numbers import Array
 def _attention(layer: Layer, inputs: Inputs) -> Array:
     """softmax(query @ key.T + mask) @ value, in float32 throughout.
 
-    query [B, H, S, D]; key, value [B, H / n, T, D], each shared by n neighbouring heads. A
-    query that may see no key gives NaN, so that whoever uses it is found out.
+    query [B, H, S, D]; key, value [B, H / n, T, D], each shared by n neighbouring heads. A query
+    that sees no key gives NaN, so that any use of it shows.
     """
     query, key, value = inputs[:3]
     group = query.shape[1] // key.shape[1]
@@ -34,7 +34,7 @@ def _attention(layer: Layer, inputs: Inputs) -> Array:
 
 
 def _visible(layer: Layer, lengths: Array | None, *, queries: int, keys: int) -> Array:
-    """Which keys a query may see by its row's length and the kind of causality: [B, 1, S, T]."""
+    """The keys that a query sees by its row's length and the kind of causality: [B, 1, S, T]."""
     key, query = np.arange(keys), np.arange(queries)[:, None]
     if lengths is not None and not (lengths.min() >= 0 and lengths.max() <= keys):
         raise layer.error(f"lengths {lengths.min()} to {lengths.max()} do not fit {keys} keys")
@@ -49,7 +49,7 @@ def _visible(layer: Layer, lengths: Array | None, *, queries: int, keys: int) ->
 
 
 def _attention_output(layer: Layer, inputs: Inputs) -> Array:  # noqa: ARG001
-    """The other end of the same attention."""
+    """Returns the result at the other end of the same attention."""
     result: Array = inputs[0]
     return result
 

@@ -1,4 +1,4 @@
-"""The KV cache: each sequence's new keys or values go into its own slot."""
+"""The KV cache: writes each sequence's new keys or values into its own slot."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from llmasos_builder.tensorrt.interpreter.numbers import Array
 def _kv_cache_update(layer: Layer, inputs: Inputs) -> Array:  # noqa: ARG001
     """cache[b, :, index[b] : index[b] + S] = update[b]; cache [B, H, T, D], update [B, H, S, D].
 
-    A row that would leave its cache is not written at all, and nobody is told: TensorRT
-    requires 0 <= index[b] <= T - S and checks it nowhere, so that the caller must.
+    A row that would leave its cache is silently not written: TensorRT requires
+    0 <= index[b] <= T - S and does not check it, so the caller must.
     """
     cache, update, index = inputs
     updated: Array = cache.copy()

@@ -1,4 +1,4 @@
-"""The form that every layer's formula has."""
+"""The signature of every layer's formula."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ OperationT = TypeVar("OperationT")
 
 
 def optional(inputs: Inputs, index: int) -> Array | None:
-    """An input that may be absent."""
+    """Returns an input that may be missing."""
     return inputs[index] if index < len(inputs) else None
 
 
 def chosen(layer: Layer, table: Mapping[str, OperationT], option: Any) -> OperationT:
-    """The row of a table that one of TensorRT's enumerations names."""
+    """Returns the row of a table for a value of one of TensorRT's enumerations."""
     if option.name not in table:
         raise layer.error(f"{option.name} cannot be interpreted")
     return table[option.name]
 
 
 def axes_of(mask: int, rank: int) -> tuple[int, ...]:
-    """Axes that a bit mask names."""
+    """Returns the axes of a bit mask."""
     return tuple(axis for axis in range(rank) if mask >> axis & 1)

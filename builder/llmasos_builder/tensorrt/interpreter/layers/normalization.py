@@ -1,4 +1,4 @@
-"""Layers that look along axes: reductions, softmax, normalization."""
+"""Layers that reduce along axes: reductions, softmax, normalization."""
 
 from __future__ import annotations
 

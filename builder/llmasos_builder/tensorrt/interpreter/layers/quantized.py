@@ -20,7 +20,7 @@ def _dequantize(layer: Layer, inputs: Inputs) -> Array:
 
 
 def _quantize(layer: Layer, inputs: Inputs) -> Array:
-    """values / scale, rounded to the nearest (ties to even) and kept within the range."""
+    """values / scale, rounded to the nearest (ties to even) and clipped to the range."""
     (output,) = layer.outputs
     quotient: Array = inputs[0] / _scale(layer, inputs)
     if output.dtype == "FP8":
@@ -31,7 +31,7 @@ def _quantize(layer: Layer, inputs: Inputs) -> Array:
 
 
 def _scale(layer: Layer, inputs: Inputs) -> Array:
-    """The second input, spread so that it multiplies the first."""
+    """Returns the second input, broadcast to multiply the first."""
     values: Array = inputs[0]
     scale: Array = inputs[1]
     if optional(inputs, 2) is not None:
@@ -49,7 +49,7 @@ def _scale(layer: Layer, inputs: Inputs) -> Array:
 
 
 def _of_blocks(layer: Layer, shape: tuple[int, ...], scale: Array) -> Array:
-    """A scale for each block along one of the last two axes, repeated within its block."""
+    """Repeats the scale of each block along one of the last two axes within its block."""
     if scale.ndim != len(shape) or any(n % m for n, m in zip(shape, scale.shape, strict=True)):
         raise layer.error(f"scales {list(scale.shape)} do not divide {list(shape)} into blocks")
     for axis, (size, count) in enumerate(zip(shape, scale.shape, strict=True)):

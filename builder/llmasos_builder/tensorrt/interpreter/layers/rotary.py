@@ -1,4 +1,4 @@
-"""Rotary positions: pairs of elements turned by tables of cosines and sines."""
+"""Rotary positions: pairs of elements rotated by tables of cosines and sines."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from llmasos_builder.tensorrt.interpreter.numbers import Array
 
 
 def _rotary(layer: Layer, inputs: Inputs) -> Array:
-    """Turn x [B, H, S, D] (RoPE, arXiv:2104.09864).
+    """Rotates x [B, H, S, D] (RoPE, arXiv:2104.09864).
 
-    cos, sin: [positions, R / 2] with the positions [B, S] as fourth input, else [B, S, R / 2].
-    R is rotary_embedding_dim, or D if that is 0; what is beyond stays as it is.
+    cos, sin: [positions, R / 2] with the positions [B, S] as fourth input, else [B, S, R / 2]. R is
+    rotary_embedding_dim, or D if that is 0; elements beyond R stay unchanged.
     """
     x: Array = inputs[0]
     cos, sin = (_of_each_token(layer, table, optional(inputs, 3)) for table in inputs[1:3])

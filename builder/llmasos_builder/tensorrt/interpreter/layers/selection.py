@@ -1,4 +1,4 @@
-"""Layers that pick elements: by index, by condition, by size."""
+"""Layers that select elements: by index, by condition, by size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ MAX_TOPK = 3840
 
 
 def _gather(layer: Layer, inputs: Inputs) -> Array:
-    """Rows by index. An index outside is an error here: on a GPU it reads other memory."""
+    """Selects rows by index. An index out of range is an error here; on a GPU it reads other
+    memory.
+    """
     data, indices = inputs
     axis, mode = layer.settings.axis, layer.settings.mode.name
     size = data.shape[axis]
@@ -35,7 +37,7 @@ def _select(layer: Layer, inputs: Inputs) -> Array:  # noqa: ARG001
 
 
 def _topk(layer: Layer, inputs: Inputs) -> tuple[Array, Array]:
-    """Values sorted, and where they stand; of equal values the one that comes first."""
+    """Returns sorted values and their positions; of equal values the first comes first."""
     settings = layer.settings
     x: Array = inputs[0]
     (axis,) = axes_of(settings.axes, x.ndim)

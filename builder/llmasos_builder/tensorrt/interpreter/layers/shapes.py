@@ -1,4 +1,4 @@
-"""Layers that move elements and compute none of them."""
+"""Layers that move elements and compute nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _shape(layer: Layer, inputs: Inputs) -> Array:  # noqa: ARG001
 
 
 def _shuffle(layer: Layer, inputs: Inputs) -> Array:
-    """A transposition, a change of shape (set or computed), another transposition."""
+    """Transposes, changes the shape (fixed or computed), and transposes again."""
     settings = layer.settings
     x = _transposed(inputs[0], settings.first_transpose)
     wanted = optional(inputs, 1)
@@ -36,7 +36,7 @@ def _transposed(x: Array, permutation: Any) -> Array:
 
 
 def _set_sizes(dims: Any) -> list[int] | None:
-    """None where no change of shape was set."""
+    """Returns None if no change of shape was set."""
     if dims is None:
         return None
     try:
