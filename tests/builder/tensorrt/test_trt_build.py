@@ -82,7 +82,7 @@ def test_prefill_is_no_longer_than_a_step_or_a_sequence(tiny_llama: Path, tmp_pa
         ({"gpus": ("sm89", "sm89")}, "gpu must name each one once, got sm89, sm89"),
         (
             {"gpus": ("sm89", "current")},
-            "gpu current cannot be combined with other GPUs, got sm89, current",
+            "--gpu current cannot be combined with other GPUs, got sm89, current",
         ),
         (
             {"gpus": ("sm120", "sm86"), "precision": "fp8"},

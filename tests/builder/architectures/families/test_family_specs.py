@@ -413,7 +413,7 @@ def test_what_would_change_the_computation_is_refused(
         (FALCON, {"num_attention_heads": 5}, "hidden_size does not make 5 heads, got 64"),
         (OPT, {"enable_bias": "no"}, "enable_bias must be true or false, got 'no'"),
         (OPT, {"do_layer_norm_before": 1}, "do_layer_norm_before must be true or false, got 1"),
-        (OPT, {"word_embed_proj_dim": 0}, "word_embed_proj_dim must be a whole number"),
+        (OPT, {"word_embed_proj_dim": 0}, "word_embed_proj_dim must be an integer"),
         (QWEN2, {"layer_types": "full_attention"}, "layer_types must be a list of strings"),
         (QWEN2, {"max_window_layers": -1}, "max_window_layers must be an integer from 0"),
         (QWEN3, {"attention_bias": "no"}, "attention_bias must be true or false"),
