@@ -115,7 +115,9 @@ class _OpenVINO:
 
 
 def kv_cache_of(options: BuildOptions, network: Network) -> KVCachePrecision:
-    """Of an engine for CPUs. Raises InvalidRequestError where its attention reads no u8."""
+    """Returns the KV cache precision of an engine for CPUs. Raises InvalidRequestError for u8 if
+    its attention cannot read that.
+    """
     chosen = options.kv_cache_precision
     if network.attention_cap is not None and chosen == "u8":
         raise InvalidRequestError(

@@ -30,7 +30,7 @@ _SCALE_BYTES = 4
 
 
 def checkpoint_spec(source: str, *, revision: str | None = None, progress: Progress) -> Network:
-    """The network of a checkpoint whose headers say that it has all its weights.
+    """Returns the network of a checkpoint after checking in its headers that all weights exist.
 
     A hub id is downloaded first. Raises CheckpointError, UnsupportedArchitectureError.
     """
@@ -41,7 +41,7 @@ def checkpoint_spec(source: str, *, revision: str | None = None, progress: Progr
 
 
 def plan_spec(plan_dir: Path) -> Network:
-    """The network of a built plan, from the config.json that it keeps."""
+    """Returns the network of a built plan, from its config.json."""
     path = plan_dir / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist, so that the plan's sizes are not known")

@@ -22,7 +22,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def required_tensors(network: Network) -> Shapes:
-    """Every tensor's name and the shape that it is stored in, in the order of their use."""
+    """Returns every tensor's name and stored shape, in the order of use."""
     shapes: Shapes = {}
 
     def note(name: str, shape: tuple[int, ...]) -> Array:
@@ -46,7 +46,7 @@ def check_tensors(network: Network, weights: Weights) -> Shapes:
 
 
 def check_shapes(network: Network, weights: Weights) -> Shapes:
-    """As `check_tensors`, for what is missing or has another shape; no weight is read."""
+    """Does what `check_tensors` does for missing tensors and shapes; no weight is read."""
     required = required_tensors(network)
     present = weights.names()
     for name, expected in required.items():

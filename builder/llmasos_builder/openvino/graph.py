@@ -165,7 +165,7 @@ class OpenVINOGraph:
         self._results.append(ops.result(logits))
 
     def model(self) -> ov.Model:
-        """The network so far, with names that depend on nothing but its definition."""
+        """The network so far, with names that depend only on its definition."""
         parameters = self._inputs.parameters(has_cache=bool(self._cache.sinks))
         model = ov.Model(  # pyright: ignore[reportGeneralTypeIssues] - its stub has a wrong self
             self._results, self._cache.sinks, parameters, "network"

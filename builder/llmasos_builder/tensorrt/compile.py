@@ -88,7 +88,7 @@ def define_network(
 
 
 def _num_tensors(spec: Decoder, rank: Rank) -> int:
-    """How many a rank reads."""
+    """The number of tensors that a rank reads."""
     names: list[str] = []
 
     def note(name: str, shape: tuple[int, ...]) -> Array:

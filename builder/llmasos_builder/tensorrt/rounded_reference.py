@@ -87,7 +87,7 @@ class RoundedReference(ReferenceGraph):
 
 
 def uses_of(network: Network) -> Uses:
-    """How a network uses its weights."""
+    """Returns how a network uses its weights."""
     graph = RecordingGraph()
     network.define(graph, lambda _, shape: np.broadcast_to(np.float32(0), shape), precision="f32")
     named = {

@@ -167,7 +167,7 @@ class DecoderSpec:
         return self.max_position_embeddings if long is None else long.beyond
 
     def for_length(self, max_seq_len: int) -> Self:
-        """The decoder in an engine whose sequences have at most so many tokens."""
+        """Returns the decoder for an engine whose sequences have at most max_seq_len tokens."""
         long = self.long_rotary
         if long is None or max_seq_len <= long.beyond:
             return replace(self, long_rotary=None)

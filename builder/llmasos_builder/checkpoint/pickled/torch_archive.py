@@ -106,7 +106,7 @@ class _BoundedStream:
         content = self._read(most if size < 0 else min(size, most))
         if len(content) > _MAX_DIRECTORY_BYTES:
             raise zipfile.BadZipFile(
-                f"its directory has more than {_MAX_DIRECTORY_BYTES} bytes, which are not supported"
+                f"its directory has more than {_MAX_DIRECTORY_BYTES} bytes, which are not read"
             )
         return content
 
