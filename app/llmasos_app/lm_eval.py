@@ -196,7 +196,7 @@ class LLMasOSModel(TemplateLM):  # type: ignore[misc]
 
 
 def _check_ready(url: str) -> None:
-    """Before minutes of log-likelihoods, and not behind them."""
+    """Fail fast, before minutes of scoring."""
     with TritonClient(url) as client:
         if not client.is_ready():
             raise EngineStoppedError(

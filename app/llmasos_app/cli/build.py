@@ -52,27 +52,30 @@ def build(
     kv_cache_precision: KVCachePrecisionOption = None,
     deterministic: Annotated[
         bool,
-        typer.Option(
-            "--deterministic", help="Answers do not depend on what shares a step; slower."
-        ),
+        typer.Option("--deterministic", help="Answers do not depend on the batch; slower."),
     ] = False,
     max_seq_len: MaxSeqLenOption = None,
     max_batch_size: MaxBatchSizeOption = 64,
     max_num_tokens: MaxNumTokensOption = 2048,
     num_candidates: Annotated[
-        int, typer.Option(help="For tensorrt: the likeliest tokens that a step returns.")
+        int, typer.Option(help="Number of likeliest tokens that a step returns (TensorRT).")
     ] = 64,
     full_logits: Annotated[
         bool,
-        typer.Option("--full-logits", help="For tensorrt: a step returns all logits as well."),
+        typer.Option(
+            "--full-logits", help="Return the logits of all tokens from each step too (TensorRT)."
+        ),
     ] = False,
     tp: Annotated[
-        int, typer.Option(help="For tensorrt: over how many GPUs each matrix is cut.")
+        int,
+        typer.Option(
+            help="Tensor-parallel size: number of GPUs that share each matrix (TensorRT)."
+        ),
     ] = 1,
-    pp: Annotated[
-        int, typer.Option(help="For tensorrt: over how many GPUs, or groups of tp, the layers are.")
-    ] = 1,
-    name: Annotated[str | None, typer.Option(help="Of the engine.", show_default=False)] = None,
+    pp: Annotated[int, typer.Option(help="Number of pipeline-parallel stages (TensorRT).")] = 1,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the engine.", show_default=False)
+    ] = None,
     revision: Revision = None,
 ) -> None:
     """Compile a checkpoint into a Triton model repository that is ready to serve."""

@@ -43,13 +43,15 @@ def list_engines(
 @cache.command("rm")
 def remove_engines(
     names: Annotated[
-        list[str] | None, typer.Argument(help="As `cache ls` shows them.", show_default=False)
+        list[str] | None, typer.Argument(help="Names as `cache ls` shows them.", show_default=False)
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All that `cache ls` lists.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Remove everything that `cache ls` lists.")
+    ] = False,
     older_than: Annotated[
         float | None,
-        typer.Option(min=0, help="Those unused for so many days.", show_default=False),
+        typer.Option(min=0, help="Remove those unused for this many days.", show_default=False),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:

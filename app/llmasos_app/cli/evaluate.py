@@ -30,18 +30,18 @@ def evaluate(
     stride: Annotated[
         int | None,
         typer.Option(
-            help="Between the beginnings of two windows; by default the window.",
+            help="Tokens between the beginnings of two windows; by default the window.",
             show_default=False,
         ),
     ] = None,
     tokens: Annotated[
-        int | None, typer.Option(help="Only so many of the text.", show_default=False)
+        int | None, typer.Option(help="Evaluate only the first N tokens.", show_default=False)
     ] = None,
     token_by_token: Annotated[
         bool,
         typer.Option(
             "--token-by-token",
-            help="Through the KV cache one token at a time, as answers are made.",
+            help="Feed one token at a time through the KV cache, as in decoding.",
         ),
     ] = False,
     against: Annotated[

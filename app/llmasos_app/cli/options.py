@@ -72,7 +72,7 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         "-p",
-        help=f"Of a checkpoint's weights: {', '.join(PRECISIONS)}; by default int8.",
+        help=f"Precision of a checkpoint's weights: {', '.join(PRECISIONS)}; by default int8.",
         callback=_known_precision,
         show_default=False,
     ),
@@ -82,7 +82,7 @@ TargetPrecisionOption = Annotated[
     typer.Option(
         "--precision",
         "-p",
-        help="Of the weights; "
+        help="Precision of the weights; "
         + "; ".join(f"{target}: {', '.join(p)}" for target, p in PRECISIONS_OF_TARGET.items())
         + ". By default int8, for tensorrt-llm bf16; there it must be the checkpoint's own.",
         callback=_known_to_a_target,
@@ -92,7 +92,7 @@ TargetPrecisionOption = Annotated[
 TargetOption = Annotated[
     Target,
     typer.Option(
-        help="What compiles it: openvino for CPUs, native for machine code of its own on CPUs "
+        help="Compiler: openvino for CPUs, native for machine code of its own on CPUs "
         "with AVX-512 VNNI, tensorrt for NVIDIA GPUs; tensorrt-llm has "
         "NVIDIA's package of that name load the checkpoint.",
         callback=_known_target,
@@ -102,7 +102,7 @@ KVCachePrecisionOption = Annotated[
     KVCachePrecision | None,
     typer.Option(
         "--kv-cache-precision",
-        help=f"Of keys and values: {', '.join(KV_CACHE_PRECISIONS)}. "
+        help=f"Precision of keys and values: {', '.join(KV_CACHE_PRECISIONS)}. "
         "By default u8 for int8 and int4, else that of the weights; tensorrt keeps what it "
         "computes in.",
         callback=_known_kv_cache_precision,
@@ -134,7 +134,7 @@ Url = Annotated[
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="To compute with.", show_default=False)
+    int | None, typer.Option("--threads", min=1, help="Number of CPU threads.", show_default=False)
 ]
 GenerationConfigOption = Annotated[
     GenerationConfigChoice | None,

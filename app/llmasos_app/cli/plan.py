@@ -33,7 +33,7 @@ def plan(
     memory: Annotated[
         str | None,
         typer.Option(
-            help="To fit into, such as 8GB; by default what is available here, in a container "
+            help="Memory to fit into, such as 8GB; by default what is available here, in a container "
             "its own.",
             show_default=False,
         ),

@@ -30,13 +30,13 @@ def serve(
         bool, typer.Option("--restart", help="Start again when the engine dies.")
     ] = False,
     prefix_reuse: Annotated[
-        bool, typer.Option(help="Share the KV blocks of prompts that begin alike.")
+        bool, typer.Option(help="Prefix caching: share the KV blocks of prompts that begin alike.")
     ] = True,
     speculate: Annotated[
         bool | None,
         typer.Option(
-            help="Guess tokens that an answer repeats, where that is faster. "
-            "By default where it cannot change a token, in f32.",
+            help="Speculative decoding by prompt lookup, where that is faster. "
+            "By default only where it cannot change a token, in f32.",
             show_default=False,
         ),
     ] = None,
