@@ -33,8 +33,8 @@ def plan(
     memory: Annotated[
         str | None,
         typer.Option(
-            help="Memory to fit into, such as 8GB; by default what is available here, in a container "
-            "its own.",
+            help="Memory to fit into, such as 8GB; by default what is available here, in a "
+            "container its own.",
             show_default=False,
         ),
     ] = None,

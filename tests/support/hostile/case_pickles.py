@@ -167,7 +167,7 @@ CASES: dict[str, tuple[Callable[[Path], Path | None], str]] = {
     ),
     "a storage of a negative size": (
         _tensor(storage(-4), shape=numbers(0), strides=numbers(1)),
-        "a storage that is none",
+        "malformed storage record",
     ),
     "a storage that is not there": (
         _program(

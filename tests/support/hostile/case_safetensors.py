@@ -101,8 +101,8 @@ CASES: dict[str, tuple[Callable[[Path], Path | None], str]] = {
         lambda d: _sparse(d, fits=True),
         "memory",  # of a machine, or of the process where that has more
     ),
-    "a header of 2^64": (_length(2**64 - 1), "truncated or no safetensors file"),
-    "a header of 2 GB": (_length(2 << 30), "truncated or no safetensors file"),
+    "a header of 2^64": (_length(2**64 - 1), "truncated or not a safetensors file"),
+    "a header of 2 GB": (_length(2 << 30), "truncated or not a safetensors file"),
     "a header of 2 GB in a sparse file": (
         _sparse_header,
         f"has {2 << 30} bytes, at most {100 << 20} are read",

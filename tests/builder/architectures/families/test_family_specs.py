@@ -38,7 +38,7 @@ def test_every_size_is_needed_and_named(name: str) -> None:
     sizes = {field for field, value in config.items() if isinstance(value, int)}
     for field in sorted(sizes - {"num_key_value_heads"}):
         assert refusal(config, **{field: None}) == f"config.json has no {field}"
-        assert f"config.json: {field} must be a whole" in refusal(config, **{field: 2.5})
+        assert f"config.json: {field} must be an integer" in refusal(config, **{field: 2.5})
 
 
 @pytest.mark.parametrize("name", CONFIGS)
