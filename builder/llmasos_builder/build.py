@@ -197,8 +197,7 @@ def _describe(
 
 
 def limits_of(options: BuildOptions, *, trained_for: int, usual: int | None = None) -> Limits:
-    """Returns the limits of an engine. trained_for: the longest sequence; usual: the longest
-    default.
+    """Returns an engine's limits. trained_for: longest sequence; usual: longest default.
 
     Raises InvalidRequestError.
     """

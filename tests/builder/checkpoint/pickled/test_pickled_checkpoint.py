@@ -130,7 +130,10 @@ def test_every_name_but_those_of_tensors_is_refused(tmp_path: Path, name: str) -
         ({"state_dict": {"model.a": A}}, "it holds 'state_dict', which is no tensor"),
         ({3: A}, "it holds 3, which is no tensor"),
         ({"model.a": A.to_sparse()}, "objects that are not tensors: it names"),
-        ({"model.a": A.to(torch.complex64)}, "objects that are not tensors: it names torch.Complex"),
+        (
+            {"model.a": A.to(torch.complex64)},
+            "objects that are not tensors: it names torch.Complex",
+        ),
     ],
 )
 def test_what_is_no_dictionary_of_tensors_is_refused(
