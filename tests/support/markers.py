@@ -15,7 +15,7 @@ MARKED = {
     },
     # The result is compared with that of torch or transformers.
     "parity": {
-        "builder/architectures/decoder/test_capped_parity.py",
+        "builder/architectures/decoder/test_soft_capped_parity.py",
         "builder/architectures/decoder/test_decoder_parity.py",
         "builder/architectures/decoder/test_decoder_spec.py",
         "builder/architectures/decoder/test_parity_notices.py",
@@ -24,7 +24,7 @@ MARKED = {
         "builder/architectures/families/test_family_notices.py",
         "builder/architectures/families/test_family_specs.py",
         "builder/architectures/families/test_needed_tensors.py",
-        "builder/architectures/families/test_text_parts.py",
+        "builder/architectures/families/test_language_model_parts.py",
         "builder/architectures/test_config_sweep.py",
         "builder/architectures/test_matrices.py",
         "builder/architectures/test_one_fact_twice.py",
