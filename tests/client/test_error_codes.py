@@ -32,7 +32,7 @@ def test_every_class_has_a_code_of_its_own() -> None:
     while left:
         kind = left.pop()
         seen.append(kind)
-        left += [k for k in kind.__subclasses__() if k.__module__.startswith("llmasos")]
+        left += [k for k in kind.__subclasses__() if k.__module__.startswith("llmasos.")]
     assert all("code" in vars(kind) for kind in seen)
     assert len({kind.code for kind in seen}) == len(seen) >= 11
 

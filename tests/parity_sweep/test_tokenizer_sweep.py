@@ -148,6 +148,7 @@ REFUSED = (
     "add_prefix_space must be true or false",
     "must be a list",
     "is no token",
+    "is not a token",
     "tokenizer_class must be",
     "chat_template must be",
     "must map",

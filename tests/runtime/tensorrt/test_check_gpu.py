@@ -214,7 +214,7 @@ def test_the_whole_check_builds_verifies_compares_and_measures(
         return made.engine(reuse_prefixes=options.reuse_prefixes)
 
     monkeypatch.setattr(check_gpu, "find_gpu", lambda: ("made up", "sm89"))
-    monkeypatch.setattr(Engine, "load", load)
+    monkeypatch.setattr(check_gpu, "load_engine", load)
     monkeypatch.setattr(check_gpu, "memory_bandwidth", lambda _: 1e11)
     monkeypatch.setattr(check_gpu, "BATCHES", (1, 2))
     monkeypatch.setattr(check_gpu, "_MAX_SEQ_LEN", 128)

@@ -112,7 +112,7 @@ def test_a_missing_size_is_named(config: dict[str, Any]) -> None:
 def test_a_size_that_is_none_is_named(value: object) -> None:
     for config in (LLAMA, GPT2):
         for field in config.keys() - {"architectures", "model_type"}:
-            assert f"config.json: {field} must be a whole" in refusal(config, **{field: value})
+            assert f"config.json: {field} must be an integer" in refusal(config, **{field: value})
 
 
 @pytest.mark.parametrize(
