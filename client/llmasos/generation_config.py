@@ -17,6 +17,7 @@ from typing import Any, Literal
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.files.json_file import read_json_object
 from llmasos.sampling import SamplingParams
+from llmasos.sampling_table import SAMPLING_TABLE
 
 GENERATION_CONFIG_FILE = "generation_config.json"
 GenerationConfigChoice = Literal["auto", "none"]
@@ -36,6 +37,7 @@ _MODEL_CONFIG_FILE = "config.json"
 _SAMPLING_TOP_K = 50
 """The top_k of transformers' `generate` for a model that samples and names none."""
 _LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
+_READ_APART = {"max_tokens", "min_tokens", "temperature", "top_p", "stop"}
 _SHOWN = 80
 
 NEUTRAL: Mapping[str, tuple[object, ...]] = MappingProxyType(
@@ -83,18 +85,15 @@ class GenerationConfig:
     """The recommended values; None where the checkpoint recommends nothing.
 
     source: name of the file that they come from.
-    temperature: 0 if the checkpoint asks for greedy decoding.
+    sampling: values by the fields of SamplingParams; temperature is 0 if the checkpoint asks for
+        greedy decoding.
     max_length, min_length: tokens of prompt and answer together; max_new_tokens and
     min_new_tokens take precedence.
     not_applied: fields that would change an answer and have no effect here, with their values.
     """
 
     source: str = GENERATION_CONFIG_FILE
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    stop: tuple[str, ...] | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     max_new_tokens: int | None = None
     max_length: int | None = None
     min_new_tokens: int | None = None
@@ -119,8 +118,7 @@ class GenerationConfig:
         said = {key: value for key, value in content.items() if value is not None}
         config = cls(
             source=Path(name).name,
-            **_randomness(said),
-            stop=_stop(said.get("stop_strings"), name=name),
+            sampling=_sampling(said, name=name),
             **{key: said[key] for key in _LENGTHS if key in said},
             not_applied={
                 key: said[key]
@@ -142,14 +140,14 @@ class GenerationConfig:
         """
         if not params.open_fields:
             return params
-        recommended = self._recommended(params, num_prompt_tokens)
-        chosen = {k: v for k, v in recommended.items() if k in params.open_fields and v is not None}
+        recommended = {**self.sampling, **self._lengths(params, num_prompt_tokens)}
+        chosen = {k: v for k, v in recommended.items() if k in params.open_fields}
         return replace(params, open_fields=frozenset(), **_fitting(chosen, params))
 
     def described(self) -> str:
         """The recommended values in one line; empty if there are none."""
-        names = ("temperature", "top_k", "top_p", "min_p", *_LENGTHS, "stop")
-        values = {name: getattr(self, name) for name in names}
+        values = {row.name: self.sampling.get(row.name) for row in SAMPLING_TABLE}
+        values |= {name: getattr(self, name) for name in _LENGTHS}
         return ", ".join(f"{name} {_short(v)}" for name, v in values.items() if v is not None)
 
     def warning(self) -> str | None:
@@ -162,7 +160,7 @@ class GenerationConfig:
             "answers can differ from those of transformers"
         )
 
-    def _recommended(self, params: SamplingParams, num_prompt_tokens: int) -> dict[str, Any]:
+    def _lengths(self, params: SamplingParams, num_prompt_tokens: int) -> dict[str, int]:
         max_tokens, min_tokens = self.max_new_tokens, self.min_new_tokens
         if max_tokens is None and self.max_length is not None:
             max_tokens = self.max_length - num_prompt_tokens
@@ -174,15 +172,8 @@ class GenerationConfig:
                 )
         if min_tokens is None and self.min_length is not None:
             min_tokens = max(0, self.min_length - num_prompt_tokens)
-        return {
-            "temperature": self.temperature,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
-            "min_p": self.min_p,
-            "stop": self.stop,
-            "max_tokens": max_tokens,
-            "min_tokens": min_tokens,
-        }
+        lengths = {"max_tokens": max_tokens, "min_tokens": min_tokens}
+        return {name: length for name, length in lengths.items() if length is not None}
 
     def _check(self) -> None:
         """Raises InvalidRequestError, naming the field."""
@@ -192,23 +183,30 @@ class GenerationConfig:
                 raise InvalidRequestError(
                     f"{name} must be an integer of at least {least}, got {_short(value)}"
                 )
-        values = self._recommended(SamplingParams(), 0)
-        lengths = {"max_tokens", "min_tokens"}
-        SamplingParams(**{k: v for k, v in values.items() if v is not None and k not in lengths})
+        SamplingParams(**self.sampling)
+
+
+def _sampling(said: Mapping[str, Any], *, name: str) -> dict[str, Any]:
+    """Values by the fields of SamplingParams; those of `_READ_APART` are said in another way."""
+    plain = (row.name for row in SAMPLING_TABLE if row.is_recommended)
+    values = {field: said[field] for field in plain if field in said and field not in _READ_APART}
+    values |= _randomness(said)
+    stop = _stop(said.get("stop_strings"), name=name)
+    return values if stop is None else {**values, "stop": stop}
 
 
 def _randomness(said: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of random sampling; do_sample false or missing means greedy decoding."""
     top_p, samples = said.get("top_p"), said.get("do_sample") is True
-    values = {name: said[name] for name in ("top_k", "min_p") if name in said}
+    values: dict[str, Any] = {}
+    if "do_sample" in said:
+        values["temperature"] = said.get("temperature", 1.0) if samples else 0.0
+    if samples:
+        values["top_k"] = said.get("top_k", _SAMPLING_TOP_K)
     if isinstance(top_p, int | float):
         values["top_p"] = min(top_p, 1.0)  # transformers filters nothing from 1 on
     elif top_p is not None:
         values["top_p"] = top_p
-    if "do_sample" in said:
-        values["temperature"] = said.get("temperature", 1.0) if samples else 0.0
-    if samples:
-        values.setdefault("top_k", _SAMPLING_TOP_K)
     if top_p == 0:  # the likeliest token alone
         values |= {"temperature": 0.0, "top_p": 1.0}
     return values

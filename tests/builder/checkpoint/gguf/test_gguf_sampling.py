@@ -26,12 +26,12 @@ def recommended(directory: Path, **values: Any) -> GenerationConfig:
 
 def test_temperature_and_filters_are_taken(tmp_path: Path) -> None:
     config = recommended(tmp_path, temp=0.6, top_k=20, top_p=0.95, min_p=0.05)
-    assert (config.temperature, config.top_k, config.top_p, config.min_p) == (0.6, 20, 0.95, 0.05)
+    assert config.sampling == {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.05}
     assert config.warning() is None
 
 
 def test_a_temperature_of_zero_is_greedy(tmp_path: Path) -> None:
-    assert recommended(tmp_path, temp=0.0).temperature == 0.0
+    assert recommended(tmp_path, temp=0.0).sampling["temperature"] == 0.0
 
 
 def test_what_is_not_supported_is_named(tmp_path: Path) -> None:
