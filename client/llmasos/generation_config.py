@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.files.json_file import read_json_object
 from llmasos.sampling import SamplingParams
 from llmasos.sampling_table import SAMPLING_TABLE
+
+if TYPE_CHECKING:
+    from llmasos.engine.plan import EnginePlan
 
 GENERATION_CONFIG_FILE = "generation_config.json"
 GenerationConfigChoice = Literal["auto", "none"]
@@ -143,6 +146,14 @@ class GenerationConfig:
         recommended = {**self.sampling, **self._lengths(params, num_prompt_tokens)}
         chosen = {k: v for k, v in recommended.items() if k in params.open_fields}
         return replace(params, open_fields=frozenset(), **_fitting(chosen, params))
+
+    def for_plan(self, plan: EnginePlan) -> GenerationConfig:
+        """The config without what the plan's engine cannot do; `not_applied` has that then."""
+        if plan.samples_from_all_logits:
+            return self
+        asked = SamplingParams(**self.sampling).logit_changes
+        rest = {name: value for name, value in self.sampling.items() if name not in asked}
+        return replace(self, sampling=rest, not_applied={**asked, **self.not_applied})
 
     def described(self) -> str:
         """The recommended values in one line; empty if there are none."""

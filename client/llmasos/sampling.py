@@ -69,6 +69,13 @@ class SamplingParams:
         """
         return cls(**given, open_fields=SAMPLING_FIELDS - given.keys())
 
+    @property
+    def logit_changes(self) -> dict[str, float]:
+        """The parameters that change logits by the tokens before, where they ask for something."""
+        rows = (row for row in SAMPLING_TABLE if row.changes_logits)
+        values = ((row, getattr(self, row.name)) for row in rows)
+        return {row.name: value for row, value in values if value != row.default}
+
     def __post_init__(self) -> None:
         for parameter in SAMPLING_TABLE:
             value = parameter.checked(getattr(self, parameter.name))

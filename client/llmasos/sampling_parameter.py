@@ -43,6 +43,8 @@ class SamplingParameter:
     is_always_sent: clients send it even with its default, since a server that is not told
         chooses by other tensors.
     is_recommended: generation_config.json may fill it in where a caller leaves it open.
+    changes_logits: it changes logits by the tokens before, which takes the logits of all tokens;
+        an engine that does not sample from them refuses any value but the default.
     option: its command-line option, if it has one.
     """
 
@@ -60,6 +62,7 @@ class SamplingParameter:
     older_names: tuple[str, ...] = ()
     is_always_sent: bool = False
     is_recommended: bool = False
+    changes_logits: bool = False
     option: CliOption | None = None
 
     @property

@@ -25,7 +25,7 @@ def load_engine(directory: Path | str, options: EngineOptions | None = None) -> 
     plan = EnginePlan.load(directory)
     plan.check_task("generate")
     tokenizer = Tokenizer.load(directory)
-    recommended = recommended_by(directory, options)
+    recommended = recommended_by(plan, directory, options)
     if plan.target == "tensorrt-llm":
         from llmasos_runtime.tensorrt_llm.load import BLOCK_SIZE, load_executor  # noqa: PLC0415
 

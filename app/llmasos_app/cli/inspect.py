@@ -34,7 +34,7 @@ def inspect(
     if as_json:
         typer.echo(plan.model_dump_json(indent=2))
     else:
-        _print_table(plan, plan_dir, GenerationConfig.load(plan_dir))
+        _print_table(plan, plan_dir, GenerationConfig.load(plan_dir).for_plan(plan))
 
 
 def _print_table(plan: EnginePlan, plan_dir: Path, recommended: GenerationConfig) -> None:

@@ -99,8 +99,10 @@ def serve(
 def _warn_of_what_is_not_applied(repository: Path) -> None:
     """The engine's process warns too, but in the server's log."""
     from llmasos.contract import PLAN_IN_REPOSITORY
+    from llmasos.engine.plan import EnginePlan
     from llmasos.generation_config import GenerationConfig
 
-    warning = GenerationConfig.load(repository / PLAN_IN_REPOSITORY).warning()
+    directory = repository / PLAN_IN_REPOSITORY
+    warning = GenerationConfig.load(directory).for_plan(EnginePlan.read(directory)).warning()
     if warning is not None:
         typer.echo(f"warning: {warning}", err=True)

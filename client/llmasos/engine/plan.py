@@ -190,6 +190,13 @@ class EnginePlan(_Record):
         except ValidationError as error:
             raise PlanError(f"{path}: {_explain(error)}", hint=REBUILD) from error
 
+    @property
+    def samples_from_all_logits(self) -> bool:
+        """False for a TensorRT engine that returns the likeliest alone, and for TensorRT-LLM."""
+        if self.tensorrt is not None:
+            return self.tensorrt.full_logits or self.tensorrt.num_candidates >= self.vocab_size
+        return self.tensorrt_llm is None
+
     def write(self, directory: Path) -> None:
         """Write ``plan.json`` into a directory that holds the files it lists."""
         part = directory / f".{PLAN_FILE}.part"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llmasos.engine.plan import EnginePlan, Limits
-from llmasos.errors import InvalidRequestError, PlanError
+from llmasos.errors import InvalidRequestError, PlanError, UnsupportedFieldError
 from llmasos.generation_config import GenerationConfig
 from llmasos.sampling import SamplingParams
 
@@ -24,13 +24,15 @@ from llmasos_runtime.text.special_stops import with_special_stops
 _log = logging.getLogger("llmasos")
 
 
-def recommended_by(directory: Path | str, options: EngineOptions) -> GenerationConfig:
+def recommended_by(
+    plan: EnginePlan, directory: Path | str, options: EngineOptions
+) -> GenerationConfig:
     """Returns the generation config of a plan, unless the options ignore it; logs unsupported
     fields.
     """
     if options.generation_config == "none":
         return GenerationConfig()
-    config = GenerationConfig.load(directory)
+    config = GenerationConfig.load(directory).for_plan(plan)
     warning = config.warning()
     if warning is not None:
         _log.warning("%s", warning)
@@ -87,6 +89,18 @@ def check_top_k(params: SamplingParams, most: int | None) -> None:
             f"top_k must be at most {most}, the candidates that this engine returns, got "
             f"{params.top_k}",
             hint="build it with more --num-candidates or with --full-logits",
+        )
+
+
+def check_logits(params: SamplingParams, plan: EnginePlan) -> None:
+    """Raise UnsupportedFieldError for a field that needs logits which the engine lacks."""
+    if plan.samples_from_all_logits:
+        return
+    for name, value in params.logit_changes.items():
+        raise UnsupportedFieldError(
+            f"{name} is not supported by an engine that does not sample from the logits of all "
+            f"tokens, got {value}",
+            hint="build it with --full-logits" if plan.target == "tensorrt" else None,
         )
 
 

@@ -12,6 +12,7 @@ from llmasos.generation_config import GenerationConfig
 from llmasos.text.tokenizer import Tokenizer
 
 from llmasos_runtime.engine.admission import (
+    check_logits,
     check_top_k,
     completed,
     limits_of,
@@ -144,6 +145,7 @@ class Engine:
         self._process.check()
         request = completed(request, self._generation_config, self._tokenizer.special_tokens)
         check_top_k(request.params, self._max_top_k)
+        check_logits(request.params, self._plan)
         sequence = sequence_of(request, self._plan, self._limits, speculate=self._speculate)
         self._executor.submit(sequence, RequestOutput(request, self._detokenizer, sink))
 

@@ -18,6 +18,8 @@ import numpy as np
 from llmasos.sampling import SamplingParams
 from numpy.typing import NDArray
 
+from llmasos_runtime.sampling.token_counts import TokenCounts
+
 _Floats = NDArray[np.float32]
 _Ids = NDArray[np.intp]
 
@@ -35,12 +37,16 @@ class Draw:
 
     seed: in [0, 2^64). output_index: number of tokens of this sequence before this one.
     forbidden: token ids that must not be chosen, unless no other token is possible.
+    counts: the tokens before this one if the params change logits by them, else None.
+    drafts: draft tokens between those and this one.
     """
 
     params: SamplingParams
     seed: int
     output_index: int
     forbidden: tuple[int, ...] = ()
+    counts: TokenCounts | None = None
+    drafts: tuple[int, ...] = ()
 
 
 def sample(logits: _Floats, draws: Sequence[Draw]) -> list[int | None]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
 
+from llmasos_runtime.sampling.token_counts import TokenCounts
 from llmasos_runtime.sequences.drafter import Drafter
 
 ROOT = 0
@@ -38,6 +39,7 @@ class Sequence:
     num_known_blocks, prefix_number: number of its blocks in the prefix cache, and the number of
         the last of them there.
     num_draft_tokens, num_accepted_tokens: draft tokens computed and accepted.
+    token_counts: counts of its tokens if the params change logits by them, else None.
 
     num_computed_tokens <= len(token_ids) <= max_len; the difference between the first two is the
     work left. block_table covers every computed token, and is empty unless the sequence runs.
@@ -65,10 +67,15 @@ class Sequence:
     block_table: list[int] = field(default_factory=list[int], init=False)
     capacity: int = field(default=0, init=False)
     finish_reason: FinishReason | None = field(default=None, init=False)
+    token_counts: TokenCounts | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.num_prompt_tokens = self.num_prefill_tokens = len(self.token_ids)
         assert 0 < self.num_prompt_tokens < self.max_len
+        if self.params.logit_changes:
+            self.token_counts = TokenCounts(
+                self.token_ids, num_prompt_tokens=self.num_prompt_tokens
+            )
 
     @property
     def num_pending_tokens(self) -> int:

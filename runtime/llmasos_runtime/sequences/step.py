@@ -44,17 +44,19 @@ class Share(NamedTuple):
 
     @property
     def draws(self) -> list[Draw]:
-        """The draws of its positions: the same as they would be without the drafts before them."""
+        """The draws of its positions, each as if the drafts before it were accepted."""
         sequence = self.sequence
         first = sequence.num_output_tokens
         return [
             Draw(
                 params=sequence.params,
                 seed=sequence.seed,
-                output_index=index,
-                forbidden=sequence.forbidden_token_ids(index),
+                output_index=first + place,
+                forbidden=sequence.forbidden_token_ids(first + place),
+                counts=sequence.token_counts,
+                drafts=self.draft_token_ids[:place],
             )
-            for index in range(first, first + self.num_sampled)
+            for place in range(self.num_sampled)
         ]
 
 

@@ -42,11 +42,25 @@ class CandidateScores:
         """See Scores."""
         tokens, is_certain = self.choose(draws)
         uncertain = [row for row, certain in enumerate(is_certain) if not certain]
-        if uncertain and self.full is not None:
-            chosen = sample(self.full(uncertain), [draws[row] for row in uncertain])
+        full = self.full or self._whole()
+        if uncertain and full is not None:
+            chosen = sample(full(uncertain), [draws[row] for row in uncertain])
             for row, token in zip(uncertain, chosen, strict=True):
                 tokens[row] = token
         return tokens
+
+    def _whole(self) -> Callable[[list[int]], Floats] | None:
+        """All logits from the candidates, if these are the whole vocabulary."""
+        logits, ids = self.candidates.logits, self.candidates.ids
+        if logits.shape[1] < self.vocab_size:
+            return None
+
+        def in_order_of_ids(wanted: list[int]) -> Floats:
+            rows = np.empty((len(wanted), self.vocab_size), np.float32)
+            np.put_along_axis(rows, ids[wanted].astype(np.intp), logits[wanted], axis=1)
+            return rows
+
+        return in_order_of_ids
 
     def choose(self, draws: Sequence[Draw]) -> tuple[list[int | None], list[bool]]:
         """Returns a token for each row, and whether all logits would certainly give the same
@@ -64,6 +78,8 @@ class CandidateScores:
         for row, draw in enumerate(draws):
             if not is_finite[row]:
                 tokens[row] = None
+            elif draw.counts is not None:  # a penalty may lift a token of the tail to the top
+                is_certain[row] = False
             elif draw.params.temperature > 0 or draw.forbidden or not is_clear[row]:
                 harder.append(row)
         if harder:
