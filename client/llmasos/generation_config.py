@@ -45,7 +45,6 @@ _SHOWN = 80
 
 NEUTRAL: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {
-        "repetition_penalty": (1.0,),
         "encoder_repetition_penalty": (1.0,),
         "no_repeat_ngram_size": (0,),
         "encoder_no_repeat_ngram_size": (0,),

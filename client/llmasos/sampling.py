@@ -26,6 +26,10 @@ class SamplingParams:
         in (0, 1]; 1 keeps all (Holtzman et al., arXiv:1904.09751).
     min_p: drop tokens less likely than min_p times the most likely one, in [0, 1]
         (Nguyen et al., arXiv:2407.01082).
+    repetition_penalty: above 0; the logit of a token that the prompt or the output has is
+        divided by it if positive, else multiplied (Keskar et al., arXiv:1909.05858).
+    presence_penalty: in [-2, 2]; is subtracted from the logit of a token that the output has.
+    frequency_penalty: in [-2, 2]; is subtracted as many times as the output has the token.
     seed: in [0, 2^64). A draw depends only on seed, output index and the logits;
         None draws a fresh seed.
     stop: strings that end the text; the text is cut before the first one found. One that is a
@@ -51,6 +55,9 @@ class SamplingParams:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
@@ -95,6 +102,9 @@ class SamplingFields(TypedDict, total=False):
     top_k: int
     top_p: float
     min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
     seed: int | None
     stop: str | Sequence[str]
     stop_token_ids: Sequence[int]

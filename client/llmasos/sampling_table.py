@@ -94,6 +94,45 @@ SAMPLING_TABLE = (
         option=CliOption(help="Drop tokens below this share of the likeliest."),
     ),
     SamplingParameter(
+        name="repetition_penalty",
+        type="FP32",
+        default=1.0,
+        least=0.0,
+        most=1e6,
+        excludes_least=True,
+        is_classic=True,
+        is_recommended=True,
+        changes_logits=True,
+        option=CliOption(
+            help="Above 1 makes tokens of the prompt and the answer less likely.", is_in_chat=True
+        ),
+    ),
+    SamplingParameter(
+        name="presence_penalty",
+        type="FP32",
+        default=0.0,
+        least=-2.0,
+        most=2.0,
+        is_classic=True,
+        changes_logits=True,
+        option=CliOption(
+            help="Subtracted from the logits of tokens that the answer has, -2 to 2.",
+            is_in_chat=True,
+        ),
+    ),
+    SamplingParameter(
+        name="frequency_penalty",
+        type="FP32",
+        default=0.0,
+        least=-2.0,
+        most=2.0,
+        is_classic=True,
+        changes_logits=True,
+        option=CliOption(
+            help="Subtracted as often as the answer has the token, -2 to 2.", is_in_chat=True
+        ),
+    ),
+    SamplingParameter(
         name="seed",
         type="UINT64",
         default=None,

@@ -8,8 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import made_engine
 import pytest
 from llmasos import LLM, SamplingParams
+from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.files.json_file import parse_json_object
 from llmasos.generation_config import NEUTRAL, GenerationConfig
@@ -28,7 +30,16 @@ HARMLESS = {
     *("assistant_ensemble_weight", "low_memory", "prefill_chunk_size"),
 }
 APPLIED = {
-    *("do_sample", "temperature", "top_k", "top_p", "min_p", "stop_strings", "eos_token_id"),
+    *(
+        "do_sample",
+        "repetition_penalty",
+        "temperature",
+        "top_k",
+        "top_p",
+        "min_p",
+        "stop_strings",
+        "eos_token_id",
+    ),
     *("max_new_tokens", "max_length", "min_new_tokens", "min_length"),
 }
 
@@ -51,6 +62,36 @@ def refusal(**content: Any) -> str:
 def test_a_model_that_samples_gives_its_temperature_and_filters() -> None:
     said = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20, "min_p": 0.05}
     assert completed(said) == SamplingParams(temperature=0.6, top_p=0.9, top_k=20, min_p=0.05)
+
+
+def test_a_repetition_penalty_is_applied_with_and_without_sampling() -> None:
+    assert completed({"repetition_penalty": 1.2}) == SamplingParams(repetition_penalty=1.2)
+    sampled = completed({"repetition_penalty": 1, "do_sample": True}, repetition_penalty=1.5)
+    assert sampled.repetition_penalty == 1.5
+
+
+def test_a_penalty_that_an_engine_cannot_apply_is_named_and_left_out() -> None:
+    asked = config(repetition_penalty=1.1, min_p=0.1)
+    plan = made_engine.plan()
+    assert asked.for_plan(plan) is asked
+    record = TensorRTRecord(
+        library="tensorrt",
+        version="10.0",
+        gpus=("sm89",),
+        prefill_length=8,
+        num_candidates=4,
+        full_logits=False,
+    )
+    on_gpu = plan.model_copy(update={"target": "tensorrt", "tensorrt": record})
+    without = asked.for_plan(on_gpu)
+    assert (dict(without.sampling), dict(without.not_applied)) == (
+        {"min_p": 0.1},
+        {"repetition_penalty": 1.1},
+    )
+    neutral = config(repetition_penalty=1.0).for_plan(on_gpu)
+    assert neutral.warning() is None
+    whole = record.model_copy(update={"full_logits": True})
+    assert asked.for_plan(on_gpu.model_copy(update={"tensorrt": whole})) is asked
 
 
 def test_a_model_that_samples_and_names_no_top_k_has_that_of_transformers() -> None:
@@ -133,6 +174,8 @@ def test_what_is_not_applied_is_named_and_its_neutral_values_are_not(name: str) 
         ("top_p", -0.1),
         ("top_p", "0.9"),
         ("min_p", 2),
+        ("repetition_penalty", 0.0),
+        ("repetition_penalty", "much"),
         ("max_new_tokens", 0),
         ("max_new_tokens", True),
         ("max_length", 2**31),
@@ -198,7 +241,7 @@ def test_an_engine_applies_it_and_warns_once_of_what_it_cannot(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("LLMASOS_CACHE", str(tmp_path / "cache"))
-    said = {"max_new_tokens": 3, "repetition_penalty": 1.1}
+    said = {"max_new_tokens": 3, "no_repeat_ngram_size": 2}
     path = checkpoint(tiny_llama, tmp_path / "model", "generation_config.json", **said)
     with caplog.at_level(logging.WARNING), LLM(path, precision="f32", num_threads=1) as llm:
         assert llm.generate(["a"], ignore_eos=True)[0].usage.num_output_tokens == 3
@@ -209,7 +252,7 @@ def test_an_engine_applies_it_and_warns_once_of_what_it_cannot(
             == 5
         )
     assert [record.getMessage() for record in caplog.records] == [
-        "generation_config.json asks for repetition_penalty 1.1, which is not supported yet: "
+        "generation_config.json asks for no_repeat_ngram_size 2, which is not supported yet: "
         "answers can differ from those of transformers"
     ]
     caplog.clear()

@@ -201,7 +201,12 @@ def test_the_engine_takes_token_ids_as_the_classic_one_did(raw: RawClient) -> No
         ({"max_tokens": None}, "max_tokens is missing"),
         ({"text_input": None}, "text_input is missing; send it, or messages"),
         ({"beam_width": 2}, "beam_width is not supported yet: got 2"),
-        ({"repetition_penalty": 1.5}, "repetition_penalty is not supported yet"),
+        ({"length_penalty": 1.5}, "length_penalty is not supported yet"),
+        (
+            {"repetition_penalty": 0.0},
+            "repetition_penalty must be above 0 and at most",
+        ),
+        ({"presence_penalty": 2.5}, "presence_penalty must be between -2.0 and 2.0, got 2.5"),
         ({"bad_words": ["x"]}, "bad_words is not supported yet"),
         ({"lora_task_id": 1}, "lora_task_id is not supported yet"),
         ({"text_input": np.array([[b"a"], [b"b"]], np.object_)}, "got a batch of 2; send 2"),

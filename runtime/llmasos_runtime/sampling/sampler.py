@@ -1,11 +1,11 @@
 """Sampling: picks the next token as a pure function of logits, a seed and an output index.
 
-The filters apply in Hugging Face's order: the logits are divided by the temperature; top_k keeps
-the most likely tokens; top_p keeps the smallest set of the most likely of those whose share of
-their probability reaches it; min_p drops tokens less likely than min_p times the most likely
-one. Of equally likely tokens the one with the lowest id comes first. One number in [0, 1) then
-picks from what is left, laid out in the order of ids (inverse transform sampling). So no filter
-sorts the vocabulary: each is a bound on the logit.
+Penalties change the logits first (`penalties`). The filters follow in Hugging Face's order: the
+logits are divided by the temperature; top_k keeps the most likely tokens; top_p keeps the
+smallest set of the most likely of those whose share of their probability reaches it; min_p drops
+tokens less likely than min_p times the most likely one. Of equally likely tokens the one with the
+lowest id comes first. One number in [0, 1) then picks from what is left, laid out in the order of
+ids (inverse transform sampling). So no filter sorts the vocabulary: each is a bound on the logit.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from llmasos.sampling import SamplingParams
 from numpy.typing import NDArray
 
+from llmasos_runtime.sampling.penalties import penalised
 from llmasos_runtime.sampling.token_counts import TokenCounts
 
 _Floats = NDArray[np.float32]
@@ -68,12 +69,15 @@ def takes_the_likeliest(draw: Draw) -> bool:
 
     A step in which all rows are so need not return logits.
     """
-    return draw.params.temperature == 0 and not draw.forbidden
+    return draw.params.temperature == 0 and not draw.forbidden and draw.counts is None
 
 
 def _choose(row: _Floats, best: int, draw: Draw) -> int:
     is_greedy = draw.params.temperature == 0
-    if takes_the_likeliest(draw) or (is_greedy and best not in draw.forbidden):
+    if draw.counts is not None:
+        row = penalised(row, draw.params, draw.counts.seen(draw.drafts))
+        best = int(row.argmax())
+    if is_greedy and best not in draw.forbidden:
         return best
     if draw.forbidden:
         row = _allowed(row, draw.forbidden)

@@ -178,9 +178,9 @@ def test_a_repository_gets_a_version_directory_for_each_model(tmp_path: Path) ->
 
 
 def test_a_neutral_value_is_accepted_and_any_other_refused_with_what_is_accepted() -> None:
-    penalty = by_name(ENSEMBLE_INPUTS)["repetition_penalty"]
+    penalty = by_name(ENSEMBLE_INPUTS)["length_penalty"]
     penalty.refuse_unless_neutral([1.0])
-    with pytest.raises(UnsupportedFieldError, match=r"repetition_penalty .* got 1.2, .* send 1.0"):
+    with pytest.raises(UnsupportedFieldError, match=r"length_penalty .* got 1.2, .* send 1.0"):
         penalty.refuse_unless_neutral([1.2])
     with pytest.raises(UnsupportedFieldError, match="got nan"):
         penalty.refuse_unless_neutral([math.nan])

@@ -22,6 +22,7 @@ from llmasos.errors import (
     RequestTimeoutError,
 )
 from llmasos.generation.stream import PieceStream
+from llmasos.sampling_table import SAMPLING_TABLE
 from llmasos.triton.transport.base import STOP_TIMEOUT_S, Deadline, request_fields
 from llmasos.triton.transport.triton_grpc import error_of_call
 from llmasos.triton.triton_client import address_of
@@ -144,6 +145,7 @@ def test_no_field_of_sampling_is_lost_on_the_way() -> None:
         **{"max_tokens": 7, "min_tokens": 2, "temperature": 0.5, "top_k": 3, "top_p": 0.5},
         **{"min_p": 0.1, "seed": 4, "stop": ("x",), "stop_token_ids": (9,), "ignore_eos": True},
         **{"priority": 1, "deadline_ms": 9, "speculate": False, "open_fields": {"top_p"}},
+        **{row.name: 0.5 for row in SAMPLING_TABLE if row.changes_logits},
     }
     assert set(others) == {field.name for field in dataclasses.fields(SamplingParams)}
     plain = request_fields({}, params=SamplingParams(), stream=False)

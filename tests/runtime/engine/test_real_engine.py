@@ -143,8 +143,18 @@ class Foreseeing:
         return tuple(1 if place % 5 == 4 else token for place, token in enumerate(drafts))
 
 
+PENALTIES = {"repetition_penalty": 1.3, "presence_penalty": 0.2, "frequency_penalty": 0.4}
+
+
 @pytest.mark.parametrize(
-    "params", [{}, {"temperature": 0.7, "seed": 5}, {"temperature": 1.5, "top_k": 9, "seed": 6}]
+    "params",
+    [
+        {},
+        {"temperature": 0.7, "seed": 5},
+        {"temperature": 1.5, "top_k": 9, "seed": 6},
+        PENALTIES,
+        {"temperature": 0.7, "seed": 5, **PENALTIES},
+    ],
 )
 def test_f32_tokens_are_the_same_when_some_were_guessed(
     load: Load, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any]

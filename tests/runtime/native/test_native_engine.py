@@ -23,7 +23,8 @@ from made_engine import ask, executor_of
 from tiny import write_tiny_llama
 
 PROMPTS = [tuple((7 * i + j * j) % 250 for j in range(5 + 23 * i)) for i in range(6)]
-PARAMS: list[dict[str, Any]] = [{}, {"temperature": 0.8, "seed": 5, "top_k": 20}]
+PENALTIES: dict[str, Any] = {"repetition_penalty": 1.3, "frequency_penalty": 0.4}
+PARAMS: list[dict[str, Any]] = [{}, {"temperature": 0.8, "seed": 5, "top_k": 20}, PENALTIES]
 Load = Callable[..., Engine]
 numbers = itertools.count()
 
@@ -153,6 +154,9 @@ def test_greedy_requests_need_no_logits_and_others_do(
     engine = load()
     greedy = answers(engine, PROMPTS[:3])
     assert not any(isinstance(scores, Logits) for scores in taken)
+    penalised = answers(engine, PROMPTS[:3], **PENALTIES)
+    assert all(isinstance(scores, Logits) for scores in taken[-3:])
+    assert penalised != greedy
     mixed = answers(engine, PROMPTS[:3], min_tokens=20, stop_token_ids=(258,))
     assert all(isinstance(scores, Logits) for scores in taken[-3:])
     assert mixed == greedy  # no end token was the likeliest

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmasos.sampling import SamplingParams
 from llmasos_runtime.sampling.sampler import Draw, sample
+from llmasos_runtime.sampling.token_counts import TokenCounts
 from llmasos_runtime.tensorrt.candidate_scores import Candidates, CandidateScores
 from llmasos_runtime.tensorrt.vocabulary_tail_bounds import VocabularyTailBounds
 from numpy.typing import NDArray
@@ -114,6 +115,17 @@ def test_usual_choices_are_certain_without_full_logits(params: dict[str, Any]) -
     expected = sample(logits, draws)
     assert given_scores.sample(draws) == found
     assert all(a == b for a, b, sure in zip(found, expected, certain, strict=True) if sure)
+
+
+def test_a_penalty_is_applied_to_all_logits_or_to_candidates_that_are_all() -> None:
+    logits = logits_of(7, rows=3, spread=0.5)
+    counts = TokenCounts([*logits.argmax(axis=1).tolist()], num_prompt_tokens=1)
+    params = SamplingParams(repetition_penalty=4.0, presence_penalty=1.0)
+    draws = [Draw(params=params, seed=0, output_index=2, counts=counts)] * 3
+    expected = sample(logits, draws)
+    assert expected != logits.argmax(axis=1).tolist()
+    assert scores(logits, 8, full=True).sample(draws) == expected
+    assert scores(logits, VOCAB_SIZE).sample(draws) == expected
 
 
 def test_the_mass_of_top_p_is_over_the_whole_vocabulary() -> None:

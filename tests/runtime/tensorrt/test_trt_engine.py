@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmasos.errors import EngineStoppedError, InvalidRequestError, PlanError
+from llmasos.errors import EngineStoppedError, InvalidRequestError, PlanError, UnsupportedFieldError
 from llmasos.outputs import FinishReason
 from llmasos_runtime.engine.engine import Engine, EngineOptions
 from llmasos_runtime.load import load_engine
@@ -115,6 +115,21 @@ def test_full_logits_are_fetched_for_what_may_leave_the_candidates(
         assert run(engine, seed=5, **params) == run(cpu, seed=5, **params)
     engine.close()
     assert whole.cuda.live() == []
+
+
+PENALTIES: dict[str, Any] = {"repetition_penalty": 1.3, "frequency_penalty": 0.5}
+
+
+def test_penalties_need_all_logits(
+    tiny_llama: Path, tmp_path: Path, cpu: Engine, engine: Engine
+) -> None:
+    whole = MadeGPU(tiny_llama, tmp_path / "full", full_logits=True, num_candidates=4)
+    able = whole.engine()
+    assert run(able, **PENALTIES) == run(cpu, **PENALTIES) != run(cpu)
+    able.close()
+    message = "repetition_penalty is not supported by an engine .* got 1.3; build it with"
+    with pytest.raises(UnsupportedFieldError, match=message):
+        ask(engine, **PENALTIES)
 
 
 def test_a_top_k_beyond_the_candidates_is_refused_at_once(engine: Engine) -> None:

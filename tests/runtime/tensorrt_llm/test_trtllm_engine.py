@@ -573,6 +573,8 @@ def test_what_no_version_does_is_refused_by_name() -> None:
         params_for(min_tokens=2, ends=(7, 8))
     with pytest.raises(UnsupportedFieldError, match=r"priority is not supported .* got 3"):
         params_for(priority=3)
+    with pytest.raises(UnsupportedFieldError, match=r"repetition_penalty is not .* got 1.1"):
+        params_for(repetition_penalty=1.1)
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,21 @@ def test_errors_name_the_field_that_the_client_sent(
         {"prompt_vocab_size": 0},
     ],
 )
-def test_neutral_values_of_unsupported_fields_are_accepted(inputs: dict[str, Any]) -> None:
+def test_neutral_values_of_classic_fields_are_accepted(inputs: dict[str, Any]) -> None:
     assert read(**inputs).request.params.max_tokens == 5
+
+
+def test_penalties_are_read_as_the_client_wrote_them() -> None:
+    wanted = params(repetition_penalty=1.1, presence_penalty=-0.3, frequency_penalty=0.7)
+    assert wanted.logit_changes == {
+        "repetition_penalty": 1.1,
+        "presence_penalty": -0.3,
+        "frequency_penalty": 0.7,
+    }
+    assert wanted.temperature == 0.0, "a penalty alone asks for no choice"
+    assert refusal(from_ensemble=True, presence_penalty=3.0) == (
+        "presence_penalty must be between -2.0 and 2.0, got 3.0"
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,7 +162,7 @@ def test_neutral_values_of_unsupported_fields_are_accepted(inputs: dict[str, Any
         {"embedding_bias": [0.0, 0.5]},
         {"lora_task_id": 3},
         {"guided_decoding_guide_type": "json"},
-        {"frequency_penalty": 0.1},
+        {"len_penalty": 0.1},
         {"draft_input_ids": [1]},
         {"bad_words_list": np.array([[0], [1]], np.int32)},
     ],
