@@ -8,9 +8,9 @@ from typing import Literal
 from llmasos.arguments import check_timeout
 from llmasos.errors import InvalidRequestError
 from llmasos.generation.language_model import LanguageModel
-from llmasos.triton.transport.base import ServerTransport
-from llmasos.triton.transport.triton_grpc import GrpcTransport
-from llmasos.triton.transport.triton_http import HttpTransport
+from llmasos.triton.transport.triton_grpc import GrpcConnection
+from llmasos.triton.transport.triton_http import HttpConnection
+from llmasos.triton.transport.triton_transport import TritonTransport
 
 Protocol = Literal["grpc", "http"]
 _HTTP_PORT = 80
@@ -44,9 +44,9 @@ class TritonClient(LanguageModel):
         timeout_s: float | None = None,
     ) -> None:
         address, protocol = address_of(url, protocol)
-        self._server = _transport(
-            address, protocol=protocol, model=model, timeout_s=check_timeout(timeout_s)
-        )
+        kind = HttpConnection if protocol == "http" else GrpcConnection
+        connection = kind(address, model=model, timeout_s=check_timeout(timeout_s))
+        self._server = TritonTransport(connection)
         super().__init__(self._server)
 
     def is_ready(self) -> bool:
@@ -68,10 +68,3 @@ def address_of(url: str, protocol: Protocol | None) -> tuple[str, Protocol]:
     if spoken == "grpc" and parts["port"] is None:
         raise InvalidRequestError(f"a url of gRPC is grpc://host:port, got {url!r} without a port")
     return parts["address"], spoken
-
-
-def _transport(
-    address: str, *, protocol: Protocol, model: str, timeout_s: float | None
-) -> ServerTransport:
-    kind = HttpTransport if protocol == "http" else GrpcTransport
-    return kind(address, model=model, timeout_s=timeout_s)

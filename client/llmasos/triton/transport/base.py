@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from llmasos.arguments import check_text
 from llmasos.errors import InvalidRequestError, RequestTimeoutError
@@ -15,7 +15,6 @@ from llmasos.generation.transport import (
     GenerationRequest,
     Prompt,
     TextPrompt,
-    Transport,
 )
 from llmasos.outputs import FinishReason, StreamPiece, Usage
 from llmasos.sampling import SamplingParams
@@ -37,14 +36,6 @@ OUTPUTS = ("text_output", "ending")
 _NO_TOKEN = -1
 Fields = dict[str, Any]
 """Values of a request by tensor name: str, bool, int, float, or a list of str or int."""
-
-
-class ServerTransport(Transport, Protocol):
-    """A connection to the engine of a Triton server."""
-
-    def is_ready(self) -> bool:
-        """True if the server answers and its models are loaded; False once this is closed."""
-        ...
 
 
 def fields_of(request: GenerationRequest) -> Fields:

@@ -23,22 +23,18 @@ from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.forked import OwnProcess
 from llmasos.generation.stream import PieceStream
-from llmasos.generation.transport import GenerationRequest, Prompt
 from llmasos.outputs import StreamPiece
 from llmasos.sampling_table import SAMPLING_TABLE
 from llmasos.triton.transport.base import (
     CLOSED,
-    MAX_CONCURRENT,
     OUTPUTS,
     READY_TIMEOUT_S,
     REMEMBERED_MS,
     STOP_TIMEOUT_S,
     Deadline,
     Fields,
-    fields_of,
     piece_of,
 )
-from llmasos.triton.transport.open_streams import OpenStreams
 
 _messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
 _ENGINE = "engine"
@@ -60,28 +56,17 @@ CHANNEL_OPTIONS = [
 ]
 
 
-class GrpcTransport:
+class GrpcConnection:
     """address: host:port of the server's gRPC endpoint. timeout_s: for each complete answer."""
 
-    max_concurrent: int | None = MAX_CONCURRENT
-
-    def __init__(self, address: str, *, model: str, timeout_s: float | None = None) -> None:
+    def __init__(self, address: str, *, model: str, timeout_s: float | None) -> None:
         self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._process = OwnProcess("this client's gRPC connection")
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._model = model
         self._timeout_s = timeout_s
-        self._streams = OpenStreams()
 
-    def prepare(self, prompt: Prompt) -> Prompt:
-        """Returns the prompt as it is: the server tokenizes it."""
-        return prompt
-
-    def start(self, request: GenerationRequest) -> PieceStream:
-        fields = fields_of(request)
-        return self._streams.start(lambda: self._send(fields))
-
-    def _send(self, fields: Fields) -> PieceStream:
+    def send(self, fields: Fields) -> PieceStream:
         self._process.check()
         request_id = uuid.uuid4().hex
         deadline = Deadline.after(self._timeout_s)
@@ -104,8 +89,6 @@ class GrpcTransport:
         return PieceStream(receive, cancel)
 
     def is_ready(self) -> bool:
-        if self._streams.closed:
-            return False
         self._process.check()
         request = _messages.ModelReadyRequest(name=self._model)
         try:
@@ -114,11 +97,8 @@ class GrpcTransport:
             return False
 
     def close(self) -> None:
-        try:
-            self._streams.close()
-        finally:
-            if self._process.is_this:
-                self._channel.close()
+        if self._process.is_this:
+            self._channel.close()
 
     def _stop(self, request_id: str) -> None:
         """Tells the engine itself to stop, since Triton does not pass on a cancelled ensemble."""

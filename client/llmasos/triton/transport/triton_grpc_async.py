@@ -39,11 +39,14 @@ _messages: Any = service_pb2  # its classes are made at run time, so that no che
 
 
 class AsyncGrpcTransport:
-    """A GrpcTransport that belongs to one event loop."""
+    """address: host:port of the server's gRPC endpoint. Belongs to one event loop.
+
+    timeout_s: for each complete answer.
+    """
 
     max_concurrent: int | None = MAX_CONCURRENT
 
-    def __init__(self, address: str, *, model: str, timeout_s: float | None = None) -> None:
+    def __init__(self, address: str, *, model: str, timeout_s: float | None) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._process = OwnProcess("this client's gRPC connection")
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)

@@ -15,48 +15,33 @@ from typing import Any, cast
 from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
 from llmasos.generation.stream import PieceStream
-from llmasos.generation.transport import GenerationRequest, Prompt
 from llmasos.outputs import StreamPiece
 from llmasos.triton.transport.base import (
-    MAX_CONCURRENT,
     READY_TIMEOUT_S,
     REMEMBERED_MS,
     STOP_TIMEOUT_S,
     Deadline,
     Fields,
-    fields_of,
     piece_of,
 )
-from llmasos.triton.transport.open_streams import OpenStreams
 
 _EVENT = b"data: "
 _CLOSED = "the stream is closed"
 _NUM_SHOWN_BYTES = 80
 
 
-class HttpTransport:
+class HttpConnection:
     """address: host:port of the server's HTTP endpoint. Each request has its own connection.
 
     timeout_s: for each complete answer.
     """
 
-    max_concurrent: int | None = MAX_CONCURRENT
-
-    def __init__(self, address: str, *, model: str, timeout_s: float | None = None) -> None:
+    def __init__(self, address: str, *, model: str, timeout_s: float | None) -> None:
         self._address = address
         self._model = model
         self._timeout_s = timeout_s
-        self._streams = OpenStreams()
 
-    def prepare(self, prompt: Prompt) -> Prompt:
-        """Returns the prompt as it is: the server tokenizes it."""
-        return prompt
-
-    def start(self, request: GenerationRequest) -> PieceStream:
-        fields = fields_of(request)
-        return self._streams.start(lambda: self._send(fields))
-
-    def _send(self, fields: Fields) -> PieceStream:
+    def send(self, fields: Fields) -> PieceStream:
         request_id = uuid.uuid4().hex
         body = {**fields, "id": request_id}
         answer = _Answer(self._address, self._model, body, self._timeout_s)
@@ -68,8 +53,6 @@ class HttpTransport:
         return PieceStream(answer.next_piece, cancel)
 
     def is_ready(self) -> bool:
-        if self._streams.closed:
-            return False
         connection = HTTPConnection(self._address, timeout=READY_TIMEOUT_S)
         try:
             connection.request("GET", f"/v2/models/{self._model}/ready")
@@ -80,7 +63,7 @@ class HttpTransport:
             connection.close()
 
     def close(self) -> None:
-        self._streams.close()
+        """Does nothing: no connection stays open between requests."""
 
     def _stop(self, request_id: str) -> None:
         """Tells the engine itself to stop, since Triton does not tell it of a closed connection."""
