@@ -57,7 +57,10 @@ def alone(engine: Engine, **params: Any) -> list[list[int]]:
 def test_greedy_tokens_with_a_repetition_penalty_are_those_of_transformers(
     engine: Engine, tiny_llama: Path
 ) -> None:
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    import needs_torch  # noqa: F401 - before torch
+    import torch
+    import transformers
+
     network = transformers.AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32)
     network.generation_config.eos_token_id = None
     said = {"do_sample": False, "repetition_penalty": 1.3, "pad_token_id": 0}

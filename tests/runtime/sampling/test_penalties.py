@@ -74,7 +74,10 @@ def test_the_penalties_are_those_of_the_plain_formula(
 @pytest.mark.parity
 @pytest.mark.parametrize("penalty", [0.5, 1.1, 3.0])
 def test_the_repetition_penalty_is_that_of_transformers(penalty: float) -> None:
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    import needs_torch  # noqa: F401 - before torch
+    import torch
+    import transformers
+
     processor = transformers.RepetitionPenaltyLogitsProcessor(penalty)
     prompt, output, row = [3, 3, 7, 11], [7, 20, 20], made_row()
     theirs = processor(torch.tensor([prompt + output]), torch.tensor(np.array([row])))[0].numpy()
