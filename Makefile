@@ -95,7 +95,8 @@ bench: $(READY) ## Compare with other engines on this machine (BENCH_ARGS="--qui
 	@TORCH_INDEX="$(TORCH_INDEX)" .venv/bin/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: check-gpu
-check-gpu: $(READY) ## Build for this machine's NVIDIA GPU, run, compare, measure
+check-gpu: $(READY) $(TEST_READY) ## Build for this machine's NVIDIA GPU, run, compare, measure
+	@.venv-test/bin/python -m pytest -q -m gpu tests/runtime/tensorrt
 	@.venv/bin/python -m benchmarks.check_gpu $(BENCH_ARGS)
 
 .PHONY: clean

@@ -49,11 +49,19 @@ class FakeLibrary:
         self.contexts: list[FakeContext] = []
         self.cache_blobs: list[bytes] = []
 
+    @property
+    def _runtime_class(self) -> type[FakeRuntime]:
+        return FakeRuntime
+
     def Runtime(self, logger: FakeLogger) -> FakeRuntime:  # noqa: N802 - TensorRT's name
-        return FakeRuntime(self, logger)
+        return self._runtime_class(self, logger)
 
 
 class FakeRuntime:
+    @property
+    def _engine_class(self) -> type[FakeEngine]:
+        return FakeEngine
+
     def __init__(self, library: FakeLibrary, logger: FakeLogger) -> None:
         self._library = library
         self._logger = logger
@@ -62,7 +70,7 @@ class FakeRuntime:
         if serialized_engine != ENGINE:
             self._logger.log(FakeLogger.Severity.ERROR, "the magic tag does not match")
             return None
-        return FakeEngine(self._library)
+        return self._engine_class(self._library)
 
 
 class FakeCache:
@@ -100,6 +108,10 @@ class FakeConfig:
 
 
 class FakeEngine:
+    @property
+    def _context_class(self) -> type[FakeContext]:
+        return FakeContext
+
     def __init__(self, library: FakeLibrary) -> None:
         definition = library.graph.definition
         self._library = library
@@ -132,7 +144,7 @@ class FakeEngine:
         owned = runtime_config.get_execution_context_allocation_strategy()
         assert owned == strategies.USER_MANAGED, "each context would allocate for itself"
         inputs, outputs = ([t.name for t in ts] for ts in (self._inputs, self._outputs))
-        context = FakeContext(self, self._library, inputs, outputs)
+        context = self._context_class(self, self._library, inputs, outputs)
         context.config = runtime_config
         context.kernels = runtime_config.dynamic_shapes_kernel_specialization_strategy
         runtime_config.num_contexts += 1
@@ -215,6 +227,9 @@ class FakeContext:
             self._tensor(name, result.shape, addresses)[...] = result
 
     def _tensor(self, name: str, shape: tuple[int, ...], addresses: dict[str, int]) -> Any:
-        dtype = np.dtype(_NUMPY[self._engine.get_tensor_dtype(name).name])
+        dtype = self._dtype_of(name)
         size = int(np.prod(shape)) * dtype.itemsize
         return self._cuda.view(addresses[name], size).view(dtype).reshape(shape)
+
+    def _dtype_of(self, name: str) -> np.dtype[Any]:
+        return np.dtype(_NUMPY[self._engine.get_tensor_dtype(name).name])

@@ -50,6 +50,7 @@ class MadeGPU:
             options=NetworkOptions(precision=precision, **self.sizes),
         )
         self.cuda = FakeCuda()
+        self.bindings = Cuda(self.cuda)
         self.library = FakeLibrary(self.cuda, self.graph)
         self.checkpoint = checkpoint
         self.directory = directory
@@ -97,7 +98,7 @@ class MadeGPU:
             self.directory,
             EngineOptions(**options),
             library=self.library,
-            cuda=Cuda(self.cuda),
+            cuda=self.bindings,
         )
 
     def engine(self, **options: Any) -> Engine:

@@ -1,7 +1,7 @@
 """NVIDIA's driver, asked through its own library: its CUDA version, and the GPUs of this machine.
 
 Nothing but the driver is needed, so that a machine without any CUDA package can be told what
-it lacks. CUDA_VISIBLE_DEVICES counts, as for an engine. It has never run with a GPU.
+it lacks. CUDA_VISIBLE_DEVICES counts, as for an engine.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """CUDA's runtime through NVIDIA's own bindings: every call checked, every object owned.
 
 An object's `close` frees it and may be called again; nothing is left to the garbage collector,
-since the order matters. It has never run on a GPU: tests run it over a fake that detects use
-after free, double free and leaks.
+since the order matters. Tests run it over a fake that detects use after free, double free and
+leaks, and over the real CUDA where there is a GPU.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The KV cache of a TensorRT engine: one slot for each sequence, as long as max_seq_len.
 
-No GPU has copied a slot yet: tests check what a copy reads and writes over a fake CUDA.
+Tests check what a copy reads and writes over a fake CUDA, and over a real one where there is a GPU.
 """
 
 from __future__ import annotations

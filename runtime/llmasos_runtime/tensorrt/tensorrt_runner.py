@@ -1,4 +1,4 @@
-"""Runs steps on an NVIDIA GPU with TensorRT. It has never run on one: see docs/gpu.md."""
+"""Runs steps on an NVIDIA GPU with TensorRT. What has run on one: see docs/gpu.md."""
 
 from __future__ import annotations
 
