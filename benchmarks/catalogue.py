@@ -15,6 +15,7 @@ class ModelForm(Enum):
 
     REPOSITORY = "repository"
     PLAN = "plan"
+    OPENVINO_PLAN = "openvino-plan"
     OPENVINO_IR = "openvino"
     GGUF = "gguf"
     ONNX = "onnx"
@@ -51,7 +52,7 @@ PEERS = (
         weights="int8",
         module="benchmarks.peers.llmasos_engine",
         model=ModelForm.PLAN,
-        packages=("llmasos", "openvino"),
+        packages=("llmasos", "llvmlite"),
     ),
     PeerSpec(
         name="llmasos-triton",
@@ -59,13 +60,21 @@ PEERS = (
         weights="int8, the same plan",
         module="benchmarks.peers.llmasos_triton",
         model=ModelForm.REPOSITORY,
-        packages=("llmasos", "openvino", "nvidia-pytriton"),
+        packages=("llmasos", "llvmlite", "nvidia-pytriton"),
         is_client=True,
+    ),
+    PeerSpec(
+        name="llmasos-openvino",
+        label="LLMasOS in process, target openvino",
+        weights="int8",
+        module="benchmarks.peers.llmasos_engine",
+        model=ModelForm.OPENVINO_PLAN,
+        packages=("llmasos", "openvino"),
     ),
     PeerSpec(
         name="openvino-genai",
         label="OpenVINO GenAI",
-        weights="int8, the same file",
+        weights="int8, the same file as target openvino",
         module="benchmarks.peers.openvino_genai",
         model=ModelForm.OPENVINO_IR,
         packages=("openvino-genai", "openvino"),

@@ -27,11 +27,11 @@ from benchmarks.prompts import make_prompts
 
 Tokens = list[list[int]]
 PLANS = {
-    "f32": BuildOptions(precision="f32"),
-    "f32, u8 cache": BuildOptions(precision="f32", kv_cache_precision="u8"),
-    "bf16": BuildOptions(precision="bf16"),
-    "int8, deterministic": BuildOptions(precision="int8", deterministic=True),
-    "int8 (the default)": BuildOptions(precision="int8"),
+    "f32": BuildOptions(target="openvino", precision="f32"),
+    "f32, u8 cache": BuildOptions(target="openvino", precision="f32", kv_cache_precision="u8"),
+    "bf16": BuildOptions(target="openvino", precision="bf16"),
+    "int8, deterministic": BuildOptions(target="openvino", precision="int8", deterministic=True),
+    "int8 (the default)": BuildOptions(target="openvino", precision="int8"),
 }
 HEADER = ("plan", "diverge from f32", "median first token", "in a batch not as alone")
 

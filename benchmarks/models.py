@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.engine.plan import Precision
-from llmasos_builder.build import BuildOptions, build
+from llmasos_builder.build import BuildOptions, build, build_plan
 from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
 from safetensors.numpy import save_file
 
@@ -34,17 +35,17 @@ class Models:
 
     def path(self, form: ModelForm, *, python: Path) -> Path:
         """Where a peer finds its model. python: of the peer's environment, for ONNX."""
-        if form is ModelForm.REPOSITORY:
-            return self.repository
-        if form is ModelForm.PLAN:
-            return self.repository / PLAN_IN_REPOSITORY
-        if form is ModelForm.OPENVINO_IR:
-            return self._openvino
-        if form is ModelForm.GGUF:
-            return self._gguf
         if form is ModelForm.ONNX:
             return self._onnx(python)
-        return self._hugging_face
+        makers: dict[ModelForm, Callable[[], Path]] = {
+            ModelForm.REPOSITORY: lambda: self.repository,
+            ModelForm.PLAN: lambda: self.repository / PLAN_IN_REPOSITORY,
+            ModelForm.OPENVINO_PLAN: lambda: self._openvino_plan,
+            ModelForm.OPENVINO_IR: lambda: self._openvino,
+            ModelForm.GGUF: lambda: self._gguf,
+            ModelForm.HUGGING_FACE: lambda: self._hugging_face,
+        }
+        return makers[form]()
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -68,7 +69,15 @@ class Models:
         for name in ("openvino_model.xml", "openvino_model.bin"):
             link = path / name
             link.unlink(missing_ok=True)
-            link.symlink_to(self.repository / PLAN_IN_REPOSITORY / name)
+            link.symlink_to(self._openvino_plan / name)
+        return path
+
+    @cached_property
+    def _openvino_plan(self) -> Path:
+        """The plan of target openvino, whatever the product chooses on this machine."""
+        path = self._directory / f"plan-openvino-{self._precision}"
+        shutil.rmtree(path, ignore_errors=True)
+        build_plan(self._source, path, BuildOptions(target="openvino", precision=self._precision))
         return path
 
     @cached_property

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        build = BuildOptions(precision=options.precision)
+        build = BuildOptions(target="openvino", precision=options.precision)
         build_plan(options.checkpoint, Path(scratch, "with"), build)
         build_plan(without_cap(options.checkpoint, Path(scratch)), Path(scratch, "without"), build)
         chosen = EngineOptions(num_threads=options.threads, reuse_prefixes=False, speculate=False)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from llmasos.engine.plan import EnginePlan
 from llmasos.sampling import SamplingParams
 from llmasos_runtime.engine.engine import EngineOptions
 from llmasos_runtime.load import load_engine
@@ -18,11 +19,19 @@ def load(settings: PeerSettings) -> LlmasosEngine:
     return LlmasosEngine(settings)
 
 
+def native_details(plan: EnginePlan) -> str | None:
+    """What a native engine computes in, whatever it is told; None for another target."""
+    if plan.target != "native":
+        return None
+    return f"target native, computes in int8, KV cache in {plan.kv_cache_precision}"
+
+
 class LlmasosEngine:
     """`settings.model` is an engine plan."""
 
     def __init__(self, settings: PeerSettings) -> None:
-        self.details = settings.precisions
+        plan = EnginePlan.read(Path(settings.model))
+        self.details = native_details(plan) or settings.precisions
         options = EngineOptions(
             num_threads=settings.num_threads,
             kv_cache_bytes=KV_CACHE_GIB * 2**30,

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import psutil
 from llmasos import SamplingParams, TritonClient
+from llmasos.contract import PLAN_IN_REPOSITORY
+from llmasos.engine.plan import EnginePlan
 from llmasos_serving.triton.launcher import ServerOptions, TritonServer
 
+from benchmarks.peers.llmasos_engine import native_details
 from benchmarks.peers.peer import KV_CACHE_GIB, PeerSettings, Prompt, Recording, peak_resident_bytes
 
 
@@ -26,7 +29,8 @@ class LlmasosTriton:
     """`settings.model` is a Triton model repository."""
 
     def __init__(self, settings: PeerSettings) -> None:
-        self.details = settings.precisions
+        plan = EnginePlan.read(Path(settings.model) / PLAN_IN_REPOSITORY)
+        self.details = native_details(plan) or settings.precisions
         options = ServerOptions(
             grpc_port=0,
             http_port=0,
