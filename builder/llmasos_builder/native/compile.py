@@ -10,6 +10,7 @@ from llmasos.engine.cpu_kind import this_cpu_kind
 from llmasos.engine.native_engine import (
     CPU_KINDS,
     FORMAT,
+    STEP_SYMBOL,
     WEIGHTS_FILE,
     NativeCode,
     NativeRecord,
@@ -19,11 +20,13 @@ from llmasos.engine.plan import Precision
 from llmasos.errors import PlanError
 
 from llmasos_builder.architectures.network import Network
-from llmasos_builder.architectures.tensors import check_tensors, load_tensor
+from llmasos_builder.architectures.tensor_reader import TensorReader
+from llmasos_builder.architectures.tensors import check_tensors
 from llmasos_builder.checkpoint import Weights
-from llmasos_builder.graph import Array
+from llmasos_builder.native.code_cache import step_code
 from llmasos_builder.native.lower import LoweredNetwork, lower
 from llmasos_builder.native.parts import parts_of
+from llmasos_builder.native.shape import StepShape
 from llmasos_builder.native.weights_file import WeightsFile, WritingGraph
 
 BITS = {"int8": 8, "int4": 4}
@@ -35,7 +38,7 @@ def kind_to_build() -> str:
     if missing:
         raise PlanError(
             f"target native is compiled with {' and '.join(missing)}, not installed here",
-            hint="pip install 'llmasos[native]'",
+            hint="pip install numba llvmlite",
         )
     kind = this_cpu_kind()
     if kind is None:
@@ -65,23 +68,13 @@ def compile_native(
     tensors that are missing, of another shape or of no use.
     """
     network = lower(defined, max_seq_len=max_seq_len)
-    total = len(check_tensors(defined, weights)) + 1
-    done = 0
-
-    def load(name: str, _shape: tuple[int, ...]) -> Array:
-        nonlocal done
-        values = load_tensor(weights, name)
-        done += 1
-        progress(done, total)
-        return values
-
-    progress(0, total)
+    load = TensorReader(weights, progress, num_steps=len(check_tensors(defined, weights)) + 1)
     parts = parts_of(network, bits=BITS[precision], max_seq_len=max_seq_len)
     file = WeightsFile(directory / WEIGHTS_FILE, network, parts)
     defined.define(WritingGraph(file), load, precision=precision)
     file.close()
     code = _write_code(network, precision, kind, directory)
-    progress(total, total)
+    load.step()
     return NativeRecord(
         format=FORMAT,
         code={kind: code},
@@ -95,17 +88,12 @@ def compile_native(
 def _write_code(
     network: LoweredNetwork, precision: Precision, kind: str, directory: Path
 ) -> NativeCode:
-    # What needs numba is imported where something is compiled.
-    from llmasos_builder.native.machine_code import compile_step  # noqa: PLC0415
-    from llmasos_builder.native.shape import StepShape  # noqa: PLC0415
-
     shape = StepShape(
         bits=BITS[precision],
         head=padded(network.head_size),
         query_heads=network.num_heads // network.num_kv_heads,
         activation=network.activation,
     )
-    made = compile_step(shape, kind)
     name = f"code.{kind}.o"
-    (directory / name).write_bytes(made.content)
-    return NativeCode(file=name, symbol=made.symbol)
+    (directory / name).write_bytes(step_code(shape, kind))
+    return NativeCode(file=name, symbol=STEP_SYMBOL)

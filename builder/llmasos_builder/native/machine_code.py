@@ -7,35 +7,29 @@ whatever processor this is. Its only outside symbol is `syscall`.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
-from llmasos.engine.native_engine import CPU_KINDS
+from llmasos.engine.native_engine import CPU_KINDS, STEP_SYMBOL
 from llvmlite import binding
 from numba import types
 
 from llmasos_builder.native.shape import StepShape
 from llmasos_builder.native.step import make_step
 
-SYMBOL = "llmasos_native_step"
 _TRIPLE = "x86_64-unknown-linux-gnu"
 
 
-class ObjectFile(NamedTuple):
-    """The bytes of an object file, and the function in it that is called."""
-
-    content: bytes
-    symbol: str
-
-
 @lru_cache(maxsize=8)
-def compile_step(shape: StepShape, kind: str) -> ObjectFile:
-    """Machine code of the step; it takes some seconds, and once in a process for each shape."""
+def compile_step(shape: StepShape, kind: str) -> bytes:
+    """Returns an object file of the step: the function `STEP_SYMBOL`.
+
+    Compiling takes ten seconds, once in a process for each shape (`code_cache` for more).
+    """
     enter = make_step(shape)
     enter.compile((types.int64, types.int64))  # type: ignore[attr-defined]  # a numba function
     compiled = next(iter(enter.overloads.values()))  # type: ignore[attr-defined]
     module = binding.parse_assembly(compiled.library.get_llvm_str())
     name = compiled.fndesc.llvm_func_name
-    module.get_function(name).name = SYMBOL
+    module.get_function(name).name = STEP_SYMBOL
     cpu = CPU_KINDS[kind]
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
@@ -43,4 +37,4 @@ def compile_step(shape: StepShape, kind: str) -> ObjectFile:
         cpu=cpu.llvm_cpu, features=cpu.llvm_features, opt=3, reloc="default", codemodel="jitdefault"
     )
     module.triple = _TRIPLE
-    return ObjectFile(machine.emit_object(module), SYMBOL)
+    return bytes(machine.emit_object(module))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,9 @@ class WeightsFile:
         for index, layer in enumerate(network.layers):
             scale = np.float32(layer.scores.scale).view(np.int32)
             self._header[_index((LayerField.SCORE_SCALE, index))] = scale
-        self._bytes = np.memmap(path, np.uint8, "w+", shape=(end,))
+        with path.open("wb") as file:  # a disk without room fails here, and not at a later write
+            os.posix_fallocate(file.fileno(), 0, end)
+        self._bytes = np.memmap(path, np.uint8, "r+", shape=(end,))
         self._put(0, self._header)
         for waiting in ready:
             self._write(waiting)

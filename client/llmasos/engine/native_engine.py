@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 FORMAT = 1
 """Of these files and arguments. A plan of another number must be built again."""
 WEIGHTS_FILE = "weights.bin"
+STEP_SYMBOL = "llmasos_native_step"
+"""The function in the code's file."""
 ALIGNMENT = 64
 BLOCK_SIZE = 32
 """Tokens of one block of the KV cache."""

@@ -49,7 +49,7 @@ def code_for_this_machine(plan: EnginePlan) -> NativeCode:
     if find_spec("llvmlite") is None:
         raise PlanError(
             "llvmlite, which links native code, is not installed",
-            hint="pip install 'llmasos[native]'",
+            hint="pip install llvmlite",
         )
     return record.code[kind]
 
