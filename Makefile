@@ -9,9 +9,9 @@ PYTHON ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 MODEL ?= smollm2-135m-instruct
 PRECISION ?=
-TARGET ?= openvino
+TARGET ?= auto
 GPU ?=
-PROMPT ?= What is the capital of France?
+PROMPT ?= Which city is the capital of France?
 GRPC_PORT ?= 8001
 HTTP_PORT ?= 8000
 METRICS_PORT ?= 8002
@@ -32,7 +32,7 @@ help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: PROMPT, MODEL, PRECISION (f32, bf16, int8, int4; more with TARGET=tensorrt),"
-	@echo "  TARGET (openvino, tensorrt, tensorrt-llm), GPU (sm89, ..., current), CHECKPOINT, OUTPUT,"
+	@echo "  TARGET (auto, openvino, native, tensorrt, tensorrt-llm), GPU (sm89, ..., current), CHECKPOINT, OUTPUT,"
 	@echo "  GRPC_PORT, HTTP_PORT, METRICS_PORT, PYTHON, TORCH_INDEX, PYTEST_ARGS, JOBS, BENCH_ARGS"
 
 .PHONY: demo

@@ -16,7 +16,7 @@ from llmasos_app.cache.engine_cache import find_built
 
 if TYPE_CHECKING:
     from llmasos_builder.architectures import Network
-    from llmasos_builder.options import BuildOptions
+    from llmasos_builder.options import BuildOptions, BuildTarget
     from llmasos_runtime.machine.memory_need import MemoryNeed
 
 _LENGTHS = (256, 1024, 4096, 16384, 65536)
@@ -71,7 +71,7 @@ class MemoryPlan:
 def plan_memory(
     checkpoint: str,
     *,
-    target: Target,
+    target: BuildTarget,
     precision: Precision,
     kv_cache_precision: KVCachePrecision | None,
     int4_except: tuple[str, ...],
@@ -91,11 +91,12 @@ def plan_memory(
     if plan_dir is not None:
         return _of_plan(plan_dir, memory)
     if target == "tensorrt-llm":
-        raise InvalidRequestError(f"target must be openvino, native or tensorrt, got {target!r}")
+        raise InvalidRequestError(
+            f"target must be auto, openvino, native or tensorrt, got {target!r}"
+        )
     # The builder brings the compiler along.
-    from llmasos_builder.build import limits_of  # noqa: PLC0415
     from llmasos_builder.options import BuildOptions  # noqa: PLC0415
-    from llmasos_builder.sizes import checkpoint_spec, network_sizes  # noqa: PLC0415
+    from llmasos_builder.sizes import checkpoint_spec  # noqa: PLC0415
 
     options = BuildOptions(
         target=target,
@@ -108,15 +109,28 @@ def plan_memory(
         max_num_tokens=max_num_tokens,
     )
     spec = checkpoint_spec(checkpoint, revision=revision, progress=progress)
+    return _of_network(spec, options, name=Path(checkpoint).name, memory=memory)
+
+
+def _of_network(
+    network: Network, options: BuildOptions, *, name: str, memory: int | None
+) -> MemoryPlan:
+    from llmasos_builder.cpu_target import settle_target, target_of  # noqa: PLC0415
+    from llmasos_builder.limits import limits_of  # noqa: PLC0415
+    from llmasos_builder.sizes import network_sizes  # noqa: PLC0415
+
+    limits = limits_of(
+        options, trained_for=network.max_position_embeddings, usual=network.usual_length
+    )
+    options, _ = settle_target(options, network.for_length(limits.max_seq_len), limits)
+    target, precision = target_of(options), options.precision
     return _plan(
-        network_sizes(spec, precision=precision, target=target, int4_except=int4_except),
-        name=Path(checkpoint).name,
+        network_sizes(network, precision=precision, target=target, int4_except=options.int4_except),
+        name=name,
         target=target,
         precision=precision,
-        kv_cache=_kv_cache_of(options, spec),
-        limits=limits_of(
-            options, trained_for=spec.max_position_embeddings, usual=spec.usual_length
-        ),
+        kv_cache=_kv_cache_of(options, network),
+        limits=limits,
         memory=memory,
     )
 

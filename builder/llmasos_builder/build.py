@@ -20,7 +20,7 @@ from llmasos.engine.plan import (
     record_file,
 )
 from llmasos.engine.weight_format import stored_weights
-from llmasos.errors import CheckpointError, InvalidRequestError
+from llmasos.errors import CheckpointError
 from llmasos.files.disk import check_room
 from llmasos.generation_config import GenerationConfig
 from llmasos.progress import Progress
@@ -31,12 +31,13 @@ from llmasos_builder.architectures import Network, network_of, warning_of_unread
 from llmasos_builder.atomic_directory import atomic_directory
 from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
 from llmasos_builder.compilers import CompiledEngine, compiler_for
+from llmasos_builder.cpu_target import settle_target, target_of
+from llmasos_builder.limits import limits_of
 from llmasos_builder.options import BuildOptions
 from llmasos_builder.repository import write_repository
 from llmasos_builder.sizes import network_sizes
 from llmasos_builder.tensorrt_llm.refer import CheckpointSizes, checkpoint_sizes, refer
 
-DEFAULT_MAX_SEQ_LEN = 8192
 _log = logging.getLogger("llmasos.build")
 
 
@@ -84,7 +85,8 @@ def _fill_plan(
 def _compile(
     source: str | Path, directory: Path, options: BuildOptions, progress: Progress
 ) -> EnginePlan:
-    compiler = compiler_for(options)
+    if options.target != "auto":
+        compiler_for(options)  # raises before anything is downloaded
     checkpoint = open_checkpoint(source, revision=options.revision, progress=progress)
     network = network_of(checkpoint.config)
     warning = warning_of_unread_fields(checkpoint.config)
@@ -94,9 +96,18 @@ def _compile(
         options, trained_for=network.max_position_embeddings, usual=network.usual_length
     )
     network = network.for_length(limits.max_seq_len)
-    check_room(directory, _engine_bytes(network, options))
+    options, why_openvino = settle_target(options, network, limits)
+    if why_openvino is not None:
+        _log.warning("compiling for openvino: %s", why_openvino)
+    sizes = network_sizes(
+        network,
+        precision=options.precision,
+        target=target_of(options),
+        int4_except=options.int4_except,
+    )
+    check_room(directory, sizes.weight_bytes)
     tokenizer = _write_tokenizer(checkpoint, directory)
-    engine = compiler.compile(
+    engine = compiler_for(options).compile(
         network,
         checkpoint.weights,
         limits,
@@ -113,12 +124,6 @@ def _compile(
         directory=directory,
         progress=progress,
     )
-
-
-def _engine_bytes(network: Network, options: BuildOptions) -> int:
-    return network_sizes(
-        network, precision=options.precision, target=options.target, int4_except=options.int4_except
-    ).weight_bytes
 
 
 def _refer(
@@ -174,7 +179,7 @@ def _describe(
         version=PLAN_VERSION,
         name=_readable(options.name or checkpoint.name),
         task=network.task,
-        target=options.target,
+        target=target_of(options),
         architecture=_architecture(checkpoint.config),
         precision=options.precision,
         weights=stored_weights(options.precision, engine.method, group_size=engine.int4_group),
@@ -193,24 +198,6 @@ def _describe(
         tensorrt=engine.tensorrt,
         tensorrt_llm=engine.tensorrt_llm,
         files=files,
-    )
-
-
-def limits_of(options: BuildOptions, *, trained_for: int, usual: int | None = None) -> Limits:
-    """Returns an engine's limits. trained_for: longest sequence; usual: longest default.
-
-    Raises InvalidRequestError.
-    """
-    max_seq_len = options.max_seq_len or min(usual or trained_for, DEFAULT_MAX_SEQ_LEN)
-    if max_seq_len > trained_for:
-        raise InvalidRequestError(
-            f"max_seq_len must be at most {trained_for}, what the model was trained for, "
-            f"got {max_seq_len}"
-        )
-    return Limits(
-        max_batch_size=options.max_batch_size,
-        max_num_tokens=options.max_num_tokens,
-        max_seq_len=max_seq_len,
     )
 
 

@@ -71,8 +71,10 @@ class Compiler(Protocol):
 
 
 def compiler_for(options: BuildOptions) -> Compiler:
-    """Raises PlanError if the target's compiler is not installed or the GPU `current` does not
-    exist; InvalidRequestError if that GPU lacks the precision.
+    """Returns the compiler of the target, which is not auto any more (`settle_target`).
+
+    Raises PlanError if it is not installed or the GPU `current` does not exist;
+    InvalidRequestError if that GPU lacks the precision.
     """
     if options.target == "openvino":
         return _OpenVINO(options)

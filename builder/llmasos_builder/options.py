@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from llmasos.engine.plan import PRECISIONS, KVCachePrecision, Precision, Target
 from llmasos.errors import InvalidRequestError
@@ -11,6 +11,8 @@ from llmasos.errors import InvalidRequestError
 from llmasos_builder.tensorrt.capabilities import check_collectives, check_gpus
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES
 
+BuildTarget = Target | Literal["auto"]
+"""A target, or `auto`: native if it can compile the network for this machine, else openvino."""
 MAX_CANDIDATES = 3840  # of TensorRT's selection of the largest
 
 
@@ -18,16 +20,16 @@ MAX_CANDIDATES = 3840  # of TensorRT's selection of the largest
 class BuildOptions:
     """Options of an engine.
 
-    target: openvino for CPUs, native for those that there is machine code for, tensorrt for
-        NVIDIA GPUs, tensorrt-llm to have NVIDIA's package
-        of that name load the checkpoint. precision: of the weights; for tensorrt-llm it is the
-        checkpoint's own.
+    target: openvino for CPUs, native for those that there is machine code for, auto for native
+        if it can compile the network for this machine and openvino if not, tensorrt for NVIDIA
+        GPUs, tensorrt-llm to have NVIDIA's package of that name load the checkpoint.
+    precision: of the weights; for tensorrt-llm it is the checkpoint's own.
     int4_except: for openvino with int4, patterns of matrices that are kept in int8
     (`llmasos_builder.architectures.matrices_in_int8`).
     kv_cache_precision: None is u8 for int8 and int4, else that of the weights; tensorrt keeps keys
     and values in the compute type, which is fp16 unless the weights are f32 or bf16.
     deterministic: a sequence's tokens do not depend on its batch: activations are not quantized,
-    and KV cache and compute type are f32; slower, and only openvino can promise it.
+    and KV cache and compute type are f32; slower. A native engine is deterministic without it.
     max_seq_len: None is the trained length, at most 8192.
     max_batch_size, max_num_tokens: limits of one step (`llmasos.engine.plan.Limits`).
     gpus: for tensorrt, the GPUs to compile for (`llmasos.engine.engine_io.RTX_GPUS`, or `current`).
@@ -39,7 +41,7 @@ class BuildOptions:
     Raises InvalidRequestError, naming the field, its value and its limit.
     """
 
-    target: Target = "openvino"
+    target: BuildTarget = "auto"
     precision: Precision = "int8"
     int4_except: tuple[str, ...] = ()
     kv_cache_precision: KVCachePrecision | None = None
@@ -56,9 +58,10 @@ class BuildOptions:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        _one_of("target", self.target, get_args(Target))
-        _one_of("precision", self.precision, PRECISIONS[self.target], of=f" for {self.target}")
-        if self.int4_except and (self.target, self.precision) != ("openvino", "int4"):
+        _one_of("target", self.target, ("auto", *get_args(Target)))
+        on_cpu = "openvino" if self.target == "auto" else self.target
+        _one_of("precision", self.precision, PRECISIONS[on_cpu], of=f" for {self.target}")
+        if self.int4_except and (on_cpu, self.precision) != ("openvino", "int4"):
             raise InvalidRequestError(
                 "int4_except is for target openvino with precision int4, they are "
                 f"{self.target} and {self.precision}"
@@ -67,7 +70,7 @@ class BuildOptions:
             self._check_tensorrt()
         else:
             self._refuse_tensorrts_own()
-        if self.target == "openvino":
+        if on_cpu == "openvino":
             self._check_openvino()
         if self.target == "native" and self.kv_cache_precision not in (None, "u8"):
             raise InvalidRequestError(

@@ -67,7 +67,10 @@ def plans(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     def plan(precision: Any, kv_cache: Any = None, int4_except: tuple[str, ...] = ()) -> Path:
         path = tmp_path_factory.mktemp("plan") / "plan"
         options = BuildOptions(
-            precision=precision, kv_cache_precision=kv_cache, int4_except=int4_except
+            target="openvino",
+            precision=precision,
+            kv_cache_precision=kv_cache,
+            int4_except=int4_except,
         )
         build_plan(tiny_llama, path, options)
         return path
@@ -178,7 +181,8 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(tiny_llama: Path, tmp_path:
 def test_a_built_plan_has_what_its_checkpoint_was_said_to_take(
     plans: Callable[..., Path], tiny_llama: Path
 ) -> None:
-    before = run(str(tiny_llama), "--precision", "int8", "--memory", "1GB")
+    options = ("--target", "openvino", "--precision", "int8", "--memory", "1GB")
+    before = run(str(tiny_llama), *options)
     after = run(str(plans("int8")), "--memory", "1GB")
     assert after["mapped_bytes"] == pytest.approx(before["mapped_bytes"], abs=2500)
     same = ("network", "packed_bytes", "activation_bytes", "kv_block_bytes", "limits")
@@ -243,7 +247,11 @@ def test_what_is_predicted_for_smollm2_is_what_a_process_grows_by(
     smollm2_checkpoint: str, tmp_path: Path
 ) -> None:
     plan_dir = tmp_path / "plan"
-    build_plan(smollm2_checkpoint, plan_dir, BuildOptions(precision="int8", max_seq_len=2048))
+    build_plan(
+        smollm2_checkpoint,
+        plan_dir,
+        BuildOptions(target="openvino", precision="int8", max_seq_len=2048),
+    )
     growth = measure(plan_dir, 30 * 10**6)
     assert growth.num_blocks * need_of(plan_dir).block_bytes == pytest.approx(30e6, rel=0.02)
     measured = growth.loading + growth.filling
@@ -256,7 +264,7 @@ def test_what_is_predicted_for_few_and_wide_layers_is_what_a_process_grows_by(
 ) -> None:
     checkpoint = write_tiny_llama(tmp_path / "wide", layers=3, hidden=1024, inner=4096)
     plan_dir = tmp_path / "plan"
-    build_plan(checkpoint, plan_dir, BuildOptions(precision="int8"))
+    build_plan(checkpoint, plan_dir, BuildOptions(target="openvino", precision="int8"))
     growth = measure(plan_dir, 10 * 10**6)
     need = need_of(plan_dir)
     assert need.activations > 0.5 * need.without_cache

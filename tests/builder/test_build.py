@@ -84,7 +84,9 @@ def test_an_engine_is_for_short_texts_until_longer_ones_are_asked_for(
         original_max_position_embeddings=64,
     )
     plans = {
-        length: build_plan(made, tmp_path / f"{length}", BuildOptions(max_seq_len=length))
+        length: build_plan(
+            made, tmp_path / f"{length}", BuildOptions(target="openvino", max_seq_len=length)
+        )
         for length in (None, 64, 65, 512)
     }
     assert plans[None].limits.max_seq_len == 64
@@ -135,7 +137,7 @@ def test_the_cache_is_u8_for_int8_and_int4_and_else_as_the_weights(
 def test_a_deterministic_plan_keeps_and_computes_in_f32(
     tiny_llama: Path, tmp_path: Path, precision: Any
 ) -> None:
-    options = BuildOptions(precision=precision, deterministic=True)
+    options = BuildOptions(target="openvino", precision=precision, deterministic=True)
     plan = build_plan(tiny_llama, tmp_path / "plan", options)
     assert (plan.deterministic, plan.kv_cache_precision) == (True, "f32")
     with pytest.raises(InvalidRequestError, match="deterministic plan must be f32, got 'u8'"):
@@ -185,10 +187,10 @@ def test_sequences_longer_than_the_model_was_trained_for_are_refused(
     [
         (
             {"precision": "int3"},
-            "precision must be one of f32, bf16, int8, int4 for openvino, got 'int3'",
+            "precision must be one of f32, bf16, int8, int4 for auto, got 'int3'",
         ),
         ({"kv_cache_precision": "u4"}, "kv_cache_precision must be one of .* got 'u4'"),
-        ({"int4_except": ("head",)}, "int4_except is for .* int4, they are openvino and int8"),
+        ({"int4_except": ("head",)}, "int4_except is for .* int4, they are auto and int8"),
         ({"max_seq_len": 1}, "max_seq_len must be at least 2, got 1"),
         ({"max_batch_size": 0}, "max_batch_size must be at least 1, got 0"),
         ({"max_num_tokens": -5}, "max_num_tokens must be at least 1, got -5"),

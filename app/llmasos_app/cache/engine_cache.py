@@ -53,10 +53,11 @@ def find_repository(
     """The Triton model repository of a model, built into the cache unless it is there.
 
     A checkpoint is known by what a build of it would read (`llmasos_builder.fingerprint`); the
-    versions of what would build it, the tensors of its models and their code count too. A new
-    engine may push those unused for longest out of the cache (`llmasos_app.cache.engine_store`).
-    The plan inside a repository stands for it. Raises CheckpointError, and PlanError for a plan
-    alone or a cache that cannot be written.
+    versions of what would build it, the kind of this machine's processor, the tensors of its
+    models and their code count too. A new engine may push those unused for longest out of the
+    cache (`llmasos_app.cache.engine_store`). The plan inside a repository stands for it.
+
+    Raises CheckpointError, and PlanError for a plan alone or a cache that cannot be written.
     """
     plan_dir = find_built(model)
     if plan_dir is not None:
@@ -113,6 +114,7 @@ def _make_room(repository: Path) -> None:
 
 def _name(model: str | Path, *, precision: Precision, revision: str | None) -> str:
     # The builder knows what it reads and writes; these parts of it bring no compiler along.
+    from llmasos_builder.cpu_target import machine_facts  # noqa: PLC0415
     from llmasos_builder.fingerprint import fingerprint  # noqa: PLC0415
     from llmasos_builder.repository import model_sources  # noqa: PLC0415
 
@@ -122,6 +124,7 @@ def _name(model: str | Path, *, precision: Precision, revision: str | None) -> s
         PLAN_VERSION,
         __version__,
         version("openvino"),
+        machine_facts(),
         [config.pbtxt() for config in model_configs()],
         model_sources(),
     ]

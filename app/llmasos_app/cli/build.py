@@ -38,7 +38,7 @@ def build(
             help="Directory to write; only an empty one or an older build is replaced.",
         ),
     ],
-    target: TargetOption = "openvino",
+    target: TargetOption = "auto",
     gpu: Annotated[
         list[str] | None,
         typer.Option(

@@ -11,7 +11,9 @@ from llmasos_app.cli.options import MODEL_HELP, PrecisionOption
 
 
 def demo(
-    prompt: Annotated[str, typer.Argument(help="The question.")] = "What is the capital of France?",
+    prompt: Annotated[
+        str, typer.Argument(help="The question.")
+    ] = "Which city is the capital of France?",
     model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)] = "smollm2-135m-instruct",
     precision: PrecisionOption = None,
     max_tokens: Annotated[int, typer.Option(help="Most tokens to generate.")] = 256,

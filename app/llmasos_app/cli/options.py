@@ -9,18 +9,21 @@ import typer
 
 # The plan's module takes a tenth of a second to import, so that its names stand here again.
 if TYPE_CHECKING:
-    from llmasos.engine.plan import KVCachePrecision, Precision, Target
+    from llmasos.engine.plan import KVCachePrecision, Precision
     from llmasos.generation_config import GenerationConfigChoice
+    from llmasos_builder.options import BuildTarget
 else:
-    GenerationConfigChoice = KVCachePrecision = Precision = Target = str
+    BuildTarget = GenerationConfigChoice = KVCachePrecision = Precision = str
 
-PRECISIONS_OF_TARGET: Mapping[Target, tuple[Precision, ...]] = {
+PRECISIONS_OF_TARGET: Mapping[BuildTarget, tuple[Precision, ...]] = {
+    "auto": ("f32", "bf16", "int8", "int4"),
     "openvino": ("f32", "bf16", "int8", "int4"),
     "native": ("int8", "int4"),
     "tensorrt": ("f32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"),
     "tensorrt-llm": ("f32", "fp16", "bf16", "fp8"),
 }
-DEFAULT_PRECISION: Mapping[Target, Precision] = {
+DEFAULT_PRECISION: Mapping[BuildTarget, Precision] = {
+    "auto": "int8",
     "openvino": "int8",
     "native": "int8",
     "tensorrt": "int8",
@@ -90,11 +93,12 @@ TargetPrecisionOption = Annotated[
     ),
 ]
 TargetOption = Annotated[
-    Target,
+    BuildTarget,
     typer.Option(
-        help="Compiler: openvino for CPUs, native for machine code of its own on CPUs "
-        "with AVX-512 VNNI, tensorrt for NVIDIA GPUs; tensorrt-llm has "
-        "NVIDIA's package of that name load the checkpoint.",
+        help="Compiler: openvino for CPUs, native for machine code of its own on CPUs with "
+        "AVX-512 VNNI, auto for native where it can compile the network in int8 or int4 and "
+        "openvino elsewhere, tensorrt for NVIDIA GPUs; tensorrt-llm has NVIDIA's package of that "
+        "name load the checkpoint.",
         callback=_known_target,
     ),
 ]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def plan(
     checkpoint: Annotated[str, typer.Argument(help=MODEL_HELP, show_default=False)],
     *,
-    target: TargetOption = "openvino",
+    target: TargetOption = "auto",
     precision: TargetPrecisionOption = None,
     int4_except: Int4ExceptOption = None,
     kv_cache_precision: KVCachePrecisionOption = None,

@@ -185,6 +185,8 @@ def test_a_server_that_breaks_in_mid_answer_is_exit_code_1() -> None:
 
 
 def test_the_command_line_knows_every_precision() -> None:
-    assert PRECISIONS_OF_TARGET == PLAN_PRECISIONS
+    by_target = dict(PRECISIONS_OF_TARGET)
+    assert by_target.pop("auto") == PLAN_PRECISIONS["openvino"]
+    assert by_target == PLAN_PRECISIONS
     assert PRECISIONS_OF_TARGET["openvino"] == PRECISIONS
     assert get_args(KVCachePrecision) == KV_CACHE_PRECISIONS

@@ -60,7 +60,7 @@ def server_processes(demo: subprocess.Popen[str]) -> list[psutil.Process]:
 def test_the_demo_answers_from_the_repository_it_is_given(
     smollm2_repository: Path, start_demo: StartDemo
 ) -> None:
-    demo = start_demo("What is the capital of France?", "--model", str(smollm2_repository))
+    demo = start_demo("Which city is the capital of France?", "--model", str(smollm2_repository))
     stdout, stderr = demo.communicate(timeout=TIMEOUT_S)
     assert demo.returncode == 0, stderr
     assert "Paris" in stdout

@@ -74,7 +74,7 @@ def test_prefill_is_no_longer_than_a_step_or_a_sequence(tiny_llama: Path, tmp_pa
     [
         (
             {"target": "onnx"},
-            "target must be one of openvino, native, tensorrt, tensorrt-llm, got 'onnx'",
+            "target must be one of auto, openvino, native, tensorrt, tensorrt-llm, got 'onnx'",
         ),
         ({"precision": "int3"}, "precision must be one of .*nvfp4 for tensorrt, got 'int3'"),
         ({"gpus": ()}, "a TensorRT engine is compiled for a gpu: sm75, .* or current"),

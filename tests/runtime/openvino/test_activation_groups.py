@@ -51,7 +51,7 @@ def test_int4_takes_its_least_group() -> None:
 def test_a_loaded_plan_has_its_group(
     tiny_llama: Path, tmp_path: Path, precision: Precision, deterministic: bool, expected: int
 ) -> None:
-    options = BuildOptions(precision=precision, deterministic=deterministic)
+    options = BuildOptions(target="openvino", precision=precision, deterministic=deterministic)
     plan = build_plan(tiny_llama, tmp_path / "plan", options)
     model = load_paged_model(plan, tmp_path / "plan", num_threads=1, pin_threads=False)
     assert int(model.compiled.get_property(GROUP)) == expected
