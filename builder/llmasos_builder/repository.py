@@ -1,4 +1,4 @@
-"""The Triton model repository around an engine plan: four models, their code and declarations."""
+"""The Triton model repository around an engine plan: its models, their code and declarations."""
 
 from __future__ import annotations
 

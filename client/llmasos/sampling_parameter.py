@@ -38,8 +38,8 @@ class SamplingParameter:
         be above `least`. max_items: the most elements of a list; `items` names them in errors.
     tensor: the input of the ensemble; empty for `name`, None if the parameter has no tensor of
         its own. engine_tensor: the input of the engine; empty for that of the ensemble.
-    is_classic: the classic contract has the tensors. older_names: what earlier releases called
-        the ensemble's, refused with the new name.
+    is_classic: the classic contract has the tensors. older_names: what its earlier releases called
+        them; the tensors of these names say the same.
     is_always_sent: clients send it even with its default, since a server that is not told
         chooses by other tensors.
     is_recommended: generation_config.json may fill it in where a caller leaves it open.

@@ -34,11 +34,13 @@ def copy_of(checkpoint: Path, directory: Path, **config: Any) -> Path:
     return directory
 
 
-def test_a_repository_has_four_models_and_the_plan(tiny_repository: Path) -> None:
+def test_a_repository_has_every_model_and_the_plan(tiny_repository: Path) -> None:
     assert {path.name for path in tiny_repository.iterdir()} == set(MODELS)
     for model in MODELS:
         assert (tiny_repository / model / "config.pbtxt").is_file()
-        assert (tiny_repository / model / "1" / "model.py").is_file() == (model != "ensemble")
+        assert (tiny_repository / model / "1" / "model.py").is_file() == (
+            model in ("tokenizer", "engine", "detokenizer")
+        )
         assert (tiny_repository / model / "1").is_dir()
     plan_dir = tiny_repository / PLAN_IN_REPOSITORY
     assert {path.name for path in plan_dir.iterdir()} == {*PLAN_FILES, PLAN_FILE}

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from llmasos.contract import MODELS
 from llmasos.errors import PlanError, ServerError
 from llmasos.triton.triton_client import TritonClient
 from llmasos_runtime.triton.model_arguments import ModelArguments
@@ -121,7 +122,7 @@ def test_a_missing_repository_is_one_clear_line_before_anything_starts(
 
 
 def test_a_repository_without_a_plan_is_refused(tmp_path: Path) -> None:
-    for name in ("ensemble", "tokenizer", "engine", "detokenizer"):
+    for name in MODELS:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.pbtxt").touch()
     with pytest.raises(PlanError, match=r"plan\.json does not exist"):

@@ -193,7 +193,6 @@ def test_the_engine_takes_token_ids_as_the_classic_one_did(raw: RawClient) -> No
         ({"max_tokens": 0}, "max_tokens must be between 1"),
         ({"max_tokens": -1}, "max_tokens must be between 1"),
         ({"temperature": math.nan}, "temperature must be"),
-        ({"top_p": 0.0}, "top_p must be above 0"),
         ({"top_p": 2.0}, "top_p must be"),
         ({"top_k": -1}, "top_k must be"),
         ({"stop_words": ["x"] * 10_000}, "10000 strings, at most"),
@@ -382,7 +381,8 @@ def test_stop_by_request_id_ends_an_ensembles_request(server: TritonServer) -> N
             )
             answers = one.responses()
             next(answers)
-            assert ask_engine(other, request_id="x", stop=True) == []
+            (answer,) = ask_engine(other, request_id="x", stop=True)
+            assert answer["output_ids"] == []
             (reason,) = list(answers)[-1]["finish_reason"]
             return bytes(reason)
 

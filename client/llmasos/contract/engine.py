@@ -5,7 +5,11 @@ A client may call this model directly with token ids, as it did the classic one.
 
 from __future__ import annotations
 
-from llmasos.contract.sampling_tensors import classic_engine_input, new_engine_inputs
+from llmasos.contract.sampling_tensors import (
+    classic_engine_input,
+    new_engine_inputs,
+    older_engine_inputs,
+)
 from llmasos.contract.tensor import DataType, Scalar, Support, Tensor
 
 _BOOL, _INT32, _INT64 = DataType.BOOL, DataType.INT32, DataType.INT64
@@ -119,6 +123,7 @@ ENGINE_INPUTS = (
     _neutral_list("lookahead_window_size", _INT32, 1, neutral=(0,)),
     _neutral_list("lookahead_ngram_size", _INT32, 1, neutral=(0,)),
     _neutral_list("lookahead_verification_set_size", _INT32, 1, neutral=(0,)),
+    *older_engine_inputs(),
     *new_engine_inputs(),
     _scalar("use_generation_config", _BOOL, Support.EXTRA),
     Tensor(

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llmasos.contract.engine import FINISH_OUTPUTS, UNMADE_OUTPUTS, USAGE_OUTPUTS
-from llmasos.contract.sampling_tensors import classic_ensemble_input, new_ensemble_inputs
+from llmasos.contract.sampling_tensors import (
+    classic_ensemble_input,
+    new_ensemble_inputs,
+    older_ensemble_inputs,
+)
 from llmasos.contract.tensor import DataType, Scalar, Support, Tensor
 
 OUTPUTS_PARAMETER = "outputs"
@@ -123,6 +127,7 @@ ENSEMBLE_INPUTS = (
     _refused_by_engine("lora_config", _INT32, dims=(-1, 3), ragged=True),
     _refused_by_engine("guided_decoding_guide_type", _STRING, "", ragged=True),
     _refused_by_engine("guided_decoding_guide", _STRING, "", ragged=True),
+    *older_ensemble_inputs(),
     *new_ensemble_inputs(),
     _to_engine("use_generation_config", _BOOL, support=Support.EXTRA),
     _text("messages", support=Support.EXTRA),

@@ -1,8 +1,12 @@
-"""The four models of the repository, and the files that declare them to Triton."""
+"""The models of the repository, and the files that declare them to Triton.
+
+Four do the work. Two more have the classic names and are configuration alone: `tensorrt_llm` is
+the model `engine`, and `tensorrt_llm_bls` is `ensemble`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmasos.contract.config import ModelConfig, Step
@@ -16,10 +20,18 @@ from llmasos.contract.ensemble import (
     TOKENIZER_INPUTS,
     TOKENIZER_OUTPUTS,
 )
+from llmasos.contract.tensor import Support
 from llmasos.errors import InvalidRequestError
 from llmasos.generation_config import checked_choice
 
-MODELS = ("ensemble", "tokenizer", "engine", "detokenizer")
+MODELS = (
+    "ensemble",
+    "tokenizer",
+    "engine",
+    "detokenizer",
+    "tensorrt_llm",
+    "tensorrt_llm_bls",
+)
 CONFIG_FILE = "config.pbtxt"
 PLAN_IN_REPOSITORY = Path("engine", "1", "plan")
 _GENERATED = "Written by `python -m llmasos.contract`; change the table there."
@@ -89,7 +101,14 @@ class RepositorySettings:
 def model_configs(settings: RepositorySettings | None = None) -> tuple[ModelConfig, ...]:
     """The configuration of each model, in the order of MODELS."""
     settings = settings or RepositorySettings()
-    return (_ensemble(), _tokenizer(settings), _engine(settings), _detokenizer(settings))
+    return (
+        _ensemble("ensemble"),
+        _tokenizer(settings),
+        _engine(settings),
+        _detokenizer(settings),
+        _classic_engine(),
+        _ensemble("tensorrt_llm_bls"),
+    )
 
 
 def write_repository_configs(directory: Path, settings: RepositorySettings | None = None) -> None:
@@ -100,9 +119,9 @@ def write_repository_configs(directory: Path, settings: RepositorySettings | Non
         (model_dir / CONFIG_FILE).write_text(config.pbtxt(), encoding="utf-8")
 
 
-def _ensemble() -> ModelConfig:
+def _ensemble(name: str) -> ModelConfig:
     return ModelConfig(
-        name="ensemble",
+        name=name,
         comment=(_GENERATED, *_BATCH),
         max_batch_size=_MAX_ROWS,
         decoupled=True,
@@ -145,6 +164,31 @@ def _engine(settings: RepositorySettings) -> ModelConfig:
             "cancellation_check_period_ms": _text(settings.cancellation_check_period_ms),
             "default_deadline_ms": _text(settings.default_deadline_ms),
         },
+    )
+
+
+def _classic_engine() -> ModelConfig:
+    """The engine under its classic name. Triton refuses an ensemble that has an input and an output
+    of one name, so `context_phase_params` is an input alone.
+    """
+    inputs = [t for t in ENGINE_INPUTS if t.support is not Support.INTERNAL]
+    names = {tensor.name for tensor in inputs}
+    outputs = [
+        t for t in ENGINE_OUTPUTS if t.support is not Support.INTERNAL and t.name not in names
+    ]
+    step = Step(
+        model_name="engine",
+        inputs={tensor.name: tensor.name for tensor in inputs},
+        outputs={tensor.name: tensor.name for tensor in outputs},
+    )
+    return ModelConfig(
+        name="tensorrt_llm",
+        comment=(_GENERATED, *_BATCH, "This is the model engine, under its classic name."),
+        max_batch_size=_MAX_ROWS,
+        decoupled=True,
+        inputs=tuple(replace(tensor, scalar=False, ragged=False) for tensor in inputs),
+        outputs=tuple(outputs),
+        steps=(step,),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from llmasos.contract.tensor import DataType, Scalar, Support, Tensor
 from llmasos.sampling_parameter import SamplingParameter
 from llmasos.sampling_table import SAMPLING_TABLE
@@ -47,6 +49,24 @@ def classic_engine_input(name: str, data_type: DataType, *neutral: Scalar) -> Te
         )
     assert DataType.of(row.type) is data_type, name
     return _engine_input(row, Support.CORE)
+
+
+def older_ensemble_inputs() -> tuple[Tensor, ...]:
+    """The names that earlier releases of the classic ensemble had for its inputs."""
+    return tuple(
+        replace(_ensemble_input(row, Support.CORE), name=name, target=name)
+        for row in SAMPLING_TABLE
+        for name in row.older_names
+    )
+
+
+def older_engine_inputs() -> tuple[Tensor, ...]:
+    """As `older_ensemble_inputs`, of the engine."""
+    return tuple(
+        replace(_engine_input(row, Support.CORE), name=name)
+        for row in SAMPLING_TABLE
+        for name in row.older_names
+    )
 
 
 def new_ensemble_inputs() -> tuple[Tensor, ...]:

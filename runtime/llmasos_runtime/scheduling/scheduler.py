@@ -109,8 +109,8 @@ class Scheduler:
             )
         if len(self._waiting) >= self._max_queue_size:
             raise QueueFullError(
-                f"{len(self._waiting)} requests are already waiting, at most "
-                f"{self._max_queue_size} may"
+                f"Exceeds maximum queue size: {len(self._waiting)} requests are already waiting, "
+                f"at most {self._max_queue_size} may"
             )
         self._waiting.add(sequence)
         self._next_deadline = min(self._next_deadline, sequence.deadline)

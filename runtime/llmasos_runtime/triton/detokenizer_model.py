@@ -41,7 +41,8 @@ class DetokenizerModel:
         number, *rest = piece.as_numpy()[0].tolist()
         text = self._counts(rest) if number == QUERY else self._text(number, *rest)
         # A lone surrogate cannot be UTF-8; a decoder that makes one has nothing better to say.
-        output = np.array([[text.encode("utf-8", "replace")]], np.object_)
+        # The classic shape: one text for each row, and no dimension behind that.
+        output = np.array([text.encode("utf-8", "replace")], np.object_)
         tensor = self._backend.Tensor("text_output", output)
         return self._backend.InferenceResponse(output_tensors=[tensor])
 

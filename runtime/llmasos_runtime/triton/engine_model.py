@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from llmasos.contract.engine import ENGINE_OUTPUTS
 from llmasos.contract.ensemble import DETOKENIZER_INPUTS, OUTPUTS_PARAMETER
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _MAX_STOPPED_EARLY = 1024
 _MAX_ID = 1024
+_ORDER = tuple(tensor.name for tensor in ENGINE_OUTPUTS)
 _BETWEEN_MODELS = {tensor.name for tensor in DETOKENIZER_INPUTS}
 _log = logging.getLogger(__name__)
 
@@ -136,7 +138,7 @@ class EngineModel:
             fields = fields.seen_as(ENSEMBLE_TABLE)
         if fields.boolean("stop"):
             self._stop(request.request_id(), for_s=(fields.integer("deadline_ms") or 0) / 1e3)
-            sender.send(flags=FINAL)
+            sender.send(self._tensors.nothing(_requested_outputs(request)), flags=FINAL)
             return
         wanted = read_request(
             fields,
@@ -237,14 +239,12 @@ def _answerable(error: Exception) -> LLMasOSError:
 
 
 def _requested_outputs(request: BackendRequest) -> tuple[str, ...]:
-    """The outputs that the client asks for; an ensemble always asks for all that it maps.
+    """The outputs that the client asks for, in the contract's order: some clients rely on it.
 
-    A client that lists its outputs can repeat the list in the request parameter `outputs`, which
-    ensembles pass on: then only those are sent.
+    An ensemble asks for all that it maps; its request parameter `outputs` lists those wanted.
     """
-    requested = tuple(request.requested_output_names())
+    wanted = set(request.requested_output_names())
     listed = read_parameters(request.parameters()).get(OUTPUTS_PARAMETER)
-    if not isinstance(listed, str):
-        return requested
-    wanted = {*listed.split(","), *_BETWEEN_MODELS}
-    return tuple(name for name in requested if name in wanted)
+    if isinstance(listed, str):
+        wanted &= {*listed.split(","), *_BETWEEN_MODELS}
+    return tuple(name for name in _ORDER if name in wanted)

@@ -92,7 +92,7 @@ def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -
         stop_token_ids = (*stop_token_ids, end_id)
     try:
         return SamplingParams(
-            **_in_the_classic_way(given, fields),
+            **_in_the_classic_way(given),
             stop=stop,
             stop_token_ids=stop_token_ids,
             ignore_eos=replaces_end,
@@ -110,7 +110,19 @@ def _given(fields: Fields) -> dict[str, Any]:
 
 
 def _read(fields: Fields, row: SamplingParameter) -> Any:
-    name = _INPUTS[row.name]
+    """The value by whichever of its names the client sent; None if it sent none.
+
+    Raises InvalidRequestError for two names of one parameter with different values.
+    """
+    names = (_INPUTS[row.name], *row.older_names)
+    said = {name: value for name in names if (value := _value(fields, row, name)) is not None}
+    if len(set(said.values())) > 1:
+        both = " and ".join(f"{fields.display_name(name)} {value}" for name, value in said.items())
+        raise InvalidRequestError(f"{both} contradict each other: they are one parameter")
+    return next(iter(said.values()), None)
+
+
+def _value(fields: Fields, row: SamplingParameter, name: str) -> Any:
     if row.type == "FP32":
         return fields.number(name)
     return fields.boolean(name) if row.type == "BOOL" else fields.integer(name)
@@ -120,18 +132,20 @@ def _open_fields(fields: Fields) -> frozenset[str]:
     """The fields left to the model's generation config, if the request asks for it."""
     if not fields.boolean("use_generation_config"):
         return frozenset()
-    return frozenset(n for n in PARAMETERS if not fields.has(_INPUTS.get(n, n)))
+    older = {row.name: row.older_names for row in SAMPLING_TABLE}
+    names = {n: (_INPUTS.get(n, n), *older.get(n, ())) for n in PARAMETERS}
+    return frozenset(n for n, known in names.items() if not any(map(fields.has, known)))
 
 
-def _in_the_classic_way(given: dict[str, Any], fields: Fields) -> dict[str, Any]:
+def _in_the_classic_way(given: dict[str, Any]) -> dict[str, Any]:
     """What is given, with a temperature and a top_p as the classic engine took them.
 
     Without a temperature the classic engine is greedy until something asks for a choice:
-    then the temperature is 1. top_k = 1 leaves no choice. The classic engine took a top_p of
-    0 for absent; on the ensemble it is an error.
+    then the temperature is 1. top_k = 1 leaves no choice. A top_p of 0
+    or less is absent.
     """
     values = dict(given)
-    if values.get("top_p", 1.0) <= 0.0 and not fields.boolean("from_ensemble"):
+    if values.get("top_p", 1.0) <= 0.0:
         del values["top_p"]
     top_k, min_p = values.get("top_k", 0), values.get("min_p", 0.0)
     asks_for_choice = top_k > 1 or "top_p" in values or min_p > 0.0

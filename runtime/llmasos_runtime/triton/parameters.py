@@ -13,14 +13,11 @@ from typing import Any
 from llmasos.contract.engine import ENGINE_INPUTS
 from llmasos.contract.ensemble import ENSEMBLE_INPUTS
 from llmasos.errors import InvalidRequestError
-from llmasos.sampling_table import SAMPLING_TABLE
 
 _INPUTS = tuple(tensor.name for tensor in ENSEMBLE_INPUTS)
-_OLD_NAMES = {old: row.ensemble_name for row in SAMPLING_TABLE for old in row.older_names}
 _NAMES_ELSEWHERE = {
     **{tensor.name: "" for tensor in ENGINE_INPUTS},
     **{tensor.target: tensor.name for tensor in ENSEMBLE_INPUTS if tensor.model == "engine"},
-    **_OLD_NAMES,
 }
 _ALIKE = 0.8
 _MAX_CHARACTERS = 1 << 14
@@ -46,8 +43,8 @@ def read_parameters(text: str) -> dict[str, Any]:
 def refuse_meant_inputs(parameters: str) -> None:
     """Raises InvalidRequestError for a parameter named, or nearly named, like an input.
 
-    parameters: those of a request to the ensemble, a JSON object or nothing. Inputs of older
-    releases and of the engine count too.
+    parameters: those of a request to the ensemble, a JSON object or nothing. Inputs of the engine
+    count too.
     """
     for name in read_parameters(parameters):
         if name in _INPUTS:

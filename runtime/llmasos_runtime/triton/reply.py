@@ -33,6 +33,9 @@ _NUMPY: dict[DataType, Any] = {
 }
 
 
+_LOG_PROBS = "output_log_probs"
+
+
 class OutputTensors:
     """Makes output tensors, and keeps those that are the same in every response."""
 
@@ -45,16 +48,25 @@ class OutputTensors:
     def of(self, update: Update, requested: Collection[str]) -> list[object]:
         """Returns the requested outputs of an update; only the last has usage and reasons."""
         values = _values(update, self._block_size)
+        if _LOG_PROBS in requested:  # as many zeros as tokens: some clients read them unasked
+            values[_LOG_PROBS] = np.zeros((1, 1, len(update.token_ids)), np.float32)
         return [
             self._backend.Tensor(name, values[name]) if name in values else self._nothing[name]
             for name in requested
         ]
+
+    def nothing(self, requested: Collection[str]) -> object:
+        """Returns a response whose outputs hold nothing."""
+        tensors = [self._nothing[name] for name in requested]
+        return self._backend.InferenceResponse(output_tensors=tensors)
 
 
 def _nothing(tensor: Tensor) -> NDArray[Any]:
     """Returns zeros, or no elements if the length is variable; the batch dimension is 1."""
     if tensor.type is DataType.STRING:
         return np.array([[b""]], np.object_)
+    if tensor.name == "cum_log_probs":
+        return np.zeros((1, 1), np.float32)  # of one beam, whether it is asked for or not
     return np.zeros([1, *(max(0, dim) for dim in tensor.dims)], _NUMPY[tensor.type])
 
 

@@ -96,10 +96,23 @@ def test_without_a_temperature_it_is_greedy_until_a_choice_is_asked_for(
     assert params(**inputs).temperature == temperature
 
 
-def test_a_top_p_of_0_is_absent_on_the_engine_and_refused_on_the_ensemble() -> None:
-    assert params(runtime_top_p=0.0, temperature=1.0).top_p == 1.0
-    assert params(runtime_top_p=-1.0, temperature=1.0).top_p == 1.0
-    assert refusal(from_ensemble=True, runtime_top_p=0.0).startswith("top_p must be above 0")
+@pytest.mark.parametrize("from_ensemble", [False, True])
+def test_a_top_p_of_0_is_absent(from_ensemble: bool) -> None:
+    for top_p in (0.0, -1.0):
+        said = params(runtime_top_p=top_p, temperature=1.0, from_ensemble=from_ensemble)
+        assert said.top_p == 1.0
+
+
+def test_older_names_of_inputs_say_the_same() -> None:
+    said = params(random_seed=7, min_length=2)
+    assert (said.seed, said.min_tokens) == (7, 2)
+    assert params(random_seed=7, seed=7).seed == 7
+
+
+def test_two_names_of_an_input_must_not_contradict_each_other() -> None:
+    assert refusal(random_seed=7, seed=8) == (
+        "seed 8 and random_seed 7 contradict each other: they are one parameter"
+    )
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_bad_input_is_refused_by_name(
     ("name", "message"),
     [
         ("temperatur", "temperatur is not an input of ensemble; is temperature meant?"),
-        ("random_seed", "random_seed is not an input of ensemble; it is called seed here"),
+        ("random_seed", "random_seed is an input of ensemble, and came as a parameter"),
         ("runtime_top_k", "runtime_top_k is not an input of ensemble; it is called top_k here"),
         ("early_stopping", "early_stopping is not an input of ensemble; the engine has it"),
         ("top_p", "top_p is an input of ensemble, and came as a parameter"),
@@ -220,8 +220,8 @@ def detokenized(model: DetokenizerModel, *pieces: list[int]) -> list[str]:
     requests = [FakeRequest({"text_piece": tensor(piece)}) for piece in pieces]
     responses = model.execute(requests)
     texts = [r.values["text_output"] for r in responses if isinstance(r, FakeResponse)]
-    assert all(text.shape == (1, 1) for text in texts)
-    return [text[0][0].decode() for text in texts]
+    assert all(text.shape == (1,) for text in texts)
+    return [text[0].decode() for text in texts]
 
 
 def test_a_piece_is_the_new_characters_of_its_decoding() -> None:

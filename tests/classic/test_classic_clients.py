@@ -1,0 +1,210 @@
+"""A real server, asked as clients of the classic `inflight_batcher_llm` repository ask it.
+
+They know nothing of LLMasOS: they use tritonclient and plain HTTP alone, and read shapes, orders
+and words as the classic server had them.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpcclient
+from llmasos.contract import ENGINE_OUTPUTS
+from llmasos_serving.triton.launcher import ServerOptions, TritonServer
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+PROMPT = "What is machine learning?"
+TEXT_MODELS = ("ensemble", "tensorrt_llm_bls")
+
+
+@pytest.fixture(scope="module")
+def server(tiny_repository: Path) -> Iterator[TritonServer]:
+    options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0, canary_period_s=1000.0)
+    with TritonServer(tiny_repository, options) as server:
+        yield server
+        server.stop(drain=False)
+
+
+@pytest.fixture
+def client(server: TritonServer) -> Iterator[grpcclient.InferenceServerClient]:
+    with grpcclient.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as client:
+        yield client
+
+
+def prepare(name: str, values: np.ndarray[Any, Any]) -> grpcclient.InferInput:
+    tensor = grpcclient.InferInput(name, values.shape, np_to_triton_dtype(values.dtype))
+    tensor.set_data_from_numpy(values)
+    return tensor
+
+
+def text_inputs(**more: np.ndarray[Any, Any]) -> list[grpcclient.InferInput]:
+    given: dict[str, np.ndarray[Any, Any]] = {
+        "text_input": np.array([[PROMPT.encode()]], object),
+        "max_tokens": np.array([[8]], np.int32),
+        "stream": np.array([[True]]),
+        "end_id": np.array([[-1]], np.int32),
+        **more,
+    }
+    return [prepare(name, values) for name, values in given.items()]
+
+
+def engine_inputs(**more: np.ndarray[Any, Any]) -> list[grpcclient.InferInput]:
+    ids = np.array([[72, 101, 108, 108, 111]], np.int32)
+    given: dict[str, np.ndarray[Any, Any]] = {
+        "input_ids": ids,
+        "input_lengths": np.array([[ids.shape[1]]], np.int32),
+        "request_output_len": np.array([[8]], np.int32),
+        "end_id": np.array([[-1]], np.int32),
+        **more,
+    }
+    return [prepare(name, values) for name, values in given.items()]
+
+
+def stream(
+    client: grpcclient.InferenceServerClient,
+    model: str,
+    inputs: list[grpcclient.InferInput],
+    request_id: str = "",
+) -> list[grpcclient.InferResult]:
+    """Every response up to the final flag; raises what the callback was given."""
+    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    client.start_stream(lambda result, error: answers.put((result, error)))
+    client.async_stream_infer(
+        model, inputs, request_id=request_id, enable_empty_final_response=True
+    )
+    found = []
+    try:
+        while True:
+            result, error = answers.get(timeout=60)
+            if error is not None:
+                raise error
+            found.append(result)
+            if result.get_response().parameters["triton_final_response"].bool_param:
+                return found
+    finally:
+        client.stop_stream()
+
+
+def text_of(results: list[grpcclient.InferResult]) -> str:
+    """As nearly every text client reads it: one element, which is bytes."""
+    texts = [result.as_numpy("text_output") for result in results]
+    return "".join(text[0].decode() for text in texts if text is not None)
+
+
+def post(url: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    request = urllib.request.Request(url, json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        lines = answer.read().decode().split("\n")
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize("model", TEXT_MODELS)
+def test_a_text_is_one_element_of_bytes_for_each_row(
+    client: grpcclient.InferenceServerClient, model: str
+) -> None:
+    results = stream(client, model, text_inputs())
+    texts = [r.as_numpy("text_output") for r in results]
+    assert all(text.shape == (1,) for text in texts if text is not None)
+    assert text_of(results)
+
+
+def test_classic_names_answer_as_ours_do(client: grpcclient.InferenceServerClient) -> None:
+    assert text_of(stream(client, "tensorrt_llm_bls", text_inputs())) == text_of(
+        stream(client, "ensemble", text_inputs())
+    )
+    tokens = [
+        np.concatenate(
+            [r.as_numpy("output_ids")[0, 0] for r in stream(client, model, engine_inputs())]
+        ).tolist()
+        for model in ("tensorrt_llm", "engine")
+    ]
+    assert tokens[0] == tokens[1] and len(tokens[0]) == 5 + 8
+
+
+def test_outputs_come_in_the_classic_order(client: grpcclient.InferenceServerClient) -> None:
+    """Of an ensemble, as `tensorrt_llm` is one here, Triton chooses the order."""
+    first = stream(client, "engine", engine_inputs())[0].get_response()
+    names = [output.name for output in first.outputs]
+    assert names[:2] == ["output_ids", "sequence_length"]
+    assert names == [t.name for t in ENGINE_OUTPUTS if t.name in names]
+
+
+@pytest.mark.parametrize("model", ["engine", "tensorrt_llm"])
+def test_log_probs_that_nobody_asked_for_are_zeros_of_the_classic_shape(
+    client: grpcclient.InferenceServerClient, model: str
+) -> None:
+    streaming = np.array([[True]])
+    for result in stream(client, model, engine_inputs(streaming=streaming)):
+        num_tokens = result.as_numpy("output_ids").shape[2]
+        assert result.as_numpy("cum_log_probs").tolist() == [[0.0]]
+        assert result.as_numpy("output_log_probs").tolist() == [[[0.0] * num_tokens]]
+
+
+@pytest.mark.parametrize("model", TEXT_MODELS)
+def test_older_names_of_inputs_are_known(
+    client: grpcclient.InferenceServerClient, model: str
+) -> None:
+    sampled = {"temperature": np.array([[2.0]], np.float32), "top_k": np.array([[50]], np.int32)}
+    texts = {
+        name: text_of(stream(client, model, text_inputs(**sampled, **{name: values})))
+        for name, values in {
+            "seed": np.array([[11]], np.uint64),
+            "random_seed": np.array([[11]], np.uint64),
+        }.items()
+    }
+    assert texts["seed"] == texts["random_seed"]
+    other = stream(client, model, text_inputs(**sampled, random_seed=np.array([[12]], np.uint64)))
+    assert text_of(other) != texts["seed"]
+    least = text_inputs(min_length=np.array([[8]], np.int32))
+    assert text_of(stream(client, model, least)) == text_of(stream(client, model, text_inputs()))
+
+
+@pytest.mark.parametrize("model", TEXT_MODELS)
+def test_a_top_p_of_0_is_absent(client: grpcclient.InferenceServerClient, model: str) -> None:
+    without = text_of(stream(client, model, text_inputs()))
+    zero = text_inputs(top_p=np.array([[0.0]], np.float32))
+    assert text_of(stream(client, model, zero)) == without
+
+
+def test_stop_is_answered_with_an_empty_response(
+    client: grpcclient.InferenceServerClient,
+) -> None:
+    for model in ("engine", "tensorrt_llm"):
+        inputs = engine_inputs(stop=np.array([[True]]))
+        (answer,) = stream(client, model, inputs, request_id="nobody")
+        assert answer.as_numpy("output_ids").size == 0
+
+
+@pytest.mark.parametrize("model", TEXT_MODELS)
+def test_generate_and_generate_stream_give_the_text(server: TritonServer, model: str) -> None:
+    url = f"{server.http_url}/v2/models/{model}"
+    body = {"text_input": PROMPT, "max_tokens": 8, "end_id": -1, "random_seed": 3}
+    (whole,) = post(f"{url}/generate", body)
+    assert whole["text_output"].startswith(PROMPT)
+    pieces = post(f"{url}/generate_stream", {**body, "stream": True})
+    assert PROMPT + "".join(piece["text_output"] for piece in pieces) == whole["text_output"]
+
+
+@pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm_bls", "tensorrt_llm", "engine"])
+def test_models_are_ready_and_describe_themselves(
+    client: grpcclient.InferenceServerClient, model: str
+) -> None:
+    assert client.is_model_ready(model)
+    config = client.get_model_config(model).config
+    assert config.model_transaction_policy.decoupled or config.platform == "ensemble"
+    assert {"text_input", "input_ids"} & {tensor.name for tensor in config.input}
+
+
+def test_an_error_under_a_classic_name_keeps_its_words(
+    client: grpcclient.InferenceServerClient,
+) -> None:
+    wrong = text_inputs(temperature=np.array([[-1.0]], np.float32))
+    with pytest.raises(InferenceServerException, match="temperature must be between 0"):
+        stream(client, "tensorrt_llm_bls", wrong)
