@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,6 +201,34 @@ def test_models_are_ready_and_describe_themselves(
     config = client.get_model_config(model).config
     assert config.model_transaction_policy.decoupled or config.platform == "ensemble"
     assert {"text_input", "input_ids"} & {tensor.name for tensor in config.input}
+
+
+def test_the_repository_index_is_open_and_nothing_in_it_can_be_changed(
+    server: TritonServer, client: grpcclient.InferenceServerClient
+) -> None:
+    index = {model.name: model.state for model in client.get_model_repository_index().models}
+    assert {index[name] for name in (*TEXT_MODELS, "tensorrt_llm", "engine")} == {"READY"}
+    for change in (client.load_model, client.unload_model):
+        with pytest.raises(InferenceServerException, match=r"not allowed|explicit"):
+            change("engine")
+    with pytest.raises(InferenceServerException, match="restricted"):
+        client.update_log_settings({"log_verbose_level": 1})
+    assert client.is_model_ready("engine")
+
+
+def test_what_load_balancers_read_is_on_the_metrics_page(server: TritonServer) -> None:
+    with urllib.request.urlopen(server.metrics_url, timeout=60) as page:
+        text = page.read().decode()
+    for family, label, kinds in (
+        ("request", "request_type", ("active", "scheduled", "waiting", "max", "context")),
+        (
+            "kv_cache_block",
+            "kv_cache_block_type",
+            ("max", "free", "used", "reused", "fraction", "tokens_per"),
+        ),
+    ):
+        for kind in kinds:
+            assert re.search(f'nv_trt_llm_{family}_metrics{{[^}}]*{label}="{kind}"[^}}]*}} ', text)
 
 
 def test_an_error_under_a_classic_name_keeps_its_words(

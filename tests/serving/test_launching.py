@@ -69,7 +69,7 @@ def test_the_command_listens_on_loopback_and_restricts_what_is_dangerous(tmp_pat
     assert "--model-control-mode=none" in command
     restricted = [argument for argument in command if "restricted" in argument]
     assert len(restricted) == 2
-    assert all("shared-memory,model-repository" in argument for argument in restricted)
+    assert all("shared-memory,trace,logging" in argument for argument in restricted)
 
 
 def test_a_server_on_path_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,9 @@ class Executor:
                 num_steps=self._steps.num_steps,
                 num_draft_tokens=scheduler.num_draft_tokens,
                 num_accepted_tokens=scheduler.num_accepted_tokens,
+                max_running=scheduler.max_running,
+                num_prefilling=scheduler.num_prefilling,
+                block_size=scheduler.block_size,
             )
 
     def step_log(self) -> tuple[StepRecord, ...]:

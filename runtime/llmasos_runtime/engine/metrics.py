@@ -16,6 +16,8 @@ class EngineStats:
     """Requests and KV blocks at one moment, and counts since the engine was loaded.
 
     num_draft_tokens, num_accepted_tokens: draft tokens that were computed, and those accepted.
+    max_running: the most requests of a step. num_prefilling: those of the running ones whose
+    prompt is not computed yet. block_size: tokens of a KV block.
     """
 
     num_running: int
@@ -27,6 +29,9 @@ class EngineStats:
     num_steps: int
     num_draft_tokens: int = 0
     num_accepted_tokens: int = 0
+    max_running: int = 0
+    num_prefilling: int = 0
+    block_size: int = 0
 
     @property
     def num_active(self) -> int:
@@ -35,6 +40,11 @@ class EngineStats:
     @property
     def num_used_blocks(self) -> int:
         return self.num_blocks - self.num_free_blocks
+
+    @property
+    def used_fraction(self) -> float:
+        """The used part of the KV cache, to a thousandth."""
+        return round(self.num_used_blocks / self.num_blocks, 3) if self.num_blocks else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +67,7 @@ class Metric:
     family: Family
     label_value: str
     help: str
-    value: Callable[[EngineStats], int]
+    value: Callable[[EngineStats], float]
 
 
 _REQUESTS = Family(
@@ -89,6 +99,8 @@ METRICS = (
     Metric(_REQUESTS, "active", "requests that run or wait", lambda s: s.num_active),
     Metric(_REQUESTS, "scheduled", "requests that run", lambda s: s.num_running),
     Metric(_REQUESTS, "waiting", "requests in the queue", lambda s: s.num_waiting),
+    Metric(_REQUESTS, "max", "the most requests that run at once", lambda s: s.max_running),
+    Metric(_REQUESTS, "context", "requests whose prompt is computed", lambda s: s.num_prefilling),
     Metric(_BLOCKS, "max", "KV blocks of the engine", lambda s: s.num_blocks),
     Metric(_BLOCKS, "free", "KV blocks in no sequence", lambda s: s.num_free_blocks),
     Metric(_BLOCKS, "used", "KV blocks in sequences", lambda s: s.num_used_blocks),
@@ -98,6 +110,8 @@ METRICS = (
         "KV blocks found in the prefix cache so far",
         lambda s: s.num_reused_blocks,
     ),
+    Metric(_BLOCKS, "fraction", "used part of the KV blocks, 0 to 1", lambda s: s.used_fraction),
+    Metric(_BLOCKS, "tokens_per", "tokens of a KV block", lambda s: s.block_size),
     Metric(_GENERAL, "iteration_counter", "steps so far", lambda s: s.num_steps),
     Metric(_GENERAL, "preemption_counter", "preemptions so far", lambda s: s.num_preemptions),
     Metric(_SPECULATION, "drafted", "draft tokens computed so far", lambda s: s.num_draft_tokens),

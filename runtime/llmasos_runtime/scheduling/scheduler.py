@@ -74,6 +74,20 @@ class Scheduler:
         return len(self._running)
 
     @property
+    def max_running(self) -> int:
+        return self._limits.max_batch_size
+
+    @property
+    def num_prefilling(self) -> int:
+        """Running sequences whose prompt is not wholly computed."""
+        return sum(not sequence.is_decoding for sequence in self._running)
+
+    @property
+    def block_size(self) -> int:
+        """Tokens of one KV block."""
+        return self._memory.block_size
+
+    @property
     def num_blocks(self) -> int:
         return self._memory.num_blocks
 

@@ -129,6 +129,7 @@ class TensorRTLLMExecutor:
                 num_preemptions=0,
                 # Whoever looks whether it still works sees each token, between two reports too.
                 num_steps=newest.num_steps + self._num_tokens,
+                max_running=self._max_batch_size,
             )
 
     def step_log(self) -> tuple[StepRecord, ...]:

@@ -41,9 +41,9 @@ class _Gauge:
 
     def __init__(self, made: Any) -> None:
         self._made = made
-        self._last: int | None = None
+        self._last: float | None = None
 
-    def show(self, value: int) -> None:
+    def show(self, value: float) -> None:
         if value != self._last:
             self._made.set(value)
             self._last = value
@@ -54,9 +54,9 @@ class _Counter:
 
     def __init__(self, made: Any) -> None:
         self._made = made
-        self._last = 0
+        self._last = 0.0
 
-    def show(self, value: int) -> None:
+    def show(self, value: float) -> None:
         if value > self._last:
             self._made.increment(value - self._last)
             self._last = value

@@ -9,8 +9,9 @@ from llmasos_serving.triton.installation import Installation
 from llmasos_serving.triton.options import ServerOptions
 from llmasos_serving.triton.ports import Ports
 
-# Anyone who reaches these could read memory, load code or fill the disk.
-_RESTRICTED = "shared-memory,model-repository,trace,logging"
+# Anyone who reaches these could read memory or fill the disk. The model repository is open, since
+# clients look models up in its index: the control mode none refuses to load and unload them.
+_RESTRICTED = "shared-memory,trace,logging"
 _STUB_TIMEOUT_S = 300
 
 
