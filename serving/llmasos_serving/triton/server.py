@@ -78,7 +78,7 @@ class TritonServer:
         return self._running().pid
 
     def start(self) -> None:
-        """Return when the server has answered a request; raises PlanError or ServerError."""
+        """Returns when the server has answered a request; raises PlanError or ServerError."""
         check_repository(self._repository)
         self.failure = None
         watched = self._start(_MAX_STARTS)
