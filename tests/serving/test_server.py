@@ -446,7 +446,7 @@ def test_200_clients_at_once_are_all_answered(server: TritonServer, client: Trit
 
 
 def test_the_dangerous_apis_are_closed(server: TritonServer) -> None:
-    for path in ("systemsharedmemory/region/x/register", "repository/index", "logging"):
+    for path in ("systemsharedmemory/region/x/register", "trace/setting", "logging"):
         status, _ = refusal(f"{server.http_url}/v2/{path}")
         assert status == 403
 
