@@ -1,12 +1,13 @@
 """The matrices of an int4 network that are kept in int8.
 
 These are embeddings, and a head tied to one, since their rows are read one at a time; matrices
-whose inputs no int4 group divides; and those that a caller names by patterns.
+whose inputs no int4 group divides; those that a caller names by patterns; and those that a
+checkpoint of 4 bits has in more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -17,13 +18,17 @@ from llmasos_builder.architectures.network import Network
 from llmasos_builder.graph.recording import RecordingGraph
 
 _SUFFIX = ".weight"
+_INT4_BITS = 4
 
 
-def matrices_in_int8(network: Network, patterns: Sequence[str] = ()) -> tuple[str, ...]:
+def matrices_in_int8(
+    network: Network, patterns: Sequence[str] = (), stored_bits: Mapping[str, int] | None = None
+) -> tuple[str, ...]:
     """Their names, without the end `.weight`, in the order of the network.
 
     patterns: shell patterns of names; a pattern may leave out the beginning or the end, so that
-    `down_proj`, `layers.0` and `self_attn.*_proj` match too.
+    `down_proj`, `layers.0` and `self_attn.*_proj` match too. stored_bits: of the matrices that are
+    quantized in the checkpoint, by name; where some have 4, the others are kept in int8 too.
     Raises InvalidRequestError for a pattern that matches no matrix.
     """
     graph = RecordingGraph()
@@ -36,10 +41,13 @@ def matrices_in_int8(network: Network, patterns: Sequence[str] = ()) -> tuple[st
         if operation.kind.startswith("embed_")
         for weight in operation.weights
     }
+    bits = stored_bits or {}
+    is_int4 = _INT4_BITS in bits.values()
+    finer = {n for n in matrices if is_int4 and bits.get(n + _SUFFIX, 16) > _INT4_BITS}
     return tuple(
         name
         for name, weight in matrices.items()
-        if name in chosen | tables or FORMATS["int4"].group_of(weight.shape[1]) is None
+        if name in chosen | tables | finer or FORMATS["int4"].group_of(weight.shape[1]) is None
     )
 
 

@@ -8,8 +8,8 @@ from llmasos.engine.plan import Precision
 from llmasos.engine.weight_format import FORMATS
 from numpy.typing import NDArray
 
-from llmasos_builder.compression.quantizer import CPU_METHODS, quantize_rows
 from llmasos_builder.graph.graph import Array
+from llmasos_builder.graph.quantizer import CPU_METHODS, quantize_rows
 
 
 def to_bf16_bits(values: Array) -> NDArray[np.uint16]:

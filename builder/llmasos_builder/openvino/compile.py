@@ -22,17 +22,19 @@ def compile_openvino(
     output: Path,
     progress: Callable[[int, int], None],
     in_int8: Collection[str] = (),
+    int4_group: int | None = None,
 ) -> None:
     """Writes a network as an OpenVINO IR: output (.xml), and its weights beside it (.bin).
 
     precision: of matrices; norms and biases are f32. in_int8: names, without `.weight`, of the
-    matrices kept in int8 where int4 is asked for (`matrices_in_int8`). progress: called with the
+    matrices kept in int8 where int4 is asked for (`matrices_in_int8`). int4_group: most neighbours
+    that share an int4 scale; None is what int4 stands for. progress: called with the
     steps done and their total; a step is a tensor that is read, or the file that is written last.
     Tensors are read one at a time, so that memory holds the engine and one more tensor.
     Raises CheckpointError for tensors that are missing, unused or of another shape.
     """
     reader = TensorReader(weights, progress, num_steps=len(check_tensors(network, weights)) + 1)
-    graph = OpenVINOGraph(in_int8={f"{name}.weight" for name in in_int8})
+    graph = OpenVINOGraph(in_int8={f"{name}.weight" for name in in_int8}, int4_group=int4_group)
     network.define(graph, reader, precision=precision)
     graph.save(output)
     reader.step()

@@ -40,11 +40,13 @@ _MAX_JOINED = 3
 class OpenVINOGraph:
     """Implements `Graph`: wide tensors are [B, S, width], heads [B, H, S, D].
 
-    in_int8: the weights that are kept in int8 where int4 is asked for.
+    in_int8: the weights that are kept in int8 where int4 is asked for. int4_group: see
+    `make_weight`.
     """
 
-    def __init__(self, *, in_int8: Collection[str] = ()) -> None:
+    def __init__(self, *, in_int8: Collection[str] = (), int4_group: int | None = None) -> None:
         self._in_int8 = in_int8
+        self._int4_group = int4_group
         self._inputs = StatefulInputs()
         self._masks = StatefulMasks(self._inputs)
         self._cache = StatefulCache(self._inputs)
@@ -52,7 +54,7 @@ class OpenVINOGraph:
 
     def weight(self, name: str, values: Array, precision: Precision) -> OpenVINOWeight:
         kept: Precision = "int8" if precision == "int4" and name in self._in_int8 else precision
-        return make_weight(name, values, kept)
+        return make_weight(name, values, kept, int4_group=self._int4_group)
 
     def embed_tokens(self, table: OpenVINOWeight) -> ov.Node:
         return table.rows(self._inputs.input_ids)

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 from llmasos.engine.plan import Precision
-from llmasos.engine.weight_format import FORMATS
+from llmasos.engine.weight_format import FORMATS, WeightFormat
 from llmasos.openvino_import import ops, ov
 from numpy.typing import NDArray
 from openvino._offline_transformations import compress_model_transformation
 
-from llmasos_builder.compression.quantizer import CPU_METHODS, QuantizedRows, quantize_rows
 from llmasos_builder.graph.graph import Array
+from llmasos_builder.graph.quantizer import CPU_METHODS, QuantizedRows, quantize_rows
 from llmasos_builder.graph.rounding import to_bf16_bits
 
 
@@ -87,11 +87,19 @@ class OpenVINOWeight:
         return ops.multiply(values, ops.gather(self._scales, indices, axis))
 
 
-def make_weight(name: str, values: Array, precision: Precision) -> OpenVINOWeight:
-    """Makes a weight of values [out, in] or [n] in this precision."""
+def make_weight(
+    name: str, values: Array, precision: Precision, *, int4_group: int | None = None
+) -> OpenVINOWeight:
+    """Makes a weight of values [out, in] or [n] in this precision.
+
+    int4_group: most neighbours that share an int4 scale; None is what int4 stands for.
+    """
     values = np.ascontiguousarray(values)
     if precision in CPU_METHODS:
-        rows = quantize_rows(values, FORMATS[precision], method=CPU_METHODS[precision])
+        stored = FORMATS[precision]
+        if precision == "int4" and int4_group is not None:
+            stored = WeightFormat(kind="int4", group_size=int4_group)
+        rows = quantize_rows(values, stored, method=CPU_METHODS[precision])
         return weight_of_rows(name, rows)
     if precision == "bf16":
         return OpenVINOWeight(name=name, kind=ov.Type.bf16, values=to_bf16_bits(values))

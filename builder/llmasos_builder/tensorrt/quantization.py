@@ -1,6 +1,6 @@
 """Weight-only quantization for TensorRT, and the exact values of a weight after it.
 
-Codes of int8 and int4 come from `compression.quantizer` and are packed here in TensorRT's form;
+Codes of int8 and int4 come from `graph.quantizer` and are packed here in TensorRT's form;
 fp8 and nvfp4 are made here.
 """
 
@@ -15,13 +15,13 @@ from llmasos.engine.weight_format import FORMATS
 from llmasos.errors import InvalidRequestError
 from numpy.typing import NDArray
 
-from llmasos_builder.compression.quantizer import (
+from llmasos_builder.graph import Array
+from llmasos_builder.graph.quantizer import (
     QuantizedRows,
     quantize_rows,
     row_blocks,
     scale_of,
 )
-from llmasos_builder.graph import Array
 from llmasos_builder.tensorrt.constants import numpy_type
 from llmasos_builder.tensorrt.options import ComputeType
 

@@ -13,12 +13,18 @@ from llmasos.files.regular_file import is_there
 from numpy.typing import NDArray
 
 from llmasos_builder.checkpoint.checkpoint import Checkpoint
-from llmasos_builder.checkpoint.huggingface.fp8_weights import Fp8Weights, StoredWeights, is_fp8
+from llmasos_builder.checkpoint.huggingface.fp8_weights import Fp8Weights, is_fp8
 from llmasos_builder.checkpoint.huggingface.language_model_part import (
     has_language_model_part,
     text_config,
     text_names,
 )
+from llmasos_builder.checkpoint.huggingface.quantized.configuration import (
+    read_layouts,
+    side_file,
+)
+from llmasos_builder.checkpoint.huggingface.quantized.layout import Layout, StoredTensors
+from llmasos_builder.checkpoint.huggingface.quantized.weights import QuantizedWeights
 from llmasos_builder.checkpoint.huggingface.safetensors_weights import (
     FP8,
     SafetensorsWeights,
@@ -59,7 +65,9 @@ _NEWER_NAMES = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
 def open_directory(directory: Path, *, source: str) -> Checkpoint:
     """Opens a checkpoint directory; raises CheckpointError for anything missing or damaged."""
     config = read_json_object(directory / CONFIG_FILE)
-    quantized = _quantized_to_fp8(config, directory)
+    layouts = read_layouts(config, directory, QUANTIZATION_FILE)
+    in_fp8 = not layouts and _quantized_to_fp8(config, directory)
+    beside = side_file(config, directory)
     more_than_text = has_language_model_part(config)
     weight_files = find_weight_files(directory) or find_pickled_files(directory)
     if not weight_files:
@@ -70,12 +78,14 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
     others = {CONFIG_FILE: directory / CONFIG_FILE, **tokenizer.read}
     if is_there(directory / QUANTIZATION_FILE):
         others[QUANTIZATION_FILE] = directory / QUANTIZATION_FILE
+    if beside is not None:
+        others[beside.name] = beside
     return Checkpoint(
         source=source,
         name=directory.resolve().name if Path(source).exists() else source.rsplit("/", 1)[-1],
         config={n: value for n, value in config.items() if n != "quantization_config"},
         weights=_weights(
-            weight_files, config, quantized_to_fp8=quantized, more_than_text=more_than_text
+            weight_files, config, in_fp8=in_fp8, layouts=layouts, more_than_text=more_than_text
         ),
         tokenizer_files=tokenizer.made,
         files=others | weight_files,
@@ -85,7 +95,7 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
 class RenamedWeights:
     """Weights under the names that a network has for them."""
 
-    def __init__(self, weights: StoredWeights, *, stored: Mapping[str, str]) -> None:
+    def __init__(self, weights: StoredTensors, *, stored: Mapping[str, str]) -> None:
         """stored: the stored name of each tensor."""
         self._weights = weights
         self._stored = stored
@@ -102,13 +112,16 @@ class RenamedWeights:
     def load(self, name: str) -> NDArray[np.float32]:
         return self._weights.load(self._inner(name))
 
+    def load_stored(self, name: str) -> NDArray[Any]:
+        return self._weights.load_stored(self._inner(name))
+
     def _inner(self, name: str) -> str:
         if name not in self._stored:
             raise CheckpointError(f"the checkpoint has no tensor {name}")
         return self._stored[name]
 
 
-def _renamed(weights: StoredWeights, config: dict[str, Any]) -> StoredWeights:
+def _renamed(weights: StoredTensors, config: dict[str, Any]) -> StoredTensors:
     model_type = str(config.get("model_type"))
     names = weights.names()
     newer = {old: new for old, new in _NEWER_NAMES.get(model_type, {}).items() if old in names}
@@ -133,19 +146,22 @@ def _weights(
     weight_files: dict[str, Path],
     config: dict[str, Any],
     *,
-    quantized_to_fp8: bool,
+    in_fp8: bool,
+    layouts: tuple[Layout, ...],
     more_than_text: bool,
 ) -> Weights:
     shards = {name: path for name, path in weight_files.items() if path.suffix != ".json"}
-    stored: StoredWeights
+    stored: StoredTensors
     if all(path.suffix == ".bin" for path in shards.values()):
         stored = PickledWeights(shards)
     else:
-        stored = SafetensorsWeights(shards, also=(FP8,) if quantized_to_fp8 else ())
+        stored = SafetensorsWeights(shards, also=(FP8,) if in_fp8 else ())
     if more_than_text:
         stored = RenamedWeights(stored, stored=text_names(stored.names()))
     stored = _renamed(stored, config)
-    return Fp8Weights(stored) if quantized_to_fp8 else stored
+    if layouts:
+        return QuantizedWeights(stored, layouts)
+    return Fp8Weights(stored) if in_fp8 else stored
 
 
 def _quantized_to_fp8(config: dict[str, Any], directory: Path) -> bool:

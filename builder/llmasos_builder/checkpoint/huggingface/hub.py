@@ -28,6 +28,10 @@ WANTED_FILES = (
     "additional_chat_templates/*.jinja",
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
 )
 
 

@@ -30,6 +30,10 @@ _TYPES: Mapping[str, Any] = {
     "F16": "<f2",
     "BF16": ml_dtypes.bfloat16,
     FP8: ml_dtypes.float8_e4m3fn,
+    "I64": "<i8",
+    "I32": "<i4",
+    "I8": np.int8,
+    "U8": np.uint8,
 }
 
 
@@ -65,13 +69,22 @@ class SafetensorsWeights:
                 f"{place.path}: tensor {name} has the type {place.kind}, which is not read",
                 hint=f"use a checkpoint in one of {', '.join(sorted(_READABLE))}",
             )
+        return np.asarray(self.load_stored(name), np.float32)
+
+    def load_stored(self, name: str) -> NDArray[Any]:
+        """Reads a tensor in the type in which it is stored. Raises CheckpointError."""
+        place = self._place(name)
+        if place.kind not in _TYPES:
+            raise CheckpointError(
+                f"{place.path}: tensor {name} has the type {place.kind}, which is not read"
+            )
         count = math.prod(place.shape)
         # Read, not mapped: a mapped file that is cut meanwhile would end the process.
         with open_regular(place.path) as stream:
             stored = np.fromfile(stream, _TYPES[place.kind], count, offset=place.start)
             if stored.size != count:
                 raise CheckpointError(f"{place.path} has changed while it was read")
-            return np.asarray(stored.reshape(place.shape), np.float32)
+            return stored.reshape(place.shape)
 
     def _place(self, name: str) -> TensorPlace:
         if name not in self._places:

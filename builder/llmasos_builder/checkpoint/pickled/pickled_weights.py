@@ -67,6 +67,10 @@ class PickledWeights:
         return self._tensor(name).storage.kind
 
     def load(self, name: str) -> NDArray[np.float32]:
+        return np.array(self.load_stored(name), np.float32)
+
+    def load_stored(self, name: str) -> NDArray[Any]:
+        """Reads a tensor in the type in which it is stored. Raises CheckpointError."""
         tensor, archive = self._tensor(name), self._homes.get(name)
         assert archive is not None
         kind = tensor.storage.kind
@@ -77,8 +81,10 @@ class PickledWeights:
             )
         numbers = _numbers(archive, tensor.storage)
         steps = tuple(step * numbers.itemsize for step in tensor.strides)
-        view = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, steps)
-        return np.array(view, np.float32)
+        view: NDArray[Any] = np.lib.stride_tricks.as_strided(
+            numbers[tensor.offset :], tensor.shape, steps
+        )
+        return view
 
     def _tensor(self, name: str) -> StoredTensor:
         if name not in self._tensors:

@@ -123,13 +123,10 @@ def test_scales_that_cannot_be_used_are_named(
 @pytest.mark.parametrize(
     ("config", "name"),
     [
-        ({"quant_method": "gptq", "bits": 4}, "gptq"),
-        ({"quant_method": "awq", "bits": 4}, "awq"),
-        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes"),
+        ({"quant_method": "hqq"}, "hqq"),
         ({"quant_method": "mxfp4"}, "mxfp4"),
-        ({**COMPRESSED, "format": "pack-quantized"}, "compressed-tensors pack-quantized"),
-        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8 in blocks of [128, 128]"),
-        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "modelopt NVFP4"),
+        ({**COMPRESSED, "format": "marlin-24"}, "compressed-tensors marlin-24"),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, "modelopt W4A8_AWQ"),
         ("surprise", "surprise"),
     ],
 )

@@ -85,8 +85,8 @@ def test_an_unknown_tensor_is_named(tmp_path: Path) -> None:
 
 
 def test_a_quantized_checkpoint_is_refused_by_its_method(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path, quantization_config={"quant_method": "gptq", "bits": 4})
-    assert "quantized already (gptq)" in refusal(tmp_path)
+    write_checkpoint(tmp_path, quantization_config={"quant_method": "hqq", "bits": 4})
+    assert "quantized already (hqq)" in refusal(tmp_path)
 
 
 def test_a_body_saved_alone_gets_the_names_of_the_whole(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_merges_that_do_not_fit_the_vocabulary_are_refused(tmp_path: Path) -> No
         assert "do not fit" in refusal(tmp_path)
 
 
-def test_sentencepiece_alone_gets_the_way_to_convert_it(tmp_path: Path) -> None:
+def test_tekken_alone_gets_the_way_to_convert_it(tmp_path: Path) -> None:
     directory = write_checkpoint(tmp_path)
-    shutil.move(directory / "tokenizer.json", directory / "tokenizer.model")
-    assert "has tokenizer.model but no tokenizer.json" in refusal(tmp_path)
+    shutil.move(directory / "tokenizer.json", directory / "tekken.json")
+    assert "has tekken.json but no tokenizer.json" in refusal(tmp_path)
