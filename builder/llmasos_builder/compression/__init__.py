@@ -1,1 +1,1 @@
-"""Weight-only quantization, and methods that reduce its loss."""
+"""Compression of checkpoints, and the calibration that it is guided by."""
