@@ -1,0 +1,1 @@
+"""Distillation: a student network is trained to predict what its teacher predicts."""

@@ -1,0 +1,1 @@
+"""Structured pruning: parts of a checkpoint that matter least are left out."""
