@@ -96,7 +96,7 @@ def _compile(
         options, trained_for=network.max_position_embeddings, usual=network.usual_length
     )
     network = network.for_length(limits.max_seq_len)
-    options, why_openvino = settle_target(options, network, limits)
+    options, why_openvino = settle_target(options, network, limits, checkpoint.weights)
     if why_openvino is not None:
         _log.warning("compiling for openvino: %s", why_openvino)
     sizes = network_sizes(

@@ -15,9 +15,10 @@ from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.engine.weight_format import QuantizationMethod
 from llmasos.errors import InvalidRequestError, UnsupportedArchitectureError
 
-from llmasos_builder.architectures import Decoder, Network, matrices_in_int8
+from llmasos_builder.architectures import Decoder, Network
 from llmasos_builder.checkpoint import Weights, is_in_fp8
-from llmasos_builder.compression.quantizer import CPU_METHODS
+from llmasos_builder.graph.quantizer import CPU_METHODS
+from llmasos_builder.int4_layout import int4_layout
 from llmasos_builder.native.compile import compile_native, kind_to_build
 from llmasos_builder.openvino.compile import compile_openvino
 from llmasos_builder.options import BuildOptions
@@ -97,9 +98,7 @@ class _OpenVINO:
         del limits  # an IR has none
         options = self.options
         kv_cache_precision = kv_cache_of(options, network)
-        in_int8: tuple[str, ...] = ()
-        if options.precision == "int4":
-            in_int8 = matrices_in_int8(network, options.int4_except)
+        in_int8, int4_group = int4_layout(network, weights, options)
         compile_openvino(
             network,
             weights,
@@ -107,9 +106,11 @@ class _OpenVINO:
             output=directory / OPENVINO_FILE,
             progress=report,
             in_int8=in_int8,
+            int4_group=int4_group,
         )
         return CompiledEngine(
             method=CPU_METHODS.get(options.precision, "rtn"),
+            int4_group=int4_group,
             int8_matrices=in_int8,
             kv_cache_precision=kv_cache_precision,
             versions={"openvino": version("openvino")},

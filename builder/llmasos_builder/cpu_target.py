@@ -10,15 +10,18 @@ from llmasos.engine.plan import PRECISIONS, Limits, Target
 from llmasos.errors import PlanError, UnsupportedArchitectureError
 
 from llmasos_builder.architectures import Network
+from llmasos_builder.checkpoint import Weights
+from llmasos_builder.int4_layout import why_codes_are_lost
 from llmasos_builder.options import BuildOptions
 
 
 def settle_target(
-    options: BuildOptions, network: Network, limits: Limits
+    options: BuildOptions, network: Network, limits: Limits, weights: Weights | None = None
 ) -> tuple[BuildOptions, str | None]:
     """Returns the options with a target in place of auto, and why it is not native.
 
-    network: for sequences of `limits.max_seq_len`. The reason is None if the target is native or
+    network: for sequences of `limits.max_seq_len`. weights: of the checkpoint, whose int4 codes a
+    native engine may be unable to keep. The reason is None if the target is native or
     was given, and if the options ask for what only openvino has.
     """
     if options.target != "auto":
@@ -26,6 +29,8 @@ def settle_target(
     if not _may_be_native(options):
         return replace(options, target="openvino"), None
     reason = _why_not_native(network, limits)
+    if reason is None and weights is not None and options.precision == "int4":
+        reason = why_codes_are_lost(network, weights)
     return replace(options, target="openvino" if reason else "native"), reason
 
 

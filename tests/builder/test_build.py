@@ -39,7 +39,7 @@ def test_a_repository_has_every_model_and_the_plan(tiny_repository: Path) -> Non
     for model in MODELS:
         assert (tiny_repository / model / "config.pbtxt").is_file()
         assert (tiny_repository / model / "1" / "model.py").is_file() == (
-            model in ("tokenizer", "engine", "detokenizer")
+            model not in ("ensemble", "postprocessing")
         )
         assert (tiny_repository / model / "1").is_dir()
     plan_dir = tiny_repository / PLAN_IN_REPOSITORY
@@ -101,11 +101,13 @@ def test_an_engine_is_for_short_texts_until_longer_ones_are_asked_for(
 def test_fields_of_the_config_that_nobody_reads_are_named_once(
     tiny_llama: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    build_plan(copy_of(tiny_llama, tmp_path / "odd", mup_scale=0.5), tmp_path / "plan")
+    options = BuildOptions(target="openvino")
+    build_plan(copy_of(tiny_llama, tmp_path / "odd", mup_scale=0.5), tmp_path / "plan", options)
     warnings = [record.message for record in caplog.records if record.name == "llmasos.build"]
     assert len(warnings) == 1 and "config.json: mup_scale (0.5): not read" in warnings[0]
     caplog.clear()
-    build_plan(copy_of(tiny_llama, tmp_path / "usual", unsloth_fixed=True), tmp_path / "other")
+    usual = copy_of(tiny_llama, tmp_path / "usual", unsloth_fixed=True)
+    build_plan(usual, tmp_path / "other", options)
     assert not [record for record in caplog.records if record.name == "llmasos.build"]
 
 

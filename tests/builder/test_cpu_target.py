@@ -27,14 +27,13 @@ LLAMA: dict[str, Any] = {
     "num_attention_heads": 4,
     "max_position_embeddings": 128,
 }
-GPT2: dict[str, Any] = {
-    "architectures": ["GPT2LMHeadModel"],
-    "model_type": "gpt2",
+BLOOM: dict[str, Any] = {
+    "architectures": ["BloomForCausalLM"],
+    "model_type": "bloom",
     "vocab_size": 131,
-    "n_embd": 64,
+    "hidden_size": 64,
     "n_layer": 2,
     "n_head": 4,
-    "n_positions": 128,
 }
 
 
@@ -72,8 +71,8 @@ def test_a_llama_is_native_unless_only_openvino_has_what_is_asked_for(
 
 @pytest.mark.usefixtures("has_code")
 def test_a_network_without_kernels_is_for_openvino_and_the_reason_is_its_name() -> None:
-    target, reason = settled(GPT2)
-    assert (target, reason) == ("openvino", "target native does not support learned positions")
+    target, reason = settled(BLOOM)
+    assert (target, reason) == ("openvino", "target native does not support ALiBi")
 
 
 def test_a_machine_without_code_is_for_openvino(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from llmasos.engine.plan import PLAN_VERSION, CheckpointRecord, EnginePlan, Limi
 from llmasos.engine.weight_format import stored_weights
 from llmasos_builder.architectures import Decoder, decoder_spec
 from llmasos_builder.architectures.decoder.decoder import define_decoder
-from llmasos_builder.compression.quantizer import CPU_METHODS
+from llmasos_builder.graph.quantizer import CPU_METHODS
 from llmasos_builder.graph.recording import RecordingGraph
 from llmasos_builder.native.compile import compile_native, kind_to_build
 from llmasos_runtime.native.forward import NativeForward

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 from llmasos.engine.plan import Precision
-from llmasos_builder.compression.quantizer import CPU_METHODS, quantize_rows
 from llmasos_builder.graph import Array, AttentionScores
+from llmasos_builder.graph.quantizer import CPU_METHODS, quantize_rows
 from llmasos_builder.graph.reference import ReferenceGraph
 from llmasos_builder.native.packing import INT4, INT8
 from numpy.typing import NDArray
 
 Wide = NDArray[np.float64]
 GROUP, BLOCK = 64, 32
+_EXACT = ("wpe", "embed_positions")
+"""Learned positions stay in f32."""
 
 
 def padded(x: Wide) -> Wide:
@@ -49,7 +51,7 @@ class QuantizedGraph(ReferenceGraph):
         self._attended: Wide | None = None
 
     def weight(self, name: str, values: Array, precision: Precision) -> Wide:
-        if values.ndim == 1:
+        if values.ndim == 1 or any(word in name for word in _EXACT):
             return values.astype(np.float64)
         if precision == "int8" or "embed" in name or "lm_head" in name:
             return quantize_rows(values, INT8).values().astype(np.float64)

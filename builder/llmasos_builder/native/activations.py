@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-ACTIVATION_NAMES = frozenset({"silu", "gelu_tanh", "relu"})
+ACTIVATION_NAMES = frozenset({"silu", "gelu", "gelu_tanh", "relu"})

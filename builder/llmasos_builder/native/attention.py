@@ -57,10 +57,10 @@ def _make_score_blocks(scratch: AttentionScratch, score: Any) -> Callable[..., A
 
     @native
     def score_blocks(
-        base: int, stride: int, table: int, blocks: int, memory: int, ahead: Any
+        base: int, stride: int, table: int, start: int, blocks: int, memory: int, ahead: Any
     ) -> None:
-        """Scores of all blocks; base: where block 0 of this head is, stride: between blocks."""
-        for b in range(blocks):
+        """Scores of the blocks from `start` on; base: of block 0 of this head, stride: of each."""
+        for b in range(start, blocks):
             if b < ahead[0]:
                 _fetch(ahead[2] + A(ldi(ahead[1] + 4 * b)) * stride, key_bytes)
             block = base + A(ldi(table + 4 * b)) * stride
@@ -76,19 +76,22 @@ def _make_find_most(scratch: AttentionScratch) -> Callable[..., Any]:
     outputs = scratch.outputs
 
     @native
-    def find_most(memory: int, blocks: int, inside: Any) -> None:
+    def find_most(memory: int, start: int, blocks: int, hidden: Any, inside: Any) -> None:
         """The largest score of each head; and sums begin at zero.
 
-        inside: tokens of the last block that may be seen.
+        hidden: tokens of the first block that are before the window. inside: tokens of the last
+        block that may be seen.
         """
         nothing, low = setF(S(0.0)), setF(S(-1e30))
         for h in range(heads):
-            begin = memory + scores + step * blocks * h
-            last = begin + step * (blocks - 1)
+            begin = memory + scores + step * (blocks * h + start)
+            last = begin + step * (blocks - 1 - start)
+            stF(begin, first(low, hidden, ldF(begin)))
+            stF(begin + 64, first(low, N(hidden - 16), ldF(begin + 64)))
             stF(last, first(ldF(last), inside, low))
             stF(last + 64, first(ldF(last + 64), N(inside - 16), low))
             m0, m1 = ldF(begin), ldF(begin + 64)
-            for b in range(step, step * blocks, step):
+            for b in range(step, step * (blocks - start), step):
                 m0, m1 = maxF(m0, ldF(begin + b)), maxF(m1, ldF(begin + b + 64))
             stf(memory + most + 4 * h, hmaxF(maxF(m0, m1)))
             stF(memory + totals + 64 * h, nothing)
@@ -104,10 +107,14 @@ def _make_share_block(scratch: AttentionScratch) -> Callable[..., Any]:
     shares, value_scales = scratch.shares, KVBlock(scratch.head).value_scales
 
     @native
-    def share_block(memory: int, block: int, b: int, blocks: int, inside: Any) -> None:
+    def share_block(
+        memory: int, block: int, b: int, start: int, blocks: int, hidden: Any, inside: Any
+    ) -> None:
         """Probabilities of one block times its values' scales, as unsigned bytes."""
         floor, nothing = setF(S(-126.0)), setF(S(0.0))
         v0, v1 = ldF(block + value_scales), ldF(block + value_scales + 64)
+        if b == start:
+            v0, v1 = first(nothing, hidden, v0), first(nothing, N(hidden - 16), v1)
         if b == blocks - 1:  # tokens to come weigh nothing, whatever is there in their place
             v0, v1 = first(v0, inside, nothing), first(v1, N(inside - 16), nothing)
         for h in range(heads):
@@ -148,12 +155,12 @@ def _make_finish_row(scratch: AttentionScratch, zero: int) -> Callable[..., Any]
 
 
 def _make_attend_row(
-    scratch: AttentionScratch, zero: int, rotate: Callable[..., Any]
+    scratch: AttentionScratch, zero: int, rotate: Callable[..., Any], kind: str
 ) -> Callable[..., Any]:
     heads, head, query_bytes = scratch.query_heads, scratch.head, scratch.query_bytes
     rotated, block_bytes = scratch.rotated, KVBlock(scratch.head).num_bytes
     values_at = KVBlock(scratch.head).values
-    score, weigh = make_products(scratch)
+    score, weigh = make_products(scratch, kind)
     pack_query = make_pack_query(head)
     score_blocks, find_most = _make_score_blocks(scratch, score), _make_find_most(scratch)
     share_block, finish_row = _make_share_block(scratch), _make_finish_row(scratch, zero)
@@ -173,14 +180,16 @@ def _make_attend_row(
             rotate(c, query + 4 * head * h, layer[L.QUERY_NORM], rope, scale, memory + rotated)
             pack_query(memory + rotated, memory + query_bytes * h)
         blocks, inside = position // BLOCK_SIZE + 1, N(position % BLOCK_SIZE + 1)
-        score_blocks(base, stride, table, blocks, memory, ahead)
-        find_most(memory, blocks, inside)
-        for b in range(blocks):
+        begin = A(0) if layer[L.WINDOW] == 0 else max(A(0), position + 1 - layer[L.WINDOW])
+        start, hidden = begin // BLOCK_SIZE, N(begin % BLOCK_SIZE)
+        score_blocks(base, stride, table, start, blocks, memory, ahead)
+        find_most(memory, start, blocks, hidden, inside)
+        for b in range(start, blocks):
             if b < ahead[0]:
                 fetched = ahead[2] + A(ldi(ahead[1] + 4 * b)) * stride + values_at
                 _fetch(fetched, block_bytes - values_at)
             block = base + A(ldi(table + 4 * b)) * stride
-            share_block(memory, block, b, blocks, inside)
+            share_block(memory, block, b, start, blocks, hidden, inside)
             weigh(block, memory + shares, memory + outputs, A(0))
         finish_row(c, memory, row, kv_head)
 
@@ -205,16 +214,17 @@ def _make_look_ahead(block_bytes: int) -> Callable[..., Any]:
     return look_ahead
 
 
-def make_attend(scratch: AttentionScratch, zero: int) -> Callable[..., Any]:
+def make_attend(scratch: AttentionScratch, zero: int, kind: str) -> Callable[..., Any]:
     """attend(c, layer, index, item, ahead, memory).
 
     layer: its row of the layer table; index: which it is. item: a sequence and a head of keys;
-    ahead: the one that comes next. zero: of the weights that ATTN is multiplied with.
+    ahead: the one that comes next. zero: of the weights that ATTN is multiplied with. kind: of
+    processor.
     """
     head, block_bytes = scratch.head, KVBlock(scratch.head).num_bytes
     rotate = make_rotate(head)
     write_cache, look_ahead = make_write_cache(scratch, rotate), _make_look_ahead(block_bytes)
-    attend_row = _make_attend_row(scratch, zero, rotate)
+    attend_row = _make_attend_row(scratch, zero, rotate, kind)
 
     @native
     def attend(c: Any, layer: Any, index: int, item: int, ahead: int, memory: int) -> None:

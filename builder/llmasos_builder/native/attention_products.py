@@ -36,13 +36,13 @@ _ZEROS = ir.Constant(vi, [0] * LANES)
 _TOKEN_VECTORS = BLOCK_SIZE // LANES
 
 
-def make_products(scratch: AttentionScratch) -> tuple[Any, Any]:
+def make_products(scratch: AttentionScratch, kind: str) -> tuple[Any, Any]:
     """score(block, queries, scores, bytes of a head's scores) and
     weigh(block, shares, outputs, 0); all addresses.
     """
     return (
-        _called(lambda module: _emit_scores(module, scratch)),
-        _called(lambda module: _emit_outputs(module, scratch)),
+        _called(lambda module: _emit_scores(module, scratch, kind)),
+        _called(lambda module: _emit_outputs(module, scratch, kind)),
     )
 
 
@@ -75,7 +75,7 @@ def _word(b: Any, start: Any, offset: int, kind: Any) -> Any:
     return splat(b, word, ir.VectorType(kind, LANES))
 
 
-def _emit_scores(module: Any, scratch: AttentionScratch) -> Any:
+def _emit_scores(module: Any, scratch: AttentionScratch, cpu: str) -> Any:
     """scores[head][32] = query . key: scale * (scale of key * sum of bytes) + sum * offset."""
     name = f"scores_{scratch.head}_{scratch.query_heads}"
     if name in module.globals:
@@ -94,7 +94,7 @@ def _emit_scores(module: Any, scratch: AttentionScratch) -> Any:
             for h in heads:
                 x = _word(b, queries, scratch.query_bytes * h + 4 * quad, i32)
                 for r in range(_TOKEN_VECTORS):
-                    sums[h, r] = dot(b, sums[h, r], keys[r], x)
+                    sums[h, r] = dot(b, cpu, sums[h, r], keys[r], x)
         for (h, r), value in sums.items():
             end = scratch.query_bytes * h + scratch.head
             scaled_sum, scale = (_word(b, queries, end + 4 * n, f32) for n in range(2))
@@ -107,7 +107,7 @@ def _emit_scores(module: Any, scratch: AttentionScratch) -> Any:
     return function
 
 
-def _emit_outputs(module: Any, scratch: AttentionScratch) -> Any:
+def _emit_outputs(module: Any, scratch: AttentionScratch, cpu: str) -> Any:
     """outputs[head][64 dimensions at a time] += share . value over the block's 32 tokens."""
     name = f"outputs_{scratch.head}_{scratch.query_heads}"
     if name in module.globals:
@@ -127,7 +127,7 @@ def _emit_outputs(module: Any, scratch: AttentionScratch) -> Any:
                 for h in heads:
                     share = _word(b, shares, 64 * h + 4 * quad, i32)
                     for r in vectors:
-                        sums[h, r] = dot(b, sums[h, r], share, values[r])
+                        sums[h, r] = dot(b, cpu, sums[h, r], share, values[r])
             for (h, r), value in sums.items():
                 where = at(b, b.add(outputs, i64(4 * scratch.head * h + 64 * r)), vf)
                 scale, before = _word(b, shares, 64 * h + 32, f32), b.load(where, align=4)

@@ -24,7 +24,8 @@ from llmasos_builder.architectures.tensor_reader import TensorReader
 from llmasos_builder.architectures.tensors import check_tensors
 from llmasos_builder.checkpoint import Weights
 from llmasos_builder.native.code_cache import step_code
-from llmasos_builder.native.lower import LoweredNetwork, lower
+from llmasos_builder.native.lower import lower
+from llmasos_builder.native.lowered import LoweredNetwork
 from llmasos_builder.native.parts import parts_of
 from llmasos_builder.native.shape import StepShape
 from llmasos_builder.native.weights_file import WeightsFile, WritingGraph
@@ -88,11 +89,15 @@ def compile_native(
 def _write_code(
     network: LoweredNetwork, precision: Precision, kind: str, directory: Path
 ) -> NativeCode:
+    activation, gated, parallel = network.kind
     shape = StepShape(
         bits=BITS[precision],
         head=padded(network.head_size),
         query_heads=network.num_heads // network.num_kv_heads,
-        activation=network.activation,
+        activation=activation,
+        layer_norm=network.layer_norm,
+        gated=gated,
+        parallel=parallel,
     )
     name = f"code.{kind}.o"
     (directory / name).write_bytes(step_code(shape, kind))

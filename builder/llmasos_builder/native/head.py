@@ -18,7 +18,6 @@ from typing import Any
 from llmasos.engine.native_engine import BEST_BYTES, HEAD_BLOCKS
 from llmasos.engine.native_step import StepField as C
 
-from llmasos_builder.native.rows import normalize
 from llmasos_builder.native.tile import ZERO_POINTS
 from llmasos_builder.native.vectors import (
     A,
@@ -68,8 +67,11 @@ def _reduce(c: Any, logits: int, vectors: int, token: int, best: int) -> None:
     stF(best + 128, poison)
 
 
-def make_predict(linear: Callable[..., Any]) -> Callable[..., Any]:
-    """predict(c, thread): this thread's columns of the head; linear: for weights in int8."""
+def make_predict(linear: Callable[..., Any], normalize: Callable[..., Any]) -> Callable[..., Any]:
+    """predict(c, thread): this thread's columns of the head.
+
+    linear: for weights in int8. normalize: the norm of the network's kind.
+    """
 
     @native
     def take_largest(c: Any, own: int, tid: int, low: int, stop: int) -> None:
@@ -91,8 +93,10 @@ def make_predict(linear: Callable[..., Any]) -> Callable[..., Any]:
         own, eps = c[C.OWN] + tid * c[C.OWN_SIZE], bits_as_f(c[C.EPS])
         for m in range(samples):
             x = c[C.X] + 4 * hidden * A(ldi(c[C.SAMPLE_ROWS] + 4 * m))
-            norm = c[C.FINAL_NORM]
-            normalize(x, norm, hidden, c[C.TRUE_HIDDEN], eps, own, m, samples, A(_ZERO))
+            normalize(
+                x, c[C.FINAL_NORM], c[C.FINAL_NORM_BIAS], hidden, c[C.TRUE_HIDDEN], eps, own, m,
+                samples, A(_ZERO),
+            )  # fmt: skip
         low, stop = blocks * tid // c[C.THREADS], blocks * (tid + 1) // c[C.THREADS]
         if c[C.LOGITS] == 0:
             take_largest(c, own, tid, low, stop)

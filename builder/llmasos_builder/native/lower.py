@@ -7,88 +7,33 @@ belong to what they feed. What no rule reads is refused by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from llmasos_builder.architectures.network import Network
-from llmasos_builder.graph import Activation, AttentionScores
+from llmasos_builder.graph import Activation
 from llmasos_builder.graph.recording import (
     Operation,
     RecordedTensor,
-    RecordedWeight,
     RecordingGraph,
 )
+from llmasos_builder.native.lowered import LoweredLayer, LoweredNetwork, Norm, Product
 from llmasos_builder.native.refusals import MAX_HEAD_SIZE, check_operations, unsupported
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
-    """A matrix that the step multiplies with, of one or more stored ones, by their names.
-
-    biases: as many, or none.
-    """
-
-    weights: tuple[RecordedWeight, ...]
-    biases: tuple[RecordedWeight, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoweredLayer:
-    """One layer; frequencies: of rotation, one for each pair of a head's elements."""
-
-    attention_norm: RecordedWeight
-    qkv: Product
-    query_norm: RecordedWeight | None
-    key_norm: RecordedWeight | None
-    frequencies: tuple[float, ...]
-    scores: AttentionScores
-    output: Product
-    mlp_norm: RecordedWeight
-    gate_up: Product
-    activation: Activation
-    down: Product
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoweredNetwork:
-    """What the step computes (`step` draws it); norm_eps: of every norm."""
-
-    embedding: RecordedWeight
-    layers: tuple[LoweredLayer, ...]
-    final_norm: RecordedWeight
-    head: RecordedWeight
-    norm_eps: float
-    num_heads: int
-    num_kv_heads: int
-    head_size: int
-
-    @property
-    def hidden_size(self) -> int:
-        return self.embedding.shape[1]
-
-    @property
-    def vocab_size(self) -> int:
-        return self.head.shape[0]
-
-    @property
-    def intermediate_size(self) -> int:
-        return self.layers[0].down.weights[0].shape[1]
-
-    @property
-    def activation(self) -> Activation:
-        return self.layers[0].activation
 
 
 def lower(defined: Network, *, max_seq_len: int) -> LoweredNetwork:
     """Raises UnsupportedArchitectureError for what the step has no kernel for.
 
-    max_seq_len: of the engine's sequences; a sliding window as long as that hides nothing.
+    max_seq_len: of the engine's sequences.
     """
     graph = RecordingGraph()
     defined.define(graph, lambda _, shape: np.broadcast_to(np.float32(0), shape), precision="int8")
-    check_operations(graph.operations, max_seq_len=max_seq_len)
-    return _Reader(graph.operations).network()
+    check_operations(graph.operations)
+    network = _Reader(graph.operations).network()
+    if network.positions is not None and network.positions.shape[0] < max_seq_len:
+        raise unsupported(
+            f"sequences of {max_seq_len} tokens with {network.positions.shape[0]} learned positions"
+        )
+    return network
 
 
 class _Reader:
@@ -97,11 +42,16 @@ class _Reader:
     def __init__(self, operations: list[Operation]) -> None:
         self._operations = operations
         self._next = 0
-        self._eps: set[float] = set()
+        self._norms: set[tuple[str, float]] = set()
 
     def network(self) -> LoweredNetwork:
         embedded = self._take("embed_tokens")
         (x,), layers = embedded.outputs, list[LoweredLayer]()
+        positions = None
+        if self._is_next("embed_positions"):
+            learned = self._take("embed_positions")
+            (positions,) = learned.weights
+            (x,) = self._take("add", x, *learned.outputs).outputs
         attentions = [o for o in self._operations if o.kind == "cached_attention"]
         for _ in attentions:
             layer, x = self._layer(x)
@@ -111,17 +61,22 @@ class _Reader:
         head = self._take("linear", x)
         self._take("output", *head.outputs)
         query, key, _ = attentions[0].inputs
-        if len(self._eps) != 1 or len({layer.activation for layer in layers}) != 1:
+        if len(self._norms) != 1 or len({layer.kind for layer in layers}) != 1:
             raise unsupported("norms or activations that differ between layers")
+        ((norm, eps),) = self._norms
         if query.width > MAX_HEAD_SIZE:
             raise unsupported(f"heads of {query.width} elements, more than {MAX_HEAD_SIZE}")
+        if query.width % 2:
+            raise unsupported(f"heads of {query.width} elements, an odd number")
         assert query.num_heads is not None and key.num_heads is not None
         return LoweredNetwork(
             embedding=embedded.weights[0],
+            positions=positions,
             layers=tuple(layers),
             final_norm=final_norm,
             head=head.weights[0],
-            norm_eps=self._eps.pop(),
+            norm_eps=eps,
+            layer_norm=norm == "layer_norm",
             num_heads=query.num_heads,
             num_kv_heads=key.num_heads,
             head_size=query.width,
@@ -135,36 +90,57 @@ class _Reader:
         if self._is_next("rms_norm"):
             query_norm, query = self._norm(query)
             key_norm, key = self._norm(key)
-        rotations = [self._take("rotary", heads) for heads in (query, key)]
-        (query,), (key,) = (rotation.outputs for rotation in rotations)
+        frequencies, query, key = self._rotation(query, key)
         attention = self._take("cached_attention", query, key, value)
         (merged,) = self._take("merge_heads", *attention.outputs).outputs
-        output, x = self._residual(merged, x)
-        mlp_norm, normed = self._norm(x)
-        gate_up, (gate, up) = self._fused(normed, 2)
-        activation = self._take("activation", gate)
-        (hidden,) = self._take("multiply", *activation.outputs, up).outputs
-        down, x = self._residual(hidden, x)
-        frequencies = {rotation.settings["frequencies"] for rotation in rotations}
+        output, attended = self._residual(merged, x)
+        mlp_norm, is_parallel = attention_norm, True
+        if not self._is_next("linear"):
+            is_parallel = self._operations[self._next].inputs == (x,)
+            mlp_norm, normed = self._norm(x if is_parallel else attended)
+        gate_up, activation, hidden = self._expansion(normed)
+        down, x = self._residual(hidden, attended)
         layer = LoweredLayer(
             attention_norm=attention_norm,
             qkv=qkv,
             query_norm=query_norm,
             key_norm=key_norm,
-            frequencies=frequencies.pop(),
+            frequencies=frequencies,
             scores=attention.settings["scores"],
             output=output,
             mlp_norm=mlp_norm,
             gate_up=gate_up,
-            activation=activation.settings["activation"],
+            activation=activation,
             down=down,
+            parallel=is_parallel,
         )
         return layer, x
 
-    def _norm(self, x: RecordedTensor) -> tuple[RecordedWeight, RecordedTensor]:
-        norm = self._take("rms_norm", x)
-        self._eps.add(norm.settings["eps"])
-        return norm.weights[0], norm.outputs[0]
+    def _rotation(
+        self, query: RecordedTensor, key: RecordedTensor
+    ) -> tuple[tuple[float, ...], RecordedTensor, RecordedTensor]:
+        """Frequencies, and query and key after it; zeros where nothing rotates."""
+        if not self._is_next("rotary"):
+            return (0.0,) * (query.width // 2), query, key
+        of_query, of_key = (self._take("rotary", heads) for heads in (query, key))
+        return of_query.settings["frequencies"], of_query.outputs[0], of_key.outputs[0]
+
+    def _norm(self, x: RecordedTensor) -> tuple[Norm, RecordedTensor]:
+        kind = "layer_norm" if self._is_next("layer_norm") else "rms_norm"
+        norm = self._take(kind, x)
+        self._norms.add((kind, norm.settings["eps"]))
+        return Norm(weight=norm.weights[0], bias=(*norm.weights, None)[1]), norm.outputs[0]
+
+    def _expansion(self, x: RecordedTensor) -> tuple[Product, Activation, RecordedTensor]:
+        """The MLP up to its hidden units, with a gate or without."""
+        is_gated = self._kind_after(1) in ("split", "linear")
+        gate_up, (gate, *up) = self._fused(x, 2 if is_gated else 1)
+        activation = self._take("activation", gate)
+        (hidden,) = activation.outputs
+        for factor in up:
+            (hidden,) = self._take("multiply", hidden, factor).outputs
+        product = Product(weights=gate_up.weights, biases=gate_up.biases, is_gated=is_gated)
+        return product, activation.settings["activation"], hidden
 
     def _fused(self, x: RecordedTensor, count: int) -> tuple[Product, tuple[RecordedTensor, ...]]:
         """Products of one input that become one, or one that is split."""
@@ -172,10 +148,8 @@ class _Reader:
         if self._is_next("split"):
             split = self._take("split", *first.outputs)
             if len(split.outputs) != count:
-                raise unsupported("an MLP without a gate")
+                raise unsupported(f"a product that is split into {len(split.outputs)}")
             return _product(first), split.outputs
-        if count == 2 and not self._is_next("linear"):
-            raise unsupported("an MLP without a gate")
         linears = [first, *(self._take("linear", x) for _ in range(count - 1))]
         return _product(*linears), tuple(linear.outputs[0] for linear in linears)
 
@@ -185,14 +159,18 @@ class _Reader:
         return _product(linear), total
 
     def _is_next(self, kind: str) -> bool:
-        return self._operations[self._next].kind == kind
+        return self._kind_after(0) == kind
+
+    def _kind_after(self, count: int) -> str:
+        """What comes after so many operations."""
+        return self._operations[self._next + count].kind
 
     def _take(self, kind: str, *inputs: RecordedTensor) -> Operation:
         operation = self._operations[self._next]
         if operation.kind != kind or (inputs and operation.inputs != inputs):
             raise unsupported(
-                "layers that are no norm, attention and residual, and then norm, gated MLP and "
-                f"residual: it expects {kind} where the network has {operation.kind}"
+                "layers that are no norm, attention and residual, and then norm, MLP and residual "
+                f"(or both at once): it expects {kind} where the network has {operation.kind}"
             )
         self._next += 1
         return operation

@@ -24,7 +24,7 @@ def compile_step(shape: StepShape, kind: str) -> bytes:
 
     Compiling takes ten seconds, once in a process for each shape (`code_cache` for more).
     """
-    enter = make_step(shape)
+    enter = make_step(shape, kind)
     enter.compile((types.int64, types.int64))  # type: ignore[attr-defined]  # a numba function
     compiled = next(iter(enter.overloads.values()))  # type: ignore[attr-defined]
     module = binding.parse_assembly(compiled.library.get_llvm_str())

@@ -11,8 +11,8 @@ from llmasos.engine.native_engine import GROUP, padded
 from llmasos.engine.weight_format import WeightFormat
 from numpy.typing import NDArray
 
-from llmasos_builder.compression.quantizer import CPU_METHODS, quantize_rows
 from llmasos_builder.graph import Array
+from llmasos_builder.graph.quantizer import CPU_METHODS, quantize_rows
 
 Bytes = NDArray[np.uint8]
 INT8, INT4 = WeightFormat(kind="int8"), WeightFormat(kind="int4", group_size=GROUP)

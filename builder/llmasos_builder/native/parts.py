@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llmasos_builder.graph import Array
 from llmasos_builder.graph.recording import RecordedWeight
-from llmasos_builder.native.lower import LoweredLayer, LoweredNetwork, Product
+from llmasos_builder.native.lowered import LoweredLayer, LoweredNetwork, Norm, Product
 from llmasos_builder.native.packing import (
     gate_and_up,
     pack,
@@ -45,7 +45,10 @@ class Part:
 def parts_of(network: LoweredNetwork, *, bits: int, max_seq_len: int) -> Iterator[Part]:
     """All parts, in the order of the file; bits: of the layers' matrices."""
     yield from _tables(network)
-    yield _vector(network.final_norm, (FileField.FINAL_NORM, 0))
+    field = FileField
+    yield from _norm(network, network.final_norm, (field.FINAL_NORM, 0), (field.FINAL_NORM_BIAS, 0))
+    if network.positions is not None:
+        yield _positions(network.positions, network.hidden_size, max_seq_len)
     rotary: dict[tuple[float, ...], list[Place]] = {}
     for index, layer in enumerate(network.layers):
         rotary.setdefault(layer.frequencies, []).append((LayerField.ROPE, index))
@@ -91,21 +94,29 @@ def _layer(network: LoweredNetwork, layer: LoweredLayer, index: int, bits: int) 
         head_size=network.head_size,
     )
     spread = partial(_spread_columns, num_heads=network.num_heads)
-    norms = [(layer.attention_norm, field.ATTENTION_NORM), (layer.mlp_norm, field.MLP_NORM)]
-    for weight, place in norms:
-        yield _vector(weight, (place, index))
+    norms = [
+        (layer.attention_norm, field.ATTENTION_NORM, field.ATTENTION_NORM_BIAS),
+        (layer.mlp_norm, field.MLP_NORM, field.MLP_NORM_BIAS),
+    ]
+    for norm, place, bias_place in norms:
+        yield from _norm(network, norm, (place, index), (bias_place, index))
     head_norms = [(layer.query_norm, field.QUERY_NORM), (layer.key_norm, field.KEY_NORM)]
-    for norm, place in head_norms:
-        if norm is not None:
-            yield _head_norm(norm, (place, index))
+    for head_norm, place in head_norms:
+        if head_norm is not None:
+            yield _head_norm(head_norm.weight, (place, index))
     for product, place, order, rows, columns in (
         (layer.qkv, field.QKV, joined, projected, hidden),
         (layer.output, field.OUTPUT, spread, hidden, width),
-        (layer.gate_up, field.GATE_UP, gate_and_up, 2 * inner, hidden),
+        (layer.gate_up, field.GATE_UP, *_expansion(layer, inner), hidden),
         (layer.down, field.DOWN, _unchanged, hidden, inner),
     ):
         shape = (rows, columns)
         yield from _product(product, place, index, order=order, shape=shape, bits=bits)
+
+
+def _expansion(layer: LoweredLayer, inner: int) -> tuple[Callable[[Array], Array], int]:
+    """The order of the rows of gate and up, or of up alone, and how many they are."""
+    return (gate_and_up, 2 * inner) if layer.gate_up.is_gated else (_unchanged, inner)
 
 
 def _product(
@@ -142,6 +153,31 @@ def _vector(weight: RecordedWeight, place: Place) -> Part:
         sizes=(4 * size,),
         names=(weight.name,),
         make=partial(_bias, _unchanged, size),
+    )
+
+
+def _norm(network: LoweredNetwork, norm: Norm, place: Place, bias_place: Place) -> Iterator[Part]:
+    """The weight of a norm, and of a LayerNorm its bias, which is zeros where it has none."""
+    yield _vector(norm.weight, place)
+    if norm.bias is not None:
+        yield _vector(norm.bias, bias_place)
+    elif network.layer_norm:
+        size = padded(norm.weight.shape[0])
+        yield Part(
+            places=((bias_place,),),
+            sizes=(4 * size,),
+            names=(),
+            make=lambda _: (np.zeros(size, np.float32),),
+        )
+
+
+def _positions(weight: RecordedWeight, width: int, count: int) -> Part:
+    """The learned positions that sequences can have, in f32."""
+    return Part(
+        places=(((FileField.POSITION_TABLE, 0),),),
+        sizes=(4 * padded(width) * count,),
+        names=(weight.name,),
+        make=lambda stored: (pad(stored[0][:count], count, padded(width)),),
     )
 
 

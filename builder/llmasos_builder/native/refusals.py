@@ -12,8 +12,6 @@ from llmasos_builder.native.activations import ACTIVATION_NAMES
 
 MAX_HEAD_SIZE = 256
 _OPERATIONS = {
-    "layer_norm": "LayerNorm",
-    "embed_positions": "learned positions",
     "soft_cap": "a soft cap of the logits",
     "concat": "parts that are put side by side",
 }
@@ -26,26 +24,24 @@ def unsupported(what: str) -> UnsupportedArchitectureError:
     )
 
 
-def check_operations(operations: Iterable[Operation], *, max_seq_len: int) -> None:
+def check_operations(operations: Iterable[Operation]) -> None:
     """Raise UnsupportedArchitectureError for the first operation that has no kernel."""
     for operation in operations:
-        for what in _reasons(operation, max_seq_len):
+        for what in _reasons(operation):
             raise unsupported(what)
 
 
-def _reasons(operation: Operation, max_seq_len: int) -> Iterator[str]:
+def _reasons(operation: Operation) -> Iterator[str]:
     if operation.kind in _OPERATIONS:
         yield _OPERATIONS[operation.kind]
     if operation.kind == "activation" and operation.settings["activation"] not in ACTIVATION_NAMES:
         yield f"the activation {operation.settings['activation']}"
     if operation.kind == "cached_attention":
-        yield from _score_reasons(operation.settings["scores"], max_seq_len)
+        yield from _score_reasons(operation.settings["scores"])
 
 
-def _score_reasons(scores: AttentionScores, max_seq_len: int) -> Iterator[str]:
+def _score_reasons(scores: AttentionScores) -> Iterator[str]:
     if scores.cap is not None:
         yield "a soft cap of attention scores"
     if scores.slopes is not None:
         yield "ALiBi"
-    if scores.window is not None and scores.window < max_seq_len:
-        yield f"a sliding window of {scores.window} tokens in sequences of {max_seq_len}"

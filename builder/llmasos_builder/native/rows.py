@@ -81,12 +81,27 @@ def gelu_tanh(x: Any) -> Any:
 
 
 @native
+def gelu(x: Any) -> Any:
+    """x * (1 + erf(x / sqrt 2)) / 2, by Abramowitz and Stegun, formula 7.1.26, to 1.5e-7."""
+    z = absF(x) * setF(S(0.7071067811865476))
+    t = setF(S(1.0)) / fma(z, setF(S(0.3275911)), setF(S(1.0)))
+    y = fma(t, setF(S(1.061405429)), setF(S(-1.453152027)))
+    y = fma(y, t, setF(S(1.421413741)))
+    y = fma(y, t, setF(S(-0.284496736)))
+    y = fma(y, t, setF(S(0.254829592))) * t
+    tail = y * exp2(maxF(z * z * setF(S(-_LOG2E)), setF(S(-126.0))))
+    half = x * setF(S(0.5))
+    return half + absF(half) * (setF(S(1.0)) - tail)
+
+
+@native
 def relu(x: Any) -> Any:
     return maxF(x, setF(S(0.0)))
 
 
 ACTIVATIONS: dict[Activation, Callable[[Any], Any]] = {
     "silu": silu,
+    "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "relu": relu,
 }
@@ -132,9 +147,9 @@ def inverse_deviation(x: int, width: int, true_width: int, eps: Any) -> Any:
 
 
 @native
-def normalize(
-    x: int, weight: int, width: int, true_width: int, eps: Any, act: int, row: int, rows: int,
-    zero: int,
+def rms_normalize(
+    x: int, weight: int, _bias: int, width: int, true_width: int, eps: Any, act: int, row: int,
+    rows: int, zero: int,
 ) -> None:  # fmt: skip
     """RMSNorm of one row, quantized."""
     r = setF(inverse_deviation(x, width, true_width, eps))
@@ -146,8 +161,35 @@ def normalize(
 
 
 @native
+def layer_normalize(
+    x: int, weight: int, bias: int, width: int, true_width: int, eps: Any, act: int, row: int,
+    rows: int, zero: int,
+) -> None:  # fmt: skip
+    """LayerNorm of one row, quantized; weight and bias are zero behind true_width."""
+    total0, total1 = setF(S(0.0)), setF(S(0.0))
+    for j in range(0, 4 * width, 128):
+        total0, total1 = total0 + ldF(x + j), total1 + ldF(x + j + 64)
+    mean = hsumF(total0 + total1) / S(true_width)
+    m, square0, square1 = setF(mean), setF(S(0.0)), setF(S(0.0))
+    for j in range(0, 4 * width, 128):
+        a, b = ldF(x + j) - m, ldF(x + j + 64) - m
+        square0, square1 = fma(a, a, square0), fma(b, b, square1)
+    squares = hsumF(square0 + square1) - S(width - true_width) * mean * mean
+    r = setF(S(1.0) / sqrtf(max(squares, S(0.0)) / S(true_width) + eps))
+    for g in range(width // GROUP):
+        p, w, b = x + 4 * GROUP * g, weight + 4 * GROUP * g, bias + 4 * GROUP * g
+        v0 = fma((ldF(p) - m) * r, ldF(w), ldF(b))
+        v1 = fma((ldF(p + 64) - m) * r, ldF(w + 64), ldF(b + 64))
+        v2 = fma((ldF(p + 128) - m) * r, ldF(w + 128), ldF(b + 128))
+        v3 = fma((ldF(p + 192) - m) * r, ldF(w + 192), ldF(b + 192))
+        quantize_group(v0, v1, v2, v3, act, width, rows, row, g, zero)
+
+
+@native
 def embed(c: Any, row: int) -> None:
-    """A token's row of the embedding, which is packed as a matrix in int8, as f32 into x."""
+    """A token's row of the embedding, which is packed as a matrix in int8, as f32 into x, and its
+    learned position, if there are any.
+    """
     token = A(ldi(c[C.TOKENS] + 4 * row))
     width = c[C.HIDDEN]
     base = c[C.EMBEDDING] + token // 32 * 32 * width + token % 32 * 4
@@ -157,6 +199,10 @@ def embed(c: Any, row: int) -> None:
         four = ldi(base + 128 * k)
         for j in range(4):
             stf(x + 16 * k + 4 * j, S((four >> (8 * j) & 255) - 128) * scale)
+    if c[C.POSITION_TABLE] != 0:
+        learned = c[C.POSITION_TABLE] + 4 * width * A(ldi(c[C.POSITIONS] + 4 * row))
+        for j in range(0, 4 * width, 64):
+            stF(x + j, ldF(x + j) + ldF(learned + j))
 
 
 @native

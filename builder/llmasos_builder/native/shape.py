@@ -12,10 +12,14 @@ class StepShape:
     """What machine code depends on; all other sizes are numbers that a step is told.
 
     bits: of the layers' weights. head: the padded size of heads. query_heads: how many share a
-    head of keys.
+    head of keys. layer_norm: norms are LayerNorm, else RMSNorm. gated: the MLP has a gate.
+    parallel: attention and MLP read the same input, and their outputs are added to it.
     """
 
     bits: int
     head: int
     query_heads: int
     activation: Activation
+    layer_norm: bool = False
+    gated: bool = True
+    parallel: bool = False

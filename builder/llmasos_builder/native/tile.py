@@ -16,9 +16,9 @@ Activations of a pass, one after the other in one piece of memory (M rows, G = K
     sum    [M][G] int32: -128 (-8 for int4) * the sum of the group, from which sums begin, since
            the weights are unsigned
 
-One instruction multiplies 16 x 4 pairs of bytes and adds them to 16 sums. A tile has 1 to 6 rows:
-12 sums in integers and 12 in f32. Each sum has the same order in every tile, so that a row's
-result depends on nothing but the row. While a tile computes it fetches a share of the next 32
+`dot` multiplies 16 x 4 pairs of bytes and adds them to 16 sums. A tile has as many rows as the
+registers hold sums of, in integers and in f32. Each sum has the same order in every tile, so that a
+row's result depends on nothing but the row. While a tile computes it fetches a share of the next 32
 rows of weights.
 """
 
@@ -49,7 +49,8 @@ from llmasos_builder.native.vectors import (
     vi,
 )
 
-MAX_ROWS_OF_TILE = 6
+ROWS_OF_TILE = {"avx512-vnni": 6, "avx-vnni": 4, "avx2": 4}
+"""Most rows of a tile, whose sums stay in the registers of a kind of processor."""
 _NUM_ARGUMENTS = 11
 _VECTORS = 2
 _STEPS = GROUP // 4
@@ -64,10 +65,10 @@ class _Tile:
     from, in steps of how many bytes, whether to add to the output.
     """
 
-    def __init__(self, module: Any, rows: int, bits: int) -> None:
-        self._bits, self._rows = bits, rows
-        kind = ir.FunctionType(ir.VoidType(), [i64] * _NUM_ARGUMENTS)
-        self.function = ir.Function(module, kind, f"tile_{bits}_{rows}")
+    def __init__(self, module: Any, rows: int, bits: int, kind: str) -> None:
+        self._bits, self._rows, self._kind = bits, rows, kind
+        arguments = ir.FunctionType(ir.VoidType(), [i64] * _NUM_ARGUMENTS)
+        self.function = ir.Function(module, arguments, f"tile_{bits}_{rows}")
         self.function.linkage = "linkonce_odr"
         self.function.attributes.add("noinline")
         self._places = [(m, r) for m in range(rows) for r in range(_VECTORS)]
@@ -118,7 +119,7 @@ class _Tile:
                     four = b.load(at(b, b.add(acts[m], i64(4 * (step + sub))), i32), align=4)
                     x = splat(b, four, vi)
                     for r in range(_VECTORS):
-                        sums[m, r] = dot(b, sums[m, r], weights[r], x)
+                        sums[m, r] = dot(b, self._kind, sums[m, r], weights[r], x, bits=self._bits)
             for line in range(_VECTORS):
                 emit_prefetch(b, at(b, b.add(fetched, i64(64 * line)), i8))
             fetched = b.add(fetched, ahead_step)
@@ -182,12 +183,12 @@ class _Tile:
 _ZEROS = ir.Constant(vf, [0.0] * LANES)
 
 
-def _tile(module: Any, rows: int, bits: int) -> Any:
-    return module.globals.get(f"tile_{bits}_{rows}") or _Tile(module, rows, bits).emit()
+def _tile(module: Any, rows: int, bits: int, kind: str) -> Any:
+    return module.globals.get(f"tile_{bits}_{rows}") or _Tile(module, rows, bits, kind).emit()
 
 
-def make_tile(bits: int) -> Any:
-    """tile(rows, arguments): 32 columns for 1 to 6 rows; arguments: a tuple, see `_Tile`."""
+def make_tile(bits: int, kind: str) -> Any:
+    """tile(rows, arguments): 32 columns for some rows; arguments: a tuple, see `_Tile`."""
 
     def tile(_context: Any, _rows: Any, _arguments: Any) -> Any:
         def codegen(_context: Any, b: Any, _signature: Any, values: Any) -> Any:
@@ -195,11 +196,11 @@ def make_tile(bits: int) -> Any:
             given = [b.extract_value(given, index) for index in range(_NUM_ARGUMENTS)]
             after = b.append_basic_block("after")
             switch = b.switch(which, after)
-            for count in range(1, MAX_ROWS_OF_TILE + 1):
+            for count in range(1, ROWS_OF_TILE[kind] + 1):
                 block = b.append_basic_block(f"rows{count}")
                 switch.add_case(i64(count), block)
                 b.position_at_end(block)
-                b.call(_tile(b.module, count, bits), given)
+                b.call(_tile(b.module, count, bits, kind), given)
                 b.branch(after)
             b.position_at_end(after)
             return nothing()
@@ -209,13 +210,13 @@ def make_tile(bits: int) -> Any:
     return intrinsic(tile)
 
 
-def make_linear(bits: int) -> Callable[..., Any]:
+def make_linear(bits: int, kind: str) -> Callable[..., Any]:
     """linear(act, width, rows, w, w_scale, low, high, out, ldo, add).
 
     Blocks low to high of a matrix for all rows; out: where block low goes, in f32; ldo: bytes of
-    an output row.
+    an output row. kind: of processor.
     """
-    tile = make_tile(bits)
+    tile, most = make_tile(bits, kind), ROWS_OF_TILE[kind]
 
     @native
     def linear(
@@ -225,7 +226,7 @@ def make_linear(bits: int) -> Callable[..., Any]:
         groups = width // GROUP
         scales = act + rows * width
         sums = scales + 4 * rows * groups
-        tiles = (rows + MAX_ROWS_OF_TILE - 1) // MAX_ROWS_OF_TILE
+        tiles = (rows + most - 1) // most
         size = width * 4 * bits
         scale_size = 128 if bits == 8 else 128 * groups
         share = (128 + tiles - 1) // tiles

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmasos_builder.graph import Array
 from llmasos_builder.graph.recording import RecordedWeight, RecordingGraph
-from llmasos_builder.native.lower import LoweredNetwork
+from llmasos_builder.native.lowered import LoweredNetwork
 from llmasos_builder.native.parts import Part, Place
 
 _NUMBER = 8
@@ -44,6 +44,7 @@ class WeightsFile:
         for index, layer in enumerate(network.layers):
             scale = np.float32(layer.scores.scale).view(np.int32)
             self._header[_index((LayerField.SCORE_SCALE, index))] = scale
+            self._header[_index((LayerField.WINDOW, index))] = layer.scores.window or 0
         with path.open("wb") as file:  # a disk without room fails here, and not at a later write
             os.posix_fallocate(file.fileno(), 0, end)
         self._bytes = np.memmap(path, np.uint8, "r+", shape=(end,))

@@ -14,7 +14,7 @@ from enum import IntEnum, auto
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT = 1
+FORMAT = 2
 """Of these files and arguments. A plan of another number must be built again."""
 WEIGHTS_FILE = "weights.bin"
 STEP_SYMBOL = "llmasos_native_step"
@@ -74,15 +74,18 @@ class CPUKind:
     llvm_features: str
 
 
+_AVX2 = ("avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe")
 CPU_KINDS = {
     "avx512-vnni": CPUKind(
         flags=(
-            *("avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "avx512f", "avx512bw"),
-            *("avx512cd", "avx512dq", "avx512vl", "avx512_vnni"),
+            *_AVX2,
+            *("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"),
         ),
         llvm_cpu="x86-64-v4",
         llvm_features="+avx512vnni,-prefer-256-bit",
     ),
+    "avx-vnni": CPUKind(flags=(*_AVX2, "avx_vnni"), llvm_cpu="x86-64-v3", llvm_features="+avxvnni"),
+    "avx2": CPUKind(flags=_AVX2, llvm_cpu="x86-64-v3", llvm_features=""),
 }
 
 
@@ -177,20 +180,27 @@ class AttentionScratch:
 
 
 class FileField(IntEnum):
-    """Offsets at the beginning of the weights' file. The head may be the embedding."""
+    """Offsets at the beginning of the weights' file. The head may be the embedding.
+
+    FINAL_NORM_BIAS: of a LayerNorm. POSITION_TABLE: learned positions, f32 [max_seq_len][hidden].
+    """
 
     EMBEDDING = 0
     EMBEDDING_SCALE = auto()
     HEAD = auto()
     HEAD_SCALE = auto()
     FINAL_NORM = auto()
+    FINAL_NORM_BIAS = auto()
+    POSITION_TABLE = auto()
 
 
 class LayerField(IntEnum):
     """Parts of one layer; a matrix has a scale for each row (int8) or group (int4).
 
     ROPE: [max_seq_len][head size] f32, the cosines of a position's angles and then their sines.
-    SCORE_SCALE: no offset but the bits of an f32, by which scores are multiplied.
+    SCORE_SCALE: no offset but the bits of an f32, by which scores are multiplied. WINDOW: no
+    offset either, but the number of tokens that each token sees, 0 for all before it.
+    GATE_UP: up alone in an MLP without a gate.
     """
 
     ATTENTION_NORM = 0
@@ -211,3 +221,6 @@ class LayerField(IntEnum):
     DOWN = auto()
     DOWN_SCALE = auto()
     DOWN_BIAS = auto()
+    ATTENTION_NORM_BIAS = auto()
+    MLP_NORM_BIAS = auto()
+    WINDOW = auto()

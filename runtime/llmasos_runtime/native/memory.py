@@ -32,7 +32,7 @@ from llmasos_runtime.kv_cache.blocks import blocks_for
 _PAGE = 1 << 21
 _HUGE_PAGES = 14  # MADV_HUGEPAGE
 _SOON = 3  # MADV_WILLNEED
-_ANY_ADDRESS = frozenset(set(LayerField) - {LayerField.SCORE_SCALE})
+_ANY_ADDRESS = frozenset(set(LayerField) - {LayerField.SCORE_SCALE, LayerField.WINDOW})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,8 @@ class Weights:
         count = len(FileField) + len(LayerField) * num_layers
         header = self.content[: 8 * count].view(np.int64)
         base = self.content.ctypes.data
-        self.addresses: NDArray[np.int64] = header[: len(FileField)] + base
+        offsets = header[: len(FileField)]
+        self.addresses: NDArray[np.int64] = np.where(offsets == 0, 0, offsets + base)
         self.layers = header[len(FileField) :].reshape(num_layers, len(LayerField)).copy()
         self._check(path, header)
         for field in _ANY_ADDRESS:

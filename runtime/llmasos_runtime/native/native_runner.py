@@ -10,6 +10,7 @@ import numpy as np
 from llmasos_runtime.capabilities import Capabilities
 from llmasos_runtime.native.forward import NativeForward, NativeModel
 from llmasos_runtime.packing import SAMPLED_POSITIONS, Inputs, advance, pack
+from llmasos_runtime.sampling.report import TokenReport
 from llmasos_runtime.sampling.sampler import Draw, takes_the_likeliest
 from llmasos_runtime.sampling.scores import Logits, Scores
 from llmasos_runtime.sequences.sequence import Sequence as TokenSequence
@@ -29,6 +30,13 @@ class Likeliest:
         """See Scores."""
         assert all(map(takes_the_likeliest, draws))
         return list(self.token_ids[: len(draws)])
+
+    def report(
+        self, draws: Sequence[Draw], token_ids: Sequence[int | None]
+    ) -> list[TokenReport | None]:
+        """See Scores: a draw of which more is to be known takes the logits."""
+        assert not any(draw.is_reported for draw in draws)
+        return [None for _ in token_ids]
 
 
 class NativeRunner:

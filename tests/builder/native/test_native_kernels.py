@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llmasos.engine.cpu_kind import this_cpu_kind
 from llmasos.engine.native_engine import AttentionScratch, KVBlock, LayerField
-from llmasos_builder.compression.quantizer import CPU_METHODS, quantize_rows
+from llmasos_builder.graph.quantizer import CPU_METHODS, quantize_rows
 from llmasos_builder.native.attention import make_attend
 from llmasos_builder.native.packing import INT4, INT8, pack
-from llmasos_builder.native.rows import add_bias, embed, normalize
+from llmasos_builder.native.rows import add_bias, embed, layer_normalize, rms_normalize
 from llmasos_builder.native.tile import ZERO_POINTS, make_linear
-from llmasos_builder.native.vectors import bits_as_f, native, table
+from llmasos_builder.native.vectors import A, bits_as_f, native, table
 from native_kernels import (
     Matrix,
     aligned,
@@ -29,6 +31,7 @@ from native_kernels import (
     with_arguments,
 )
 
+KIND = this_cpu_kind() or ""
 LINEAR = lru_cache(make_linear)
 
 
@@ -44,7 +47,7 @@ def product(
     if before is not None:
         out[...] = before
     blocks = len(weights) // 32
-    callable_from_python(LINEAR(bits), 10)(
+    callable_from_python(LINEAR(bits, KIND), 10)(
         act.ctypes.data, width, rows, packed.ctypes.data, scales.ctypes.data, low, blocks,
         out.ctypes.data + 128 * low, 4 * len(weights), int(before is not None),
     )  # fmt: skip
@@ -151,10 +154,44 @@ def _normalize(
     x: int, weight: int, width: int, true_width: int, eps: int, act: int, row: int, rows: int,
     zero: int,
 ) -> None:  # fmt: skip
-    normalize(x, weight, width, true_width, bits_as_f(eps), act, row, rows, zero)
+    rms_normalize(x, weight, A(0), width, true_width, bits_as_f(eps), act, row, rows, zero)
 
 
-@pytest.mark.parametrize("name", ["silu", "gelu_tanh", "relu"])
+@native
+def _layer_normalize(
+    x: int, weight: int, bias: int, width: int, true_width: int, eps: int, act: int, row: int,
+    rows: int, zero: int,
+) -> None:  # fmt: skip
+    layer_normalize(x, weight, bias, width, true_width, bits_as_f(eps), act, row, rows, zero)
+
+
+@settings(max_examples=60)
+@given(width=st.integers(1, 200), rows=st.integers(1, 3), seed=st.integers(0, 99))
+def test_a_layer_norm_is_that_of_the_true_width(width: int, rows: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    wide = -(-width // 64) * 64
+    x, weight, bias = (np.zeros((n, wide), np.float32) for n in (rows, 1, 1))
+    x[:, :width] = rng.normal(3, 2, (rows, width))
+    weight[:, :width], bias[:, :width] = rng.normal(1, 0.1, width), rng.normal(0, 1, width)
+    memory = np.zeros(rows * wide * 2, np.uint8)
+    run = callable_from_python(_layer_normalize, 10)
+    for row in range(rows):
+        run(
+            x.ctypes.data + 4 * wide * row, weight.ctypes.data, bias.ctypes.data, wide, width,
+            bits_of(1e-5), memory.ctypes.data, row, rows, 128,
+        )  # fmt: skip
+    q, scales, _ = parts_of(memory, rows, wide)
+    true = x[:, :width].astype(np.float64)
+    centred = true - true.mean(axis=1, keepdims=True)
+    normed = centred / np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + 1e-5)
+    expected = np.zeros((rows, wide))
+    expected[:, :width] = normed * weight[:, :width] + bias[:, :width]
+    found = (q.reshape(rows, -1, 64) * scales[..., None]).reshape(rows, wide)
+    most = np.abs(expected).max() + 1e-9
+    assert np.abs(found - expected).max() < 0.51 / 127 * most
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh", "relu"])
 def test_an_activation_is_as_exact_as_its_bytes_need(name: str) -> None:
     x = np.concatenate([np.linspace(-20, 20, 4096), [-3e4, 3e4, 0, -0.0] * 4]).astype(np.float32)
     wide = x.astype(np.float64)
@@ -162,6 +199,7 @@ def test_an_activation_is_as_exact_as_its_bytes_need(name: str) -> None:
     expected = {
         "silu": wide / (1 + np.exp(-np.clip(wide, -200, 200))),
         "gelu_tanh": wide / (1 + np.exp(-z)),
+        "gelu": wide * (1 + np.vectorize(math.erf)(wide / math.sqrt(2))) / 2,
         "relu": np.maximum(wide, 0),
     }[name]
     assert np.allclose(elementwise(name)(x), expected, atol=2e-6, rtol=4e-6)
@@ -235,7 +273,7 @@ def test_attention_is_as_close_as_bytes_allow(head: int, query_heads: int) -> No
 
 
 def _attend(head: int, query_heads: int) -> Any:
-    attend = make_attend(AttentionScratch(head, query_heads), 128)
+    attend = make_attend(AttentionScratch(head, query_heads), 128, KIND)
 
     @native
     def run(c: int, layer: int, index: int, item: int, ahead: int, memory: int) -> None:

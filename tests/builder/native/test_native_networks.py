@@ -47,7 +47,67 @@ PHI3 = {name: value for name, value in GEMMA.items() if name != "head_dim"} | {
     "partial_rotary_factor": 0.5,
     "pad_token_id": 0,
 }
-LARGE_HEADS: dict[str, dict[str, Any]] = {
+GPT2: dict[str, Any] = {
+    "architectures": ["GPT2LMHeadModel"],
+    "model_type": "gpt2",
+    "vocab_size": 131,
+    "n_embd": 128,
+    "n_inner": 200,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 256,
+}
+GPT_NEO: dict[str, Any] = {
+    "architectures": ["GPTNeoForCausalLM"],
+    "model_type": "gpt_neo",
+    "vocab_size": 131,
+    "hidden_size": 72,
+    "num_layers": 2,
+    "num_heads": 4,
+    "intermediate_size": 192,
+    "max_position_embeddings": 256,
+    "attention_types": [[["global", "local"], 1]],
+    "window_size": 20,
+}
+OPT: dict[str, Any] = {
+    "architectures": ["OPTForCausalLM"],
+    "model_type": "opt",
+    "vocab_size": 131,
+    "hidden_size": 128,
+    "ffn_dim": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+}
+GPT_NEOX: dict[str, Any] = {
+    "architectures": ["GPTNeoXForCausalLM"],
+    "model_type": "gpt_neox",
+    "vocab_size": 131,
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+    "rotary_pct": 0.25,
+}
+FALCON: dict[str, Any] = {
+    "architectures": ["FalconForCausalLM"],
+    "model_type": "falcon",
+    "vocab_size": 131,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "multi_query": True,
+    "parallel_attn": True,
+}
+MISTRAL = LLAMA | {
+    "architectures": ["MistralForCausalLM"],
+    "model_type": "mistral",
+    "sliding_window": 37,
+}
+OTHER_SHAPES: dict[str, dict[str, Any]] = {
+    "opt": OPT,
+    "falcon": FALCON,
     "gemma": GEMMA,
     "phi3, rotated in part": PHI3,
     "twelve heads of 256 that share one": ONE_LAYER
@@ -71,6 +131,15 @@ NETWORKS: dict[str, tuple[dict[str, Any], Precision]] = {
         QWEN3 | {"hidden_size": 100, "intermediate_size": 72, "head_dim": 44},
         "int4",
     ),
+    "gpt2": (GPT2, "int8"),
+    "gpt2, sizes with tails": (GPT2 | {"n_embd": 72, "n_inner": 100}, "int8"),
+    "gpt-neo, windows in half of the layers": (GPT_NEO, "int8"),
+    "gpt-neox": (GPT_NEOX, "int8"),
+    "gpt-neox, one part after the other": (
+        GPT_NEOX | {"use_parallel_residual": False, "hidden_act": "gelu_new"},
+        "int8",
+    ),
+    "mistral with a window": (MISTRAL, "int8"),
     "heads of 128 of their own": (
         LLAMA | {"head_dim": 128, "num_key_value_heads": 4, "hidden_act": "gelu_pytorch_tanh"},
         "int8",
@@ -102,6 +171,6 @@ def test_logits_are_those_of_the_quantized_reference(name: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LARGE_HEADS)
-def test_so_are_those_of_other_shapes_of_heads(name: str, tmp_path: Path) -> None:
-    assert share_that_is_exact(LARGE_HEADS[name], "int8", tmp_path) > 0.5
+@pytest.mark.parametrize("name", OTHER_SHAPES)
+def test_so_are_those_of_other_shapes(name: str, tmp_path: Path) -> None:
+    assert share_that_is_exact(OTHER_SHAPES[name], "int8", tmp_path) > 0.5

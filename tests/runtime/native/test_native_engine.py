@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import needs_native  # noqa: F401
 import pytest
+from llmasos.engine.cpu_kind import this_cpu_kind
 from llmasos.engine.plan import EnginePlan
 from llmasos.errors import PlanError
 from llmasos_builder.build import BuildOptions, build_plan
@@ -22,6 +23,7 @@ from llmasos_runtime.sampling.scores import Logits
 from made_engine import ask, executor_of
 from tiny import write_tiny_llama
 
+KIND = this_cpu_kind()
 PROMPTS = [tuple((7 * i + j * j) % 250 for j in range(5 + 23 * i)) for i in range(6)]
 PENALTIES: dict[str, Any] = {"repetition_penalty": 1.3, "frequency_penalty": 0.4}
 PARAMS: list[dict[str, Any]] = [{}, {"temperature": 0.8, "seed": 5, "top_k": 20}, PENALTIES]
@@ -183,7 +185,7 @@ def test_code_for_another_processor_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setattr("llmasos_runtime.native.code.this_cpu_kind", lambda: None)
     with pytest.raises(
-        PlanError, match=r"has machine code for avx512-vnni, this processor is none of them.*build"
+        PlanError, match=rf"has machine code for {KIND}, this processor is none of them.*build"
     ) as caught:
         load_engine(plan_dir, EngineOptions(num_threads=1))
     assert "\n" not in str(caught.value)
@@ -202,11 +204,11 @@ def test_changed_machine_code_is_not_run(plan_dir: Path, tmp_path: Path) -> None
     import shutil
 
     copy = shutil.copytree(plan_dir, tmp_path / "plan")
-    code = copy / "code.avx512-vnni.o"
+    code = copy / f"code.{KIND}.o"
     content = bytearray(code.read_bytes())
     content[1000] ^= 1
     code.write_bytes(content)
-    with pytest.raises(PlanError, match=r"code\.avx512-vnni\.o has changed since it was built"):
+    with pytest.raises(PlanError, match=rf"code\.{KIND}\.o has changed since it was built"):
         load_engine(copy, EngineOptions(num_threads=1))
 
 
@@ -216,7 +218,7 @@ def test_another_format_of_code_is_refused(plan_dir: Path) -> None:
     plan = EnginePlan.read(plan_dir)
     assert plan.native is not None
     record = plan.native.model_copy(update={"format": 99})
-    with pytest.raises(PlanError, match=r"native code of format 99, this release runs 1; build it"):
+    with pytest.raises(PlanError, match=r"native code of format 99, this release runs 2; build it"):
         native_record(plan.model_copy(update={"native": record}))
 
 
@@ -241,3 +243,32 @@ def test_closing_ends_the_threads(load: Load) -> None:
     assert {"native-1", "native-2"} <= names
     engine.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("native-")]
+
+
+def told(
+    engine: Engine, prompts: Sequence[tuple[int, ...]], **params: Any
+) -> list[list[list[tuple[int, float]]]]:
+    """The tokens and log probabilities of each answer to each prompt, all asked at once."""
+    with executor_of(engine)._changed:
+        sinks = [
+            ask(engine, p, request_id=f"{next(numbers)}", max_tokens=20, ignore_eos=True, **params)
+            for p in prompts
+        ]
+    return [
+        [
+            [(p.token_id, p.logprob) for u in sink.updates if u.index == i for p in u.logprobs]
+            for i in range(params["n"])
+        ]
+        for sink in sinks
+    ]
+
+
+@pytest.mark.parametrize("sampling", [{}, {**PENALTIES, "bad_words": ("a",)}])
+def test_log_probabilities_of_several_answers_are_the_same_bits_however_they_are_computed(
+    load: Load, sampling: dict[str, Any]
+) -> None:
+    params = {"logprobs": 2, "n": 2, "temperature": 0.9, "seed": 3, **sampling}
+    expected = [told(load(), [prompt], **params)[0] for prompt in PROMPTS]
+    assert all(len(answer) == 20 for answers in expected for answer in answers)
+    assert told(load(max_num_tokens=40), PROMPTS, **params) == expected
+    assert told(load(reuse_prefixes=True, speculate=True), PROMPTS, **params) == expected
