@@ -127,13 +127,15 @@ def assert_chats_are_equal(ours: Tokenizer, theirs: Any) -> None:
 
 
 def check(directory: Path, plan: Path) -> None:
-    theirs = theirs_of(directory)
     try:
         ours = ours_of(directory, plan)
     except CheckpointError as error:
         assert "\n" not in str(error)
-        assert theirs is None or any(words in str(error) for words in REFUSED), error
+        # Only where it must be: some of transformers' classes end the process with such a file.
+        is_known = any(words in str(error) for words in REFUSED)
+        assert is_known or theirs_of(directory) is None, error
         return
+    theirs = theirs_of(directory)
     if theirs is not None:
         assert_equal(ours, theirs)
 
@@ -143,7 +145,7 @@ REFUSED = (
     "auto_map names a tokenizer",
     "fast_tokenizer_files is not supported",
     "has a model of the type",
-    "no tokenizer_class that is made of vocab.json",
+    "has no tokenizer.json, and no ",
     "is not a special token, and is not supported",
     "add_prefix_space must be true or false",
     "must be a list",

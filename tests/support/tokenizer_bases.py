@@ -12,6 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from made_sentencepiece import (
+    encoder_unigram,
+    llama_pieces,
+    nfkc_unigram,
+    plain_unigram,
+    t5_unigram,
+    word_list,
+)
 from made_tokenizers import byte_fallback, byte_level, metaspace, word_piece
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -25,13 +33,15 @@ CHATML = (
 class Base:
     """name: tokenizer_class, None for a file without it. model_type: of config.json, if any.
 
-    two_files: the vocabulary is in vocab.json and merges.txt instead of tokenizer.json.
+    two_files: the vocabulary is in vocab.json and merges.txt instead of tokenizer.json. file: the
+    name of a file that has the vocabulary instead of tokenizer.json.
     """
 
     name: str | None
     model_type: str | None
-    make: Callable[[], Tokenizer]
+    make: Callable[[], Tokenizer | bytes]
     two_files: bool = False
+    file: str | None = None
 
     def write(self, directory: Path) -> Path:
         directory.mkdir(parents=True)
@@ -41,6 +51,9 @@ class Base:
         if self.name is not None:
             config["tokenizer_class"] = self.name
         write_json(directory / "tokenizer_config.json", config)
+        if self.file is not None:
+            (directory / self.file).write_bytes(_content(self.make))
+            return directory
         stored = _stored(self.make)
         if self.two_files:
             write_json(directory / "vocab.json", stored["model"]["vocab"])
@@ -56,8 +69,17 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 @cache
-def _stored(make: Callable[[], Tokenizer]) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = json.loads(make().to_str())
+def _stored(make: Callable[[], Tokenizer | bytes]) -> Mapping[str, Any]:
+    tokenizer = make()
+    assert isinstance(tokenizer, Tokenizer)
+    content: Mapping[str, Any] = json.loads(tokenizer.to_str())
+    return content
+
+
+@cache
+def _content(make: Callable[[], Tokenizer | bytes]) -> bytes:
+    content = make()
+    assert isinstance(content, bytes)
     return content
 
 
@@ -91,6 +113,17 @@ def pieces_with_begin() -> Tokenizer:
     tokenizer = byte_fallback()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    return tokenizer
+
+
+def bert_pieces() -> Tokenizer:
+    """A tokenizer.json whose normalizer and pre-tokenizer BERT's class takes no notice of."""
+    tokenizer = word_piece()
+    stored = json.loads(tokenizer.to_str())["model"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *stored["vocab"]]
+    tokenizer.model = models.WordPiece(
+        {word: index for index, word in enumerate(dict.fromkeys(words))}, unk_token="[UNK]"
     )
     return tokenizer
 
@@ -141,5 +174,43 @@ BASES: Mapping[str, Base] = {
     "Mistral": Base(name="LlamaTokenizerFast", model_type="mistral", make=pieces_with_begin),
     "Phi-3": Base(name="LlamaTokenizerFast", model_type="phi3", make=pieces_with_begin),
     "Gemma": Base(name="GemmaTokenizerFast", model_type="gemma2", make=pieces_with_begin),
+    "BERT": Base(name="BertTokenizerFast", model_type="bert", make=bert_pieces),
+    "BERT, word list": Base(
+        name="BertTokenizer", model_type="bert", make=word_list, file="vocab.txt"
+    ),
+    "DistilBERT, word list": Base(
+        name=None, model_type="distilbert", make=word_list, file="vocab.txt"
+    ),
+    "MPNet, word list": Base(
+        name="MPNetTokenizer", model_type="mpnet", make=word_list, file="vocab.txt"
+    ),
+    "RoBERTa": Base(name="RobertaTokenizerFast", model_type="roberta", make=byte_level),
+    "RoBERTa, two files": Base(name=None, model_type="roberta", make=byte_level, two_files=True),
+    "BART, two files": Base(
+        name="BartTokenizer", model_type="bart", make=byte_level, two_files=True
+    ),
+    "T5": Base(name="T5TokenizerFast", model_type="t5", make=metaspace),
+    "T5, SentencePiece": Base(
+        name="T5Tokenizer", model_type="t5", make=t5_unigram, file="spiece.model"
+    ),
+    "mT5, SentencePiece": Base(name=None, model_type="mt5", make=t5_unigram, file="spiece.model"),
+    "XLM-R, SentencePiece": Base(
+        name="XLMRobertaTokenizer",
+        model_type="xlm-roberta",
+        make=encoder_unigram,
+        file="sentencepiece.bpe.model",
+    ),
+    "Llama, SentencePiece": Base(
+        name="LlamaTokenizer", model_type="llama", make=llama_pieces, file="tokenizer.model"
+    ),
+    "Mistral, SentencePiece": Base(
+        name="LlamaTokenizer", model_type="mistral", make=llama_pieces, file="tokenizer.model"
+    ),
+    "plain, SentencePiece": Base(
+        name="PreTrainedTokenizer", model_type=None, make=plain_unigram, file="tokenizer.model"
+    ),
+    "generic, SentencePiece": Base(
+        name="PreTrainedTokenizerFast", model_type=None, make=nfkc_unigram, file="tokenizer.model"
+    ),
     "Bloom": Base(name="BloomTokenizerFast", model_type="bloom", make=byte_level),
 }

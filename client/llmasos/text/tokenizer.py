@@ -156,11 +156,21 @@ class Tokenizer:
         """Token ids of a conversation; the template writes its special tokens itself."""
         return self.encode(self.render_chat(messages, options), add_special_tokens=False)
 
+    def to_json(self) -> str:
+        """The content of a tokenizer.json file that does the same."""
+        text: str = self._backend.to_str()
+        return text
+
+    @property
+    def chat_template_text(self) -> str:
+        """The source of all chat templates of the model; empty if it has none."""
+        return "".join(self._chat_templates.sources.values())
+
     @cached_property
     def eos_token_ids(self) -> tuple[int, ...]:
         """Every token that ends a text, ascending: those of all config files, and of chat turns."""
         ids = {i for config in self._model_configs for i in _token_ids(config.get("eos_token_id"))}
-        template = "".join(self._chat_templates.sources.values())
+        template = self.chat_template_text
         names = [self._token("eos_token"), *(name for name in _TURN_ENDS if name in template)]
         ids |= {i for name in names if (i := self._id(name)) is not None}
         return tuple(sorted(ids))

@@ -50,13 +50,15 @@ _SPECIFIC = "model_specific_special_tokens"
 class DeclaredTokens:
     """Tokens in the order in which transformers adds them.
 
-    added: those with an id of their own, which decides their order and nothing else. named:
-    special tokens by their names, such as bos_token. extra: special tokens without a name.
+    added: those with an id of their own, which decides their order, in that order. named: special
+    tokens by their names, such as bos_token. extra: special tokens without a name. has_extra:
+    True if a file has the field of the latter, be it empty.
     """
 
-    added: tuple[AddedToken, ...]
+    added: Mapping[int, AddedToken]
     named: Mapping[str, Token]
     extra: tuple[Token, ...]
+    has_extra: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,11 +84,13 @@ def declared_tokens(
     defaults: Mapping[str, str | None],
     specific: Mapping[str, str],
     pad_token: str | None,
+    flags: Mapping[str, Mapping[str, bool]],
 ) -> DeclaredTokens:
     """Returns the tokens that the files declare.
 
     defaults, specific: the class's named tokens, used where no file names one. pad_token: the token
-    of the padding in tokenizer.json. Raises CheckpointError, naming the file and the field.
+    of the padding in tokenizer.json. flags: of named tokens that are given as text. Raises
+    CheckpointError, naming the file and the field.
     """
     fields = _of_config(config, sources.path(CONFIG_FILE))
     if _DECODER in config:
@@ -103,9 +107,16 @@ def declared_tokens(
     own = {n: fields.found.get(n, t) for n, t in specific.items() if config.get(n, t) is not None}
     ordered |= {**own, **fields.found, **fields.specific}
     return DeclaredTokens(
-        added=tuple(added[index] for index in sorted(added)),
-        named={name: token for name, token in ordered.items() if token is not None},
+        added={index: added[index] for index in sorted(added)},
+        named={
+            name: AddedToken(token, **flags[name])
+            if isinstance(token, str) and name in flags
+            else token
+            for name, token in ordered.items()
+            if token is not None
+        },
         extra=(*(fields.extra or ()), *(() if fields.has_extra else own.values())),
+        has_extra=fields.has_extra,
     )
 
 

@@ -1,26 +1,28 @@
-"""Rebuilds the tokenizers whose transformers class ignores most of tokenizer.json.
-
-Such a class takes a vocabulary and merges, and sets up its own normalizer, pre-tokenizer and
-decoder. Only the post-processor of the file stays, if there is one.
-"""
+"""The recipes of all tokenizer classes that ignore most of tokenizer.json; here, decoders'."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from tokenizers import (
     Regex,
     Tokenizer,
     decoders,
-    models,
     normalizers,
     pre_tokenizers,
     processors,
 )
 
-from llmasos.errors import CheckpointError
+from llmasos.text.tokenizer_files.rebuilt_encoders import ENCODER_RECIPES
+from llmasos.text.tokenizer_files.recipe import (
+    Recipe,
+    Vocabulary,
+    flag_of,
+    special_of_model,
+    unknown_token,
+)
+from llmasos.text.tokenizer_files.sources import SENTENCEPIECE_FILE, VOCAB_FILE
 
 FILL_TOKEN = "fill_token"
 """The place where CodeLlama's tokenizer puts the text before and after a gap."""
@@ -33,37 +35,6 @@ _QWEN3_5 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
     r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
-    """Token ids by token, and pairs in the order in which they are merged."""
-
-    vocab: Mapping[str, int]
-    merges: list[tuple[str, str]]
-
-    def bpe(self, **options: Any) -> models.BPE:
-        return models.BPE(vocab=dict(self.vocab), merges=self.merges, **options)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """The recipe of one tokenizer class.
-
-    make: makes the tokenizer without added tokens. tokens: its named tokens where no file says
-    otherwise. specific: named tokens that other classes do not have. begins: True if its begin
-    token goes before each text. reads_vocab: True if it reads vocab.json and merges.txt.
-    readds: True if its special tokens are added once more, as plain ones. forgets: True if the
-    post-processor of tokenizer.json is dropped.
-    """
-
-    make: Callable[[Vocabulary, Mapping[str, Any]], Tokenizer]
-    tokens: Mapping[str, str | None]
-    specific: Mapping[str, str] = field(default_factory=dict[str, str])
-    begins: bool = False
-    reads_vocab: bool = False
-    readds: bool = False
-    forgets: bool = False
 
 
 def _byte_level(vocabulary: Vocabulary, prefix: bool) -> Tokenizer:
@@ -125,7 +96,7 @@ def _llama(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
 
 def _code_llama(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
     model = vocabulary.bpe(
-        fuse_unk=True, byte_fallback=True, unk_token=_unknown(vocabulary, config)
+        fuse_unk=True, byte_fallback=True, unk_token=unknown_token(vocabulary, config)
     )
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
@@ -140,18 +111,9 @@ def _code_llama(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def _unknown(vocabulary: Vocabulary, config: Mapping[str, Any]) -> str:
-    unknown = config["unk_token"]
-    if unknown not in vocabulary.vocab:
-        raise CheckpointError(
-            f"the unk_token {unknown!r}, for unknown characters, is not in the vocabulary"
-        )
-    return str(unknown)
-
-
 def _gemma(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
     model = vocabulary.bpe(
-        fuse_unk=True, unk_token=_unknown(vocabulary, config), byte_fallback=True
+        fuse_unk=True, unk_token=unknown_token(vocabulary, config), byte_fallback=True
     )
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
@@ -166,21 +128,15 @@ def _gemma(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
 
 def _prefix(config: Mapping[str, Any], *, absent: bool | None = None) -> bool:
     """The value of add_prefix_space. absent: the meaning of null; None refuses null."""
-    value = config.get("add_prefix_space", False if absent is None else absent)
-    if value is None and absent is not None:
-        return absent
-    if not isinstance(value, bool):
-        raise CheckpointError(
-            f"tokenizer_config.json: add_prefix_space must be true or false, got {value!r}"
-        )
-    return value
+    return flag_of(config, "add_prefix_space", default=bool(absent), absent=absent)
 
 
 _ONE_END = {"bos_token": _END, "eos_token": _END, "unk_token": _END}
 _QWEN_ENDS = {"eos_token": _END, "unk_token": _END, "pad_token": _END}
 RECIPES: Mapping[str, Recipe] = {
+    **ENCODER_RECIPES,
     "CodeGenTokenizer": Recipe(
-        make=_codegen, tokens={**_ONE_END, "pad_token": None}, reads_vocab=True
+        make=_codegen, tokens={**_ONE_END, "pad_token": None}, vocab_file=VOCAB_FILE
     ),
     "CodeLlamaTokenizer": Recipe(
         make=_code_llama,
@@ -194,11 +150,13 @@ RECIPES: Mapping[str, Recipe] = {
         },
         begins=True,
     ),
-    "GPT2Tokenizer": Recipe(make=_gpt2, tokens={**_ONE_END, "pad_token": None}, reads_vocab=True),
+    "GPT2Tokenizer": Recipe(
+        make=_gpt2, tokens={**_ONE_END, "pad_token": None}, vocab_file=VOCAB_FILE
+    ),
     "GPTNeoXTokenizer": Recipe(
         make=_gpt_neox,
         tokens={**_ONE_END, "pad_token": "<|padding|>"},
-        reads_vocab=True,
+        vocab_file=VOCAB_FILE,
         forgets=True,
     ),
     "GemmaTokenizer": Recipe(
@@ -212,8 +170,13 @@ RECIPES: Mapping[str, Recipe] = {
         },
     ),
     "LlamaTokenizer": Recipe(
-        make=_llama, tokens={"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+        make=_llama,
+        tokens={"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+        vocab_file=SENTENCEPIECE_FILE,
+        extra=special_of_model,
     ),
-    "Qwen2Tokenizer": Recipe(make=_qwen(_QWEN2), tokens=_QWEN_ENDS, reads_vocab=True, readds=True),
+    "Qwen2Tokenizer": Recipe(
+        make=_qwen(_QWEN2), tokens=_QWEN_ENDS, vocab_file=VOCAB_FILE, readds=True
+    ),
     "Qwen3_5Tokenizer": Recipe(make=_qwen(_QWEN3_5), tokens=_QWEN_ENDS),
 }

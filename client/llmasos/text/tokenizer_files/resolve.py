@@ -17,15 +17,29 @@ from tokenizers import AddedToken, processors
 
 from llmasos.errors import CheckpointError
 from llmasos.text.rust_panics import panics_as
+from llmasos.text.tokenizer_files.bare_tokenizer import default_tokens, of_class, of_sentencepiece
 from llmasos.text.tokenizer_files.bounds import check_added_tokens
-from llmasos.text.tokenizer_files.declared_tokens import DeclaredTokens, declared_tokens
+from llmasos.text.tokenizer_files.declared_tokens import (
+    NAMED_TOKENS,
+    DeclaredTokens,
+    declared_tokens,
+)
 from llmasos.text.tokenizer_files.mistral_cut import mend_mistral_cut
 from llmasos.text.tokenizer_files.rebuilt import FILL_TOKEN, RECIPES
-from llmasos.text.tokenizer_files.sources import CONFIG_FILE, TOKENIZER_FILE, TokenizerSources
+from llmasos.text.tokenizer_files.recipe import Recipe
+from llmasos.text.tokenizer_files.sources import (
+    CONFIG_FILE,
+    SENTENCEPIECE_FILE,
+    TOKENIZER_FILE,
+    TokenizerSources,
+)
 from llmasos.text.tokenizer_files.templates import chat_templates
 from llmasos.text.tokenizer_files.token_entries import Token, text_of
 from llmasos.text.tokenizer_files.tokenizer_class import GENERIC, tokenizer_class
-from llmasos.text.tokenizer_files.vocabulary import read_backend, read_vocabulary
+from llmasos.text.tokenizer_files.vocabulary import (
+    read_backend,
+    read_sentencepiece,
+)
 
 RESOLVED = "llmasos_resolved"
 """Marks a tokenizer_config.json whose tokenizer.json is complete."""
@@ -67,33 +81,61 @@ def _resolve(sources: TokenizerSources) -> ResolvedTokenizer:
     name = tokenizer_class(sources, config)
     recipe = RECIPES.get(name)
     stored = read_backend(sources)
-    if recipe is None and stored is None:
+    model = read_sentencepiece(sources) if recipe is None and stored is None else None
+    if recipe is None and stored is None and model is None:
         raise _no_vocabulary(sources)
     tokens = declared_tokens(
         sources,
         config,
-        defaults={} if recipe is None else recipe.tokens,
+        defaults=default_tokens(recipe, model),
         specific={} if recipe is None else recipe.specific,
         pad_token=_pad_token(stored),
+        flags={} if recipe is None else recipe.flags,
     )
-    check_added_tokens([text_of(token) for token in (*tokens.added, *tokens.extra)], sources.name)
-    backend = stored if recipe is None else _rebuild(name, sources, config, tokens, stored)
-    assert backend is not None
-    has_ends = backend.post_processor is not None
+    given = {**config, **dict.fromkeys(NAMED_TOKENS)}
+    given |= {name: text_of(token) for name, token in tokens.named.items()}
+    if recipe is not None:
+        backend, tokens = of_class(name, sources, given, tokens)
+        if stored is not None and stored.post_processor is not None:
+            backend.post_processor = stored.post_processor
+    elif model is not None:
+        backend, tokens = of_sentencepiece(model, config, tokens)
+    else:
+        assert stored is not None
+        backend = stored
+    listed = (*tokens.added.values(), *tokens.extra)
+    check_added_tokens([text_of(token) for token in listed], sources.name)
     _add(backend, tokens)
     if recipe is not None and recipe.readds:
         texts = [text_of(token) for token in (*tokens.named.values(), *tokens.extra)]
         backend.add_tokens([AddedToken(text, special=True) for text in dict.fromkeys(texts)])
     mend_mistral_cut(backend, config, sources.model_config)
-    is_told = stored is None and any(f"add_{end}_token" in config for end in ("bos", "eos"))
-    if is_told or not has_ends or (recipe is not None and recipe.forgets):
-        backend.post_processor = _ends(backend, tokens, config if stored is None else {})
+    backend.post_processor = _processor(
+        backend, tokens, given, recipe, is_stored=stored is not None
+    )
+    return ResolvedTokenizer(
+        backend=backend, config=_resolved_config(sources, config, tokens, recipe)
+    )
+
+
+def _processor(
+    backend: tokenizers.Tokenizer,
+    tokens: DeclaredTokens,
+    given: Mapping[str, Any],
+    recipe: Recipe | None,
+    *,
+    is_stored: bool,
+) -> processors.PostProcessor:
+    """Returns what puts tokens around each text: the class's, the file's, or what is configured."""
+    if recipe is not None and recipe.ends is not None:
+        return recipe.ends(backend, given)
     if recipe is not None and recipe.begins:
-        backend.post_processor = _ends(backend, tokens, {"add_bos_token": True})
-    resolved = _resolved_config(sources, config, tokens)
-    if recipe is not None and FILL_TOKEN in recipe.specific and resolved.get(FILL_TOKEN):
-        resolved[FILLS_AT] = {"text": resolved[FILL_TOKEN]}
-    return ResolvedTokenizer(backend=backend, config=resolved)
+        return _ends(backend, tokens, {"add_bos_token": True})
+    is_told = not is_stored and any(f"add_{end}_token" in given for end in ("bos", "eos"))
+    current: processors.PostProcessor | None = backend.post_processor
+    if is_told or current is None or (recipe is not None and recipe.forgets):
+        return _ends(backend, tokens, {} if is_stored else given)
+    return current
 
 
 def _refuse_versions(config: Mapping[str, Any], sources: TokenizerSources) -> None:
@@ -107,8 +149,8 @@ def _refuse_versions(config: Mapping[str, Any], sources: TokenizerSources) -> No
 
 def _no_vocabulary(sources: TokenizerSources) -> CheckpointError:
     return CheckpointError(
-        f"{sources.name} has no {TOKENIZER_FILE}, and no tokenizer_class that is made of "
-        "vocab.json with merges.txt",
+        f"{sources.name} has no {TOKENIZER_FILE}, and no vocabulary that a known "
+        f"tokenizer_class is made of, such as {SENTENCEPIECE_FILE}",
         hint="the tokenizer's save_pretrained(DIR), of transformers, puts it beside the weights",
     )
 
@@ -118,34 +160,16 @@ def _pad_token(stored: tokenizers.Tokenizer | None) -> str | None:
     return None if padding is None else str(padding["pad_token"])
 
 
-def _rebuild(
-    name: str,
-    sources: TokenizerSources,
-    config: Mapping[str, Any],
-    tokens: DeclaredTokens,
-    stored: tokenizers.Tokenizer | None,
-) -> tokenizers.Tokenizer:
-    recipe = RECIPES[name]
-    if stored is None and not recipe.reads_vocab:
-        raise _no_vocabulary(sources)
-    unknown = tokens.named.get("unk_token")
-    given = {**config, "unk_token": None if unknown is None else text_of(unknown)}
-    backend = recipe.make(read_vocabulary(sources, name), given)
-    if stored is not None and stored.post_processor is not None:
-        backend.post_processor = stored.post_processor
-    return backend
-
-
 def _add(backend: tokenizers.Tokenizer, tokens: DeclaredTokens) -> None:
     """Adds the declared tokens; an existing token takes the flags declared last.
 
     A token that was special stays special.
     """
     there = backend.get_added_tokens_decoder().values()
-    known = {token.content for token in (*there, *tokens.added)}
+    known = {token.content for token in (*there, *tokens.added.values())}
     special = {token.content for token in there if token.special}
     special |= {text_of(token) for token in tokens.named.values()}
-    adding: list[Token] = list(tokens.added)
+    adding: list[Token] = list(tokens.added.values())
     for token in (*tokens.named.values(), *tokens.extra):
         if text_of(token) not in known and token not in adding:
             adding.append(token)
@@ -180,13 +204,19 @@ def _ends(
 
 
 def _resolved_config(
-    sources: TokenizerSources, config: Mapping[str, Any], tokens: DeclaredTokens
+    sources: TokenizerSources,
+    config: Mapping[str, Any],
+    tokens: DeclaredTokens,
+    recipe: Recipe | None,
 ) -> dict[str, Any]:
     templates = chat_templates(sources, config)
-    return {
+    resolved: dict[str, Any] = {
         RESOLVED: True,
         "tokenizer_class": GENERIC,
         **{name: text_of(token) for name, token in tokens.named.items()},
         **{name: bool(config[name]) for name in _DECODING if name in config},
         **({} if templates is None else {"chat_template": templates}),
     }
+    if recipe is not None and FILL_TOKEN in recipe.specific and resolved.get(FILL_TOKEN):
+        resolved[FILLS_AT] = {"text": resolved[FILL_TOKEN]}
+    return resolved

@@ -17,19 +17,23 @@ SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
 VOCAB_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
+WORDS_FILE = "vocab.txt"
+SENTENCEPIECE_FILE = "tokenizer.model"
+SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 TEMPLATE_FILE = "chat_template.jinja"
 TEMPLATE_DIRECTORY = "additional_chat_templates"
 MODEL_CONFIG_FILE = "config.json"
-# Vocabularies that transformers converts where tokenizer.json is missing.
-CONVERTED_FILES = ("tokenizer.model", "tekken.json", "tiktoken.model")
+# Vocabularies that transformers converts where tokenizer.json is missing, and this does not.
+CONVERTED_FILES = ("tekken.json", "tiktoken.model", "source.spm")
+# Where tokenizer.json is there, transformers reads none of these.
+_VOCABULARIES = (VOCAB_FILE, MERGES_FILE, WORDS_FILE, *SENTENCEPIECE_FILES)
 _MAX_TEMPLATES = 64
 _FILES = (
     TOKENIZER_FILE,
     CONFIG_FILE,
     SPECIAL_TOKENS_FILE,
     ADDED_TOKENS_FILE,
-    VOCAB_FILE,
-    MERGES_FILE,
+    *_VOCABULARIES,
     TEMPLATE_FILE,
 )
 
@@ -54,7 +58,7 @@ class TokenizerSources:
         """Read a directory; raises CheckpointError for a file that cannot be read."""
         names = [name for name in _FILES if is_there(directory / name)]
         if TOKENIZER_FILE in names:  # which transformers then reads alone
-            names = [name for name in names if name not in (VOCAB_FILE, MERGES_FILE)]
+            names = [name for name in names if name not in _VOCABULARIES]
         else:
             _refuse_converted(directory)
         templates = sorted((directory / TEMPLATE_DIRECTORY).glob("*.jinja"))

@@ -21,6 +21,11 @@ _GENERIC_NAMES = frozenset(
 )
 BY_MODEL_TYPE: Mapping[str, str] = {
     **dict.fromkeys(("gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n"), "GemmaTokenizer"),
+    **dict.fromkeys(("bert", "distilbert", "electra"), "BertTokenizer"),
+    **dict.fromkeys(("bart", "roberta"), "RobertaTokenizer"),
+    **dict.fromkeys(("mt5", "t5"), "T5Tokenizer"),
+    "mpnet": "MPNetTokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
     **dict.fromkeys(("gpt2", "gpt_neo", "opt"), "GPT2Tokenizer"),
     "gpt_neox": "GPTNeoXTokenizer",
     **dict.fromkeys(("qwen2", "qwen2_5_vl", "qwen2_vl", "qwen3", "qwen3_vl"), "Qwen2Tokenizer"),
@@ -39,19 +44,20 @@ RECIPES = frozenset(
             "GemmaTokenizer",
         ),
         *("LlamaTokenizer", "Qwen2Tokenizer", "Qwen3_5Tokenizer"),
+        *("BartTokenizer", "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"),
+        *("MPNetTokenizer", "RobertaTokenizer", "T5Tokenizer", "XLMRobertaTokenizer"),
     )
 )
 """Classes that pre-tokenize in their own way and that `rebuilt` knows."""
 _OTHERS = """
-Albert Bart Barthez Bartpho Bert BertGeneration BertJapanese BertTokenizerLegacy Bertweet BigBird
-BioGpt Blenderbot BlenderbotSmall ByT5 CLIP CTRL Camembert Canine Clvp Cohere Cpm CpmAnt
-DPRContextEncoder DPRQuestionEncoder DPRReader Deberta DebertaV2 Dia DistilBert Esm Esmc FSMT
-FastSpeech2Conformer Flaubert Funnel GPTNeoXJapanese GPTSw3 Herbert LED Lasr LayoutLMv2 LayoutLMv3
-LayoutXLM Luke Lxmert M2M100 MBart MBart50 MLuke MPNet Marian MarkupLM Mgpstr MobileBert Mvp MyT5
-Nllb Nougat OpenAIGPT PLBart Pegasus Perceiver Phobert Pop2Piano ProphetNet Rag Reformer RemBert
-RoCBert
-RoFormer Roberta SeamlessM4T Siglip Siglip2 Speech2Text SpeechT5 Splinter SqueezeBert T5 Tapas
-Tipsv2 Udop VideoPrism Vits Wav2Vec2CTC Wav2Vec2PhonemeCTC Whisper XGLM XLM XLMRoberta XLNet
+Albert Barthez Bartpho BertGeneration BertJapanese BertTokenizerLegacy Bertweet BigBird BioGpt
+Blenderbot BlenderbotSmall ByT5 CLIP CTRL Camembert Canine Clvp Cohere Cpm CpmAnt DPRContextEncoder
+DPRQuestionEncoder DPRReader Deberta DebertaV2 Dia Esm Esmc FSMT FastSpeech2Conformer Flaubert
+Funnel GPTNeoXJapanese GPTSw3 Herbert LED Lasr LayoutLMv2 LayoutLMv3 LayoutXLM Luke Lxmert M2M100
+MBart MBart50 MLuke Marian MarkupLM Mgpstr MobileBert Mvp MyT5 Nllb Nougat OpenAIGPT PLBart Pegasus
+Perceiver Phobert Pop2Piano ProphetNet Rag Reformer RemBert RoCBert RoFormer SeamlessM4T Siglip
+Siglip2 Speech2Text SpeechT5 Splinter SqueezeBert Tapas Tipsv2 Udop VideoPrism Vits Wav2Vec2CTC
+Wav2Vec2PhonemeCTC Whisper XGLM XLM XLNet
 """
 UNSUPPORTED = frozenset(_OTHERS.split())
 """Other classes of transformers, without their suffix; names unknown to it are generic."""
