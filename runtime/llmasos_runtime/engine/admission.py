@@ -6,21 +6,28 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from llmasos.engine.plan import EnginePlan, Limits
 from llmasos.errors import InvalidRequestError, PlanError, UnsupportedFieldError
 from llmasos.generation_config import GenerationConfig
 from llmasos.sampling import SamplingParams
+from llmasos.text.tokenizer import Tokenizer
 
+from llmasos_runtime.engine.token_fields import check_token_fields, with_bad_words
 from llmasos_runtime.options import EngineOptions
+from llmasos_runtime.sampling.grammar import Grammars, GrammarState
+from llmasos_runtime.sampling.logit_changes import LogitChanges
 from llmasos_runtime.sequences.drafter import Drafter
+from llmasos_runtime.sequences.given_drafts import GivenDrafts
 from llmasos_runtime.sequences.request import Request
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.text.special_stops import with_special_stops
 
+_MAX_LOGITS_BYTES = 1 << 30
 _log = logging.getLogger("llmasos")
 
 
@@ -40,21 +47,25 @@ def recommended_by(
 
 
 def completed(
-    request: Request, config: GenerationConfig, special_tokens: Mapping[str, int]
+    request: Request, config: GenerationConfig, tokenizer: Tokenizer, grammars: Grammars
 ) -> Request:
-    """Returns the request with its open fields filled in and its stop words looked up.
-
-    special_tokens: ids by text.
+    """Returns the request with its open fields filled in, its words looked up and its guide
+    compiled.
     """
     num_prompt_tokens = len(request.prompt_token_ids)
     params = config.complete(request.params, num_prompt_tokens=num_prompt_tokens)
-    return with_special_stops(replace(request, params=params), special_tokens)
+    request = with_special_stops(replace(request, params=params), tokenizer.special_tokens)
+    if params.guide is not None:
+        request = replace(request, grammar=grammars.compiled(params.guide))
+    return with_bad_words(request, tokenizer)
 
 
-def sequence_of(
+def sequences_of(
     request: Request, plan: EnginePlan, limits: Limits, *, speculate: bool = False
-) -> Sequence:
-    """Returns the sequence that answers a request; max_tokens is reduced to fit max_seq_len.
+) -> list[Sequence]:
+    """Returns a sequence for each answer; max_tokens is reduced to fit max_seq_len.
+
+    The first draws by the seed of the request, or a fresh one, and each other by the next number.
 
     limits: those of the engine, which may be smaller than the plan's. speculate: whether to use
     draft tokens if the request does not say.
@@ -63,40 +74,100 @@ def sequence_of(
     prompt = request.prompt_token_ids
     _check_prompt(prompt, vocab_size=plan.vocab_size, max_seq_len=limits.max_seq_len)
     params = request.params
-    eos = () if params.ignore_eos else plan.eos_token_ids
-    token_ids = list(prompt)
+    check_token_fields(request, vocab_size=plan.vocab_size)
+    eos = () if params.ignore_eos and request.grammar is None else plan.eos_token_ids
     speculate = speculate if params.speculate is None else params.speculate
-    return Sequence(
-        request_id=request.request_id,
-        token_ids=token_ids,
-        params=params,
-        max_len=min(len(prompt) + params.max_tokens, limits.max_seq_len),
-        end_token_ids=frozenset((*eos, *params.stop_token_ids, *request.stop_tokens)),
-        seed=secrets.randbits(64) if params.seed is None else params.seed,
-        priority=params.priority,
-        deadline=_deadline(params.deadline_ms),
-        drafter=Drafter(token_ids) if speculate else None,
-    )
+    seed = secrets.randbits(64) if params.seed is None else params.seed
+    ends = frozenset((*eos, *params.stop_token_ids, *request.stop_tokens))
+    deadline = _deadline(params.deadline_ms)
+
+    def sequence(index: int) -> Sequence:
+        token_ids = list(prompt)
+        return Sequence(
+            request_id=request.request_id,
+            token_ids=token_ids,
+            params=params,
+            max_len=min(len(prompt) + params.max_tokens, limits.max_seq_len),
+            end_token_ids=ends,
+            seed=(seed + index) % 2**64,
+            priority=params.priority,
+            deadline=deadline,
+            wants_logits=request.wants_logits,
+            drafter=_drafter(token_ids, request, speculate=speculate),
+            logit_changes=LogitChanges.asked_for(
+                params,
+                token_ids,
+                bad_words=request.bad_words,
+                grammar=GrammarState.of(request.grammar, token_ids, vocab_size=plan.vocab_size),
+            ),
+        )
+
+    return [sequence(index) for index in range(params.n)]
+
+
+def _drafter(
+    token_ids: list[int], request: Request, *, speculate: bool
+) -> Drafter | GivenDrafts | None:
+    drafter = Drafter(token_ids) if speculate else None
+    if not request.draft_token_ids:
+        return drafter
+    return GivenDrafts(token_ids, request.draft_token_ids, after=drafter)
+
+
+def check_executor(request: Request, plan: EnginePlan, *, max_draft_tokens: int) -> None:
+    """Raises UnsupportedFieldError for what the engine's runner, or TensorRT-LLM, cannot do."""
+    if request.draft_token_ids and not max_draft_tokens:
+        raise UnsupportedFieldError(
+            "draft_input_ids is not supported by an engine that computes no draft tokens, got "
+            f"{len(request.draft_token_ids)} tokens"
+        )
+    if request.is_timed and plan.target == "tensorrt-llm":
+        raise UnsupportedFieldError("return_perf_metrics is not supported with tensorrt_llm")
+
+
+def check_free(request_id: str, taken: Container[str]) -> None:
+    """Raises InvalidRequestError for the id of a request that runs."""
+    if request_id in taken:
+        raise InvalidRequestError(f"request_id {request_id!r} is in use by a running request")
 
 
 def check_top_k(params: SamplingParams, most: int | None) -> None:
-    """Raises InvalidRequestError for a top_k above the number of candidates that an engine returns.
+    """Raises InvalidRequestError for more tokens than the candidates that an engine returns.
 
     most: see Capabilities.max_top_k.
     """
-    if most is not None and params.top_k > most:
+    for name, value in (("top_k", params.top_k), ("logprobs", params.logprobs or 0)):
+        if most is not None and value > most:
+            raise InvalidRequestError(
+                f"{name} must be at most {most}, the candidates that this engine returns, got "
+                f"{value}",
+                hint="build it with more --num-candidates or with --full-logits",
+            )
+
+
+def check_logits_size(request: Request, plan: EnginePlan) -> None:
+    """Raises InvalidRequestError where the logits that are asked for would fill the memory."""
+    most = _MAX_LOGITS_BYTES // (4 * plan.vocab_size)
+    count = min(request.params.max_tokens, plan.limits.max_seq_len) * request.params.n
+    if request.wants_logits and count > most:
         raise InvalidRequestError(
-            f"top_k must be at most {most}, the candidates that this engine returns, got "
-            f"{params.top_k}",
-            hint="build it with more --num-candidates or with --full-logits",
+            f"return_generation_logits is allowed for at most {most} tokens of this vocabulary, "
+            f"the answers may have {count}"
         )
 
 
-def check_logits(params: SamplingParams, plan: EnginePlan) -> None:
+def check_logits(request: Request, plan: EnginePlan) -> None:
     """Raise UnsupportedFieldError for a field that needs logits which the engine lacks."""
     if plan.samples_from_all_logits:
         return
-    for name, value in params.logit_changes.items():
+    asked: dict[str, Any] = request.params.logit_changes
+    if request.bad_words:
+        asked = {"bad_words": request.bad_words, **asked}
+    if request.wants_logits:
+        asked = {**asked, "return_generation_logits": True}
+    if request.params.beam_width > 1:
+        asked = {**asked, "beam_width": request.params.beam_width}
+    for name, value in asked.items():
         raise UnsupportedFieldError(
             f"{name} is not supported by an engine that does not sample from the logits of all "
             f"tokens, got {value}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from threading import Lock
 from typing import Protocol
 
 from llmasos.engine.plan import EnginePlan, Limits
@@ -12,22 +13,26 @@ from llmasos.generation_config import GenerationConfig
 from llmasos.text.tokenizer import Tokenizer
 
 from llmasos_runtime.engine.admission import (
+    check_executor,
+    check_free,
     check_logits,
+    check_logits_size,
     check_top_k,
     completed,
     limits_of,
     may_speculate,
-    sequence_of,
+    sequences_of,
 )
+from llmasos_runtime.engine.beam_search import BeamSearch, Sink
 from llmasos_runtime.engine.executor import Executor
 from llmasos_runtime.engine.metrics import EngineStats
-from llmasos_runtime.engine.request_output import RequestOutput
+from llmasos_runtime.engine.request_output import Answer, RequestOutput
 from llmasos_runtime.engine.step_log import StepRecord
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.runner import ModelRunner
+from llmasos_runtime.sampling.grammar import Grammars
 from llmasos_runtime.scheduling.scheduler import Scheduler
-from llmasos_runtime.sequences.request import Request, Update
-from llmasos_runtime.sequences.sequence import Sequence
+from llmasos_runtime.sequences.request import Request
 from llmasos_runtime.text.detokenizer import Detokenizer
 
 __all__ = ["Engine", "EngineOptions"]
@@ -36,7 +41,7 @@ __all__ = ["Engine", "EngineOptions"]
 class RequestExecutor(Protocol):
     """Runs requests until each has had its final update; see `Executor`."""
 
-    def submit(self, sequence: Sequence, output: RequestOutput) -> None: ...
+    def submit(self, answers: SequenceOf[Answer], *, is_admitted: bool = False) -> None: ...
     def cancel(self, request_id: str) -> bool: ...
     def abandon(self, request_id: str) -> None: ...
     def stats(self) -> EngineStats: ...
@@ -60,6 +65,7 @@ class Engine:
         limits: Limits,
         block_size: int,
         max_top_k: int | None = None,
+        max_draft_tokens: int = 0,
         speculate: bool = False,
         generation_config: GenerationConfig | None = None,
         hold: PlanHold | None = None,
@@ -67,22 +73,28 @@ class Engine:
         """Most callers want `llmasos_runtime.load.load_engine`.
 
         executor: runs the requests; it is closed with the engine. limits: at most the plan's.
-        block_size: tokens of a KV block. max_top_k: see Capabilities. speculate: whether to use
-        draft tokens if a request does not say. generation_config: fills the fields that requests
-        leave open.
+        block_size: tokens of a KV block. max_top_k, max_draft_tokens: see Capabilities.
+        speculate: whether to use draft tokens if a request does not say. generation_config: fills
+        the fields that requests leave open.
         hold: the lock on the plan's files, released with the engine.
         """
         self._plan = plan
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(tokenizer)
+        self._grammars = Grammars(
+            tokenizer, vocab_size=plan.vocab_size, eos_token_ids=plan.eos_token_ids
+        )
         self._executor = executor
         self._limits = limits
         self._block_size = block_size
         self._max_top_k = max_top_k
+        self._max_draft_tokens = max_draft_tokens
         self._speculate = speculate
         self._generation_config = generation_config or GenerationConfig()
         self._process = OwnProcess(f"the engine of {plan.name}")
         self._hold = hold
+        self._searches: dict[str, BeamSearch] = {}
+        self._searches_lock = Lock()
 
     @classmethod
     def over(
@@ -115,6 +127,7 @@ class Engine:
             limits=limits,
             block_size=capabilities.block_size,
             max_top_k=capabilities.max_top_k,
+            max_draft_tokens=capabilities.max_draft_tokens,
             speculate=may_speculate(plan, options),
             generation_config=generation_config,
             hold=hold,
@@ -134,8 +147,8 @@ class Engine:
         """Tokens of one block of the KV cache."""
         return self._block_size
 
-    def submit(self, request: Request, sink: Callable[[Update], None]) -> None:
-        """Queues a request; `sink` gets its updates, exactly one of them final.
+    def submit(self, request: Request, sink: Sink) -> None:
+        """Queues a request; `sink` gets its updates, of which exactly one says `is_last`.
 
         sink: is called on the engine's thread, and must neither block nor raise.
         max_tokens is reduced to fit max_seq_len.
@@ -143,21 +156,62 @@ class Engine:
         QueueFullError, EngineStoppedError.
         """
         self._process.check()
-        request = completed(request, self._generation_config, self._tokenizer.special_tokens)
+        request = completed(request, self._generation_config, self._tokenizer, self._grammars)
         check_top_k(request.params, self._max_top_k)
-        check_logits(request.params, self._plan)
-        sequence = sequence_of(request, self._plan, self._limits, speculate=self._speculate)
-        self._executor.submit(sequence, RequestOutput(request, self._detokenizer, sink))
+        check_logits(request, self._plan)
+        check_logits_size(request, self._plan)
+        check_executor(request, self._plan, max_draft_tokens=self._max_draft_tokens)
+        if request.params.beam_width > 1:
+            self._search(request, sink)
+        else:
+            check_free(request.request_id, self._searches)
+            self._submit(request, sink)
+
+    def _submit(self, request: Request, sink: Sink, *, is_admitted: bool = False) -> None:
+        """is_admitted: it is part of a request that was admitted before."""
+        sequences = sequences_of(request, self._plan, self._limits, speculate=self._speculate)
+        outputs = (
+            RequestOutput(request, self._detokenizer, sink, index=i) for i in range(len(sequences))
+        )
+        answers = [*map(Answer, sequences, outputs)]
+        self._executor.submit(answers, is_admitted=is_admitted)
+
+    def _search(self, request: Request, sink: Sink) -> None:
+        """Begins a search of beams."""
+        name = request.request_id
+        search = BeamSearch(
+            request,
+            sequences_of(request, self._plan, self._limits),
+            self._detokenizer,
+            sink,
+            submit=self._submit,
+            cancel=self._executor.cancel,
+            end=lambda: self._searches.pop(name, None),
+        )
+        with self._searches_lock:
+            check_free(name, self._searches)
+            self._searches[name] = search
+        try:
+            search.start()
+        except BaseException:
+            del self._searches[name]
+            raise
 
     def cancel(self, request_id: str) -> bool:
         """Ends a request, whose last update says `abort`; False if it has ended already."""
         self._process.check()
-        return self._executor.cancel(request_id)
+        search = self._searches.get(request_id)
+        return self._executor.cancel(request_id) if search is None else search.cancel()
 
     def abandon(self, request_id: str) -> None:
         """Ends a request a little later; it takes no lock, so a destructor may call it."""
-        if self._process.is_this:
+        if not self._process.is_this:
+            return
+        search = self._searches.get(request_id)
+        if search is None:
             self._executor.abandon(request_id)
+        else:
+            search.abandon(self._executor.abandon)
 
     def stats(self) -> EngineStats:
         """The current counts, for metrics."""

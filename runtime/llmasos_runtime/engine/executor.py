@@ -6,19 +6,18 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence as SequenceOf
+from dataclasses import replace
 
-from llmasos.errors import (
-    EngineStoppedError,
-    InvalidRequestError,
-    LLMasOSError,
-)
+from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.outputs import FinishReason
 
+from llmasos_runtime.engine.admission import check_free
 from llmasos_runtime.engine.closed_at_exit import close_at_exit
 from llmasos_runtime.engine.metrics import EngineStats
-from llmasos_runtime.engine.request_output import RequestOutput, deadline_error
+from llmasos_runtime.engine.request_output import Answer, deadline_error
 from llmasos_runtime.engine.step_log import StepLog, StepRecord
+from llmasos_runtime.machine.resources import resident_bytes
 from llmasos_runtime.runner import ModelRunner
 from llmasos_runtime.sampling.scores import Scores
 from llmasos_runtime.scheduling.scheduler import Scheduler
@@ -31,14 +30,6 @@ _GATHER_S = 0.001
 """Time that an idle engine waits after a request for others that arrive with it."""
 
 
-@dataclass(slots=True, eq=False)
-class _Live:
-    """A request that has no final update yet."""
-
-    sequence: Sequence
-    output: RequestOutput
-
-
 class Executor:
     """Owns the thread that runs the engine. Every submitted request gets one final update.
 
@@ -49,7 +40,7 @@ class Executor:
 
     def __init__(self, scheduler: Scheduler, runner: ModelRunner) -> None:
         self._scheduler = scheduler
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, list[Answer]] = {}  # those without a final update
         self._cancelled: list[SequenceProgress] = []
         self._steps = StepLog()
         self._changed = threading.Condition()
@@ -62,31 +53,32 @@ class Executor:
         self._thread.start()
         close_at_exit(self)
 
-    def submit(self, sequence: Sequence, output: RequestOutput) -> None:
-        """Queues a request; raises EngineStoppedError, QueueFullError, InvalidRequestError."""
+    def submit(self, answers: SequenceOf[Answer], *, is_admitted: bool = False) -> None:
+        """Queues the answers to one request; raises EngineStoppedError, QueueFullError,
+        InvalidRequestError.
+
+        is_admitted: it goes on with a request that was admitted before, so no queue is too long.
+        """
+        first, *others = (answer.sequence for answer in answers)
         with self._changed:
             if self._error is not None or self._closing:
                 raise self._error or EngineStoppedError("the engine is closed")
             self._end_abandoned()  # one of this id that has ended must not end the new one
-            if sequence.request_id in self._live:
-                raise InvalidRequestError(
-                    f"request_id {sequence.request_id!r} is in use by a running request"
-                )
-            self._scheduler.add(sequence)
-            self._live[sequence.request_id] = _Live(sequence, output)
+            check_free(first.request_id, self._live)
+            self._scheduler.add(first, others, is_admitted=is_admitted)
+            self._live[first.request_id] = list(answers)
             self._changed.notify()
 
     def cancel(self, request_id: str) -> bool:
         """Ends a request and frees its blocks at once; False if it has ended or never existed."""
         with self._changed:
-            live = self._live.get(request_id)
-            if live is None or not self._scheduler.finish(live.sequence, FinishReason.ABORT):
-                return False
-            self._cancelled.append(
-                SequenceProgress(live.sequence, finish_reason=FinishReason.ABORT)
+            live = [answer.sequence for answer in self._live.get(request_id, ())]
+            ended = [one for one in live if self._scheduler.finish(one, FinishReason.ABORT)]
+            self._cancelled += (
+                SequenceProgress(one, finish_reason=FinishReason.ABORT) for one in ended
             )
             self._changed.notify()
-            return True
+            return bool(ended)
 
     def abandon(self, request_id: str) -> None:
         """Ends a request before the next step. It takes no lock, so a destructor may call it."""
@@ -117,6 +109,10 @@ class Executor:
                 max_running=scheduler.max_running,
                 num_prefilling=scheduler.num_prefilling,
                 block_size=scheduler.block_size,
+                num_paused=scheduler.num_paused,
+                num_context_tokens=self._steps.num_prefill_tokens,
+                cpu_bytes=resident_bytes(),
+                time_us=time.time_ns() // 1000,
             )
 
     def step_log(self) -> tuple[StepRecord, ...]:
@@ -169,37 +165,50 @@ class Executor:
         return bool(self._closing or self._scheduler.has_work or self._cancelled or progress)
 
     def _finish(self, step: Step, scores: Scores, started: float) -> list[SequenceProgress]:
-        sampled = scores.sample([draw for share in step.shares for draw in share.draws])
+        draws = [draw for share in step.shares for draw in share.draws]
+        sampled = scores.sample(draws)
+        is_reported = any(draw.is_reported for draw in draws)
+        reports = scores.report(draws, sampled) if is_reported else ()
         with self._changed:
             self._steps.add(step, time.perf_counter() - started)
-            return self._scheduler.commit(step, sampled)
+            return self._scheduler.commit(step, sampled, reports)
 
     def _give_out(self, progress: deque[SequenceProgress]) -> None:
         while progress:
             one = progress.popleft()
-            live = self._live.get(one.sequence.request_id)
-            if live is None or live.sequence is not one.sequence:
+            live = self._live.get(one.sequence.request_id, [])
+            answer = next((a for a in live if a.sequence is one.sequence), None)
+            if answer is None:
                 continue  # it was ended by a stop string, a step ago
-            update = live.output.update(one)
+            update = answer.output.update(one)
             if update.is_final:
                 with self._changed:
-                    del self._live[update.request_id]
-                    self._scheduler.finish(one.sequence, FinishReason.STOP)
-            self._send(live, update)
+                    update = replace(update, num_unfinished=self._end(answer, live, update))
+            self._send(answer, update)
 
-    def _send(self, live: _Live, update: Update) -> None:
-        if not live.output.send(update) and not update.is_final:  # else the id may be another's
+    def _end(self, answer: Answer, live: list[Answer], update: Update) -> int:
+        """Ends an answer, and all of its request after an error; returns how many others go on."""
+        ended = list(live) if update.error is not None else [answer]
+        for one in ended:
+            live.remove(one)
+            self._scheduler.finish(one.sequence, FinishReason.STOP)
+        if not live:
+            del self._live[update.request_id]
+        return len(live)
+
+    def _send(self, answer: Answer, update: Update) -> None:
+        if not answer.output.send(update) and not update.is_last:  # else the id may be another's
             self.cancel(update.request_id)
 
     def _end_all(self, error: LLMasOSError) -> None:
         with self._changed:
             self._error = error
             live = list(self._live.values())
-            for one in live:
-                self._scheduler.finish(one.sequence, FinishReason.ABORT)
+            for answer in (answer for answers in live for answer in answers):
+                self._scheduler.finish(answer.sequence, FinishReason.ABORT)
             self._live.clear()
-        for one in live:
-            self._send(one, one.output.update(SequenceProgress(one.sequence, error=error)))
+        for first, *_ in live:
+            self._send(first, first.output.update(SequenceProgress(first.sequence, error=error)))
 
 
 def _too_late(sequence: Sequence) -> SequenceProgress:

@@ -17,7 +17,11 @@ class EngineStats:
 
     num_draft_tokens, num_accepted_tokens: draft tokens that were computed, and those accepted.
     max_running: the most requests of a step. num_prefilling: those of the running ones whose
-    prompt is not computed yet. block_size: tokens of a KV block.
+    prompt is not computed yet. block_size: tokens of a KV block. num_paused: requests that were
+    preempted and wait to go on. num_context_tokens: tokens of prompts in the last step.
+    cpu_bytes, gpu_bytes, pinned_bytes: memory of the engine's process, 0 where it is not known.
+    time_us: when these numbers were taken, in microseconds since 1970. num_restarts: how often
+    the server was started again before.
     """
 
     num_running: int
@@ -32,6 +36,13 @@ class EngineStats:
     max_running: int = 0
     num_prefilling: int = 0
     block_size: int = 0
+    num_paused: int = 0
+    num_context_tokens: int = 0
+    cpu_bytes: int = 0
+    gpu_bytes: int = 0
+    pinned_bytes: int = 0
+    time_us: int = 0
+    num_restarts: int = 0
 
     @property
     def num_active(self) -> int:
@@ -86,7 +97,25 @@ _GENERAL = Family(
     name="nv_trt_llm_general_metrics",
     label="general_type",
     kind="gauge",
-    help="Steps of the engine, and preemptions",
+    help="Steps of the engine, preemptions and restarts",
+)
+_MEMORY = Family(
+    name="nv_trt_llm_runtime_memory_metrics",
+    label="memory_type",
+    kind="gauge",
+    help="Bytes of memory of the engine's process",
+)
+_BATCHER = Family(
+    name="nv_trt_llm_inflight_batcher_metrics",
+    label="inflight_batcher_specific_metric",
+    kind="gauge",
+    help="What the steps of the engine hold",
+)
+_DISAGGREGATED = Family(
+    name="nv_trt_llm_disaggregated_serving_metrics",
+    label="disaggregated_serving_type",
+    kind="counter",
+    help="KV caches that came from another server",
 )
 _SPECULATION = Family(
     name="nv_llmasos_speculation_tokens",
@@ -112,14 +141,40 @@ METRICS = (
     ),
     Metric(_BLOCKS, "fraction", "used part of the KV blocks, 0 to 1", lambda s: s.used_fraction),
     Metric(_BLOCKS, "tokens_per", "tokens of a KV block", lambda s: s.block_size),
+    Metric(_MEMORY, "cpu", "resident memory of the engine's process", lambda s: s.cpu_bytes),
+    Metric(_MEMORY, "gpu", "memory of the GPU, where the engine reports it", lambda s: s.gpu_bytes),
+    Metric(_MEMORY, "pinned", "pinned memory, where it reports it", lambda s: s.pinned_bytes),
+    Metric(
+        _BATCHER,
+        "total_context_tokens",
+        "tokens of prompts in the last step",
+        lambda s: s.num_context_tokens,
+    ),
+    Metric(
+        _BATCHER,
+        "generation_requests",
+        "requests that run and whose prompt is computed",
+        lambda s: s.num_running - s.num_prefilling,
+    ),
+    Metric(_BATCHER, "micro_batch_id", "0: a step is one batch", lambda _: 0),
+    Metric(
+        _BATCHER,
+        "paused_requests",
+        "requests that were preempted and wait to go on",
+        lambda s: s.num_paused,
+    ),
+    Metric(_GENERAL, "timestamp", "microseconds since 1970 of these numbers", lambda s: s.time_us),
     Metric(_GENERAL, "iteration_counter", "steps so far", lambda s: s.num_steps),
     Metric(_GENERAL, "preemption_counter", "preemptions so far", lambda s: s.num_preemptions),
+    Metric(_GENERAL, "restart_counter", "restarts of the server so far", lambda s: s.num_restarts),
+    Metric(_DISAGGREGATED, "kv_cache_transfer_ms", "0: no cache is transferred", lambda _: 0),
+    Metric(_DISAGGREGATED, "request_count", "0: no cache is transferred", lambda _: 0),
     Metric(_SPECULATION, "drafted", "draft tokens computed so far", lambda s: s.num_draft_tokens),
     Metric(
         _SPECULATION, "accepted", "draft tokens accepted so far", lambda s: s.num_accepted_tokens
     ),
 )
-"""In the order in which the docs list them. The names of the first three families are classic."""
+"""In the order in which the docs list them. `reused`, preemptions and drafts are not classic."""
 
 
 def markdown_table() -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from llmasos.errors import DeadlineExceededError, LLMasOSError
-from llmasos.outputs import FinishReason, Usage
+from llmasos.outputs import FinishReason, TokenLogprob, Usage
 
-from llmasos_runtime.sequences.request import Request, Update
+from llmasos_runtime.sampling.report import TokenReport
+from llmasos_runtime.sequences.request import Request, Timings, Update
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import SequenceProgress
 from llmasos_runtime.text.detokenizer import Detokenizer
@@ -17,10 +21,18 @@ from llmasos_runtime.text.text import Piece, TextStream
 _log = logging.getLogger(__name__)
 
 
+class Answer(NamedTuple):
+    """One of the answers to a request: what is computed, and who is told of it."""
+
+    sequence: Sequence
+    output: RequestOutput
+
+
 class RequestOutput:
     """Turns the progress of one sequence into updates, of which exactly one is final.
 
     sink: receives the updates on the engine's thread; it must neither block nor raise.
+    index: which of the request's answers it is.
     """
 
     def __init__(
@@ -28,14 +40,20 @@ class RequestOutput:
         request: Request,
         detokenizer: Detokenizer,
         sink: Callable[[Update], None],
+        *,
+        index: int = 0,
     ) -> None:
         params = request.params
         self._sink = sink
         self._request = request
+        self._first_token_ns = self._last_token_ns = 0
+        self._index = index if params.n > 1 else None
         self._num_output_tokens = -len(request.prompt_token_ids) if request.echo else 0
+        self._logprob = None if params.logprobs is None else 0.0
         self._text = TextStream(
             detokenizer,
             stop=params.stop,
+            includes_stop=params.include_stop_str_in_output,
             min_tokens=params.min_tokens,
             prompt=request.prompt_token_ids if request.echo else (),
         )
@@ -63,8 +81,14 @@ class RequestOutput:
     def _update(self, progress: SequenceProgress) -> Update:
         if progress.error is not None:
             return self._failure(progress.error)
+        if progress.token_ids:
+            self._last_token_ns = time.monotonic_ns()
+            self._first_token_ns = self._first_token_ns or self._last_token_ns
         piece = self._piece(progress)
+        num_before = max(0, self._num_output_tokens)
         self._num_output_tokens += len(piece.token_ids)
+        num_new = max(0, self._num_output_tokens) - num_before
+        reports = progress.reports[:num_new]
         reason, stop_reason = progress.finish_reason, self._stop_token(progress)
         if piece.stop_string is not None:
             reason, stop_reason = FinishReason.STOP, piece.stop_string
@@ -77,11 +101,34 @@ class RequestOutput:
             finish_reason=reason,
             stop_reason=stop_reason,
             usage=None if reason is None else self._usage(progress.sequence),
+            logprobs=self._logprobs(reports),
+            logits=tuple(report.logits for report in reports if report.logits is not None),
+            cumulative_logprob=self._logprob,
+            timings=None if reason is None else self._timings(progress.sequence),
+            index=self._index,
+        )
+
+    def _logprobs(self, reports: tuple[TokenReport, ...]) -> tuple[TokenLogprob, ...]:
+        """Those of new tokens, which are added up."""
+        if self._logprob is None:
+            return ()
+        logprobs = tuple(report.logprob for report in reports if report.logprob is not None)
+        self._logprob += math.fsum(one.logprob for one in logprobs)
+        return logprobs
+
+    def _timings(self, sequence: Sequence) -> Timings | None:
+        if not self._request.is_timed:
+            return None
+        return Timings(
+            sequence.arrival_ns,
+            sequence.first_scheduled_ns,
+            self._first_token_ns,
+            self._last_token_ns,
         )
 
     def _failure(self, error: LLMasOSError) -> Update:
         """Returns the final update of a request that failed."""
-        return Update(request_id=self._request.request_id, error=error)
+        return Update(request_id=self._request.request_id, error=error, index=self._index)
 
     def _piece(self, progress: SequenceProgress) -> Piece:
         if progress.finish_reason is None:

@@ -60,6 +60,11 @@ class StepLog:
             duration_s * 1e3,
         )
 
+    @property
+    def num_prefill_tokens(self) -> int:
+        """Tokens of prompts that the last step computed."""
+        return self._records[-1].num_prefill_tokens if self._records else 0
+
     def records(self) -> tuple[StepRecord, ...]:
         """The records, oldest first."""
         return tuple(self._records)

@@ -44,6 +44,11 @@ def available_memory_bytes(cgroup: Path = CGROUP) -> int:
     return max(0, min(available, limit - used))
 
 
+def resident_bytes() -> int:
+    """Memory of this process that is not swapped out."""
+    return int(psutil.Process().memory_info().rss)
+
+
 def _number(path: Path) -> int | None:
     """None if there is no such file, or it says `max`."""
     try:

@@ -19,16 +19,17 @@ _LARGEST = np.finfo(np.float32).max
 _LEAST = np.finfo(np.float32).tiny
 
 
-def penalised(
-    logits: NDArray[np.float32], params: SamplingParams, seen: Seen
-) -> NDArray[np.float32]:
-    """A copy of the row of logits [vocab_size] after the penalties; what is finite stays so."""
-    old = logits[seen.ids]
-    factor = max(np.float32(params.repetition_penalty), _LEAST)
-    with np.errstate(over="ignore"):
-        new = np.where(old < 0, old * factor, old / factor)
-    new -= np.float32(params.frequency_penalty) * seen.num_outputs.astype(np.float32)
-    new -= np.float32(params.presence_penalty) * (seen.num_outputs > 0)
-    row = logits.copy()
-    row[seen.ids] = np.where(np.isfinite(old), np.clip(new, -_LARGEST, _LARGEST), old)
-    return row
+def penalise(row: NDArray[np.float32], params: SamplingParams, seen: Seen) -> None:
+    """Changes a row of logits [vocab_size] by the penalties; what is finite stays so."""
+    old = new = row[seen.ids]
+    if params.repetition_penalty != 1.0:
+        factor = max(np.float32(params.repetition_penalty), _LEAST)
+        with np.errstate(over="ignore"):
+            new = np.where(old < 0, old * factor, old / factor)
+    if params.frequency_penalty:
+        new = new - np.float32(params.frequency_penalty) * seen.num_outputs.astype(np.float32)
+    if params.presence_penalty:
+        new = new - np.float32(params.presence_penalty) * (seen.num_outputs > 0)
+    if not np.isfinite(new).all():
+        new = np.where(np.isfinite(old), np.clip(new, -_LARGEST, _LARGEST), old)
+    row[seen.ids] = new

@@ -1,11 +1,12 @@
 """Sampling: picks the next token as a pure function of logits, a seed and an output index.
 
-Penalties change the logits first (`penalties`). The filters follow in Hugging Face's order: the
-logits are divided by the temperature; top_k keeps the most likely tokens; top_p keeps the
-smallest set of the most likely of those whose share of their probability reaches it; min_p drops
-tokens less likely than min_p times the most likely one. Of equally likely tokens the one with the
-lowest id comes first. One number in [0, 1) then picks from what is left, laid out in the order of
-ids (inverse transform sampling). So no filter sorts the vocabulary: each is a bound on the logit.
+The logits are changed first, where the params ask for it (`logit_changes`). The filters follow in
+Hugging Face's order: the logits are divided by the temperature; top_k keeps the most likely tokens;
+top_p keeps the smallest set of the most likely of those whose share of their probability reaches
+it; min_p drops tokens less likely than min_p times the most likely one. Of equally likely tokens
+the one with the lowest id comes first. One number in [0, 1) then picks from what is left, laid out
+in the order of ids (inverse transform sampling). So no filter sorts the vocabulary: each is a bound
+on the logit.
 """
 
 from __future__ import annotations
@@ -18,15 +19,14 @@ import numpy as np
 from llmasos.sampling import SamplingParams
 from numpy.typing import NDArray
 
-from llmasos_runtime.sampling.penalties import penalised
-from llmasos_runtime.sampling.token_counts import TokenCounts
+from llmasos_runtime.sampling.largest import down_to, largest, top_k
+from llmasos_runtime.sampling.logit_changes import LogitChanges, without
 
 _Floats = NDArray[np.float32]
 _Ids = NDArray[np.intp]
 
 _BLOCK = 512
 _NUM_LIKELY = 512
-_NUM_COLUMNS = 4 * _NUM_LIKELY
 _MAX_SORTED = 2048
 _MAX_SCALE = float(np.finfo(np.float32).max)
 _UINT64 = 2**64 - 1
@@ -38,16 +38,28 @@ class Draw:
 
     seed: in [0, 2^64). output_index: number of tokens of this sequence before this one.
     forbidden: token ids that must not be chosen, unless no other token is possible.
-    counts: the tokens before this one if the params change logits by them, else None.
-    drafts: draft tokens between those and this one.
+    changes: what changes the logits first, if something does.
+    drafts: draft tokens between those and this one. decayed_top_p: in the place of top_p.
+    wants_logits: the logits are reported.
     """
 
     params: SamplingParams
     seed: int
     output_index: int
     forbidden: tuple[int, ...] = ()
-    counts: TokenCounts | None = None
+    changes: LogitChanges | None = None
     drafts: tuple[int, ...] = ()
+    decayed_top_p: float | None = None
+    wants_logits: bool = False
+
+    @property
+    def top_p(self) -> float:
+        return self.params.top_p if self.decayed_top_p is None else self.decayed_top_p
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether the caller wants to know more of it than its token; see `report`."""
+        return self.wants_logits or self.params.logprobs is not None
 
 
 def sample(logits: _Floats, draws: Sequence[Draw]) -> list[int | None]:
@@ -69,36 +81,35 @@ def takes_the_likeliest(draw: Draw) -> bool:
 
     A step in which all rows are so need not return logits.
     """
-    return draw.params.temperature == 0 and not draw.forbidden and draw.counts is None
+    return (
+        draw.params.temperature == 0
+        and not draw.forbidden
+        and draw.changes is None
+        and not draw.is_reported
+    )
 
 
 def _choose(row: _Floats, best: int, draw: Draw) -> int:
     is_greedy = draw.params.temperature == 0
-    if draw.counts is not None:
-        row = penalised(row, draw.params, draw.counts.seen(draw.drafts))
+    if draw.changes is not None:
+        row = draw.changes.changed(row, draw.drafts)
         best = int(row.argmax())
     if is_greedy and best not in draw.forbidden:
         return best
     if draw.forbidden:
-        row = _allowed(row, draw.forbidden)
+        row = without(row, draw.forbidden)
         best = int(row.argmax())
     return best if is_greedy else _draw(row, float(row[best]), draw)
-
-
-def _allowed(row: _Floats, forbidden: tuple[int, ...]) -> _Floats:
-    allowed = row.copy()
-    allowed[[token for token in forbidden if token < row.size]] = -np.inf
-    return allowed if allowed.max() > -np.inf else row
 
 
 def _draw(row: _Floats, peak: float, draw: Draw) -> int:
     params, ids = draw.params, None
     if 0 < params.top_k < row.size:
-        ids = _top_k(row, params.top_k)
+        ids = top_k(row, params.top_k)
         row = row[ids]
     weights = _weights(row, peak, params.temperature)
-    if params.top_p < 1:
-        ids, weights = _narrow(ids, weights, _top_p(weights, params.top_p))
+    if draw.top_p < 1:
+        ids, weights = _narrow(ids, weights, _top_p(weights, draw.top_p))
     if params.min_p > 0:
         ids, weights = _narrow(ids, weights, np.flatnonzero(weights >= params.min_p))
     place = _pick(weights, uniform(draw.seed, draw.output_index))
@@ -118,13 +129,6 @@ def _weights(logits: _Floats, peak: float, temperature: float) -> _Floats:
     return weights
 
 
-def _top_k(logits: _Floats, k: int) -> _Ids:
-    """Returns the ids of the k largest, ascending."""
-    largest = np.partition(_largest(logits, k), -k)[-k:]
-    bound = largest.min()
-    return _down_to(logits, bound, int(np.count_nonzero(largest == bound)))
-
-
 def _top_p(weights: _Floats, top_p: float) -> _Ids:
     """Returns the positions of the nucleus, ascending: Holtzman et al., arXiv:1904.09751.
 
@@ -132,7 +136,7 @@ def _top_p(weights: _Floats, top_p: float) -> _Ids:
     part where it must be. Usually only a few hundred tokens are looked at.
     """
     goal, above = top_p * float(weights.sum(dtype=np.float64)), 0.0
-    part = _largest(weights, _NUM_LIKELY)
+    part = largest(weights, _NUM_LIKELY)
     if part.sum(dtype=np.float64) < goal:
         part = weights
     while part.size > _MAX_SORTED:
@@ -150,31 +154,7 @@ def _top_p(weights: _Floats, top_p: float) -> _Ids:
     reached = np.searchsorted(above + descending.cumsum(dtype=np.float64), goal)
     last = min(int(reached), part.size - 1)
     bound = descending[last]
-    return _down_to(weights, bound, int(np.count_nonzero(descending[: last + 1] == bound)))
-
-
-def _largest(values: _Floats, n: int) -> _Floats:
-    """Returns at least the n largest values, in a pass or two, and seldom many more.
-
-    The values are laid out as a table. At least n values are not below the n-th largest of its
-    columns' maxima.
-    """
-    num_columns = max(_NUM_COLUMNS, 4 * n)
-    num_rows = values.size // num_columns
-    if num_rows < 2:
-        return values
-    heads = values[: num_rows * num_columns].reshape(num_rows, num_columns).max(axis=0)
-    largest: _Floats = values[values >= np.partition(heads, -n)[-n]]
-    return largest
-
-
-def _down_to(values: _Floats, bound: np.float32, num_equal: int) -> _Ids:
-    """Returns positions of values above the bound and of the first num_equal equal to it,
-    ascending.
-    """
-    is_kept = values >= bound
-    is_kept[np.flatnonzero(values == bound)[num_equal:]] = False
-    return np.flatnonzero(is_kept)
+    return down_to(weights, bound, int(np.count_nonzero(descending[: last + 1] == bound)))
 
 
 def _pick(weights: _Floats, share: float) -> int:

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from llmasos_runtime.sampling.report import TokenReport, report
 from llmasos_runtime.sampling.sampler import Draw, sample
 
 
@@ -17,6 +18,12 @@ class Scores(Protocol):
 
     def sample(self, draws: Sequence[Draw]) -> list[int | None]:
         """Returns a token id for each of the first len(draws) rows; see `sampler.sample`."""
+        ...
+
+    def report(
+        self, draws: Sequence[Draw], token_ids: Sequence[int | None]
+    ) -> list[TokenReport | None]:
+        """Returns what the draws ask to know of the tokens that came; see `report.report`."""
         ...
 
 
@@ -29,3 +36,9 @@ class Logits:
     def sample(self, draws: Sequence[Draw]) -> list[int | None]:
         """See Scores."""
         return sample(self.rows[: len(draws)], draws)
+
+    def report(
+        self, draws: Sequence[Draw], token_ids: Sequence[int | None]
+    ) -> list[TokenReport | None]:
+        """See Scores."""
+        return report(self.rows[: len(draws)], draws, token_ids)

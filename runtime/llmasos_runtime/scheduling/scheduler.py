@@ -19,6 +19,8 @@ from llmasos.outputs import FinishReason
 from llmasos_runtime.capabilities import Capabilities
 from llmasos_runtime.kv_cache.blocks import blocks_for
 from llmasos_runtime.kv_cache.kv_memory import kv_memory
+from llmasos_runtime.sampling.report import TokenReport
+from llmasos_runtime.scheduling.followers import Followers
 from llmasos_runtime.scheduling.prefill_budget import divide
 from llmasos_runtime.scheduling.speculation import Speculation
 from llmasos_runtime.scheduling.waiting import WaitingQueue
@@ -31,16 +33,13 @@ _RANK = attrgetter("rank")
 class Scheduler:
     """Moves sequences from waiting to running to finished.
 
-    A sequence is admitted when there are free blocks for its tokens, and one more for each running
-    sequence that may grow, so that each can fill another block before any is preempted. Its blocks
-    grow with it. When none is free, the running sequence of the lowest priority, and of those the
-    latest, is preempted: its blocks are freed, and it waits before the others of its priority. When
-    admitted again it recomputes its tokens (Kwon et al., arXiv:2309.06180), except those that the
-    prefix cache still holds.
-
-    There is no livelock: a sequence grows into each of its blocks only once, since its tokens are
-    never lost, and only growth preempts; the first in rank is never preempted, since it fits alone.
-    The first in the queue is admitted first, whatever its size.
+    The first in the queue is admitted first, whatever its size, when there are free blocks for its
+    tokens, and one more for each running sequence that may grow. Its blocks grow with it. When none
+    is free, the running sequence of the lowest priority, and of those the latest, is preempted: its
+    blocks are freed, and it waits before the others of its priority. When admitted again it
+    recomputes its tokens (Kwon et al., arXiv:2309.06180), except those that the prefix cache has.
+    There is no livelock: a sequence, whose tokens are kept, grows once into each block, only growth
+    preempts, and the first in rank, which fits alone, is never preempted.
 
     capabilities: those of the runner.
     reuse_prefixes: whether a prompt shares full blocks with earlier sequences (prefix caching).
@@ -61,13 +60,14 @@ class Scheduler:
         self._speculation = Speculation(self._memory, max_drafts=capabilities.max_draft_tokens)
         self._max_queue_size = max_queue_size
         self._waiting = WaitingQueue()
+        self._followers = Followers(self._waiting, share_prefixes=reuse_prefixes)
         self._running: list[Sequence] = []
         self._next_deadline = math.inf  # none that is known is earlier
         self.num_preemptions = 0
 
     @property
     def num_waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._followers)
 
     @property
     def num_running(self) -> int:
@@ -83,8 +83,11 @@ class Scheduler:
         return sum(not sequence.is_decoding for sequence in self._running)
 
     @property
+    def num_paused(self) -> int:
+        return self._waiting.num_preempted
+
+    @property
     def block_size(self) -> int:
-        """Tokens of one KV block."""
         return self._memory.block_size
 
     @property
@@ -112,21 +115,27 @@ class Scheduler:
     def has_work(self) -> bool:
         return bool(self._waiting or self._running)
 
-    def add(self, sequence: Sequence) -> None:
-        """Queues a sequence; raises QueueFullError, or InvalidRequestError if it can never fit."""
-        block_size = self._memory.block_size
-        needed = blocks_for(sequence.max_cached_tokens, block_size)
+    def add(
+        self, sequence: Sequence, followers: SequenceOf[Sequence] = (), is_admitted: bool = False
+    ) -> None:
+        """Queues a sequence; raises QueueFullError, or InvalidRequestError if it can never fit.
+
+        followers: other answers to its prompt, which share the blocks that it computes.
+        is_admitted: it goes on with what ran before, and is queued however many wait.
+        """
+        needed = blocks_for(sequence.max_cached_tokens, block_size := self._memory.block_size)
         if needed > self.num_blocks:
             raise InvalidRequestError(
                 f"{sequence.max_len} tokens (prompt and max_tokens) need {needed} KV blocks of "
                 f"{block_size} tokens, the cache has {self.num_blocks}"
             )
-        if len(self._waiting) >= self._max_queue_size:
+        if self.num_waiting >= self._max_queue_size and not is_admitted:
             raise QueueFullError(
-                f"Exceeds maximum queue size: {len(self._waiting)} requests are already waiting, "
+                f"Exceeds maximum queue size: {self.num_waiting} requests are already waiting, "
                 f"at most {self._max_queue_size} may"
             )
         self._waiting.add(sequence)
+        self._followers.add(sequence, followers)
         self._next_deadline = min(self._next_deadline, sequence.deadline)
 
     def schedule(self) -> Step:
@@ -148,13 +157,19 @@ class Scheduler:
             shares += divide(prefilling, budget, chunk_multiple=self._chunk_multiple)
         return Step(tuple(shares), num_preempted, self._memory.take_copies())
 
-    def commit(self, step: Step, sampled: SequenceOf[int | None]) -> list[SequenceProgress]:
+    def commit(
+        self,
+        step: Step,
+        sampled: SequenceOf[int | None],
+        reports: SequenceOf[TokenReport | None] = (),
+    ) -> list[SequenceProgress]:
         """Records the results of a step.
 
         sampled: a token for each of `step.sampled`; None, where none can be chosen, ends its
-        sequence. A sequence that finished while the step ran gets nothing. Draft tokens after the
-        first rejected one are dropped; their places in the KV cache are overwritten. A
-        sequence that ends in an error adds nothing to the prefix cache.
+        sequence. reports: of each of them, or none at all.
+        A sequence that finished while the step ran gets nothing. Draft tokens after the first
+        rejected one are dropped; their places in the KV cache are overwritten. A sequence that ends
+        in an error adds nothing to the prefix cache.
         """
         progress: list[SequenceProgress] = []
         begin = 0
@@ -167,7 +182,8 @@ class Scheduler:
             if sequence.finish_reason is not None:
                 continue
             if first < begin:
-                progress.append(self._speculation.take(sequence, drafts, sampled[first:begin]))
+                taken = self._speculation.take(sequence, drafts, sampled[first:begin])
+                progress.append(taken.with_reports(reports[first:begin]) if reports else taken)
                 sequence.num_computed_tokens = len(sequence.token_ids) - 1
                 if progress[-1].error is not None:
                     continue
@@ -175,6 +191,8 @@ class Scheduler:
                 sequence.num_computed_tokens += num_tokens
             self._memory.remember(sequence)
         self._retire([p.sequence for p in progress if p.sequence.finish_reason is not None])
+        for one in progress:
+            self._followers.release(one.sequence)
         return progress
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> bool:
@@ -184,18 +202,20 @@ class Scheduler:
         sequence.finish_reason = reason
         if sequence.block_table:
             self._retire([sequence])
-        else:
+        elif not self._followers.remove(sequence):
             self._waiting.remove(sequence)
+        self._followers.release(sequence)
         return True
 
     def expire(self, now: float) -> list[Sequence]:
         """Ends sequences whose deadline has passed, wherever they are."""
         if now < self._next_deadline:
             return []
-        late = [s for s in (*self._waiting, *self._running) if s.deadline <= now]
+        live = (*self._waiting, *self._followers, *self._running)
+        late = [s for s in live if s.deadline <= now]
         for sequence in late:
             self.finish(sequence, FinishReason.ABORT)
-        live = (*self._waiting, *self._running)
+        live = (*self._waiting, *self._followers, *self._running)
         self._next_deadline = min((s.deadline for s in live), default=math.inf)
         return late
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
@@ -34,6 +35,11 @@ class WaitingQueue:
         return iter(self._sequences)
 
     @property
+    def num_preempted(self) -> int:
+        """Sequences that have run and wait to go on."""
+        return sum(sequence.num_preemptions > 0 for sequence in self._sequences)
+
+    @property
     def first(self) -> Sequence:
         return self._sequences[0]
 
@@ -52,7 +58,9 @@ class WaitingQueue:
     def pop(self) -> Sequence:
         """Removes and returns the first sequence, which is admitted."""
         sequence = self._sequences.pop(0)
-        self._num_admitted += sequence.num_preemptions == 0
+        if not sequence.num_preemptions:
+            self._num_admitted += 1
+            sequence.first_scheduled_ns = time.monotonic_ns()
         return sequence
 
     def remove(self, sequence: Sequence) -> None:

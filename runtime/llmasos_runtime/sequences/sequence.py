@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
 
-from llmasos_runtime.sampling.token_counts import TokenCounts
+from llmasos_runtime.sampling.logit_changes import LogitChanges
 from llmasos_runtime.sequences.drafter import Drafter
+from llmasos_runtime.sequences.given_drafts import GivenDrafts
 
 ROOT = 0
 """The prefix_number of a sequence without blocks in the prefix cache."""
@@ -30,6 +32,8 @@ class Sequence:
     max_len: limit for prompt and output tokens together. end_token_ids: any of them ends it.
     seed: in [0, 2^64), for its draws. priority: higher is sooner.
     deadline: the time by `time.monotonic()` at which it ends without an answer.
+    logit_changes: what changes its logits, if something does.
+    wants_logits: the logits of its tokens are reported.
     rank: set when it is queued. drafter: drafts its next tokens, or None.
 
     num_cached_tokens: prompt tokens found in the prefix cache when it was first admitted.
@@ -39,7 +43,7 @@ class Sequence:
     num_known_blocks, prefix_number: number of its blocks in the prefix cache, and the number of
         the last of them there.
     num_draft_tokens, num_accepted_tokens: draft tokens computed and accepted.
-    token_counts: counts of its tokens if the params change logits by them, else None.
+    arrival_ns, first_scheduled_ns: when it came, and was admitted first, by `time.monotonic_ns()`.
 
     num_computed_tokens <= len(token_ids) <= max_len; the difference between the first two is the
     work left. block_table covers every computed token, and is empty unless the sequence runs.
@@ -53,7 +57,10 @@ class Sequence:
     seed: int
     priority: int = 0
     deadline: float = math.inf
-    drafter: Drafter | None = None
+    drafter: Drafter | GivenDrafts | None = None
+    wants_logits: bool = False
+    arrival_ns: int = field(default_factory=time.monotonic_ns)
+    logit_changes: LogitChanges | None = None
     rank: SchedulingRank = field(default=SchedulingRank(0, 0), init=False)
     num_prompt_tokens: int = field(init=False)
     num_prefill_tokens: int = field(init=False)
@@ -67,15 +74,11 @@ class Sequence:
     block_table: list[int] = field(default_factory=list[int], init=False)
     capacity: int = field(default=0, init=False)
     finish_reason: FinishReason | None = field(default=None, init=False)
-    token_counts: TokenCounts | None = field(default=None, init=False)
+    first_scheduled_ns: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.num_prompt_tokens = self.num_prefill_tokens = len(self.token_ids)
         assert 0 < self.num_prompt_tokens < self.max_len
-        if self.params.logit_changes:
-            self.token_counts = TokenCounts(
-                self.token_ids, num_prompt_tokens=self.num_prompt_tokens
-            )
 
     @property
     def num_pending_tokens(self) -> int:

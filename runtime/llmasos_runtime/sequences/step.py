@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from llmasos.errors import LLMasOSError
 from llmasos.outputs import FinishReason
 
+from llmasos_runtime.sampling.decayed_top_p import decayed_top_p
+from llmasos_runtime.sampling.report import TokenReport
 from llmasos_runtime.sampling.sampler import Draw
 from llmasos_runtime.sequences.sequence import Sequence
 
@@ -52,9 +55,16 @@ class Share(NamedTuple):
                 params=sequence.params,
                 seed=sequence.seed,
                 output_index=first + place,
+                wants_logits=sequence.wants_logits,
                 forbidden=sequence.forbidden_token_ids(first + place),
-                counts=sequence.token_counts,
+                changes=sequence.logit_changes,
                 drafts=self.draft_token_ids[:place],
+                decayed_top_p=decayed_top_p(
+                    sequence.params,
+                    sequence.token_ids,
+                    begin=sequence.num_prompt_tokens,
+                    drafts=self.draft_token_ids[:place],
+                ),
             )
             for place in range(self.num_sampled)
         ]
@@ -105,10 +115,16 @@ class Step:
 class SequenceProgress(NamedTuple):
     """The effect of a step or a cancellation on one sequence: new tokens, its end, or both.
 
-    error: set if it ended without an answer.
+    error: set if it ended without an answer. reports: of each token, if they were asked for.
     """
 
     sequence: Sequence
     token_ids: tuple[int, ...] = ()
     finish_reason: FinishReason | None = None
     error: LLMasOSError | None = None
+    reports: tuple[TokenReport, ...] = ()
+
+    def with_reports(self, reports: SequenceOf[TokenReport | None]) -> SequenceProgress:
+        """Returns it with those of its tokens. reports: of these, and of drafts after them."""
+        own = reports[: len(self.token_ids)]
+        return self._replace(reports=tuple(report for report in own if report is not None))

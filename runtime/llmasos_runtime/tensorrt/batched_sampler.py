@@ -99,7 +99,7 @@ class _Filters:
         return cls(
             np.array([min(1 / p.temperature, _MAX_SCALE) if p.temperature else 1 for p in params]),
             np.array([p.top_k if p.temperature else 1 for p in params]),
-            np.array([p.top_p for p in params]),
+            np.array([draw.top_p for draw in draws]),
             np.array([p.min_p for p in params]),
             np.array(
                 [len(f.difference(own.tolist())) if f else 0 for f, own in zip(forbidden, ids)]  # noqa: B905

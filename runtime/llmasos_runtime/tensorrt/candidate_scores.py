@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from llmasos.outputs import TokenLogprob
 from numpy.typing import NDArray
 
+from llmasos_runtime.sampling.report import TokenReport, token_logprob
 from llmasos_runtime.sampling.sampler import Draw, sample
 from llmasos_runtime.tensorrt.batched_sampler import choose
 
@@ -49,6 +51,39 @@ class CandidateScores:
                 tokens[row] = token
         return tokens
 
+    def report(
+        self, draws: Sequence[Draw], token_ids: Sequence[int | None]
+    ) -> list[TokenReport | None]:
+        """See Scores. The candidates and their log_sum_exp say all of a token among them."""
+        rows = enumerate(zip(draws, token_ids, strict=True))
+        return [
+            self._report(row, draw, token) if token is not None and draw.is_reported else None
+            for row, (draw, token) in rows
+        ]
+
+    def _report(self, row: int, draw: Draw, token: int) -> TokenReport:
+        count = draw.params.logprobs
+        return TokenReport(
+            logprob=None if count is None else self._logprob(row, token, count=count),
+            logits=self._all_logits(row).copy() if draw.wants_logits else None,
+        )
+
+    def _all_logits(self, row: int) -> Floats:
+        full = self.full or self._whole()
+        assert full is not None, "who asks for logits was refused"
+        logits: Floats = full([row])[0]
+        return logits
+
+    def _logprob(self, row: int, token: int, *, count: int) -> TokenLogprob:
+        logits, ids = self.candidates.logits[row], self.candidates.ids[row]
+        found = np.flatnonzero(ids == token)
+        if not found.size or count > ids.size:
+            return token_logprob(self._all_logits(row), token, count=count)
+        logprobs = logits - self.candidates.log_sum_exp[row, 0]
+        return TokenLogprob.of(
+            token, logprobs[found[0]], ids[:count].tolist(), logprobs[:count].tolist()
+        )
+
     def _whole(self) -> Callable[[list[int]], Floats] | None:
         """All logits from the candidates, if these are the whole vocabulary."""
         logits, ids = self.candidates.logits, self.candidates.ids
@@ -78,7 +113,7 @@ class CandidateScores:
         for row, draw in enumerate(draws):
             if not is_finite[row]:
                 tokens[row] = None
-            elif draw.counts is not None:  # a penalty may lift a token of the tail to the top
+            elif draw.changes is not None:  # they may lift a token of the tail to the top
                 is_certain[row] = False
             elif draw.params.temperature > 0 or draw.forbidden or not is_clear[row]:
                 harder.append(row)

@@ -10,6 +10,8 @@ import asyncio
 import logging
 import math
 import threading
+import time
+from collections.abc import Sequence as SequenceOf
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +27,7 @@ from llmasos.outputs import FinishReason
 
 from llmasos_runtime.engine.closed_at_exit import close_at_exit
 from llmasos_runtime.engine.metrics import EngineStats
-from llmasos_runtime.engine.request_output import RequestOutput, deadline_error
+from llmasos_runtime.engine.request_output import Answer, RequestOutput, deadline_error
 from llmasos_runtime.engine.step_log import StepRecord
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import SequenceProgress
@@ -79,10 +81,11 @@ class TensorRTLLMExecutor:
         self._thread.start()
         close_at_exit(self)
 
-    def submit(self, sequence: Sequence, output: RequestOutput) -> None:
+    def submit(self, answers: SequenceOf[Answer], *, is_admitted: bool = False) -> None:
         """Queues a request; raises UnsupportedFieldError, EngineStoppedError, QueueFullError,
-        InvalidRequestError.
+        InvalidRequestError. is_admitted: see `Executor.submit`.
         """
+        sequence, output = answers[0]  # several are refused with the other fields
         live = _Live(sequence, output, sampling_params(self._library, sequence))
         with self._lock:
             if self._error is not None:
@@ -91,7 +94,7 @@ class TensorRTLLMExecutor:
                 raise InvalidRequestError(
                     f"request_id {sequence.request_id!r} is in use by a running request"
                 )
-            if len(self._live) >= self._capacity:
+            if len(self._live) >= self._capacity and not is_admitted:
                 raise QueueFullError(
                     f"the queue is full: {len(self._live)} requests run or wait, "
                     f"at most {self._capacity}",
@@ -130,6 +133,10 @@ class TensorRTLLMExecutor:
                 # Whoever looks whether it still works sees each token, between two reports too.
                 num_steps=newest.num_steps + self._num_tokens,
                 max_running=self._max_batch_size,
+                cpu_bytes=newest.cpu_bytes,
+                gpu_bytes=newest.gpu_bytes,
+                pinned_bytes=newest.pinned_bytes,
+                time_us=time.time_ns() // 1000,
             )
 
     def step_log(self) -> tuple[StepRecord, ...]:

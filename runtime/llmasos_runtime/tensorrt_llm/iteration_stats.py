@@ -20,6 +20,9 @@ class IterationStats:
     num_free_blocks: int = 0
     num_reused_blocks: int = 0
     num_steps: int = 0
+    cpu_bytes: int = 0
+    gpu_bytes: int = 0
+    pinned_bytes: int = 0
 
     @classmethod
     def of(cls, stats: Mapping[str, Any]) -> IterationStats:
@@ -30,6 +33,9 @@ class IterationStats:
             num_free_blocks=_count(cache, "freeNumBlocks"),
             num_reused_blocks=_count(cache, "reusedBlocks"),
             num_steps=_count(stats, "iter"),
+            cpu_bytes=_count(stats, "cpuMemUsage"),
+            gpu_bytes=_count(stats, "gpuMemUsage"),
+            pinned_bytes=_count(stats, "pinnedMemUsage"),
         )
 
 

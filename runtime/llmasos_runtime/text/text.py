@@ -19,7 +19,7 @@ class Piece:
     """New tokens, and the text that they release.
 
     With d = decode(context_ids + token_ids), text is d[text_span[0]:text_span[1]].
-    stop_string: the stop string that ended the text, which is cut before it.
+    stop_string: the stop string that ended the text, which is cut before or behind it.
     """
 
     token_ids: tuple[int, ...]
@@ -42,6 +42,7 @@ class TextStream:
 
     stop: the first of these to appear ends the text. If several appear with one token it is the one
     that begins first, and of those the one that ends first.
+    includes_stop: the text ends with that string; otherwise it ends before it.
     min_tokens: a stop string must end in text that came after this many tokens.
     prompt: tokens that lead the first piece; no stop string is looked for in their text.
     """
@@ -51,12 +52,14 @@ class TextStream:
         detokenizer: Detokenizer,
         *,
         stop: Sequence[str] = (),
+        includes_stop: bool = False,
         min_tokens: int = 0,
         prompt: Sequence[int] = (),
     ) -> None:
         self._text = SettledText(detokenizer)
         self._stops = StopStrings(stop) if stop else None
         self._state = None if self._stops is None else self._stops.start
+        self._includes_stop = includes_stop
         self._min_tokens = min_tokens
         self._num_tokens = 0
         self._num_sent = 0
@@ -126,7 +129,8 @@ class TextStream:
     def _piece(self, match: _Match | None, *, is_last: bool) -> Piece:
         text = self._held
         if match is not None:
-            text = (text + self._text.loose)[: match.begin - self._num_sent]
+            end = match.end if self._includes_stop else match.begin
+            text = (text + self._text.loose)[: end - self._num_sent]
         elif is_last:
             text += self._text.loose
         elif self._state is not None:

@@ -56,6 +56,12 @@ class Clock:
     def perf_counter(self) -> float:
         return self.now
 
+    def monotonic_ns(self) -> int:
+        return int(self.now * 1e9)
+
+    def time_ns(self) -> int:
+        return int(self.now * 1e9)
+
 
 @pytest.fixture
 def runner() -> CountingRunner:

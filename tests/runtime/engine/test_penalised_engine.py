@@ -1,12 +1,14 @@
-"""Penalties in compiled engines: as in transformers, whatever else an engine does."""
+"""Changed logits in compiled engines: as in transformers, whatever else an engine does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from llmasos.errors import InvalidRequestError
 from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_runtime.engine.engine import Engine, EngineOptions
 from llmasos_runtime.load import load_engine
@@ -16,6 +18,9 @@ PENALTIES: dict[str, Any] = {
     "repetition_penalty": 1.3,
     "presence_penalty": 0.2,
     "frequency_penalty": 0.4,
+    "no_repeat_ngram_size": 3,
+    "bad_words": ("a", "bc"),
+    "logit_bias": {7: 0.5, 9: -4.0},
 }
 PROMPTS = [tuple((7 * i + j * j) % 250 for j in range(5 + 23 * i)) for i in range(5)]
 NEW_TOKENS = 80
@@ -71,6 +76,33 @@ def test_greedy_tokens_with_a_repetition_penalty_are_those_of_transformers(
     ours = together(engine, 40, repetition_penalty=1.3)
     assert ours == [whole[0, -40:].tolist() for whole in theirs]
     assert ours != together(engine, 40)
+
+
+def test_a_bad_word_and_a_banned_token_never_come(engine: Engine) -> None:
+    free = together(engine, 30)
+    every = [token for tokens in free for token in tokens]
+    words = {token: engine.tokenizer.decode([token]) for token in every}
+    plain = [token for token in every if words[token].isascii() and words[token].isprintable()]
+    common = max({*plain}, key=plain.count)
+    word = words[common]
+    assert engine.tokenizer.encode(word, add_special_tokens=False) == [common]
+    for fields in ({"logit_bias": {common: -1e9}}, {"bad_words": (word,)}):
+        said: dict[str, Any] = fields
+        assert not any(common in tokens for tokens in together(engine, 30, **said))
+
+
+def test_an_ngram_comes_once(engine: Engine) -> None:
+    for prompt, tokens in zip(PROMPTS, together(engine, 60, no_repeat_ngram_size=2), strict=True):
+        text = [*prompt, *tokens]
+        new = list(zip(text[len(prompt) - 1 :], text[len(prompt) :], strict=False))
+        old = set(pairwise(prompt))
+        assert len({*new}) == len(new)
+        assert not old & {*new}
+
+
+def test_a_token_beyond_the_vocabulary_is_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidRequestError, match="logit_bias holds token 999999, token ids are"):
+        ask(engine, PROMPTS[0], logit_bias={999_999: 1.0})
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8, "seed": 3}])

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from llmasos.sampling import SamplingParams
-from llmasos_runtime.sampling.penalties import penalised
+from llmasos_runtime.sampling.logit_changes import LogitChanges
+from llmasos_runtime.sampling.penalties import penalise
 from llmasos_runtime.sampling.sampler import Draw, sample, takes_the_likeliest
 from llmasos_runtime.sampling.token_counts import TokenCounts
 from numpy.typing import NDArray
@@ -30,7 +31,9 @@ def after(
 ) -> NDArray[np.float32]:
     counts = TokenCounts([*prompt, *output], num_prompt_tokens=len(prompt))
     fields: dict[str, Any] = {**penalties}
-    return penalised(row, SamplingParams(**fields), counts.seen())
+    changed = row.copy()
+    penalise(changed, SamplingParams(**fields), counts.seen())
+    return changed
 
 
 def plain(
@@ -97,11 +100,12 @@ def test_a_penalty_at_its_limits_leaves_finite_logits_finite_and_forbidden_ones_
 
 
 def draw(prompt: list[int], output: list[int], drafts: tuple[int, ...] = (), **fields: Any) -> Draw:
+    params = SamplingParams(**fields)
     return Draw(
-        params=SamplingParams(**fields),
+        params=params,
         seed=5,
         output_index=len(output) + len(drafts),
-        counts=TokenCounts([*prompt, *output], num_prompt_tokens=len(prompt)),
+        changes=LogitChanges(params, [*prompt, *output], num_prompt_tokens=len(prompt)),
         drafts=drafts,
     )
 
@@ -143,7 +147,7 @@ def test_a_forbidden_token_stays_so_whatever_lifts_it() -> None:
     lifted = draw([0], [1], presence_penalty=-2.0)
     assert sample(logits, [lifted]) == [1]
     forbidden = Draw(
-        params=lifted.params, seed=0, output_index=1, forbidden=(1,), counts=lifted.counts
+        params=lifted.params, seed=0, output_index=1, forbidden=(1,), changes=lifted.changes
     )
     assert sample(logits, [forbidden]) == [0]
 

@@ -238,3 +238,46 @@ def check(
         assert 1 <= share.num_tokens <= one.num_pending_tokens
         assert ends_at <= len(one.block_table) * BLOCK_SIZE
         assert share.is_sampled or ends_at % chunk_multiple == 0
+
+
+def test_answers_to_one_prompt_share_the_blocks_that_the_first_computes() -> None:
+    s = scheduler(reuse_prefixes=True)
+    first, *others = (sequence(prompt=11, max_tokens=3) for _ in range(3))
+    s.add(first, others)
+    assert s.num_waiting == 3
+    step = s.schedule()
+    assert [share.sequence for share in step.shares] == [first]
+    s.commit(step, [9])
+    s.schedule()
+    assert [one.num_cached_tokens for one in others] == [8, 8], "two blocks of 4, not the third"
+    assert others[0].block_table[:2] == others[1].block_table[:2] == first.block_table[:2]
+
+
+def test_answers_start_together_where_nothing_is_shared() -> None:
+    s = scheduler(reuse_prefixes=False)
+    first, other = sequence(), sequence()
+    s.add(first, [other])
+    assert [share.sequence for share in s.schedule().shares] == [first, other]
+
+
+@pytest.mark.parametrize("ended", [0, 1])
+def test_an_answer_that_ends_early_keeps_no_other_waiting(ended: int) -> None:
+    s = scheduler(reuse_prefixes=True)
+    answers = [sequence(prompt=11), sequence(prompt=11)]
+    s.add(answers[0], answers[1:])
+    assert s.finish(answers[ended], FinishReason.ABORT)
+    assert s.num_waiting == 1
+    step = s.schedule()
+    assert [share.sequence for share in step.shares] == [answers[1 - ended]]
+    s.commit(step, [9])
+    assert s.finish(answers[1 - ended], FinishReason.ABORT)
+    assert not s.has_work
+    assert s.num_free_blocks == s.num_blocks
+
+
+def test_a_deadline_ends_answers_that_wait_for_the_first() -> None:
+    s = scheduler(reuse_prefixes=True)
+    answers = [sequence(prompt=11, deadline=5.0), sequence(prompt=11, deadline=5.0)]
+    s.add(answers[0], answers[1:])
+    assert {*s.expire(6.0)} == {*answers}
+    assert not s.has_work

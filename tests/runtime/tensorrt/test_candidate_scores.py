@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmasos.sampling import SamplingParams
+from llmasos_runtime.sampling.logit_changes import LogitChanges
 from llmasos_runtime.sampling.sampler import Draw, sample
-from llmasos_runtime.sampling.token_counts import TokenCounts
 from llmasos_runtime.tensorrt.candidate_scores import Candidates, CandidateScores
 from llmasos_runtime.tensorrt.vocabulary_tail_bounds import VocabularyTailBounds
 from numpy.typing import NDArray
@@ -119,9 +119,9 @@ def test_usual_choices_are_certain_without_full_logits(params: dict[str, Any]) -
 
 def test_a_penalty_is_applied_to_all_logits_or_to_candidates_that_are_all() -> None:
     logits = logits_of(7, rows=3, spread=0.5)
-    counts = TokenCounts([*logits.argmax(axis=1).tolist()], num_prompt_tokens=1)
     params = SamplingParams(repetition_penalty=4.0, presence_penalty=1.0)
-    draws = [Draw(params=params, seed=0, output_index=2, counts=counts)] * 3
+    changes = LogitChanges(params, [*logits.argmax(axis=1).tolist()], num_prompt_tokens=1)
+    draws = [Draw(params=params, seed=0, output_index=2, changes=changes)] * 3
     expected = sample(logits, draws)
     assert expected != logits.argmax(axis=1).tolist()
     assert scores(logits, 8, full=True).sample(draws) == expected

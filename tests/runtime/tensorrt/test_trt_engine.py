@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 import re
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 from llmasos.errors import EngineStoppedError, InvalidRequestError, PlanError, UnsupportedFieldError
 from llmasos.outputs import FinishReason
+from llmasos.sampling import SamplingParams
 from llmasos_runtime.engine.engine import Engine, EngineOptions
 from llmasos_runtime.load import load_engine
+from llmasos_runtime.sequences.request import Request
 from llmasos_runtime.tensorrt.packing import Packer
-from made_engine import ask
+from made_engine import Collected, ask
 from made_trt_engine import MadeGPU
 
 
@@ -130,6 +133,51 @@ def test_penalties_need_all_logits(
     message = "repetition_penalty is not supported by an engine .* got 1.3; build it with"
     with pytest.raises(UnsupportedFieldError, match=message):
         ask(engine, **PENALTIES)
+
+
+def logprobs(sink: Collected) -> list[tuple[int, list[int], list[float]]]:
+    """The answers one after the other: token, likeliest tokens, and log probabilities."""
+    told = sorted(sink.updates, key=lambda update: update.index or 0)
+    return [
+        (p.token_id, [t for t, _ in p.top_logprobs], [p.logprob, *(q for _, q in p.top_logprobs)])
+        for update in told
+        for p in update.logprobs
+    ]
+
+
+@pytest.mark.parametrize("full_logits", [False, True])
+@pytest.mark.parametrize("count", [0, 4])
+def test_log_probabilities_of_several_answers_are_those_of_a_cpu(
+    tiny_llama: Path, tmp_path: Path, cpu: Engine, *, full_logits: bool, count: int
+) -> None:
+    candidates: dict[str, Any] = {"num_candidates": 4} if full_logits else {}
+    gpu = MadeGPU(tiny_llama, tmp_path / "gpu", full_logits=full_logits, **candidates)
+    engine = gpu.engine()
+    asked: dict[str, Any] = {"temperature": 1.2, "seed": 5, "top_k": 4, "n": 2, "logprobs": count}
+    asked |= {"max_tokens": 6, "ignore_eos": True, "top_p_decay": 0.9, "top_p": 0.99}
+    ours, theirs = (logprobs(ask(one, PROMPTS["3"], **asked)) for one in (engine, cpu))
+    assert [one[:2] for one in ours] == [one[:2] for one in theirs]
+    for (_, _, mine), (_, _, other) in zip(ours, theirs, strict=True):
+        assert mine == pytest.approx(other, abs=1e-3)
+    assert len(ours) == 12
+    engine.close()
+    assert gpu.cuda.live() == []
+
+
+def test_more_log_probabilities_than_candidates_and_drafts_are_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidRequestError, match="logprobs must be at most 16, the candidates"):
+        ask(engine, logprobs=17)
+    request = Request(
+        request_id="a",
+        prompt_token_ids=(5, 6),
+        params=SamplingParams(),
+        draft_token_ids=(7,),
+    )
+    with pytest.raises(UnsupportedFieldError, match="draft_input_ids is not supported"):
+        engine.submit(request, Collected())
+    wants = dataclasses.replace(request, draft_token_ids=(), wants_logits=True)
+    with pytest.raises(UnsupportedFieldError, match="return_generation_logits is not supported"):
+        engine.submit(wants, Collected())
 
 
 def test_a_top_k_beyond_the_candidates_is_refused_at_once(engine: Engine) -> None:

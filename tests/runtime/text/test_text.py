@@ -160,7 +160,7 @@ def check_contract(kind: Kind, pieces: Sequence[Piece]) -> None:
                 text_span=piece.text_span,
             )
         )
-    whole = gathered.whole(Update(request_id=""))
+    whole = gathered.take(Update(request_id=""))
     begin, end = whole.text_span
     decoded = kind.tokenizer.decode([*whole.context_ids, *whole.token_ids])
     assert decoded[begin:end] == joined(pieces)
@@ -311,7 +311,7 @@ def expected_stop(
     min_tokens=st.integers(0, 6),
     places=st.lists(st.integers(0, 1000), max_size=5),
 )
-def test_text_ends_before_the_first_stop_string(
+def test_text_ends_before_the_first_stop_string_or_behind_it(
     sequence: tuple[Kind, list[int]], stop: list[str], min_tokens: int, places: list[int]
 ) -> None:
     kind, ids = sequence
@@ -319,6 +319,10 @@ def test_text_ends_before_the_first_stop_string(
     for chunks in ([[i] for i in ids], cut(ids, places)):
         pieces = run(kind.stream(stop=stop, min_tokens=min_tokens), chunks)
         assert (joined(pieces), pieces[-1].stop_string) == (expected, found)
+        check_contract(kind, pieces)
+        stream = kind.stream(stop=stop, min_tokens=min_tokens, includes_stop=True)
+        pieces = run(stream, chunks)
+        assert joined(pieces) == expected + (found or "")
         check_contract(kind, pieces)
 
 
