@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from llmasos.engine.plan import EnginePlan as EnginePlan
     from llmasos.errors import LLMasOSError as LLMasOSError
+    from llmasos.guide import Guide as Guide
     from llmasos.outputs import FinishReason as FinishReason
     from llmasos.outputs import Generation as Generation
     from llmasos.outputs import StreamPiece as StreamPiece
+    from llmasos.outputs import TokenLogprob as TokenLogprob
     from llmasos.outputs import Usage as Usage
     from llmasos.sampling import SamplingParams as SamplingParams
     from llmasos.triton.async_triton_client import AsyncTritonClient as AsyncTritonClient
@@ -32,9 +34,11 @@ _HOME = {
     "EnginePlan": "llmasos.engine.plan",
     "FinishReason": "llmasos.outputs",
     "Generation": "llmasos.outputs",
+    "Guide": "llmasos.guide",
     "LLMasOSError": "llmasos.errors",
     "SamplingParams": "llmasos.sampling",
     "StreamPiece": "llmasos.outputs",
+    "TokenLogprob": "llmasos.outputs",
     "TritonClient": "llmasos.triton.triton_client",
     "Usage": "llmasos.outputs",
 }
@@ -46,9 +50,11 @@ __all__ = [
     "EnginePlan",
     "FinishReason",
     "Generation",
+    "Guide",
     "LLMasOSError",
     "SamplingParams",
     "StreamPiece",
+    "TokenLogprob",
     "TritonClient",
     "Usage",
 ]

@@ -35,6 +35,17 @@ def sampling_params(
     return SamplingParams.open_to_model(**values)
 
 
+def params_of_one(params: SamplingParams | None, **given: Unpack[SamplingFields]) -> SamplingParams:
+    """As `sampling_params`, for a method that returns the text of one answer."""
+    chosen = sampling_params(params, **given)
+    if chosen.n > 1:
+        raise InvalidRequestError(
+            f"n must be 1 where one text is returned, got {chosen.n}",
+            hint="generate returns all of them, as choices",
+        )
+    return chosen
+
+
 def params_of_each(
     params: SamplingParams | Sequence[SamplingParams] | None,
     *,

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from llmasos import recommended_beams as beams
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.files.json_file import read_json_object
 from llmasos.sampling import SamplingParams
@@ -46,14 +47,11 @@ _SHOWN = 80
 NEUTRAL: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {
         "encoder_repetition_penalty": (1.0,),
-        "no_repeat_ngram_size": (0,),
         "encoder_no_repeat_ngram_size": (0,),
         "bad_words_ids": ([],),
         "force_words_ids": ([],),
         "constraints": ([],),
         "sequence_bias": ({}, []),
-        "suppress_tokens": ([],),
-        "begin_suppress_tokens": ([],),
         "forced_bos_token_id": (),
         "forced_eos_token_id": (),
         "forced_decoder_ids": ([],),
@@ -64,7 +62,6 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "epsilon_cutoff": (0.0,),
         "eta_cutoff": (0.0,),
         "penalty_alpha": (0.0,),
-        "num_beams": (1,),
         "num_beam_groups": (1,),
         "diversity_penalty": (0.0,),
         "num_return_sequences": (1,),
@@ -122,11 +119,7 @@ class GenerationConfig:
             source=Path(name).name,
             sampling=_sampling(said, name=name),
             **{key: said[key] for key in _LENGTHS if key in said},
-            not_applied={
-                key: said[key]
-                for key, neutral in NEUTRAL.items()
-                if key in said and said[key] not in neutral
-            },
+            not_applied=_not_applied(said),
         )
         try:
             config._check()
@@ -144,13 +137,18 @@ class GenerationConfig:
             return params
         recommended = {**self.sampling, **self._lengths(params, num_prompt_tokens)}
         chosen = {k: v for k, v in recommended.items() if k in params.open_fields}
+        if not beams.may_search(chosen, params):
+            chosen = {k: v for k, v in chosen.items() if k not in beams.BEAM_FIELDS}
         return replace(params, open_fields=frozenset(), **_fitting(chosen, params))
 
     def for_plan(self, plan: EnginePlan) -> GenerationConfig:
         """The config without what the plan's engine cannot do; `not_applied` has that then."""
         if plan.samples_from_all_logits:
             return self
-        asked = SamplingParams(**self.sampling).logit_changes
+        params = SamplingParams(**self.sampling)
+        asked = params.logit_changes
+        if params.beam_width > 1:
+            asked |= {name: getattr(params, name) for name in beams.BEAM_FIELDS}
         rest = {name: value for name, value in self.sampling.items() if name not in asked}
         return replace(self, sampling=rest, not_applied={**asked, **self.not_applied})
 
@@ -196,11 +194,17 @@ class GenerationConfig:
         SamplingParams(**self.sampling)
 
 
+def _not_applied(said: Mapping[str, Any]) -> dict[str, Any]:
+    asked = {k: said[k] for k, neutral in NEUTRAL.items() if k in said and said[k] not in neutral}
+    return beams.beams_not_applied(said) | asked
+
+
 def _sampling(said: Mapping[str, Any], *, name: str) -> dict[str, Any]:
     """Values by the fields of SamplingParams; those of `_READ_APART` are said in another way."""
     plain = (row.name for row in SAMPLING_TABLE if row.is_recommended)
     values = {field: said[field] for field in plain if field in said and field not in _READ_APART}
     values |= _randomness(said)
+    values |= beams.recommended_beams(said)
     stop = _stop(said.get("stop_strings"), name=name)
     return values if stop is None else {**values, "stop": stop}
 

@@ -43,7 +43,7 @@ class SamplingParameter:
     is_always_sent: clients send it even with its default, since a server that is not told
         chooses by other tensors.
     is_recommended: generation_config.json may fill it in where a caller leaves it open.
-    changes_logits: it changes logits by the tokens before, which takes the logits of all tokens;
+    changes_logits: it changes logits before a token is drawn, which takes the logits of all tokens;
         an engine that does not sample from them refuses any value but the default.
     option: its command-line option, if it has one.
     """
@@ -56,6 +56,7 @@ class SamplingParameter:
     excludes_least: bool = False
     max_items: int | None = None
     items: str = ""
+    is_mapping: bool = False
     tensor: str | None = ""
     engine_tensor: str = ""
     is_classic: bool = False
@@ -68,7 +69,7 @@ class SamplingParameter:
     @property
     def is_list(self) -> bool:
         """It holds any number of values; it is asked for nothing when empty."""
-        return self.max_items is not None
+        return self.max_items is not None and not self.is_mapping
 
     @property
     def ensemble_name(self) -> str | None:
@@ -87,12 +88,33 @@ class SamplingParameter:
         """
         if value is None and self.default is None:
             return None
+        if self.is_mapping:
+            return self._checked_mapping(value)
         if self.is_list:
             return self._checked_list(value)
         plain = _PLAIN[self.type](self.name, value)
         if not isinstance(plain, bool):
             self._check_range(plain)
         return plain
+
+    @property
+    def tensor_type(self) -> TensorType:
+        """The data type of its tensors."""
+        return "STRING" if self.is_mapping else self.type
+
+    def _checked_mapping(self, value: Any) -> tuple[tuple[int, Any], ...]:
+        pairs = _pairs(self.name, value)
+        self._check_size(pairs)
+        checked: dict[int, Any] = {}
+        for token, number in pairs:
+            token_id = _integer(f"a token of {self.name}", token)
+            if not 0 <= token_id < 1 << 31:
+                raise InvalidRequestError(
+                    f"{self.name} holds token {token_id}, token ids are at least 0"
+                )
+            checked[token_id] = _PLAIN[self.type](f"{self.name} of token {token_id}", number)
+            self._check_range(checked[token_id])
+        return tuple(sorted(checked.items()))
 
     def _checked_list(self, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, str):
@@ -163,6 +185,16 @@ def _integers(name: str, value: Any) -> tuple[int, ...]:
     except TypeError:
         raise InvalidRequestError(f"{name} must be a list of integers, got {value!r}") from None
     return tuple(_integer(name, item) for item in values)
+
+
+def _pairs(name: str, value: Any) -> tuple[tuple[Any, Any], ...]:
+    try:
+        pairs = value.items() if isinstance(value, Mapping) else value
+        return tuple((token, number) for token, number in pairs)
+    except (TypeError, ValueError):
+        raise InvalidRequestError(
+            f"{name} must be a mapping from token ids to numbers, got {value!r:.60}"
+        ) from None
 
 
 def _strings(name: str, value: Any) -> tuple[str, ...]:

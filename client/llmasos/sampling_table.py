@@ -10,23 +10,63 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from llmasos.sampling_choice import CHOICE_ROWS
+from llmasos.sampling_limits import (
+    INT32_MAX,
+    MAX_ANSWERS,
+    MAX_BEAM_WIDTH,
+    MAX_DEADLINE_MS,
+    MAX_LOGPROBS,
+    MAX_PRIORITY,
+    MAX_STOP_CHARACTERS,
+    MAX_STOP_STRINGS,
+    MAX_STOP_TOKEN_IDS,
+)
 from llmasos.sampling_parameter import CliOption, SamplingParameter
 
-MAX_STOP_STRINGS = 256
-MAX_STOP_CHARACTERS = 4096
-MAX_STOP_TOKEN_IDS = 4096
-MAX_STOP_BYTES = 4 * MAX_STOP_CHARACTERS
-MAX_PRIORITY = 100
-_INT32_MAX = 2**31 - 1
-MAX_DEADLINE_MS = _INT32_MAX
-
 SAMPLING_TABLE = (
+    SamplingParameter(
+        name="n",
+        type="INT32",
+        default=1,
+        least=1,
+        most=MAX_ANSWERS,
+        tensor="num_return_sequences",
+        is_classic=True,
+        option=CliOption(help="Answers to make.", name="--n"),
+    ),
+    SamplingParameter(
+        name="beam_width",
+        type="INT32",
+        default=1,
+        least=1,
+        most=MAX_BEAM_WIDTH,
+        is_classic=True,
+        option=CliOption(help="Beams to search for the likeliest answer; 1 searches none."),
+    ),
+    SamplingParameter(
+        name="length_penalty",
+        type="FP32",
+        default=1.0,
+        least=-100.0,
+        most=100.0,
+        engine_tensor="len_penalty",
+        is_classic=True,
+        option=CliOption(help="Of beams: above 0 favours long answers, below 0 short ones."),
+    ),
+    SamplingParameter(
+        name="early_stopping",
+        type="BOOL",
+        default=False,
+        is_classic=True,
+        option=CliOption(help="Of beams: stop when as many answers as beams have ended."),
+    ),
     SamplingParameter(
         name="max_tokens",
         type="INT32",
         default=128,
         least=1,
-        most=_INT32_MAX,
+        most=INT32_MAX,
         engine_tensor="request_output_len",
         is_classic=True,
         is_always_sent=True,
@@ -38,98 +78,22 @@ SAMPLING_TABLE = (
         type="INT32",
         default=0,
         least=0,
-        most=_INT32_MAX,
+        most=INT32_MAX,
         is_classic=True,
         older_names=("min_length",),
         is_always_sent=True,
         is_recommended=True,
         option=CliOption(help="Do not stop before this many tokens."),
     ),
+    *CHOICE_ROWS,
     SamplingParameter(
-        name="temperature",
-        type="FP32",
-        default=0.0,
-        least=0.0,
-        most=1e6,
-        is_classic=True,
-        is_always_sent=True,
-        is_recommended=True,
-        option=CliOption(help="0 picks the most likely token.", is_in_chat=True),
-    ),
-    SamplingParameter(
-        name="top_k",
+        name="logprobs",
         type="INT32",
-        default=0,
+        default=None,
         least=0,
-        most=_INT32_MAX,
-        engine_tensor="runtime_top_k",
-        is_classic=True,
-        is_always_sent=True,
-        is_recommended=True,
-        option=CliOption(help="Keep the k most likely tokens; 0 keeps all."),
-    ),
-    SamplingParameter(
-        name="top_p",
-        type="FP32",
-        default=1.0,
-        least=0.0,
-        most=1.0,
-        excludes_least=True,
-        engine_tensor="runtime_top_p",
-        is_classic=True,
-        is_always_sent=True,
-        is_recommended=True,
+        most=MAX_LOGPROBS,
         option=CliOption(
-            help="Keep the most likely tokens up to this probability.", is_in_chat=True
-        ),
-    ),
-    SamplingParameter(
-        name="min_p",
-        type="FP32",
-        default=0.0,
-        least=0.0,
-        most=1.0,
-        is_always_sent=True,
-        is_recommended=True,
-        option=CliOption(help="Drop tokens below this share of the likeliest."),
-    ),
-    SamplingParameter(
-        name="repetition_penalty",
-        type="FP32",
-        default=1.0,
-        least=0.0,
-        most=1e6,
-        excludes_least=True,
-        is_classic=True,
-        is_recommended=True,
-        changes_logits=True,
-        option=CliOption(
-            help="Above 1 makes tokens of the prompt and the answer less likely.", is_in_chat=True
-        ),
-    ),
-    SamplingParameter(
-        name="presence_penalty",
-        type="FP32",
-        default=0.0,
-        least=-2.0,
-        most=2.0,
-        is_classic=True,
-        changes_logits=True,
-        option=CliOption(
-            help="Subtracted from the logits of tokens that the answer has, -2 to 2.",
-            is_in_chat=True,
-        ),
-    ),
-    SamplingParameter(
-        name="frequency_penalty",
-        type="FP32",
-        default=0.0,
-        least=-2.0,
-        most=2.0,
-        is_classic=True,
-        changes_logits=True,
-        option=CliOption(
-            help="Subtracted as often as the answer has the token, -2 to 2.", is_in_chat=True
+            help="Log probabilities of each token and so many likeliest ones, with --json."
         ),
     ),
     SamplingParameter(
@@ -157,11 +121,17 @@ SAMPLING_TABLE = (
         option=CliOption(help="Text or special token that ends the answer; may be given again."),
     ),
     SamplingParameter(
+        name="include_stop_str_in_output",
+        type="BOOL",
+        default=False,
+        option=CliOption(help="The text ends with the stop string, and not before it."),
+    ),
+    SamplingParameter(
         name="stop_token_ids",
         type="INT32",
         default=(),
         least=0,
-        most=_INT32_MAX,
+        most=INT32_MAX,
         max_items=MAX_STOP_TOKEN_IDS,
         items="tokens",
         option=CliOption(

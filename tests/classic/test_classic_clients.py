@@ -6,104 +6,31 @@ and words as the classic server had them.
 
 from __future__ import annotations
 
-import json
-import queue
 import re
+import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+from classic_client import PROMPT, engine_inputs, post, stream, text_inputs, text_of
 from llmasos.contract import ENGINE_OUTPUTS
-from llmasos_serving.triton.launcher import ServerOptions, TritonServer
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from llmasos_serving.triton.launcher import TritonServer
+from tritonclient.utils import InferenceServerException
 
-PROMPT = "What is machine learning?"
 TEXT_MODELS = ("ensemble", "tensorrt_llm_bls")
 
 
-@pytest.fixture(scope="module")
-def server(tiny_repository: Path) -> Iterator[TritonServer]:
-    options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0, canary_period_s=1000.0)
-    with TritonServer(tiny_repository, options) as server:
-        yield server
-        server.stop(drain=False)
+@pytest.fixture
+def server(classic_server: TritonServer) -> TritonServer:
+    return classic_server
 
 
 @pytest.fixture
 def client(server: TritonServer) -> Iterator[grpcclient.InferenceServerClient]:
     with grpcclient.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as client:
         yield client
-
-
-def prepare(name: str, values: np.ndarray[Any, Any]) -> grpcclient.InferInput:
-    tensor = grpcclient.InferInput(name, values.shape, np_to_triton_dtype(values.dtype))
-    tensor.set_data_from_numpy(values)
-    return tensor
-
-
-def text_inputs(**more: np.ndarray[Any, Any]) -> list[grpcclient.InferInput]:
-    given: dict[str, np.ndarray[Any, Any]] = {
-        "text_input": np.array([[PROMPT.encode()]], object),
-        "max_tokens": np.array([[8]], np.int32),
-        "stream": np.array([[True]]),
-        "end_id": np.array([[-1]], np.int32),
-        **more,
-    }
-    return [prepare(name, values) for name, values in given.items()]
-
-
-def engine_inputs(**more: np.ndarray[Any, Any]) -> list[grpcclient.InferInput]:
-    ids = np.array([[72, 101, 108, 108, 111]], np.int32)
-    given: dict[str, np.ndarray[Any, Any]] = {
-        "input_ids": ids,
-        "input_lengths": np.array([[ids.shape[1]]], np.int32),
-        "request_output_len": np.array([[8]], np.int32),
-        "end_id": np.array([[-1]], np.int32),
-        **more,
-    }
-    return [prepare(name, values) for name, values in given.items()]
-
-
-def stream(
-    client: grpcclient.InferenceServerClient,
-    model: str,
-    inputs: list[grpcclient.InferInput],
-    request_id: str = "",
-) -> list[grpcclient.InferResult]:
-    """Every response up to the final flag; raises what the callback was given."""
-    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
-    client.start_stream(lambda result, error: answers.put((result, error)))
-    client.async_stream_infer(
-        model, inputs, request_id=request_id, enable_empty_final_response=True
-    )
-    found = []
-    try:
-        while True:
-            result, error = answers.get(timeout=60)
-            if error is not None:
-                raise error
-            found.append(result)
-            if result.get_response().parameters["triton_final_response"].bool_param:
-                return found
-    finally:
-        client.stop_stream()
-
-
-def text_of(results: list[grpcclient.InferResult]) -> str:
-    """As nearly every text client reads it: one element, which is bytes."""
-    texts = [result.as_numpy("text_output") for result in results]
-    return "".join(text[0].decode() for text in texts if text is not None)
-
-
-def post(url: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-    request = urllib.request.Request(url, json.dumps(body).encode())
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        lines = answer.read().decode().split("\n")
-    return [json.loads(line.removeprefix("data: ")) for line in lines if line.strip()]
 
 
 @pytest.mark.parametrize("model", TEXT_MODELS)
@@ -216,19 +143,36 @@ def test_the_repository_index_is_open_and_nothing_in_it_can_be_changed(
     assert client.is_model_ready("engine")
 
 
-def test_what_load_balancers_read_is_on_the_metrics_page(server: TritonServer) -> None:
+SERIES = {
+    "nv_trt_llm_request_metrics": ("active", "max", "scheduled", "context", "waiting"),
+    "nv_trt_llm_runtime_memory_metrics": ("cpu", "gpu", "pinned"),
+    "nv_trt_llm_kv_cache_block_metrics": ("max", "free", "used", "tokens_per", "fraction"),
+    "nv_trt_llm_inflight_batcher_metrics": (
+        "total_context_tokens",
+        "generation_requests",
+        "micro_batch_id",
+        "paused_requests",
+    ),
+    "nv_trt_llm_general_metrics": ("timestamp", "iteration_counter"),
+    "nv_trt_llm_disaggregated_serving_metrics": ("kv_cache_transfer_ms", "request_count"),
+    "nv_llm_input_token_len_count": ("total_input_tokens",),
+    "nv_llm_output_token_len_sum": ("total_output_tokens",),
+}
+
+
+def test_every_classic_metric_is_shown_with_the_classic_label(
+    server: TritonServer, client: grpcclient.InferenceServerClient
+) -> None:
+    stream(client, "tensorrt_llm_bls", text_inputs())
+    time.sleep(0.5)  # they are shown five times a second
     with urllib.request.urlopen(server.metrics_url, timeout=60) as page:
         text = page.read().decode()
-    for family, label, kinds in (
-        ("request", "request_type", ("active", "scheduled", "waiting", "max", "context")),
-        (
-            "kv_cache_block",
-            "kv_cache_block_type",
-            ("max", "free", "used", "reused", "fraction", "tokens_per"),
-        ),
-    ):
-        for kind in kinds:
-            assert re.search(f'nv_trt_llm_{family}_metrics{{[^}}]*{label}="{kind}"[^}}]*}} ', text)
+    for family, kinds in SERIES.items():
+        lines = [line for line in text.splitlines() if line.startswith(family + "{")]
+        assert all('model="tensorrt_llm"' in line for line in lines)
+        assert all(any(f'="{kind}"' in line for line in lines) for kind in kinds), family
+    assert re.search(r'nv_llm_output_token_len_bucket{[^}]*le="10"[^}]*} [1-9]', text)
+    assert re.search(r'memory_metrics{[^}]*"cpu"[^}]*} [1-9]', text)
 
 
 def test_an_error_under_a_classic_name_keeps_its_words(

@@ -15,6 +15,7 @@ from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.files.json_file import parse_json_object
 from llmasos.generation_config import NEUTRAL, GenerationConfig
+from llmasos.guide import Guide
 
 # Fields of transformers' GenerationConfig that change no token of one answer of a decoder.
 HARMLESS = {
@@ -23,7 +24,6 @@ HARMLESS = {
     *("compile_config", "disable_compile", "continuous_batching_config", "speculation_type"),
     *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
     *("return_dict_in_generate", "renormalize_logits", "remove_invalid_values"),
-    *("early_stopping", "length_penalty"),  # of beams
     *("num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold"),
     *("prompt_lookup_num_tokens", "max_matching_ngram_size", "assistant_early_exit"),
     *("assistant_lookbehind", "target_lookbehind", "transformers_version"),
@@ -33,12 +33,18 @@ APPLIED = {
     *(
         "do_sample",
         "repetition_penalty",
+        "no_repeat_ngram_size",
+        "suppress_tokens",
+        "begin_suppress_tokens",
         "temperature",
         "top_k",
         "top_p",
         "min_p",
         "stop_strings",
         "eos_token_id",
+        "num_beams",
+        "early_stopping",
+        "length_penalty",
     ),
     *("max_new_tokens", "max_length", "min_new_tokens", "min_length"),
 }
@@ -68,6 +74,30 @@ def test_a_repetition_penalty_is_applied_with_and_without_sampling() -> None:
     assert completed({"repetition_penalty": 1.2}) == SamplingParams(repetition_penalty=1.2)
     sampled = completed({"repetition_penalty": 1, "do_sample": True}, repetition_penalty=1.5)
     assert sampled.repetition_penalty == 1.5
+
+
+def test_beams_are_searched_where_a_caller_leaves_room_for_them() -> None:
+    said = {"num_beams": 4, "length_penalty": 0.6, "early_stopping": True}
+    assert completed(said) == SamplingParams(beam_width=4, length_penalty=0.6, early_stopping=True)
+    assert completed(said, beam_width=2).beam_width == 2
+    for given in ({"temperature": 0.7}, {"n": 5}, {"guide": Guide.json()}):
+        assert completed(said, **given) == SamplingParams(**given)
+    assert completed({"num_beams": 1, "length_penalty": 0.6}) == SamplingParams()
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"do_sample": True}, {"num_beams": 4}),
+        ({"early_stopping": "never"}, {"early_stopping": "never"}),
+    ],
+)
+def test_beams_that_are_drawn_or_never_end_early_are_named(
+    more: dict[str, Any], named: dict[str, Any]
+) -> None:
+    asked = config(num_beams=4, **more)
+    assert dict(asked.not_applied) == named
+    assert "beam_width" not in asked.sampling
 
 
 def test_a_penalty_that_an_engine_cannot_apply_is_named_and_left_out() -> None:
@@ -241,7 +271,7 @@ def test_an_engine_applies_it_and_warns_once_of_what_it_cannot(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("LLMASOS_CACHE", str(tmp_path / "cache"))
-    said = {"max_new_tokens": 3, "no_repeat_ngram_size": 2}
+    said = {"max_new_tokens": 3, "encoder_no_repeat_ngram_size": 2}
     path = checkpoint(tiny_llama, tmp_path / "model", "generation_config.json", **said)
     with caplog.at_level(logging.WARNING), LLM(path, precision="f32", num_threads=1) as llm:
         assert llm.generate(["a"], ignore_eos=True)[0].usage.num_output_tokens == 3
@@ -252,8 +282,8 @@ def test_an_engine_applies_it_and_warns_once_of_what_it_cannot(
             == 5
         )
     assert [record.getMessage() for record in caplog.records] == [
-        "generation_config.json asks for no_repeat_ngram_size 2, which is not supported yet: "
-        "answers can differ from those of transformers"
+        "generation_config.json asks for encoder_no_repeat_ngram_size 2, which is not supported "
+        "yet: answers can differ from those of transformers"
     ]
     caplog.clear()
     with (

@@ -18,6 +18,8 @@ def typed(name: str) -> Any:
     """The type that SamplingParams must declare for a row of the table."""
     row = PARAMETERS[name]
     plain: Any = PLAIN[row.type]
+    if row.is_mapping:
+        return tuple[tuple[int, plain], ...]
     if row.is_list:
         return tuple[plain, ...]
     return plain | None if row.default is None else plain
@@ -26,17 +28,18 @@ def typed(name: str) -> Any:
 def test_the_dataclass_has_the_fields_the_types_and_the_defaults_of_the_table() -> None:
     hints = get_type_hints(SamplingParams)
     fields = {f.name: (hints[f.name], f.default) for f in dataclasses.fields(SamplingParams)}
-    del fields["open_fields"]
+    del fields["open_fields"], fields["guide"]
     assert fields == {row.name: (typed(row.name), row.default) for row in SAMPLING_TABLE}
     assert list(fields) == [row.name for row in SAMPLING_TABLE], "in the table's order"
 
 
 def test_the_typed_dict_has_the_fields_and_the_types_of_the_table() -> None:
     hints = get_type_hints(SamplingFields)
-    assert hints.keys() == SAMPLING_FIELDS == PARAMETERS.keys()
+    assert hints.keys() == SAMPLING_FIELDS == PARAMETERS.keys() | {"guide"}
+    del hints["guide"]
     assert not SamplingFields.__required_keys__
     for name, hint in hints.items():
-        if not PARAMETERS[name].is_list:
+        if not PARAMETERS[name].is_list and not PARAMETERS[name].is_mapping:
             assert hint == typed(name)
 
 
@@ -57,7 +60,7 @@ def test_every_parameter_has_a_supported_tensor_in_both_models(row: Any) -> None
     for name, tensors in ((row.ensemble_name, ENSEMBLE_INPUTS), (row.engine_name, ENGINE_INPUTS)):
         (tensor,) = (tensor for tensor in tensors if tensor.name == name)
         assert tensor.support is not Support.NEUTRAL_ONLY
-        assert tensor.type.name == row.type
+        assert tensor.type.name == row.tensor_type
         assert (tensor.dims == (-1,)) == row.is_list
 
 

@@ -5,10 +5,10 @@ from llmasos.contract.ensemble import ENSEMBLE_INPUTS, ENSEMBLE_OUTPUTS
 from llmasos.contract.repository import (
     MODELS,
     PLAN_IN_REPOSITORY,
-    RepositorySettings,
     model_configs,
     write_repository_configs,
 )
+from llmasos.contract.settings import RepositorySettings
 from llmasos.contract.tensor import DataType, Support, Tensor
 
 __all__ = [

@@ -7,6 +7,14 @@ from typing import Literal
 
 from llmasos.contract.tensor import Tensor
 
+GENERATED = "Written by `python -m llmasos.contract`; change the table there."
+MAX_ROWS = 64
+BATCH = (
+    "max_batch_size is Triton's: the rows of one request, not the engine's batch (plan.json).",
+    "A request has one row. More are let in to be refused with an error that says so: what",
+    "Triton 2.51 refuses by itself here keeps it from ending cleanly.",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:

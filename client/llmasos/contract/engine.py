@@ -1,6 +1,7 @@
 """Every tensor of the `engine` model: those of the classic `tensorrt_llm`, and ours.
 
-A client may call this model directly with token ids, as it did the classic one.
+A client may call this model directly with token ids, as it did the classic one, or with text, in
+the words of `ensemble`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from llmasos.contract.sampling_tensors import (
     older_engine_inputs,
 )
 from llmasos.contract.tensor import DataType, Scalar, Support, Tensor
+from llmasos.contract.text_tensors import ENGINE_NAMES, STOP_WORDS, TEXT_INPUTS
+from llmasos.sampling_table import SAMPLING_TABLE
 
 _BOOL, _INT32, _INT64 = DataType.BOOL, DataType.INT32, DataType.INT64
 _UINT8, _UINT64, _FP16 = DataType.UINT8, DataType.UINT64, DataType.FP16
@@ -30,6 +33,16 @@ def _neutral_scalar(name: str, data_type: DataType, *neutral: Scalar) -> Tensor:
         support=Support.NEUTRAL_ONLY,
         neutral=neutral,
     )
+
+
+def _list(name: str, data_type: DataType, support: Support = Support.CORE) -> Tensor:
+    return Tensor(
+        name=name, type=data_type, dims=(-1,), optional=True, ragged=True, support=support
+    )
+
+
+def _one(name: str, data_type: DataType) -> Tensor:
+    return Tensor(name=name, type=data_type, optional=True, ragged=True)
 
 
 def _neutral_list(
@@ -54,14 +67,30 @@ def _unmade(name: str, data_type: DataType, *dims: int) -> Tensor:
     return _output(name, data_type, *dims, support=Support.NEUTRAL_ONLY)
 
 
+_TYPES = {row.ensemble_name: DataType.of(row.tensor_type) for row in SAMPLING_TABLE}
+
+
+def _of_ensemble(name: str) -> Tensor:
+    """An input of the engine by the name that the ensemble gives it."""
+    is_list = name == STOP_WORDS
+    return Tensor(
+        name=name,
+        type=_TYPES.get(name, _BOOL),
+        dims=(-1,) if is_list else (1,),
+        optional=True,
+        ragged=is_list,
+        support=Support.EXTRA,
+    )
+
+
 ENGINE_INPUTS = (
     Tensor(name="input_ids", type=_INT32, dims=(-1,), optional=True, ragged=True),
     _neutral_list("encoder_input_features", _FP16, -1, -1),
     _neutral_scalar("encoder_output_lengths", _INT32, 0),
-    Tensor(name="input_lengths", type=_INT32, scalar=True),
+    _scalar("input_lengths", _INT32),
     classic_engine_input("request_output_len", _INT32),
-    _neutral_scalar("num_return_sequences", _INT32, 1, 0),
-    _neutral_list("draft_input_ids", _INT32),
+    classic_engine_input("num_return_sequences", _INT32),
+    _list("draft_input_ids", _INT32),
     _neutral_list("decoder_input_ids", _INT32),
     _neutral_scalar("decoder_input_lengths", _INT32, 0),
     _neutral_list("draft_logits", _FP32, -1, -1),
@@ -69,27 +98,27 @@ ENGINE_INPUTS = (
     _scalar("end_id", _INT32),
     _scalar("pad_id", _INT32),
     Tensor(name="stop_words_list", type=_INT32, dims=(2, -1), optional=True, ragged=True),
-    _neutral_list("bad_words_list", _INT32, 2, -1, neutral=(0, -1)),  # no word, filled up
-    _neutral_list("embedding_bias", _FP32, neutral=(0.0,)),
-    _neutral_scalar("beam_width", _INT32, 1, 0),
+    Tensor(name="bad_words_list", type=_INT32, dims=(2, -1), optional=True, ragged=True),
+    _list("embedding_bias", _FP32),
+    classic_engine_input("beam_width", _INT32),
     classic_engine_input("temperature", _FP32),
     classic_engine_input("runtime_top_k", _INT32),
     classic_engine_input("runtime_top_p", _FP32),
-    _neutral_scalar("runtime_top_p_min", _FP32, 0.0),
-    _neutral_scalar("runtime_top_p_decay", _FP32, 1.0),
-    _neutral_scalar("runtime_top_p_reset_ids", _INT32, -1),
-    _neutral_scalar("len_penalty", _FP32, 1.0, 0.0),
-    _neutral_scalar("early_stopping", _BOOL, False),
+    classic_engine_input("runtime_top_p_min", _FP32),
+    classic_engine_input("runtime_top_p_decay", _FP32),
+    classic_engine_input("runtime_top_p_reset_ids", _INT32),
+    classic_engine_input("len_penalty", _FP32),
+    classic_engine_input("early_stopping", _BOOL),
     classic_engine_input("repetition_penalty", _FP32, 1.0),
     classic_engine_input("min_tokens", _INT32),
     _neutral_scalar("beam_search_diversity_rate", _FP32, 0.0),
     classic_engine_input("presence_penalty", _FP32, 0.0),
     classic_engine_input("frequency_penalty", _FP32, 0.0),
     classic_engine_input("seed", _UINT64),
-    _neutral_scalar("return_log_probs", _BOOL, False),
+    _scalar("return_log_probs", _BOOL),
     _neutral_scalar("return_context_logits", _BOOL, False),
-    _neutral_scalar("return_generation_logits", _BOOL, False),
-    _neutral_scalar("return_perf_metrics", _BOOL, False),
+    _scalar("return_generation_logits", _BOOL),
+    _scalar("return_perf_metrics", _BOOL),
     _scalar("return_num_input_tokens", _BOOL),
     _scalar("return_num_output_tokens", _BOOL),
     _scalar("exclude_input_in_output", _BOOL),
@@ -118,14 +147,19 @@ ENGINE_INPUTS = (
     _neutral_list("retention_token_range_durations_ms", _INT32),
     _neutral_list("retention_decode_priority", _INT32, 1),
     _neutral_list("retention_decode_duration_ms", _INT32, 1),
-    _neutral_list("guided_decoding_guide_type", _STRING, 1, neutral=("",)),
-    _neutral_list("guided_decoding_guide", _STRING, 1, neutral=("",)),
+    _one("guided_decoding_guide_type", _STRING),
+    _one("guided_decoding_guide", _STRING),
     _neutral_list("lookahead_window_size", _INT32, 1, neutral=(0,)),
     _neutral_list("lookahead_ngram_size", _INT32, 1, neutral=(0,)),
     _neutral_list("lookahead_verification_set_size", _INT32, 1, neutral=(0,)),
     *older_engine_inputs(),
     *new_engine_inputs(),
+    _list("bad_words", _STRING, Support.EXTRA),
+    _list("embedding_bias_words", _STRING, Support.EXTRA),
+    _list("embedding_bias_weights", _FP32, Support.EXTRA),
     _scalar("use_generation_config", _BOOL, Support.EXTRA),
+    *TEXT_INPUTS,
+    *map(_of_ensemble, ENGINE_NAMES),
     Tensor(
         name="stop_text",
         type=_STRING,
@@ -150,33 +184,40 @@ FINISH_OUTPUTS = (
     _output("finish_reason", _STRING, -1, support=Support.EXTRA),
     _output("stop_reason", _STRING, -1, support=Support.EXTRA),
     _output("ending", _STRING, -1, support=Support.EXTRA),
+    _output("token_logprobs", _STRING, -1, support=Support.EXTRA),
 )
 """`ending`, of the last response, is the reasons and every count as one JSON object: a client
 that reads it needs no other output for them, and each costs time in every response."""
 
-UNMADE_OUTPUTS = (
-    _unmade("cum_log_probs", _FP32, -1),
-    _unmade("output_log_probs", _FP32, -1, -1),
+DETAIL_OUTPUTS = (
     _unmade("context_logits", _FP32, -1, -1),
-    _unmade("generation_logits", _FP32, -1, -1, -1),
-    _unmade("batch_index", _INT32),
-    _unmade("sequence_index", _INT32),
-    _unmade("kv_cache_alloc_new_blocks", _INT32),
-    _unmade("kv_cache_alloc_total_blocks", _INT32),
-    _unmade("arrival_time_ns", _INT64),
-    _unmade("first_scheduled_time_ns", _INT64),
-    _unmade("first_token_time_ns", _INT64),
-    _unmade("last_token_time_ns", _INT64),
+    _output("generation_logits", _FP32, -1, -1, -1),
+    _output("batch_index", _INT32),
+    _output("sequence_index", _INT32),
+    _output("kv_cache_alloc_new_blocks", _INT32),
+    _output("kv_cache_alloc_total_blocks", _INT32),
+    _output("arrival_time_ns", _INT64),
+    _output("first_scheduled_time_ns", _INT64),
+    _output("first_token_time_ns", _INT64),
+    _output("last_token_time_ns", _INT64),
 )
 """Declared by the classic contract; they hold zeros, or nothing where any length may be."""
+
+LOG_PROB_OUTPUTS = (
+    _output("cum_log_probs", _FP32, -1),
+    _output("output_log_probs", _FP32, -1, -1),
+)
+"""Zeros unless they are asked for: some clients read them in any case."""
 
 ENGINE_OUTPUTS = (
     _output("output_ids", _INT32, -1, -1),
     _output("sequence_length", _INT32, -1),
-    *UNMADE_OUTPUTS,
+    *LOG_PROB_OUTPUTS,
+    *DETAIL_OUTPUTS,
     _unmade("context_phase_params", _UINT8, -1),
     *USAGE_OUTPUTS,
     *FINISH_OUTPUTS,
+    _output("text_output", _STRING, -1, support=Support.EXTRA),
     # begin and end of the new characters, then the ids to decode: those that came before and
     # matter, and the new ones. One tensor, since each costs every token about 10 us.
     _output("text_piece", _INT32, -1, support=Support.INTERNAL),

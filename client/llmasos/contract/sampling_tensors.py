@@ -31,7 +31,7 @@ def classic_ensemble_input(
             model="engine",
             target=target or name,
         )
-    assert DataType.of(row.type) is data_type, name
+    assert DataType.of(row.tensor_type) is data_type, name
     return _ensemble_input(row, Support.CORE)
 
 
@@ -47,7 +47,7 @@ def classic_engine_input(name: str, data_type: DataType, *neutral: Scalar) -> Te
             support=Support.NEUTRAL_ONLY,
             neutral=neutral,
         )
-    assert DataType.of(row.type) is data_type, name
+    assert DataType.of(row.tensor_type) is data_type, name
     return _engine_input(row, Support.CORE)
 
 
@@ -84,7 +84,7 @@ def _ensemble_input(row: SamplingParameter, support: Support) -> Tensor:
     assert row.engine_name is not None
     return Tensor(
         name=row.ensemble_name,
-        type=DataType.of(row.type),
+        type=DataType.of(row.tensor_type),
         dims=(-1,) if row.is_list else (1,),
         optional=True,
         needed=row.name == "max_tokens",
@@ -98,7 +98,7 @@ def _engine_input(row: SamplingParameter, support: Support) -> Tensor:
     assert row.engine_name is not None
     return Tensor(
         name=row.engine_name,
-        type=DataType.of(row.type),
+        type=DataType.of(row.tensor_type),
         dims=(-1,) if row.is_list else (1,),
         optional=True,
         needed=row.name == "max_tokens",

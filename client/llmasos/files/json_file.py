@@ -28,7 +28,10 @@ MAX_BYTES: Mapping[str, int] = MappingProxyType(
         "merges.txt": 64 * _MIB,
         "model.safetensors.index.json": 64 * _MIB,
         "pytorch_model.bin.index.json": 64 * _MIB,
+        "sentencepiece.bpe.model": 64 * _MIB,
+        "spiece.model": 64 * _MIB,
         "tokenizer.json": 256 * _MIB,
+        "tokenizer.model": 64 * _MIB,
         "tokenizer_config.json": 64 * _MIB,
         "vocab.json": 64 * _MIB,
     }

@@ -14,6 +14,7 @@ from llmasos.arguments import (
     check_prompt,
     check_prompts,
     params_of_each,
+    params_of_one,
     sampling_params,
 )
 from llmasos.errors import QueueFullError
@@ -54,7 +55,7 @@ class AsyncLanguageModel:
         add_special_tokens: False for a text that already has them, such as a rendered chat.
         """
         source = TextPrompt(text=check_prompt(prompt), add_special_tokens=add_special_tokens)
-        asked = self._start(source, sampling_params(params, **fields), stream=False)
+        asked = self._start(source, params_of_one(params, **fields), stream=False)
         return (await asked.read()).text
 
     async def generate(

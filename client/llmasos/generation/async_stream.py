@@ -46,7 +46,7 @@ class AsyncPieceStream:
         except BaseException:
             await self.aclose()
             raise
-        if piece.finish_reason is not None:
+        if piece.is_last:
             self._open = False
         return piece
 

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache, partial
 from queue import SimpleQueue
 from types import TracebackType
@@ -18,7 +19,8 @@ _log = logging.getLogger(__name__)
 
 
 class PieceStream:
-    """The pieces of one request, in order; the last one has finish_reason and usage.
+    """The pieces of one request, in order; the last one has finish_reason and usage. Those of
+    several answers are mixed, and each last one has them.
 
     Leaving the stream before its last piece (`break`, `close`, leaving its `with` block, or
     dropping it) cancels the request, so that it takes no more steps. In a forked child it yields
@@ -54,7 +56,7 @@ class PieceStream:
         except BaseException:
             self.close()
             raise
-        if piece.finish_reason is not None:
+        if piece.is_last:
             self._open = False
         return piece
 
@@ -115,18 +117,28 @@ def settle_dropped(timeout_s: float) -> None:
 
 
 def join(pieces: Iterable[StreamPiece]) -> Generation:
-    """Put the pieces of one request together; raises EngineStoppedError if the last is missing."""
-    text: list[str] = []
-    token_ids: list[int] = []
+    """Put the pieces of one request together; raises EngineStoppedError if the last is missing.
+
+    Of several answers it is the first, which has the others.
+    """
+    of_each: dict[int, list[StreamPiece]] = {}
     for piece in pieces:
-        text.append(piece.text)
-        token_ids += piece.token_ids
-        if piece.finish_reason is not None and piece.usage is not None:
-            return Generation(
-                text="".join(text),
-                token_ids=tuple(token_ids),
-                finish_reason=piece.finish_reason,
-                stop_reason=piece.stop_reason,
-                usage=piece.usage,
-            )
+        of_each.setdefault(piece.index, []).append(piece)
+        if piece.is_last and piece.usage is not None:
+            first, *others = (_joined(of_each[index]) for index in sorted(of_each))
+            return replace(first, others=tuple(others))
     raise EngineStoppedError("the answer ended before its last piece")
+
+
+def _joined(pieces: list[StreamPiece]) -> Generation:
+    last = pieces[-1]
+    assert last.finish_reason is not None
+    assert last.usage is not None
+    return Generation(
+        text="".join(piece.text for piece in pieces),
+        token_ids=tuple(token for piece in pieces for token in piece.token_ids),
+        finish_reason=last.finish_reason,
+        stop_reason=last.stop_reason,
+        usage=last.usage,
+        logprobs=tuple(logprob for piece in pieces for logprob in piece.logprobs),
+    )

@@ -10,18 +10,18 @@ from llmasos.triton.triton_client import address_of
 
 
 class AsyncTritonClient(AsyncLanguageModel):
-    """A client of the `ensemble` model over gRPC; made and used in one event loop.
+    """A client of a served language model over gRPC; made and used in one event loop.
 
-    url: `host:port` or `grpc://host:port`. timeout_s: longest wait for a whole answer; None
-    waits for ever. Errors are those of TritonClient. Cancelling a task that waits for an
-    answer ends its request in the engine.
+    url: `host:port` or `grpc://host:port`. model: as for TritonClient. timeout_s: longest wait
+    for a whole answer; None waits for ever. Errors are those of TritonClient. Cancelling a task
+    that waits for an answer ends its request in the engine.
     """
 
     def __init__(
         self,
         url: str = "localhost:8001",
         *,
-        model: str = "ensemble",
+        model: str | None = None,
         timeout_s: float | None = None,
     ) -> None:
         address, protocol = address_of(url, None)

@@ -23,16 +23,18 @@ _URL = re.compile(
 
 
 class TritonClient(LanguageModel):
-    """A client of the `ensemble` model of an LLMasOS repository.
+    """A client of a language model that an LLMasOS repository serves.
 
     url: `host:port`, or `grpc://host:port`, or `http://host:port`.
     protocol: for a url without a scheme; gRPC costs the least for each token.
+    model: which to ask; by default `engine`, which answers text in one hop, or `ensemble` of a
+    server whose engine takes token ids alone.
     timeout_s: longest wait for a whole answer; None waits for ever.
 
     Errors of the server are raised as LLMasOSError with its message; a connection that
     breaks before the answer is whole raises EngineStoppedError, and so does any request
-    after `close`. The tokens' ids, which each response would have to carry, are not asked
-    for: `token_ids` is empty here. May be used from many threads.
+    after `close`. `token_ids` is empty where `ensemble` is asked, which sends text alone. May
+    be used from many threads.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class TritonClient(LanguageModel):
         url: str = "localhost:8001",
         *,
         protocol: Protocol | None = None,
-        model: str = "ensemble",
+        model: str | None = None,
         timeout_s: float | None = None,
     ) -> None:
         address, protocol = address_of(url, protocol)

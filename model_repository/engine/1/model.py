@@ -10,6 +10,8 @@ from llmasos_runtime.load import load_engine
 from llmasos_runtime.triton.abandoned_streams import Detokenizer
 from llmasos_runtime.triton.engine_model import EngineModel
 from llmasos_runtime.triton.engine_options import engine_options
+from llmasos_runtime.triton.forwarding.address import engine_address
+from llmasos_runtime.triton.forwarding.listener import Listener
 from llmasos_runtime.triton.model_arguments import ModelArguments
 from llmasos_runtime.triton.orphan import end_with_server
 
@@ -25,13 +27,20 @@ class TritonPythonModel:
             load_engine(arguments.path("gpt_model_path"), engine_options(arguments)),
             check_period_s=(arguments.integer("cancellation_check_period_ms") or 200) / 1e3,
             default_deadline_ms=arguments.integer("default_deadline_ms") or 600_000,
-            stream_interval=arguments.integer("stream_interval") or 1,
+            stream_interval=arguments.integer("stream_interval"),
+            num_restarts=arguments.integer("num_restarts") or 0,
             count_pieces=Detokenizer(pb_utils).count,
             die=lambda: os._exit(1),
+        )
+        self._listener = Listener(
+            engine_address(arguments.directory.parents[1], arguments.directory.parent.name),
+            self._model.accept_forwarded,
+            self._model.end_forwarded,
         )
 
     def execute(self, requests: list[Any]) -> None:
         self._model.execute(requests)
 
     def finalize(self) -> None:
+        self._listener.close()
         self._model.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from llmasos.contract.ensemble import CHAT_FLAGS, CHAT_OBJECTS
+from llmasos.contract.text_tensors import CHAT_FLAGS, CHAT_OBJECTS
 from llmasos.errors import InvalidRequestError
 from llmasos.text.chat_options import ChatOptions
 

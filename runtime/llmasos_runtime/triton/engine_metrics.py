@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from llmasos_runtime.engine.metrics import METRICS, EngineStats, Metric
 from llmasos_runtime.triton.backend import Backend
+from llmasos_runtime.triton.request_metrics import RequestMetrics
+from llmasos_runtime.triton.shown_metrics import Counter, Gauge
+
+MODEL = "tensorrt_llm"
+"""The label that what reads the classic metrics looks for, such as endpoint pickers."""
 
 
 class EngineMetrics:
-    """Shows each metric of the table; Triton gets a message only for one that has changed."""
+    """Shows each metric of the table; Triton gets a message only for one that has changed.
 
-    def __init__(self, backend: Backend, *, model: str = "engine", version: str = "1") -> None:
+    num_restarts: of the server, before this engine was loaded. requests: what is
+    counted of single requests; the next report shows it.
+    """
+
+    def __init__(
+        self, backend: Backend, *, model: str = MODEL, version: str = "1", num_restarts: int = 0
+    ) -> None:
+        self._num_restarts = num_restarts
         self._families: dict[str, Any] = {}  # Triton removes one that nothing refers to
         labels = {"model": model, "version": version}
         self._shown = [(metric, self._add(backend, metric, labels)) for metric in METRICS]
+        self.requests = RequestMetrics(backend, labels)
 
     def report(self, stats: EngineStats) -> None:
         """Shows these numbers; a counter never falls."""
+        stats = replace(stats, num_restarts=self._num_restarts)
         for metric, shown in self._shown:
             shown.show(metric.value(stats))
+        self.requests.show()
 
-    def _add(self, backend: Backend, metric: Metric, labels: dict[str, str]) -> _Gauge | _Counter:
+    def _add(self, backend: Backend, metric: Metric, labels: dict[str, str]) -> Gauge | Counter:
         family = metric.family
         is_counter = family.kind == "counter"
         if family.name not in self._families:
@@ -33,30 +49,4 @@ class EngineMetrics:
         made = self._families[family.name].Metric(
             labels={**labels, family.label: metric.label_value}
         )
-        return _Counter(made) if is_counter else _Gauge(made)
-
-
-class _Gauge:
-    """Triton's metric and the value that it shows."""
-
-    def __init__(self, made: Any) -> None:
-        self._made = made
-        self._last: float | None = None
-
-    def show(self, value: float) -> None:
-        if value != self._last:
-            self._made.set(value)
-            self._last = value
-
-
-class _Counter:
-    """Triton's metric and the count that it has reached."""
-
-    def __init__(self, made: Any) -> None:
-        self._made = made
-        self._last = 0.0
-
-    def show(self, value: float) -> None:
-        if value > self._last:
-            self._made.increment(value - self._last)
-            self._last = value
+        return Counter(made) if is_counter else Gauge(made)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llmasos.contract.engine import ENGINE_INPUTS
 from llmasos.contract.ensemble import ENSEMBLE_INPUTS
 from llmasos.errors import InvalidRequestError
+from llmasos.guide import KINDS, MAX_CHARACTERS, Guide
 from llmasos.sampling import SamplingParams
+from llmasos.sampling_limits import MAX_DEADLINE_MS, MAX_DRAFT_TOKENS
 from llmasos.sampling_parameter import SamplingParameter
-from llmasos.sampling_table import (
-    MAX_DEADLINE_MS,
-    MAX_STOP_BYTES,
-    MAX_STOP_STRINGS,
-    MAX_STOP_TOKEN_IDS,
-    PARAMETERS,
-    SAMPLING_TABLE,
-)
+from llmasos.sampling_table import PARAMETERS, SAMPLING_TABLE
 
 from llmasos_runtime.engine.admission import check_prompt_length
 from llmasos_runtime.sequences.request import Request
+from llmasos_runtime.triton.listed_tokens import (
+    Decode,
+    bad_words,
+    listed_words,
+    logit_bias,
+    stops,
+    token_lists,
+)
 
 if TYPE_CHECKING:
     from llmasos_runtime.triton.fields import Fields
@@ -30,8 +33,9 @@ ENGINE_TABLE = {tensor.name: tensor for tensor in ENGINE_INPUTS}
 ENSEMBLE_TABLE = {tensor.target: tensor for tensor in ENSEMBLE_INPUTS if tensor.model == "engine"}
 _INPUTS = {row.name: row.engine_name for row in SAMPLING_TABLE if row.engine_name is not None}
 """Inputs of the engine by the fields of SamplingParams that they say."""
-_MAX_LISTED_IDS = 1 << 14
-Decode = Callable[[Sequence[int]], str]
+_GUIDE_TYPE, _GUIDE = "guided_decoding_guide_type", "guided_decoding_guide"
+_OF_CHOICE = ("top_k", "top_p", "min_p", "top_p_min", "top_p_decay", "top_p_reset_ids")
+Encode = Callable[[str], list[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,32 +50,52 @@ def read_request(
     fields: Fields,
     *,
     request_id: str,
+    prompt: tuple[int, ...] | None = None,
     decode: Decode,
+    encode: Encode,
     eos_token_ids: tuple[int, ...],
     max_seq_len: int,
     default_deadline_ms: int,
 ) -> EngineRequest:
-    """Checks and translates the inputs; raises InvalidRequestError naming field and value."""
+    """Checks and translates the inputs; raises InvalidRequestError naming field and value.
+
+    prompt: the token ids of the request's text; None if input_ids holds the prompt.
+    """
     fields.refuse_unsupported()
-    params = _params(fields, decode=decode, eos_token_ids=eos_token_ids)
+    params = _params(fields, decode=decode, encode=encode, eos_token_ids=eos_token_ids)
     if params.deadline_ms is None:
         params = replace(params, deadline_ms=min(default_deadline_ms, MAX_DEADLINE_MS))
     streams = fields.boolean("streaming") or False
-    excludes_input = fields.boolean("exclude_input_in_output")
     return EngineRequest(
         request=Request(
             request_id=request_id,
-            prompt_token_ids=_prompt(fields, max_seq_len=max_seq_len),
+            prompt_token_ids=_prompt(fields, prompt, max_seq_len=max_seq_len),
             params=params,
-            echo=not (streams if excludes_input is None else excludes_input),
+            bad_words=tuple(map(tuple, listed_words(fields, "bad_words_list"))),
+            draft_token_ids=_drafts(fields),
+            wants_logits=fields.boolean("return_generation_logits") or False,
+            is_timed=fields.boolean("return_perf_metrics") or False,
+            echo=not streams and not fields.boolean("exclude_input_in_output"),
         ),
         streams=streams,
     )
 
 
-def _prompt(fields: Fields, *, max_seq_len: int) -> tuple[int, ...]:
+def _prompt(fields: Fields, text: tuple[int, ...] | None, *, max_seq_len: int) -> tuple[int, ...]:
+    """text: the token ids of the request's text, if it has any."""
     num_ids = fields.num_elements("input_ids")
+    if text is not None:
+        if num_ids:
+            raise InvalidRequestError(
+                f"input_ids must be left out where text is given, got {num_ids} tokens"
+            )
+        check_prompt_length(len(text), max_seq_len=max_seq_len)
+        return text
     length = fields.integer("input_lengths")
+    if length is None and not num_ids:
+        raise InvalidRequestError(
+            "the prompt is missing", hint="send input_ids and input_lengths, text_input or messages"
+        )
     if length is None or not 0 <= length <= num_ids:
         raise InvalidRequestError(
             f"input_lengths must be between 0 and the {num_ids} tokens of input_ids, got {length}"
@@ -80,12 +104,25 @@ def _prompt(fields: Fields, *, max_seq_len: int) -> tuple[int, ...]:
     return tuple(fields.integers("input_ids", most=length))
 
 
-def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -> SamplingParams:
+def _drafts(fields: Fields) -> tuple[int, ...]:
+    count = fields.num_elements("draft_input_ids")
+    if count > MAX_DRAFT_TOKENS:
+        raise InvalidRequestError(
+            f"draft_input_ids holds {count} tokens, at most {MAX_DRAFT_TOKENS}"
+        )
+    return tuple(fields.integers("draft_input_ids")) if count else ()
+
+
+def _params(
+    fields: Fields, *, decode: Decode, encode: Encode, eos_token_ids: tuple[int, ...]
+) -> SamplingParams:
     open_fields = _open_fields(fields)
     given = _given(fields)
+    if fields.boolean("return_log_probs"):
+        given.setdefault("logprobs", 0)
     if "max_tokens" not in given.keys() | open_fields:
         raise InvalidRequestError(f"{fields.display_name(_INPUTS['max_tokens'])} is missing")
-    stop, stop_token_ids = _stops(fields, decode)
+    stop, stop_token_ids = stops(fields, decode)
     end_id = fields.integer("end_id")
     replaces_end = end_id is not None and (end_id,) != eos_token_ids
     if replaces_end and end_id is not None and end_id >= 0:
@@ -93,9 +130,13 @@ def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -
     try:
         return SamplingParams(
             **_in_the_classic_way(given),
+            **token_lists(fields),
+            bad_words=bad_words(fields),
+            logit_bias=logit_bias(fields, encode),
             stop=stop,
             stop_token_ids=stop_token_ids,
             ignore_eos=replaces_end,
+            guide=_guide(fields),
             open_fields=open_fields,
         )
     except InvalidRequestError as error:
@@ -104,7 +145,8 @@ def _params(fields: Fields, *, decode: Decode, eos_token_ids: tuple[int, ...]) -
 
 def _given(fields: Fields) -> dict[str, Any]:
     """The parameters of one value that the client sent, by the fields of SamplingParams."""
-    scalars = (row for row in SAMPLING_TABLE if row.name in _INPUTS and not row.is_list)
+    rows = (row for row in SAMPLING_TABLE if row.name in _INPUTS)
+    scalars = (row for row in rows if not row.is_list and not row.is_mapping)
     read = {row.name: _read(fields, row) for row in scalars}
     return {name: value for name, value in read.items() if value is not None}
 
@@ -142,68 +184,48 @@ def _in_the_classic_way(given: dict[str, Any]) -> dict[str, Any]:
 
     Without a temperature the classic engine is greedy until something asks for a choice:
     then the temperature is 1. top_k = 1 leaves no choice. A top_p of 0
-    or less is absent.
+    or less is absent, and so are an n or a beam_width of 0 and a top_p_reset_ids of -1. Beams are
+    searched without a choice, whatever top_k and top_p say.
     """
     values = dict(given)
+    if values.get("beam_width", 0) > 1:
+        values = {name: value for name, value in values.items() if name not in _OF_CHOICE}
+        if values.get("temperature") == 1.0:
+            values["temperature"] = 0.0
+    elif values.get("beam_width") == 0:
+        del values["beam_width"]
     if values.get("top_p", 1.0) <= 0.0:
         del values["top_p"]
+    if values.get("n") == 0:
+        del values["n"]
+    if values.get("top_p_reset_ids", 0) < 0:
+        del values["top_p_reset_ids"]
     top_k, min_p = values.get("top_k", 0), values.get("min_p", 0.0)
     asks_for_choice = top_k > 1 or "top_p" in values or min_p > 0.0
     values.setdefault("temperature", 1.0 if asks_for_choice else 0.0)
-    if top_k == 1:
+    if top_k == 1 and values["temperature"] > 0.0:  # what is out of range is refused later
         values["temperature"] = 0.0
     return values
 
 
-def _stops(fields: Fields, decode: Decode) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Returns stop strings and stop tokens: a listed word of several tokens is matched as text."""
-    fields.check_texts("stop_text", most=MAX_STOP_STRINGS, most_bytes=MAX_STOP_BYTES)
-    texts = [text for text in fields.texts("stop_text") if text]
-    num_ids = fields.num_elements("stop_token_ids")
-    if num_ids > MAX_STOP_TOKEN_IDS:
-        raise InvalidRequestError(
-            f"stop_token_ids holds {num_ids} tokens, at most {MAX_STOP_TOKEN_IDS}"
-        )
-    token_ids = fields.integers("stop_token_ids")
-    for word in _listed_words(fields):
-        if len(word) == 1:
-            token_ids += word
-            continue
-        text = decode(word)
-        if not text:
-            raise InvalidRequestError(f"stop_words_list holds {word}, which has no text")
-        texts.append(text)
-    return tuple(texts), tuple(token_ids)
-
-
-def _listed_words(fields: Fields) -> list[list[int]]:
-    """Reads the classic word list: row 0 has all ids, row 1 the end of each word, or -1 for
-    none.
-    """
-    num_ids = fields.num_elements("stop_words_list") // 2
-    if num_ids > _MAX_LISTED_IDS:
-        raise InvalidRequestError(
-            f"stop_words_list holds {num_ids} tokens, at most {_MAX_LISTED_IDS}"
-        )
-    matrix = fields.matrix("stop_words_list")
-    if matrix is None:
-        return []
-    ids, ends = matrix.tolist()
-    words: list[list[int]] = []
-    begin = 0
-    for end in ends:
-        if end < 0:
-            break
-        if not begin < end <= len(ids):
+def _guide(fields: Fields) -> Guide | None:
+    kind, text = ("".join(fields.texts(name)) for name in (_GUIDE_TYPE, _GUIDE))
+    if not kind:
+        if text:
             raise InvalidRequestError(
-                f"stop_words_list: the offset {end} must be above {begin} and at most {len(ids)}"
+                f"{_GUIDE_TYPE} is missing, and {_GUIDE} is given", hint=f"send {', '.join(KINDS)}"
             )
-        word = ids[begin:end]
-        if min(word) < 0:
-            raise InvalidRequestError(f"stop_words_list holds the token {min(word)}, below 0")
-        words.append(word)
-        begin = end
-    return words
+        return None
+    if fields.num_bytes(_GUIDE) > 4 * MAX_CHARACTERS:
+        raise InvalidRequestError(
+            f"{_GUIDE} has {fields.num_bytes(_GUIDE)} bytes, at most {MAX_CHARACTERS} characters "
+            "are allowed"
+        )
+    if kind not in KINDS:
+        raise InvalidRequestError(
+            f"{_GUIDE_TYPE} must be one of {', '.join(KINDS)}, got {kind!r:.60}"
+        )
+    return Guide(kind, text)
 
 
 def _in_clients_words(message: str, fields: Fields) -> str:

@@ -31,7 +31,7 @@ class Fields:
     def of(cls, request: BackendRequest, table: Mapping[str, Tensor]) -> Fields:
         """Raises InvalidRequestError for a request of several rows."""
         arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        rows = max(array.shape[0] for array in arrays.values())
+        rows = max((array.shape[0] for array in arrays.values()), default=1)
         if rows != 1:
             raise InvalidRequestError(
                 f"a request holds one prompt, got a batch of {rows}; send {rows} requests"
@@ -41,6 +41,20 @@ class Fields:
     def seen_as(self, table: Mapping[str, Tensor]) -> Fields:
         """Returns the same inputs, named after another table where that has them."""
         return Fields(self._arrays, {**self._table, **table})
+
+    def renamed(self, names: Mapping[str, str]) -> Fields:
+        """Returns the same inputs under other names; errors keep those that the client used.
+
+        names: old name -> new name. Raises InvalidRequestError for an input sent by both names.
+        """
+        old = [name for name in names if self.has(name)]
+        for name in old:
+            if self.has(names[name]):
+                raise InvalidRequestError(f"{name} and {names[name]} are one input; send only one")
+        arrays = {name: array for name, array in self._arrays.items() if name not in names}
+        arrays |= {names[name]: self._arrays[name] for name in old}
+        table = {**self._table, **{names[name]: self._table[name] for name in old}}
+        return Fields(arrays, table)
 
     def refuse_unsupported(self) -> None:
         """Raises UnsupportedFieldError for the first input that asks for an unsupported feature."""
@@ -87,6 +101,10 @@ class Fields:
             return None
         return array.reshape(2, -1).astype(np.int64)
 
+    def vector(self, name: str) -> NDArray[Any] | None:
+        """A [n] input without its batch dimension."""
+        return self._arrays[name].reshape(-1) if self.has(name) else None
+
     def num_elements(self, name: str) -> int:
         array = self._arrays.get(name)
         return 0 if array is None else array.size
@@ -95,6 +113,11 @@ class Fields:
         """Total bytes of all strings of an input, before they are decoded."""
         array = self._arrays.get(name)
         return 0 if array is None else sum(map(len, array.reshape(-1)))
+
+    def num_text_bytes(self) -> int:
+        """Total bytes of the strings of all inputs."""
+        names = (name for name, array in self._arrays.items() if array.dtype == object)
+        return sum(map(self.num_bytes, names))
 
     def check_texts(self, name: str, *, most: int, most_bytes: int) -> None:
         """Raises InvalidRequestError for too many or too long strings; empty ones do not count."""
@@ -116,6 +139,10 @@ class Fields:
         if array is None:
             return []
         return [self._decode(name, item) for item in array.reshape(-1).tolist()]
+
+    def text(self, name: str) -> str:
+        """Returns the strings of an input as one; empty if there is none."""
+        return "".join(self.texts(name))
 
     def _scalar(self, name: str) -> Any:
         array = self._arrays.get(name)

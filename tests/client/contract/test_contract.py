@@ -105,7 +105,10 @@ def test_what_is_not_classic_is_extra_internal_or_refused() -> None:
     chats = {"messages", "tools", "documents", "chat_template_kwargs", "chat_template"}
     chats |= {"add_generation_prompt", "continue_final_message"}
     of_the_answer = {"min_p", "priority", "deadline_ms", "speculate", "use_generation_config"}
-    of_the_answer |= {"stop_token_ids"}
+    of_the_answer |= {"stop_token_ids", "no_repeat_ngram_size", "logit_bias", "logprobs"}
+    of_the_answer |= {"include_stop_str_in_output", "early_stopping"}
+    of_the_answer |= {"allowed_token_ids", "suppress_tokens", "begin_suppress_tokens"}
+    of_the_answer |= {"top_p_decay", "top_p_min", "top_p_reset_ids"}
     older = {"random_seed", "min_length"}
     assert added == of_the_answer | chats | older | {"add_special_tokens"}
     engine = by_name(ENGINE_INPUTS)
@@ -179,12 +182,13 @@ def test_a_repository_gets_a_version_directory_for_each_model(tmp_path: Path) ->
 
 
 def test_a_neutral_value_is_accepted_and_any_other_refused_with_what_is_accepted() -> None:
-    penalty = by_name(ENSEMBLE_INPUTS)["length_penalty"]
-    penalty.refuse_unless_neutral([1.0])
-    with pytest.raises(UnsupportedFieldError, match=r"length_penalty .* got 1.2, .* send 1.0"):
-        penalty.refuse_unless_neutral([1.2])
+    rate = by_name(ENGINE_INPUTS)["beam_search_diversity_rate"]
+    rate.refuse_unless_neutral([0.0])
+    refusal = r"beam_search_diversity_rate .* got 1.2, .* send 0.0"
+    with pytest.raises(UnsupportedFieldError, match=refusal):
+        rate.refuse_unless_neutral([1.2])
     with pytest.raises(UnsupportedFieldError, match="got nan"):
-        penalty.refuse_unless_neutral([math.nan])
+        rate.refuse_unless_neutral([math.nan])
 
 
 def test_every_unsupported_scalar_has_a_value_that_clients_may_send() -> None:

@@ -22,8 +22,8 @@ from llmasos.errors import (
     RequestTimeoutError,
 )
 from llmasos.generation.stream import PieceStream
-from llmasos.sampling_table import SAMPLING_TABLE
-from llmasos.triton.transport.base import STOP_TIMEOUT_S, Deadline, request_fields
+from llmasos.guide import Guide
+from llmasos.triton.transport.base import STOP_TIMEOUT_S, Deadline, outputs_of, request_fields
 from llmasos.triton.transport.triton_grpc import error_of_call
 from llmasos.triton.triton_client import address_of
 from patience import PATIENCE_S, wait_until
@@ -144,8 +144,20 @@ def test_no_field_of_sampling_is_lost_on_the_way() -> None:
     others: dict[str, Any] = {
         **{"max_tokens": 7, "min_tokens": 2, "temperature": 0.5, "top_k": 3, "top_p": 0.5},
         **{"min_p": 0.1, "seed": 4, "stop": ("x",), "stop_token_ids": (9,), "ignore_eos": True},
-        **{"priority": 1, "deadline_ms": 9, "speculate": False, "open_fields": {"top_p"}},
-        **{row.name: 0.5 for row in SAMPLING_TABLE if row.changes_logits},
+        **{
+            "priority": 1,
+            "deadline_ms": 9,
+            "speculate": False,
+            "include_stop_str_in_output": True,
+            "open_fields": {"top_p"},
+        },
+        **{f"{name}_penalty": 0.5 for name in ("repetition", "presence", "frequency")},
+        **{"no_repeat_ngram_size": 3, "bad_words": ("x",), "logit_bias": {5: 0.5}},
+        **{"logprobs": 0, "n": 2, "guide": Guide.json()},
+        **{"logprobs": 0, "n": 2, "top_p_decay": 0.5, "top_p_min": 0.5, "top_p_reset_ids": 0},
+        **{f"{kind}_tokens": (3,) for kind in ("suppress", "begin_suppress")},
+        "allowed_token_ids": (3,),
+        **{"beam_width": 2, "length_penalty": 0.5, "early_stopping": True},
     }
     assert set(others) == {field.name for field in dataclasses.fields(SamplingParams)}
     plain = request_fields({}, params=SamplingParams(), stream=False)
@@ -153,6 +165,14 @@ def test_no_field_of_sampling_is_lost_on_the_way() -> None:
         limited = {"max_tokens": 7} if name == "min_tokens" else {}
         asked = request_fields({}, params=sampling(**limited, **{name: value}), stream=False)
         assert asked != plain | limited, name
+
+
+@pytest.mark.parametrize("model", ["engine", "ensemble"])
+def test_log_probabilities_are_requested_where_they_are_asked_for(model: str) -> None:
+    fields = request_fields({}, params=SamplingParams(logprobs=2), stream=True)
+    assert "token_logprobs" in outputs_of(model, fields)
+    plain = request_fields({}, params=SamplingParams(), stream=True)
+    assert "token_logprobs" not in outputs_of(model, plain)
 
 
 def test_priority_and_deadline_are_sent_where_they_are_said(

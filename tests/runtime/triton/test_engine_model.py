@@ -5,83 +5,26 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from fake_backend import FakeBackend, FakeError, FakeMetricFamily, FakeRequest, FakeSender, tensor
+from held_engine import AtOnce, HeldEngine, Sink, usage
 from llmasos.errors import (
     DeadlineExceededError,
     EngineStoppedError,
     LLMasOSError,
     QueueFullError,
 )
-from llmasos.outputs import FinishReason, Usage
+from llmasos.outputs import FinishReason, TokenLogprob, Usage
+from llmasos.triton.transport.base import piece_of
 from llmasos_runtime.engine.metrics import EngineStats
-from llmasos_runtime.sequences.request import Request, Update
+from llmasos_runtime.sequences.request import Request, Timings
 from llmasos_runtime.triton.engine_model import EngineModel
 from patience import PATIENCE_S, wait_until
-
-Sink = Callable[[Update], None]
-
-
-@dataclass
-class HeldEngine:
-    """Accepts requests; the test says what becomes of them."""
-
-    plan: Any = field(
-        default_factory=lambda: SimpleNamespace(
-            eos_token_ids=(2,), limits=SimpleNamespace(max_seq_len=512)
-        )
-    )
-    tokenizer: Any = field(default_factory=lambda: SimpleNamespace(decode=str))
-    sinks: dict[str, Sink] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    refuses: Exception | None = None
-    closed: bool = False
-    block_size: int = 4
-
-    def submit(self, request: Request, sink: Sink) -> None:
-        if self.refuses is not None:
-            raise self.refuses
-        self.requests.append(request)
-        self.sinks[request.request_id] = sink
-
-    def cancel(self, request_id: str) -> bool:
-        sink = self.sinks.pop(request_id, None)
-        if sink is not None:
-            sink(Update(request_id=request_id, finish_reason=FinishReason.ABORT, usage=usage(1)))
-            self.cancelled.set()
-        return sink is not None
-
-    def stats(self) -> EngineStats:
-        return EngineStats(
-            num_running=len(self.sinks),
-            num_waiting=2,
-            num_blocks=10,
-            num_free_blocks=7,
-            num_reused_blocks=3,
-            num_preemptions=6,
-            num_steps=5,
-            num_draft_tokens=9,
-            num_accepted_tokens=4,
-        )
-
-    def close(self) -> None:
-        self.closed = True
-
-    def emit(self, number: int = 0, **fields: Any) -> None:
-        request_id = self.requests[number].request_id
-        self.sinks[request_id](Update(request_id=request_id, **fields))
-
-
-def usage(num_output_tokens: int) -> Usage:
-    return Usage(num_prompt_tokens=3, num_output_tokens=num_output_tokens)
 
 
 @pytest.fixture
@@ -102,7 +45,7 @@ def model(engine: HeldEngine, died: threading.Event) -> Iterator[EngineModel]:
 
 
 def made_model(
-    engine: HeldEngine, died: threading.Event, *, stream_interval: int = 1
+    engine: HeldEngine, died: threading.Event, *, stream_interval: int | None = 1
 ) -> EngineModel:
     return EngineModel(
         FakeBackend,
@@ -111,6 +54,7 @@ def made_model(
         default_deadline_ms=60_000,
         die=died.set,
         stream_interval=stream_interval,
+        make_queue=AtOnce,
     )
 
 
@@ -175,6 +119,116 @@ def test_without_streaming_there_is_exactly_one_response_with_all_of_the_text(
     assert sender.final.is_set()
     assert response.values["output_ids"].tolist() == [[[8, 9, 1, 4]]]
     assert response.values["text_piece"].tolist() == [[0, 0, 4, 8, 9, 1, 4]]
+
+
+def test_log_probs_come_in_the_classic_shapes_and_as_json(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    outputs = ("cum_log_probs", "output_log_probs", "token_logprobs")
+    sender = ask(model, outputs=outputs, logprobs=1)
+    assert engine.requests[0].params.logprobs == 1
+    first_two = tuple(
+        TokenLogprob(token_id=t, logprob=-0.5, top_logprobs=((t, -0.5),)) for t in (8, 9)
+    )
+    last = TokenLogprob(token_id=4, logprob=-1.25, top_logprobs=((7, -0.25),))
+    engine.emit(token_ids=(8, 9), logprobs=first_two, cumulative_logprob=-1.0)
+    engine.emit(
+        token_ids=(4,),
+        logprobs=(last,),
+        cumulative_logprob=-2.25,
+        finish_reason=FinishReason.LENGTH,
+        usage=usage(3),
+    )
+    (response,) = sender.responses
+    assert response.values["cum_log_probs"].tolist() == [[-2.25]]
+    assert response.values["output_log_probs"].tolist() == [[[-0.5, -0.5, -1.25]]]
+    told = first(response.values["token_logprobs"]).decode()
+    assert piece_of({"token_logprobs": told}).logprobs == (*first_two, last)
+
+
+@pytest.mark.parametrize(("asked", "logprobs"), [({}, None), ({"return_log_probs": True}, 0)])
+def test_the_classic_flag_asks_for_the_tokens_own_log_probs(
+    model: EngineModel, engine: HeldEngine, asked: dict[str, Any], logprobs: int | None
+) -> None:
+    ask(model, **asked)
+    assert engine.requests[0].params.logprobs == logprobs
+
+
+def test_drafts_and_the_wish_for_timings_reach_the_engine(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    outputs = (
+        *("arrival_time_ns", "first_scheduled_time_ns", "first_token_time_ns"),
+        *("last_token_time_ns", "kv_cache_alloc_total_blocks", "kv_cache_alloc_new_blocks"),
+    )
+    sender = ask(model, outputs=outputs, return_perf_metrics=True, draft_input_ids=[4, 5])
+    assert engine.requests[0].draft_token_ids == (4, 5)
+    assert engine.requests[0].is_timed
+    engine.emit(
+        token_ids=(4,),
+        finish_reason=FinishReason.LENGTH,
+        usage=Usage(num_prompt_tokens=7, num_output_tokens=4, num_cached_tokens=4),
+        timings=Timings(1, 2, 3, 2**40),
+    )
+    (response,) = sender.responses
+    assert [first(response.values[name]) for name in outputs] == [1, 2, 3, 2**40, 3, 2]
+    assert response.values["last_token_time_ns"].dtype == np.int64
+
+
+def test_the_logits_of_all_tokens_come_in_the_classic_shape(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    sender = ask(model, outputs=("generation_logits",), return_generation_logits=True)
+    assert engine.requests[0].wants_logits
+    rows = np.arange(15, dtype=np.float32).reshape(3, 5)
+    engine.emit(token_ids=(8, 9), logits=(rows[0], rows[1]))
+    engine.emit(
+        token_ids=(4,), logits=(rows[2],), finish_reason=FinishReason.LENGTH, usage=usage(3)
+    )
+    (response,) = sender.responses
+    np.testing.assert_array_equal(response.values["generation_logits"], rows[None, None])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_several_answers_are_told_apart_and_the_last_of_them_is_final(
+    model: EngineModel, engine: HeldEngine, streaming: bool
+) -> None:
+    sender = ask(
+        model,
+        outputs=("output_ids", "sequence_index", "batch_index", "ending"),
+        num_return_sequences=2,
+        streaming=streaming,
+    )
+    assert engine.requests[0].params.n == 2
+    engine.emit(token_ids=(8,), index=0)
+    engine.emit(token_ids=(9,), index=1)
+    end: dict[str, Any] = {"finish_reason": FinishReason.LENGTH, "usage": usage(2)}
+    engine.emit(token_ids=(7,), index=1, num_unfinished=1, **end)
+    assert not sender.final.is_set()
+    engine.emit(token_ids=(6,), index=0, **end)
+    assert sender.final.is_set()
+    said = [
+        (first(r.values["sequence_index"]), r.values["output_ids"].reshape(-1).tolist())
+        for r in sender.responses
+    ]
+    each = [(0, [8]), (1, [9]), (1, [7]), (0, [6])]
+    assert said == (each if streaming else [(1, [9, 7]), (0, [8, 6])])
+    assert [first(r.values["batch_index"]) for r in sender.responses] == [0] * len(said)
+
+
+def test_no_answers_are_one_as_in_the_classic_contract(
+    model: EngineModel, engine: HeldEngine
+) -> None:
+    ask(model, num_return_sequences=0)
+    assert engine.requests[0].params.n == 1
+
+
+def test_an_error_ends_all_answers(model: EngineModel, engine: HeldEngine) -> None:
+    sender = ask(model, num_return_sequences=2, streaming=True)
+    engine.emit(token_ids=(8,), index=1)
+    engine.emit(error=DeadlineExceededError("late"), index=0)
+    assert sender.final.is_set()
+    assert isinstance(sender.responses[-1].error, FakeError)
 
 
 @pytest.mark.parametrize(("num_cached", "num_blocks"), [(0, 0), (8, 2), (9, 3)])
@@ -242,7 +296,7 @@ def test_the_ending_holds_the_reasons_and_every_count(
     engine.emit(finish_reason=FinishReason.STOP, stop_reason="Ü\n", usage=Usage(**counts))
     endings = [first(response.values["ending"]) for response in sender.responses]
     assert endings[:-1] == [b""]
-    told = {"finish_reason": "stop", "stop_reason": "Ü\n", "usage": counts}
+    told = {"finish_reason": "stop", "stop_reason": "Ü\n", "usage": counts, "num_unfinished": 0}
     assert json.loads(endings[-1]) == told
 
 
@@ -424,7 +478,7 @@ def test_a_refused_request_is_never_asked_about_again(
         FakeError.UNAVAILABLE,
     ]
     assert model._watcher.is_alive()
-    assert not model._running
+    assert not model._running.items()
 
 
 def test_the_watch_goes_on_after_a_fault(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fake_backend import tensor
 from llmasos.errors import InvalidRequestError, UnsupportedFieldError
+from llmasos.guide import Guide
 from llmasos.sampling import SamplingParams
 from llmasos_runtime.triton.engine_request import (
     ENGINE_TABLE,
@@ -22,6 +23,10 @@ from llmasos_runtime.triton.fields import Fields
 
 def decode(ids: Sequence[int]) -> str:
     return "".join(chr(i) for i in ids if i >= 32)
+
+
+def encode(text: str) -> list[int]:
+    return [ord(character) for character in text]
 
 
 def read(from_ensemble: bool = False, **inputs: Any) -> EngineRequest:
@@ -40,6 +45,7 @@ def read(from_ensemble: bool = False, **inputs: Any) -> EngineRequest:
         fields,
         request_id="7",
         decode=decode,
+        encode=encode,
         eos_token_ids=(2,),
         max_seq_len=512,
         default_deadline_ms=600_000,
@@ -70,9 +76,10 @@ def test_padding_behind_the_prompt_is_cut() -> None:
     )
 
 
-def test_streams_leave_the_prompt_out_unless_they_ask_for_it() -> None:
+def test_streams_leave_the_prompt_out_and_single_answers_unless_they_are_told() -> None:
     assert not read(streaming=True).request.echo
-    assert read(streaming=True, exclude_input_in_output=False).request.echo
+    assert not read(streaming=True, exclude_input_in_output=False).request.echo
+    assert read().request.echo
     assert not read(exclude_input_in_output=True).request.echo
 
 
@@ -125,9 +132,13 @@ def test_two_names_of_an_input_must_not_contradict_each_other() -> None:
         ({"temperature": math.nan}, "temperature must be", "temperature must be"),
         ({"min_tokens": 9}, "min_tokens must be between 0 and 5, got 9", "min_tokens must be"),
         ({"min_p": 2.0}, "min_p must be", "min_p must be"),
-        ({"len_penalty": 2.0}, "len_penalty is not supported yet", "length_penalty is not"),
-        ({"beam_width": 4}, "beam_width is not supported yet: got 4", "beam_width is not"),
-        ({"len_penalty": 1.2}, "len_penalty is not supported yet: got 1.2,", "length_penalty is"),
+        ({"len_penalty": 200.0}, "len_penalty must be between -100.0", "length_penalty must be"),
+        ({"beam_width": 65}, "beam_width must be between 1 and 64, got 65", "beam_width must be"),
+        (
+            {"beam_search_diversity_rate": 1.2},
+            "beam_search_diversity_rate is not supported yet: got 1.2,",
+            "beam_search_diversity_rate is",
+        ),
     ],
 )
 def test_errors_name_the_field_that_the_client_sent(
@@ -171,18 +182,23 @@ def test_penalties_are_read_as_the_client_wrote_them() -> None:
 @pytest.mark.parametrize(
     "inputs",
     [
-        {"return_log_probs": True},
-        {"embedding_bias": [0.0, 0.5]},
+        {"return_context_logits": True},
         {"lora_task_id": 3},
-        {"guided_decoding_guide_type": "json"},
-        {"len_penalty": 0.1},
-        {"draft_input_ids": [1]},
-        {"bad_words_list": np.array([[0], [1]], np.int32)},
+        {"beam_search_diversity_rate": 0.1},
+        {"decoder_input_ids": [1]},
     ],
 )
 def test_any_other_value_is_refused_by_name(inputs: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedFieldError, match=next(iter(inputs))):
         read(**inputs)
+
+
+def test_beams_are_searched_without_a_choice_whatever_asks_for_one() -> None:
+    asked = {"runtime_top_k": 40, "runtime_top_p": 0.9, "temperature": 1.0, "len_penalty": 0.5}
+    wanted = params(beam_width=3, early_stopping=True, **asked)
+    assert (wanted.beam_width, wanted.length_penalty, wanted.early_stopping) == (3, 0.5, True)
+    assert (wanted.temperature, wanted.top_k, wanted.top_p) == (0.0, 0, 1.0)
+    assert params(beam_width=0, temperature=1.0, runtime_top_k=40).temperature == 1.0
 
 
 def test_a_number_is_the_one_that_the_client_wrote() -> None:
@@ -237,6 +253,7 @@ def test_a_repositorys_deadline_beyond_all_that_can_be_said_refuses_nobody() -> 
         fields,
         request_id="7",
         decode=decode,
+        encode=encode,
         eos_token_ids=(2,),
         max_seq_len=512,
         default_deadline_ms=10**12,
@@ -287,7 +304,9 @@ def test_an_input_that_is_not_supported_is_refused_by_its_first_element() -> Non
     assert "prompt_embedding_table is not supported yet: got 1.0" in refusal(
         prompt_embedding_table=many
     )
-    assert refusal(draft_input_ids=[1] * 10_000).startswith("draft_input_ids is not supported yet")
+    assert refusal(decoder_input_ids=[1] * 10_000).startswith(
+        "decoder_input_ids is not supported yet"
+    )
 
 
 def test_text_that_is_not_utf8_is_refused_with_the_place() -> None:
@@ -313,3 +332,46 @@ def test_max_tokens_may_be_left_to_the_generation_config() -> None:
 
 def test_stop_words_of_a_request_go_before_those_of_the_generation_config() -> None:
     assert "stop" not in params(use_generation_config=True, stop_text=[b"END"]).open_fields
+
+
+def test_biases_of_all_inputs_add_up() -> None:
+    vector = np.zeros(100, np.float32)
+    vector[[5, 66]] = 1.5, 2.0
+    assert params(
+        logit_bias='{"5": 0.5, "7": -100}',
+        embedding_bias=vector,
+        embedding_bias_words=["BC", ""],
+        embedding_bias_weights=[4.0, 9.0],
+    ).logit_bias == ((5, 2.0), (7, -100.0), (66, 6.0), (67, 4.0))
+    assert params(embedding_bias_words=[""], embedding_bias_weights=[0.0]).logit_bias == ()
+
+
+def test_wrong_biases_are_refused_by_name() -> None:
+    assert refusal(logit_bias="[1]").startswith("logit_bias must be a JSON object of numbers by")
+    assert refusal(logit_bias='{"a": 1}').startswith("logit_bias must be a JSON object of numbers")
+    assert refusal(logit_bias='{"1": 1e30}').startswith("logit_bias must be between -1000000000.0")
+    assert refusal(logit_bias='{"-1": 1}').startswith("logit_bias holds token -1")
+    assert refusal(embedding_bias_words=["a", "b"], embedding_bias_weights=[1.0]) == (
+        "embedding_bias_words and embedding_bias_weights must be as many, got 2 and 1"
+    )
+
+
+def test_bad_words_are_texts_or_lists_of_tokens() -> None:
+    assert params(bad_words=["", "x y"]).bad_words == ("x y",)
+    listed = np.array([[1, 2, 3, 0], [2, 3, -1, -1]], np.int32)
+    assert read(bad_words_list=listed).request.bad_words == ((1, 2), (3,))
+    none = np.array([[0], [-1]], np.int32)
+    assert read(bad_words_list=none).request.bad_words == ()
+    assert read(bad_words_list=np.zeros((2, 1), np.int32)).request.bad_words == ()
+
+
+def test_a_guide_is_its_type_and_its_text() -> None:
+    said = {"guided_decoding_guide_type": "regex", "guided_decoding_guide": "a+"}
+    assert params(**said).guide == Guide.regex("a+")
+    assert params(guided_decoding_guide_type="json").guide == Guide.json()
+    assert params(guided_decoding_guide_type="", guided_decoding_guide="").guide is None
+    assert refusal(guided_decoding_guide="a").startswith("guided_decoding_guide_type is missing")
+    assert refusal(guided_decoding_guide_type="xml", guided_decoding_guide="a") == (
+        "guided_decoding_guide_type must be one of json, json_schema, regex, ebnf_grammar, "
+        "structural_tag, got 'xml'"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from llmasos.generation.transport import (
     Prompt,
     TextPrompt,
 )
-from llmasos.outputs import FinishReason, StreamPiece, Usage
+from llmasos.outputs import FinishReason, StreamPiece, TokenLogprob, Usage
 from llmasos.sampling import SamplingParams
 from llmasos.sampling_parameter import SamplingParameter
 from llmasos.sampling_table import SAMPLING_TABLE
@@ -31,11 +31,35 @@ READY_TIMEOUT_S = 5.0
 MAX_CONCURRENT = 64
 """The most requests of one `generate` that run together."""
 CLOSED = "the client is closed"
-OUTPUTS = ("text_output", "ending")
-"""Outputs that are requested; the ensemble would send all of them otherwise."""
-_NO_TOKEN = -1
+TOKENS = "output_ids"
+_OUTPUTS = ("text_output", "ending")
+_LOGPROBS = "token_logprobs"
+_INDEX = "sequence_index"
+SEVERAL = "num_return_sequences"
 Fields = dict[str, Any]
 """Values of a request by tensor name: str, bool, int, float, or a list of str or int."""
+ENGINE = "engine"
+ENSEMBLE = "ensemble"
+
+
+def outputs_of(model: str, fields: Fields) -> tuple[str, ...]:
+    """Returns the outputs to request for these inputs; the model would send all otherwise."""
+    tokens = (TOKENS,) if model == ENGINE else ()
+    logprobs = (_LOGPROBS,) if "logprobs" in fields else ()
+    index = (_INDEX,) if SEVERAL in fields else ()
+    return (*_OUTPUTS, *tokens, *logprobs, *index)
+
+
+def model_of_text(engine_inputs: Iterable[str]) -> str:
+    """Returns the model that answers text in the fewest hops: the engine, if it takes text.
+
+    engine_inputs: names of the engine's inputs; none if the server has no such model.
+    """
+    return ENGINE if "text_input" in engine_inputs else ENSEMBLE
+
+
+GUIDE_TYPE, GUIDE = "guided_decoding_guide_type", "guided_decoding_guide"
+_NO_TOKEN = -1
 
 
 def fields_of(request: GenerationRequest) -> Fields:
@@ -80,6 +104,8 @@ def request_fields(source: Fields, *, params: SamplingParams, stream: bool) -> F
         "stream": stream,
         "exclude_input_in_output": True,
     }
+    if params.guide is not None:
+        fields[GUIDE_TYPE], fields[GUIDE] = params.guide.kind, params.guide.text
     if params.open_fields:
         fields["use_generation_config"] = True
     if params.ignore_eos:
@@ -93,7 +119,7 @@ def _sampling_tensors(params: SamplingParams) -> Fields:
     for row in SAMPLING_TABLE:
         value = getattr(params, row.name)
         if row.ensemble_name is not None and _asks(row, value, params.open_fields):
-            tensors[row.ensemble_name] = _list_of(row, value) if row.is_list else value
+            tensors[row.ensemble_name] = _tensor_of(row, value)
     return tensors
 
 
@@ -105,22 +131,39 @@ def _asks(row: SamplingParameter, value: Any, open_fields: frozenset[str]) -> bo
     return row.is_always_sent or replaceable or value != row.default
 
 
-def _list_of(row: SamplingParameter, values: tuple[Any, ...]) -> list[Any]:
-    return [check_text(row.name, v) if isinstance(v, str) else v for v in values]
+def _tensor_of(row: SamplingParameter, value: Any) -> Any:
+    if row.is_mapping:
+        return json.dumps(dict(value))
+    if row.is_list:
+        return [check_text(row.name, v) if isinstance(v, str) else v for v in value]
+    return value
 
 
 def piece_of(values: Mapping[str, Any]) -> StreamPiece:
-    """Returns one response of the ensemble as a piece; only the last has an ending."""
-    text = str(values.get("text_output", ""))
+    """Returns one response as a piece; only the last has an ending."""
+    text, token_ids = str(values.get("text_output", "")), tuple(values.get(TOKENS, ()))
+    logprobs = tuple(map(_logprob, json.loads(values.get(_LOGPROBS) or "[]")))
+    index = int(values.get(_INDEX, 0))
     if not values.get("ending"):
-        return StreamPiece(text=text, token_ids=())
+        return StreamPiece(text=text, token_ids=token_ids, logprobs=logprobs, index=index)
     ending: dict[str, Any] = json.loads(values["ending"])
     return StreamPiece(
         text=text,
-        token_ids=(),
+        token_ids=token_ids,
         finish_reason=FinishReason(ending["finish_reason"]),
         stop_reason=ending["stop_reason"],
         usage=Usage(**ending["usage"]),
+        logprobs=logprobs,
+        index=index,
+        num_unfinished=ending.get("num_unfinished", 0),
+    )
+
+
+def _logprob(plain: Mapping[str, Any]) -> TokenLogprob:
+    return TokenLogprob(
+        token_id=plain["token_id"],
+        logprob=plain["logprob"],
+        top_logprobs=tuple((token, value) for token, value in plain["top_logprobs"]),
     )
 
 

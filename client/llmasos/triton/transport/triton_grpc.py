@@ -27,17 +27,19 @@ from llmasos.outputs import StreamPiece
 from llmasos.sampling_table import SAMPLING_TABLE
 from llmasos.triton.transport.base import (
     CLOSED,
-    OUTPUTS,
+    ENGINE,
     READY_TIMEOUT_S,
     REMEMBERED_MS,
     STOP_TIMEOUT_S,
+    TOKENS,
     Deadline,
     Fields,
+    model_of_text,
+    outputs_of,
     piece_of,
 )
 
 _messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
-_ENGINE = "engine"
 _NOT_CONNECTED = "failed to connect"  # gRPC's own words
 _HUNG_UP = "Socket closed"
 _REFUSED = (
@@ -57,9 +59,12 @@ CHANNEL_OPTIONS = [
 
 
 class GrpcConnection:
-    """address: host:port of the server's gRPC endpoint. timeout_s: for each complete answer."""
+    """address: host:port of the server's gRPC endpoint. timeout_s: for each complete answer.
 
-    def __init__(self, address: str, *, model: str, timeout_s: float | None) -> None:
+    model: which is asked; None asks the server for the one that answers in the fewest hops.
+    """
+
+    def __init__(self, address: str, *, model: str | None, timeout_s: float | None) -> None:
         self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._process = OwnProcess("this client's gRPC connection")
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
@@ -70,8 +75,8 @@ class GrpcConnection:
         self._process.check()
         request_id = uuid.uuid4().hex
         deadline = Deadline.after(self._timeout_s)
-        request = infer_request(self._model, request_id, fields)
         try:
+            request = infer_request(self._asked_model(deadline), request_id, fields)
             call = self._stub.ModelStreamInfer(iter([request]), timeout=self._timeout_s)
         except ValueError as error:  # what grpc raises for a channel that is closed
             raise EngineStoppedError(CLOSED) from error
@@ -90,15 +95,26 @@ class GrpcConnection:
 
     def is_ready(self) -> bool:
         self._process.check()
-        request = _messages.ModelReadyRequest(name=self._model)
         try:
+            model = self._asked_model(Deadline.after(READY_TIMEOUT_S))
+            request = _messages.ModelReadyRequest(name=model)
             return bool(self._stub.ModelReady(request, timeout=READY_TIMEOUT_S).ready)
-        except (grpc.RpcError, ValueError):
+        except (grpc.RpcError, ValueError, LLMasOSError):
             return False
 
     def close(self) -> None:
         if self._process.is_this:
             self._channel.close()
+
+    def _asked_model(self, deadline: Deadline) -> str:
+        """The model that answers text; raises LLMasOSError if the server does not say."""
+        if self._model is None:
+            try:
+                reply = self._stub.ModelMetadata(ENGINE_METADATA, timeout=deadline.remaining_s())
+                self._model = model_of_metadata(reply)
+            except grpc.RpcError as error:
+                self._model = model_after(error, deadline)
+        return self._model
 
     def _stop(self, request_id: str) -> None:
         """Tells the engine itself to stop, since Triton does not pass on a cancelled ensemble."""
@@ -111,11 +127,26 @@ class GrpcConnection:
             return  # the server is gone or the channel closed, and the request with it
 
 
+ENGINE_METADATA = _messages.ModelMetadataRequest(name=ENGINE)
+
+
+def model_of_metadata(engine: Any) -> str:
+    """Returns the model to ask of a server with this engine."""
+    return model_of_text(tensor.name for tensor in engine.inputs)
+
+
+def model_after(error: Any, deadline: Deadline) -> str:
+    """Returns the model to ask of a server that has no engine; raises any other error."""
+    if error.code() in _REFUSED:
+        return model_of_text(())
+    raise error_of_call(error, deadline) from error
+
+
 def stop_request(request_id: str) -> Any:
     """Returns a request that tells the engine to end the request of this id."""
     fields = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
     fields["deadline_ms"] = REMEMBERED_MS
-    return infer_request(_ENGINE, request_id, fields)
+    return infer_request(ENGINE, request_id, fields)
 
 
 def infer_request(model: str, request_id: str, fields: Fields) -> Any:
@@ -126,12 +157,15 @@ def infer_request(model: str, request_id: str, fields: Fields) -> Any:
         datatype, content = _encode(name, values)
         request.inputs.add(name=name, datatype=datatype, shape=[1, len(values)])
         request.raw_input_contents.append(content)
-    if model != _ENGINE:
-        for name in OUTPUTS:
-            request.outputs.add(name=name)
+    if "stop" in fields:
+        return request  # it is answered with nothing
+    outputs = outputs_of(model, fields)
+    for name in outputs:
+        request.outputs.add(name=name)
+    if model != ENGINE:
         # Ensembles do not pass the list of outputs on to their steps, but parameters they do:
         # so the engine knows what it need not send with each token.
-        request.parameters["outputs"].string_param = ",".join(OUTPUTS)
+        request.parameters["outputs"].string_param = ",".join(outputs)
     return request
 
 
@@ -155,7 +189,7 @@ def _next_piece(call: Iterator[Any]) -> StreamPiece:
         if not values:
             continue  # an empty response that only carries the final flag
         piece = piece_of(values)
-        if piece.finish_reason is not None:
+        if piece.is_last:
             _drain(call)
         return piece
     raise EngineStoppedError("the server ended the stream before the answer was whole")
@@ -183,12 +217,16 @@ def _let_end(call: Any) -> None:
 
 
 def values_of(response: Any) -> dict[str, Any]:
-    """The first element of each output that has one, by name."""
+    """The first element of each output that has one, by name, and all token ids."""
     return {
-        output.name: _decode(output.datatype, content)
+        output.name: _ids(content) if output.name == TOKENS else _decode(output.datatype, content)
         for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
         if content
     }
+
+
+def _ids(content: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(content) // 4}i", content)
 
 
 def _decode(datatype: str, content: bytes) -> Any:

@@ -13,7 +13,7 @@ import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from llmasos.error_codes import error_of_text
-from llmasos.errors import EngineStoppedError
+from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.forked import OwnProcess
 from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.generation.transport import GenerationRequest, Prompt
@@ -24,13 +24,17 @@ from llmasos.triton.transport.base import (
     READY_TIMEOUT_S,
     STOP_TIMEOUT_S,
     Deadline,
+    Fields,
     fields_of,
     piece_of,
 )
 from llmasos.triton.transport.triton_grpc import (
     CHANNEL_OPTIONS,
+    ENGINE_METADATA,
     error_of_call,
     infer_request,
+    model_after,
+    model_of_metadata,
     stop_request,
     values_of,
 )
@@ -41,12 +45,13 @@ _messages: Any = service_pb2  # its classes are made at run time, so that no che
 class AsyncGrpcTransport:
     """address: host:port of the server's gRPC endpoint. Belongs to one event loop.
 
+    model: which is asked; None asks the server for the one that answers in the fewest hops.
     timeout_s: for each complete answer.
     """
 
     max_concurrent: int | None = MAX_CONCURRENT
 
-    def __init__(self, address: str, *, model: str, timeout_s: float | None) -> None:
+    def __init__(self, address: str, *, model: str | None, timeout_s: float | None) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._process = OwnProcess("this client's gRPC connection")
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
@@ -68,10 +73,14 @@ class AsyncGrpcTransport:
         self._process.check()
         request_id = uuid.uuid4().hex
         deadline = Deadline.after(self._timeout_s)
-        message = infer_request(self._model, request_id, fields)
-        call = self._stub.ModelStreamInfer(iter([message]), timeout=self._timeout_s)
-        answer = _Answer(call, deadline)
         loop = asyncio.get_running_loop()
+        call: asyncio.Future[Any]
+        if self._model is None:
+            call = loop.create_task(self._send_when_known(request_id, fields, deadline))
+        else:
+            call = loop.create_future()
+            call.set_result(self._send(self._model, request_id, fields))
+        answer = _Answer(call, deadline)
 
         async def cancel() -> None:
             await self._stop(request_id)
@@ -95,10 +104,11 @@ class AsyncGrpcTransport:
         if self._closed:
             return False
         self._process.check()
-        request = _messages.ModelReadyRequest(name=self._model)
         try:
+            model = await self._asked_model(Deadline.after(READY_TIMEOUT_S))
+            request = _messages.ModelReadyRequest(name=model)
             return bool((await self._stub.ModelReady(request, timeout=READY_TIMEOUT_S)).ready)
-        except grpc.aio.AioRpcError:
+        except (grpc.aio.AioRpcError, LLMasOSError):
             return False
 
     async def aclose(self) -> None:
@@ -111,6 +121,25 @@ class AsyncGrpcTransport:
         if ending:
             await asyncio.wait(ending)
         await self._channel.close()
+
+    def _send(self, model: str, request_id: str, fields: Fields) -> Any:
+        message = infer_request(model, request_id, fields)
+        return self._stub.ModelStreamInfer(iter([message]), timeout=self._timeout_s)
+
+    async def _send_when_known(self, request_id: str, fields: Fields, deadline: Deadline) -> Any:
+        return self._send(await self._asked_model(deadline), request_id, fields)
+
+    async def _asked_model(self, deadline: Deadline) -> str:
+        """The model that answers text; raises LLMasOSError if the server does not say."""
+        if self._model is None:
+            try:
+                reply = await self._stub.ModelMetadata(
+                    ENGINE_METADATA, timeout=deadline.remaining_s()
+                )
+                self._model = model_of_metadata(reply)
+            except grpc.aio.AioRpcError as error:
+                self._model = model_after(error, deadline)
+        return self._model
 
     async def _stop(self, request_id: str) -> None:
         """Tells the engine itself to stop, since Triton does not pass on a cancelled ensemble."""
@@ -129,7 +158,8 @@ class _Answer:
     reader to get its piece.
     """
 
-    def __init__(self, call: Any, deadline: Deadline) -> None:
+    def __init__(self, call: asyncio.Future[Any], deadline: Deadline) -> None:
+        """call: the gRPC call, once it is known which model it asks."""
         self._call = call
         self._deadline = deadline
         self._reading = asyncio.Lock()
@@ -138,7 +168,7 @@ class _Answer:
     async def next_piece(self) -> StreamPiece:
         async with self._reading:
             try:
-                return await _next_piece(self._call)
+                return await _next_piece(await asyncio.shield(self._call))
             except grpc.aio.AioRpcError as error:
                 raise error_of_call(error, self._deadline) from error
             except (asyncio.CancelledError, asyncio.InvalidStateError) as error:
@@ -152,16 +182,24 @@ class _Answer:
             await asyncio.wait_for(self._rest(), STOP_TIMEOUT_S)
         except (
             grpc.aio.AioRpcError,
+            LLMasOSError,
             asyncio.TimeoutError,
             asyncio.CancelledError,
             asyncio.InvalidStateError,
         ):
             self._broken = True
-            self._call.cancel()
+            self._cancel()
 
     async def _rest(self) -> None:
         async with self._reading:
-            await _drain(self._call)
+            await _drain(await asyncio.shield(self._call))
+
+    def _cancel(self) -> None:
+        """Cancels the call, also if it is not sent yet."""
+        if not self._call.done():
+            self._call.cancel()
+        elif not self._call.cancelled() and self._call.exception() is None:
+            self._call.result().cancel()
 
 
 async def _next_piece(call: Any) -> StreamPiece:
@@ -173,7 +211,7 @@ async def _next_piece(call: Any) -> StreamPiece:
         if not values:
             continue  # an empty response that only carries the final flag
         piece = piece_of(values)
-        if piece.finish_reason is not None:
+        if piece.is_last:
             await _drain(call)
         return piece
     raise EngineStoppedError("the server ended the stream before the answer was whole")

@@ -5,38 +5,40 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse
 from socket import SHUT_RDWR
-from typing import Any, cast
+from typing import Any
 
-from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
 from llmasos.generation.stream import PieceStream
 from llmasos.outputs import StreamPiece
 from llmasos.triton.transport.base import (
+    ENGINE,
     READY_TIMEOUT_S,
     REMEMBERED_MS,
+    SEVERAL,
     STOP_TIMEOUT_S,
     Deadline,
     Fields,
+    model_of_text,
     piece_of,
 )
+from llmasos.triton.transport.http_events import events_of, json_object
 
-_EVENT = b"data: "
 _CLOSED = "the stream is closed"
-_NUM_SHOWN_BYTES = 80
 
 
 class HttpConnection:
     """address: host:port of the server's HTTP endpoint. Each request has its own connection.
 
+    model: which is asked; None asks the server for the one that answers in the fewest hops.
     timeout_s: for each complete answer.
     """
 
-    def __init__(self, address: str, *, model: str, timeout_s: float | None) -> None:
+    def __init__(self, address: str, *, model: str | None, timeout_s: float | None) -> None:
         self._address = address
         self._model = model
         self._timeout_s = timeout_s
@@ -44,7 +46,8 @@ class HttpConnection:
     def send(self, fields: Fields) -> PieceStream:
         request_id = uuid.uuid4().hex
         body = {**fields, "id": request_id}
-        answer = _Answer(self._address, self._model, body, self._timeout_s)
+        model = self._asked_model(self._timeout_s)
+        answer = _Answer(self._address, model, body, self._timeout_s)
 
         def cancel() -> None:
             self._stop(request_id)
@@ -53,17 +56,36 @@ class HttpConnection:
         return PieceStream(answer.next_piece, cancel)
 
     def is_ready(self) -> bool:
-        connection = HTTPConnection(self._address, timeout=READY_TIMEOUT_S)
         try:
-            connection.request("GET", f"/v2/models/{self._model}/ready")
-            return connection.getresponse().status == HTTPStatus.OK
-        except (OSError, HTTPException):
+            model = self._asked_model(READY_TIMEOUT_S)
+            with self._got(f"/v2/models/{model}/ready", READY_TIMEOUT_S) as response:
+                return response.status == HTTPStatus.OK
+        except (OSError, HTTPException, LLMasOSError):
             return False
-        finally:
-            connection.close()
 
     def close(self) -> None:
         """Does nothing: no connection stays open between requests."""
+
+    def _asked_model(self, timeout_s: float | None) -> str:
+        """The model that answers text; raises LLMasOSError if the server does not say."""
+        if self._model is None:
+            try:
+                with self._got(f"/v2/models/{ENGINE}", timeout_s) as response:
+                    body = response.read()
+                    known = json_object(body) if response.status == HTTPStatus.OK else {}
+            except (OSError, HTTPException) as error:
+                raise _error_of(error, Deadline.after(timeout_s)) from error
+            self._model = model_of_text(tensor["name"] for tensor in known.get("inputs", ()))
+        return self._model
+
+    @contextmanager
+    def _got(self, path: str, timeout_s: float | None) -> Generator[HTTPResponse]:
+        connection = HTTPConnection(self._address, timeout=timeout_s)
+        try:
+            connection.request("GET", path)
+            yield connection.getresponse()
+        finally:
+            connection.close()
 
     def _stop(self, request_id: str) -> None:
         """Tells the engine itself to stop, since Triton does not tell it of a closed connection."""
@@ -72,7 +94,7 @@ class HttpConnection:
         body["deadline_ms"] = REMEMBERED_MS
         connection = HTTPConnection(self._address, timeout=STOP_TIMEOUT_S)
         try:
-            connection.request("POST", "/v2/models/engine/generate_stream", json.dumps(body))
+            connection.request("POST", f"/v2/models/{ENGINE}/generate_stream", json.dumps(body))
             connection.getresponse().read()
         except (OSError, HTTPException):
             return  # the server is gone, and the request with it
@@ -94,7 +116,8 @@ class _Answer:
         self._events: Iterator[dict[str, Any]] | None = None
         self._reading = threading.RLock()  # a signal's handler may close what it broke into
         self._closed = False
-        endpoint = "generate_stream" if body["stream"] else "generate"
+        has_events = body["stream"] or SEVERAL in body  # `generate` has one response
+        endpoint = "generate_stream" if has_events else "generate"
         try:
             self._connection.request("POST", f"/v2/models/{model}/{endpoint}", json.dumps(body))
         except (OSError, HTTPException) as error:
@@ -115,7 +138,7 @@ class _Answer:
                     raise EngineStoppedError(_CLOSED) from error
                 raise
             piece = piece_of(values)
-            if piece.finish_reason is not None:
+            if piece.is_last:
                 self.close()
             return piece
 
@@ -165,63 +188,23 @@ class _Answer:
 
     def _begin(self) -> Iterator[dict[str, Any]]:
         self._response = self._connection.getresponse()
-        return _events(self._response)
+        return events_of(self._response)
 
     def _wait_no_longer_than_allowed(self) -> None:
         self._socket.settimeout(self._deadline.remaining_s())
 
     def _error_of(self, error: Exception) -> LLMasOSError:
-        if self._closed:
-            return EngineStoppedError(_CLOSED)
-        if isinstance(error, TimeoutError):
-            return self._deadline.error()
-        if isinstance(error, ConnectionRefusedError):
-            return EngineStoppedError(f"no server can be reached: {error}")
-        if isinstance(error, BadStatusLine) and not isinstance(error, ConnectionError):
-            return InvalidRequestError(
-                "what answers does not speak HTTP", hint="a server's gRPC port needs grpc://"
-            )
-        return EngineStoppedError(f"the connection to the server broke: {error}")
+        return EngineStoppedError(_CLOSED) if self._closed else _error_of(error, self._deadline)
 
 
-def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
-    if response.status != HTTPStatus.OK:
-        raise _refusal(response.status, response.read())
-    if "text/event-stream" not in response.headers.get("Content-Type", ""):
-        yield _first_elements(_json_object(response.read()))
-        return
-    for line in response:
-        if line.startswith(_EVENT):
-            event = _json_object(line[len(_EVENT) :])
-            if "error" in event:
-                raise error_of_text(str(event["error"]))
-            yield _first_elements(event)
-
-
-def _json_object(text: bytes) -> dict[str, Any]:
-    try:
-        values: Any = json.loads(text)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        shown = text[:_NUM_SHOWN_BYTES].decode("utf-8", "replace")
-        raise EngineStoppedError(f"the server's answer is not a whole JSON object: {shown!r}")
-    return cast("dict[str, Any]", values)
-
-
-def _first_elements(event: dict[str, Any]) -> dict[str, Any]:
-    """Unpacks tensors: those of one element arrive as plain values, others as lists."""
-    return {name: _first(value) for name, value in event.items() if value != []}
-
-
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, list) else value
-
-
-def _refusal(status: int, body: bytes) -> LLMasOSError:
-    text = body.removeprefix(_EVENT).decode("utf-8", "replace").strip()
-    try:
-        message = str(json.loads(text)["error"])
-    except (ValueError, KeyError, TypeError):
-        message = text or f"HTTP status {status}"
-    return error_of_text(message, refused=status < HTTPStatus.INTERNAL_SERVER_ERROR)
+def _error_of(error: Exception, deadline: Deadline) -> LLMasOSError:
+    """Returns our error for a connection that failed."""
+    if isinstance(error, TimeoutError):
+        return deadline.error()
+    if isinstance(error, ConnectionRefusedError):
+        return EngineStoppedError(f"no server can be reached: {error}")
+    if isinstance(error, BadStatusLine) and not isinstance(error, ConnectionError):
+        return InvalidRequestError(
+            "what answers does not speak HTTP", hint="a server's gRPC port needs grpc://"
+        )
+    return EngineStoppedError(f"the connection to the server broke: {error}")

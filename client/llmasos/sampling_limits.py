@@ -1,0 +1,16 @@
+"""The limits of sampling parameters, in the units of the parameters."""
+
+from __future__ import annotations
+
+MAX_STOP_STRINGS = 256
+MAX_STOP_CHARACTERS = 4096
+MAX_STOP_TOKEN_IDS = 4096
+MAX_STOP_BYTES = 4 * MAX_STOP_CHARACTERS
+MAX_BIASES = 1 << 18
+MAX_LOGPROBS = 20
+MAX_DRAFT_TOKENS = 1 << 16
+MAX_ANSWERS = 128
+MAX_BEAM_WIDTH = 64
+MAX_PRIORITY = 100
+INT32_MAX = 2**31 - 1
+MAX_DEADLINE_MS = INT32_MAX
