@@ -68,12 +68,9 @@ def ask(model: EngineModel, **inputs: object) -> FakeRequest:
 def test_a_stream_has_the_classic_outputs(model: EngineModel) -> None:
     sender = ask(model, streaming=True).sender
     assert sender.final.wait(PATIENCE_S)
-    assert [r.values["output_ids"].tolist() for r in sender.responses] == [
-        [[[8]]],
-        [[[9]]],
-        [[[10]]],
-        [[[11]]],
-    ]
+    pieces = [r.values["output_ids"] for r in sender.responses]  # gathered where Triton is slow
+    assert all(piece.shape[:2] == (1, 1) for piece in pieces)
+    assert np.concatenate(pieces, axis=2).tolist() == [[[8, 9, 10, 11]]]
     last = sender.responses[-1].values
     assert last["finish_reason"].tolist() == [[b"length"]]
     assert last["num_output_tokens"].tolist() == [[4]]

@@ -71,7 +71,7 @@ class Collected:
         assert not self._final.is_set(), "an update after the final one"
         self._updates.append(update)
         self._first.set()
-        if update.is_final:
+        if update.is_last:
             self._final.set()
 
     def wait_for_first(self) -> None:

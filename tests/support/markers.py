@@ -6,11 +6,15 @@ MARKED = {
     # A Triton server is started.
     "server": {
         "app/cli/test_demo_run.py",
+        "serving/gateway/test_served_gateway.py",
+        "serving/supervisor/test_restarts.py",
+        "serving/test_abuse.py",
         "serving/test_clients_that_go.py",
         "serving/test_errors_on_the_wire.py",
         "serving/test_forked_launcher.py",
         "serving/test_odd_paths.py",
         "serving/test_server.py",
+        "serving/test_soak.py",
         "serving/test_supervision.py",
     },
     # The result is compared with that of torch or transformers.
@@ -28,8 +32,11 @@ MARKED = {
         "builder/architectures/test_config_sweep.py",
         "builder/architectures/test_matrices.py",
         "builder/architectures/test_one_fact_twice.py",
+        "builder/checkpoint/huggingface/test_compressed_tensors_parity.py",
         "builder/checkpoint/huggingface/test_hub.py",
         "builder/checkpoint/pickled/test_pickled_checkpoint.py",
+        "builder/compression/test_quantize_parity.py",
+        "builder/distillation/test_distill.py",
         "builder/openvino/test_engine_file.py",
         "builder/openvino/test_smollm2_engine.py",
         "builder/tensorrt/test_trt_fp8_checkpoints.py",

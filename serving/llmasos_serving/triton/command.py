@@ -46,4 +46,19 @@ def server_command(
         f"--grpc-restricted-protocol={_RESTRICTED}:{key}",
         f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
         f"--backend-config=python,stub-timeout-seconds={_STUB_TIMEOUT_S}",
+        *_traces(options.otlp_endpoint),
     ]
+
+
+def _traces(endpoint: str | None) -> list[str]:
+    """Arguments by which Triton sends spans of every request and of each model that it asks."""
+    if endpoint is None:
+        return []
+    settings = [
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",
+        "rate=1",
+        f"opentelemetry,url={endpoint}",
+        "opentelemetry,resource=service.name=llmasos-triton",
+    ]
+    return [f"--trace-config={setting}" for setting in settings]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from llmasos.contract.repository import CONFIG_FILE
@@ -26,15 +26,16 @@ def holds_model(directory: Path) -> bool:
     return os.path.isfile(directory / CONFIG_FILE)  # noqa: PTH113 - Path.is_file may raise
 
 
-def link_repository(repository: Path, run_dir: Path) -> Path:
+def link_repository(repository: Path, run_dir: Path, *, without: Collection[str] = ()) -> Path:
     """A directory that holds a link to each model of the repository, and nothing else.
 
+    without: names of models that are left out.
     Raises ServerError for a model whose name a shell could read as something else.
     """
     target = run_dir / "repository"
     target.mkdir()
     for model in repository.iterdir():
-        if holds_model(model) and not model.name.startswith("."):
+        if model.name not in without and holds_model(model) and not model.name.startswith("."):
             if not _PLAIN_NAME.fullmatch(model.name):
                 raise ServerError(
                     f"the repository has a model named {model.name!r}, which Triton cannot load",

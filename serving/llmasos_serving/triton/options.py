@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmasos.contract.classic_models import CLASSIC_MODELS
+from llmasos.contract.repository import MODELS
 from llmasos.errors import ServerError
 from llmasos.generation_config import GenerationConfigChoice
 from llmasos_runtime.triton.model_arguments import OVERRIDE
@@ -14,9 +16,13 @@ from llmasos_runtime.triton.model_arguments import OVERRIDE
 class ServerOptions:
     """Ports of 0 are chosen when the server starts.
 
-    host: the address to listen on; Triton has no access control, so by default this machine's
-        own. restart: start again when the engine dies, instead of ending with an error.
+    classic_names: serve the models with the names of the classic repository too, which have
+        processes of their own.
+    host: the address to listen on; Triton has no access control, so by default this machine's own.
+    restart: under `supervisor`, start a server that died again, instead of ending with an error.
+    max_restarts: within ten minutes. num_restarts: how often that happened, for the metrics.
     log_file: where the server's log goes; by default a file that is removed with the server.
+    otlp_endpoint: the URL to which Triton sends traces of each model (OTLP over HTTP).
     start_timeout_s: longest wait until the first answer. drain_s: how long running requests
     may take to end when the server is stopped. canary_period_s: how often a running server
     is asked for a token. num_threads, kv_cache_bytes, max_queue_size, enable_kv_cache_reuse,
@@ -27,8 +33,12 @@ class ServerOptions:
     http_port: int = 8000
     metrics_port: int = 8002
     host: str = "127.0.0.1"
+    classic_names: bool = True
     restart: bool = False
+    max_restarts: int = 5
+    num_restarts: int = 0
     log_file: Path | None = None
+    otlp_endpoint: str | None = None
     start_timeout_s: float = 300.0
     drain_s: int = 10
     canary_period_s: float = 30.0
@@ -53,6 +63,11 @@ class ServerOptions:
             if value is not None and value < 1:
                 raise ServerError(f"{name} must be at least 1, got {value}")
 
+    @property
+    def models(self) -> frozenset[str]:
+        """The models of a repository that are served."""
+        return frozenset(MODELS) - (frozenset() if self.classic_names else {*CLASSIC_MODELS})
+
     def engine_environment(self) -> dict[str, str]:
         """Environment variables that replace the repository's parameters of the engine."""
         values = {
@@ -63,6 +78,7 @@ class ServerOptions:
             "speculate": self.speculate,
             "generation_config": self.generation_config,
             "stream_interval": self.stream_interval,
+            "num_restarts": self.num_restarts or None,
         }
         return {
             OVERRIDE + name.upper(): str(value)

@@ -14,19 +14,27 @@ from pathlib import Path
 import psutil
 
 _STUB = "triton_python_backend_stub"
+_SERVER = "tritonserver"
+_KILLED_WITHIN_S = 5.0
 _LOOK_S = 1.0
 _TRITON_SAYS_SO_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelProcess:
-    """model: the name of the model that it runs; empty for tritonserver itself."""
+    """model: the name of the model that it runs; empty for tritonserver itself.
+
+    said: as errors name it; by default after the model.
+    """
 
     model: str
     process: psutil.Process
+    said: str = ""
 
     @property
     def name(self) -> str:
+        if self.said:
+            return self.said
         return f"the process of the model {self.model}" if self.model else "tritonserver"
 
     def is_alive(self) -> bool:
@@ -75,6 +83,23 @@ def server_processes(server_pid: int) -> list[ModelProcess]:
         server = ModelProcess(model="", process=psutil.Process(server_pid))
         return [server, *model_processes(server_pid)]
     return []
+
+
+def end_orphans(run_dir: Path) -> None:
+    """Kills the processes of models whose server, that of this directory, was killed.
+
+    They end by themselves, but for one that was just telling Triton something, such as its metrics:
+    that waits for an answer for ever, and lets none of its other threads run.
+    """
+    with suppress(psutil.Error):
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                command = process.cmdline()
+                if command and Path(command[0]) == run_dir / "backends" / "python" / _STUB:
+                    parent = process.parent()
+                    if parent is None or parent.name() != _SERVER:
+                        process.kill()
+                        process.wait(_KILLED_WITHIN_S)
 
 
 class LoadingProcesses:

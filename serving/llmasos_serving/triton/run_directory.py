@@ -19,6 +19,7 @@ from pathlib import Path
 from llmasos.errors import ServerError
 
 from llmasos_serving.triton import process_guard
+from llmasos_serving.triton.processes import end_orphans
 
 _PREFIX = "llmasos-"
 _MIN_FREE_BYTES = 16 << 20
@@ -67,6 +68,8 @@ def tried_directory() -> Generator[Path]:
 def remove_leftovers() -> None:
     """Remove what servers of this user left behind that were killed with all their guards."""
     for path in process_guard.SHARED_MEMORY.glob(f"{_PREFIX}*"):
+        if path.is_dir():
+            end_orphans(path)
         _remove_if_free(path)
 
 

@@ -6,10 +6,10 @@ import re
 import threading
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from llmasos.contract import MODELS
 from llmasos.errors import LLMasOSError, ServerError
 from llmasos.forked import OwnProcess
 from llmasos.progress import Progress
@@ -24,6 +24,8 @@ from llmasos_serving.triton.watchdog import LOOK_S, Canary, Watchdog
 _POLL_S = 0.05
 _CANARY_TIMEOUT_S = 60.0
 _METRICS_TIMEOUT_S = 2.0
+_STEPS_TIMEOUT_S = 0.3
+"""For the watchdog, which has other things to look at."""
 _MAX_STARTS = 3
 _STEPS = re.compile(r'general_type="iteration_counter"[^}]*\} (\S+)')
 
@@ -76,6 +78,20 @@ class TritonServer:
     def pid(self) -> int:
         """Process id of tritonserver."""
         return self._running().pid
+
+    def is_running(self) -> bool:
+        """Whether it was started, and has not been found dead since."""
+        return self._process is not None and self.failure is None
+
+    def options_with_ports(self) -> ServerOptions:
+        """Its options, with the ports that were chosen where they were 0."""
+        ports = self._running().ports
+        return replace(
+            self._options,
+            grpc_port=ports.grpc,
+            http_port=ports.http,
+            metrics_port=ports.metrics,
+        )
 
     def start(self) -> None:
         """Returns when the server has answered a request; raises PlanError or ServerError."""
@@ -149,7 +165,8 @@ class TritonServer:
         ends_at = time.monotonic() + self._options.start_timeout_s
         loading = LoadingProcesses(process.pid)
         with TritonClient(self.grpc_url, timeout_s=self._options.start_timeout_s) as client:
-            while not (len(self._report(process)) == len(MODELS) and self._is_open(client)):
+            num_models = len(self._options.models)
+            while not (len(self._report(process)) == num_models and self._is_open(client)):
                 _refuse_if_failed(process)
                 if loading.lost_one():
                     raise process.log.error("a process of a model ended while it was loaded")
@@ -158,7 +175,7 @@ class TritonServer:
                 time.sleep(_POLL_S)
             processes = server_processes(process.pid)
             ask_for_a_token(client)  # so they are those that answer
-        return processes
+        return [*processes, process.guard_process()]
 
     def _is_open(self, client: TritonClient) -> bool:
         """Whether all three ports answer; Triton opens them one after the other."""
@@ -168,9 +185,9 @@ class TritonServer:
             return http.is_ready() and num_steps(self.metrics_url) is not None
 
     def _report(self, process: ServerProcess) -> set[str]:
-        loaded = process.log.loaded() & set(MODELS)
+        loaded = process.log.loaded() & self._options.models
         if self._progress is not None:
-            self._progress("loading models", len(loaded), len(MODELS))
+            self._progress("loading models", len(loaded), len(self._options.models))
         return loaded
 
     def _watch(self, process: ServerProcess, processes: list[ModelProcess]) -> None:
@@ -179,7 +196,7 @@ class TritonServer:
             processes,
             canary,
             poll=process.poll,
-            num_steps=lambda: num_steps(self.metrics_url),
+            num_steps=lambda: num_steps(self.metrics_url, timeout_s=_STEPS_TIMEOUT_S),
         )
         while not self._stopping.wait(LOOK_S):
             reason = watchdog.look()
@@ -194,10 +211,10 @@ class TritonServer:
             ask_for_a_token(client)
 
 
-def num_steps(metrics_url: str) -> float | None:
+def num_steps(metrics_url: str, *, timeout_s: float = _METRICS_TIMEOUT_S) -> float | None:
     """How many steps the engine has taken, as its metrics say; None if they do not."""
     try:
-        with urllib.request.urlopen(metrics_url, timeout=_METRICS_TIMEOUT_S) as response:
+        with urllib.request.urlopen(metrics_url, timeout=timeout_s) as response:
             found = _STEPS.search(response.read().decode())
     except OSError:
         return None

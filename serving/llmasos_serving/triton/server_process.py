@@ -12,12 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
 
+import psutil
+from llmasos.contract.repository import MODELS
+
 from llmasos_serving.triton import process_guard
 from llmasos_serving.triton.command import server_command
 from llmasos_serving.triton.installation import find_installation
 from llmasos_serving.triton.links import link_repository
 from llmasos_serving.triton.options import ServerOptions
 from llmasos_serving.triton.ports import Ports
+from llmasos_serving.triton.processes import ModelProcess
 from llmasos_serving.triton.run_directory import RunDirectory, remove_leftovers
 from llmasos_serving.triton.server_log import ServerLog
 
@@ -34,6 +38,7 @@ class ServerProcess:
     def __init__(self, repository: Path, options: ServerOptions) -> None:
         self.ports = Ports.choose(options)
         self._stopping = threading.Lock()
+        self._drain_s = options.drain_s
         self._group: int | None = None
         remove_leftovers()
         self.log = ServerLog(options.log_file)
@@ -51,6 +56,12 @@ class ServerProcess:
         status = self._guard.poll()
         return status if status is None or status >= 0 else 128 - status
 
+    def guard_process(self) -> ModelProcess:
+        """The guard, to be watched."""
+        return ModelProcess(
+            model="", process=psutil.Process(self._guard.pid), said="the guard of tritonserver"
+        )
+
     def stop(self, *, drain: bool = True) -> None:
         """End the server and wait until nothing of it is left; `drain` lets requests finish.
 
@@ -60,10 +71,20 @@ class ServerProcess:
         with self._stopping, suppress(BrokenPipeError):  # broken: it has ended already
             if not self._guard.stdin.closed:
                 if not drain:
+                    self._drain_s = 0
                     self._guard.stdin.write("kill\n")
                 self._guard.stdin.close()
-        if self._guard.wait() < 0:
+        if self._wait_for_guard() < 0:
             self._clean_up()
+
+    def _wait_for_guard(self) -> int:
+        """Its status; one that does not end the server in time is killed."""
+        self._guard.send_signal(signal.SIGCONT)
+        try:
+            return self._guard.wait(self._drain_s + _ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._guard.kill()
+            return self._guard.wait()
 
     def close(self) -> None:
         """Let go of the log of a server that has ended."""
@@ -81,7 +102,8 @@ class ServerProcess:
         try:
             installation = find_installation(run_dir.path)
             self._hold = installation.hold
-            links = link_repository(repository, run_dir.path)
+            without = set(MODELS) - options.models
+            links = link_repository(repository, run_dir.path, without=without)
             self.log.show(links, repository)
             command = server_command(installation, links, options, self.ports, run_dir.shm_prefix)
             guard = [sys.executable, "-I", "-S", str(process_guard.__file__)]

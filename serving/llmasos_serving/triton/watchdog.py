@@ -1,9 +1,10 @@
 """Whether a running server is dead, and not just busy.
 
 A process that ended is seen at once, and one that is stopped (SIGSTOP) after three seconds. For
-the rest a canary asks for a token now and then. As long as it waits, the server must do
-something: take steps, or use the processor in one of its models. A long prompt that is
-tokenized, a long step and a long queue do; a deadlock does not.
+the rest a canary asks for a token every so often (`llmasos serve`: every second). As long as it
+waits, the server must do something: take steps, or use the processor in one of its models. A long
+prompt that is tokenized, a long step and a long queue do; a deadlock does not, and is found after
+three seconds.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from llmasos.errors import (
 
 LOOK_S = 0.2
 _STOPPED_LOOKS = 15
-_LOOKS_OF_A_SPELL = 5
-_IDLE_SPELLS = 15
-_STEPLESS_SPELLS = 600
+_LOOKS_OF_A_SPELL = 2
+_IDLE_SPELLS = 7
+_STEPLESS_SPELLS = 1500
 _BUSY = 0.05
 """Of a processor: watching for cancelled requests and showing gauges take a tenth of it."""
 
@@ -145,7 +146,7 @@ class Watchdog:
 
     def _what_is_idle(self, earlier: _Spell, now: _Spell) -> str | None:
         """Count how long nothing was done, while the canary waits."""
-        if now.num_steps != earlier.num_steps:
+        if now.has_stepped_since(earlier):
             self._idle_spells = self._stepless_spells = 0
             return None
         self._stepless_spells += 1
@@ -167,6 +168,11 @@ class _Spell:
         self._cpu_s = [one.cpu_s() for one in processes]
         self._is_reading = any(one.is_reading() for one in processes)
         self.num_steps = num_steps()
+
+    def has_stepped_since(self, earlier: _Spell) -> bool:
+        """Whether the engine is known to have taken a step."""
+        is_known = None not in (self.num_steps, earlier.num_steps)
+        return is_known and self.num_steps != earlier.num_steps
 
     def is_busy_since(self, earlier: _Spell) -> bool:
         """Whether a process computed, or waits for a disk."""

@@ -1,0 +1,1 @@
+"""Reads an answer as it comes: what is reasoning, what is text, and what calls a tool."""

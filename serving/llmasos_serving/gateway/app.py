@@ -1,0 +1,194 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from llmasos.version import __version__
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from llmasos_serving.gateway.anthropic import message
+from llmasos_serving.gateway.anthropic_fields import MessagesRequest
+from llmasos_serving.gateway.api_error import ANTHROPIC_PATH, ApiError
+from llmasos_serving.gateway.chat import chat_completion
+from llmasos_serving.gateway.chat_fields import ChatRequest
+from llmasos_serving.gateway.completions import CompletionRequest, text_completion
+from llmasos_serving.gateway.departure import unless_gone
+from llmasos_serving.gateway.error_handlers import ERROR_RESPONSES, handle_errors
+from llmasos_serving.gateway.limits import Limits
+from llmasos_serving.gateway.responses import response
+from llmasos_serving.gateway.responses_fields import ResponsesRequest
+from llmasos_serving.gateway.served_model import ServedModel
+from llmasos_serving.gateway.settings import GatewaySettings
+from llmasos_serving.gateway.sse import OR_EVENTS
+from llmasos_serving.gateway.tokens import (
+    DetokenizeRequest,
+    TokenizeRequest,
+    detokenize,
+    tokenize,
+)
+
+_PAGE = Path(__file__).parent / "page"
+_METRICS_TIMEOUT_S = 5.0
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+Connect = Callable[[], ServedModel]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Served:
+    """What the routes share. model: is there while the application runs."""
+
+    settings: GatewaySettings
+    model: ServedModel | None = None
+
+    @property
+    def only(self) -> ServedModel:
+        """The model that is served."""
+        assert self.model is not None
+        return self.model
+
+    def asked(self, name: str | None) -> ServedModel:
+        """The model that a request names; raises ApiError for another."""
+        if name is not None and name != self.only.name:
+            raise ApiError(
+                f"the model {name!r:.200} is not served here, {self.only.name!r} is",
+                status=HTTPStatus.NOT_FOUND,
+                param="model",
+                code="model_not_found",
+            )
+        return self.only
+
+
+def make_app(
+    connect: Connect, settings: GatewaySettings, *, metrics_url: str | None = None
+) -> FastAPI:
+    """connect: makes the model in the application's event loop. metrics_url: Triton's page."""
+    served = _Served(settings=settings)
+
+    @asynccontextmanager
+    async def connected(_: FastAPI) -> AsyncGenerator[None]:
+        served.model = connect()
+        yield
+        await served.model.client.aclose()
+
+    app = FastAPI(
+        title="LLMasOS",
+        version=__version__,
+        lifespan=connected,
+        docs_url=None,
+        redoc_url=None,
+        responses=ERROR_RESPONSES,
+    )
+    app.add_middleware(Limits, settings=settings)
+    handle_errors(app)
+    _serve_answers(app, served)
+    _serve_models(app, served)
+    _serve_tokens(app, served)
+    _serve_state(app, served, metrics_url)
+    _serve_page(app)
+    return app
+
+
+def _serve_answers(app: FastAPI, served: _Served) -> None:
+    @app.post("/v1/chat/completions", response_model=None, responses=OR_EVENTS)
+    async def chat(request: Request, body: ChatRequest) -> Response | dict[str, Any]:
+        work = chat_completion(served.asked(body.model), body, served.settings)
+        return await unless_gone(request, work)
+
+    @app.post("/v1/completions", response_model=None, responses=OR_EVENTS)
+    async def completions(request: Request, body: CompletionRequest) -> Response | dict[str, Any]:
+        work = text_completion(served.asked(body.model), body, served.settings)
+        return await unless_gone(request, work)
+
+    @app.post("/v1/responses", response_model=None, responses=OR_EVENTS)
+    async def responses(request: Request, body: ResponsesRequest) -> Response | dict[str, Any]:
+        work = response(served.asked(body.model), body, served.settings)
+        return await unless_gone(request, work)
+
+    @app.post(ANTHROPIC_PATH, response_model=None, responses=OR_EVENTS)
+    async def messages(request: Request, body: MessagesRequest) -> Response | dict[str, Any]:
+        work = message(served.asked(body.model), body, served.settings)
+        return await unless_gone(request, work)
+
+
+def _serve_models(app: FastAPI, served: _Served) -> None:
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [_model_card(served.only)]}
+
+    @app.get("/v1/models/{name:path}")
+    async def one_model(name: str) -> dict[str, Any]:
+        return _model_card(served.asked(name))
+
+
+def _serve_tokens(app: FastAPI, served: _Served) -> None:
+    @app.post("/tokenize")
+    async def to_tokens(body: TokenizeRequest) -> dict[str, Any]:
+        return await run_in_threadpool(tokenize, served.asked(body.model), body)
+
+    @app.post("/detokenize")
+    async def to_text(body: DetokenizeRequest) -> dict[str, Any]:
+        return detokenize(served.asked(body.model), body)
+
+
+def _serve_state(app: FastAPI, served: _Served, metrics_url: str | None) -> None:
+    @app.get("/health", response_model=None)
+    async def health() -> Response:
+        is_ready = await served.only.client.is_ready()
+        return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
+
+    @app.get("/health/live")
+    async def live() -> dict[str, bool]:
+        return {"alive": True}
+
+    if metrics_url is not None:
+
+        @app.get("/metrics", response_class=PlainTextResponse)
+        async def metrics() -> Response:
+            return PlainTextResponse(await run_in_threadpool(_page_of, metrics_url))
+
+
+def _serve_page(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False, response_model=None)
+    async def page() -> Response:
+        return FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
+
+    app.mount("/page", StaticFiles(directory=_PAGE), name="page")
+
+
+def _model_card(model: ServedModel) -> dict[str, Any]:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "llmasos",
+        "max_model_len": model.max_seq_len,
+    }
+
+
+def _page_of(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=_METRICS_TIMEOUT_S) as response:
+            text: str = response.read().decode()
+            return text
+    except OSError as error:
+        raise ApiError(
+            f"the server's metrics cannot be read: {error}", status=HTTPStatus.SERVICE_UNAVAILABLE
+        ) from error

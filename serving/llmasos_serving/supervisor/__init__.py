@@ -1,0 +1,1 @@
+"""Keeps a server and its gateway running: finds what is dead or stuck, and starts it again."""
