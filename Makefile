@@ -20,6 +20,7 @@ OUTPUT ?=
 PYTEST_ARGS ?=
 JOBS ?= 2
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 export PROMPT MODEL CHECKPOINT OUTPUT
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -33,7 +34,7 @@ help: ## List what can be made
 	@echo
 	@echo "  Variables: PROMPT, MODEL, PRECISION (f32, bf16, int8, int4; more with TARGET=tensorrt),"
 	@echo "  TARGET (auto, openvino, native, tensorrt, tensorrt-llm), GPU (sm89, ..., current), CHECKPOINT, OUTPUT,"
-	@echo "  GRPC_PORT, HTTP_PORT, METRICS_PORT, PYTHON, TORCH_INDEX, PYTEST_ARGS, JOBS, BENCH_ARGS"
+	@echo "  GRPC_PORT, HTTP_PORT, METRICS_PORT, PYTHON, TORCH_INDEX, PYTEST_ARGS, JOBS, BENCH_ARGS, SOAK_ARGS"
 
 .PHONY: demo
 demo: $(READY) ## Compile a model, serve it with Triton, stream an answer (PROMPT="...")
@@ -67,6 +68,10 @@ test-quick: $(TEST_READY) ## Run the tests without servers, torch and downloads:
 .PHONY: test-slow
 test-slow: $(TEST_READY) ## Run the long sweeps: every value of every field
 	@.venv-test/bin/python -m pytest -n $(JOBS) --dist worksteal -m slow $(PYTEST_ARGS)
+
+.PHONY: soak
+soak: $(TEST_READY) ## Load MODEL with 500 clients for 5 minutes, then kill and stop each process (SOAK_ARGS)
+	@PYTHONPATH=tests/support .venv-test/bin/python -m soak $(SOAK_ARGS) -- "$$MODEL"
 
 .PHONY: test-newest
 test-newest: ## Run the quick tests with the newest Python (3.13, 3.14) and numpy 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -11,6 +13,9 @@ from made_once import made_once
 from markers import MARKED, markers_of
 from tiny import write_tiny_llama
 from tqdm import tqdm  # type: ignore[import-untyped]  # has no stubs
+
+if TYPE_CHECKING:
+    from llmasos_serving.triton.launcher import TritonServer
 
 TESTS = Path(__file__).parent
 PLAN = Path("engine", "1", "plan")
@@ -78,6 +83,17 @@ def tiny_repository(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) 
     return made_once(
         tmp_path_factory, "tiny/repository", lambda path: build(str(tiny_llama), path, options)
     )
+
+
+@pytest.fixture(scope="session")
+def classic_server(tiny_repository: Path) -> Iterator[TritonServer]:
+    """A server of `tiny_repository` for tests that leave it as it is."""
+    from llmasos_serving.triton.launcher import ServerOptions, TritonServer
+
+    options = ServerOptions(grpc_port=0, http_port=0, metrics_port=0, canary_period_s=1000.0)
+    with TritonServer(tiny_repository, options) as server:
+        yield server
+        server.stop(drain=False)
 
 
 @pytest.fixture(scope="session")

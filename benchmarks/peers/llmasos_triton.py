@@ -49,9 +49,8 @@ class LlmasosTriton:
         recording = Recording(len(prompts))
 
         def read(stream: int, text: str) -> None:
-            # The engine sends a response of its own for each token, and no token ids.
-            for _ in self._client.stream(text, params):
-                recording.add_times(stream, 1)
+            for piece in self._client.stream(text, params):
+                recording.add(stream, piece.token_ids)
 
         texts = [prompt.text for prompt in prompts]
         for _ in self._pool.map(read, range(len(texts)), texts):

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from llmasos.cache import cache_dir
-from llmasos.contract import PLAN_IN_REPOSITORY
-from llmasos.contract.repository import RepositorySettings, model_configs
+from llmasos.contract import PLAN_IN_REPOSITORY, RepositorySettings, model_configs
 from llmasos.engine.plan import PLAN_FILE, Precision
 from llmasos.errors import CheckpointError, InvalidRequestError, PlanError
 from llmasos_app.cache import engine_cache

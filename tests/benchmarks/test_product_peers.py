@@ -37,12 +37,20 @@ def check_every_token_has_a_time_of_its_own(recording: Recording) -> None:
         assert len(set(times)) == 16
 
 
+def check_tokens_arrive_while_others_are_computed(recording: Recording) -> None:
+    """A server may gather tokens where its engine is ahead of it, but not the whole answer."""
+    for times in recording.times_s:
+        assert len(times) == 16
+        assert times == sorted(times)
+        assert len(set(times)) > 1
+
+
 def test_in_process_every_token_leaves_in_its_step(tiny_plan: Path) -> None:
     recording = run("benchmarks.peers.llmasos_engine", tiny_plan)
     check_every_token_has_a_time_of_its_own(recording)
     assert [len(token_ids) for token_ids in recording.token_ids] == [16, 16]
 
 
-def test_through_triton_every_token_leaves_in_its_step(tiny_repository: Path) -> None:
+def test_through_triton_tokens_leave_before_the_answer_is_whole(tiny_repository: Path) -> None:
     recording = run("benchmarks.peers.llmasos_triton", tiny_repository)
-    check_every_token_has_a_time_of_its_own(recording)
+    check_tokens_arrive_while_others_are_computed(recording)

@@ -14,6 +14,7 @@ from pathlib import Path
 from llmasos.cache import engines_dir, expanded
 from llmasos.cache_lock import locked
 from llmasos.contract import PLAN_IN_REPOSITORY, model_configs
+from llmasos.engine.native_engine import FORMAT as NATIVE_FORMAT
 from llmasos.engine.plan import PLAN_FILE, PLAN_VERSION, Precision
 from llmasos.errors import CheckpointError, PlanError
 from llmasos.progress import show_progress
@@ -122,6 +123,7 @@ def _name(model: str | Path, *, precision: Precision, revision: str | None) -> s
         fingerprint(model, revision=revision),
         precision,
         PLAN_VERSION,
+        NATIVE_FORMAT,
         __version__,
         version("openvino"),
         machine_facts(),

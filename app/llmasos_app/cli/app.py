@@ -11,11 +11,14 @@ from llmasos_app.cli.build import build
 from llmasos_app.cli.cache import cache
 from llmasos_app.cli.chat import chat
 from llmasos_app.cli.demo import demo
+from llmasos_app.cli.distill import distill
 from llmasos_app.cli.doctor import doctor
 from llmasos_app.cli.evaluate import evaluate
 from llmasos_app.cli.generate import generate
 from llmasos_app.cli.inspect import inspect
 from llmasos_app.cli.plan import plan
+from llmasos_app.cli.prune import prune
+from llmasos_app.cli.quantize import quantize
 from llmasos_app.cli.serve import serve
 from llmasos_app.cli.verify import verify
 
@@ -26,7 +29,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (plan, build, serve, generate, chat, inspect, evaluate, verify, doctor, demo):
+_COMMANDS = (
+    plan,
+    prune,
+    distill,
+    quantize,
+    build,
+    serve,
+    generate,
+    chat,
+    inspect,
+    evaluate,
+    verify,
+)
+for command in (*_COMMANDS, doctor, demo):
     app.command()(command)
 app.add_typer(cache, name="cache")
 

@@ -67,7 +67,7 @@ def evaluate(
 
     from llmasos_app.cache.engine_cache import find_plan
 
-    content = _read(text)
+    content = read_text(text)
     options = EvaluationOptions(
         window=window,
         stride=stride,
@@ -91,13 +91,14 @@ def evaluate(
         _print_table(found, text)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path, *, name: str = "text") -> str:
+    """Returns the text of a file. Raises InvalidRequestError, which says the option's name."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InvalidRequestError(f"text {path} cannot be read: {error.strerror}") from error
+        raise InvalidRequestError(f"{name} {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidRequestError(f"text {path} is not UTF-8 (byte {error.start})") from error
+        raise InvalidRequestError(f"{name} {path} is not UTF-8 (byte {error.start})") from error
 
 
 def _print_table(found: Evaluation, text: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from llmasos.generation.stream import PieceStream
+from llmasos.outputs import Generation
 from llmasos.sampling import SamplingParams
 
 from llmasos_app.cli.model import open_model
@@ -63,6 +65,8 @@ def generate(
     ):
         if as_json:
             typer.echo(json.dumps(dataclasses.asdict(stream.read()), ensure_ascii=False))
+        elif params.n > 1:
+            print_each(stream.read().choices)
         else:
             print_text(stream)
 
@@ -73,3 +77,9 @@ def print_text(stream: PieceStream) -> None:
         typer.echo(piece.text, nl=False)
         sys.stdout.flush()
     typer.echo()
+
+
+def print_each(answers: Sequence[Generation]) -> None:
+    """Print several answers, each under its number: as they come their texts would mix."""
+    for number, answer in enumerate(answers, 1):
+        typer.echo(f"--- {number}\n{answer.text}")

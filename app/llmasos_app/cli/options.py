@@ -96,7 +96,7 @@ TargetOption = Annotated[
     BuildTarget,
     typer.Option(
         help="Compiler: openvino for CPUs, native for machine code of its own on CPUs with "
-        "AVX-512 VNNI, auto for native where it can compile the network in int8 or int4 and "
+        "AVX2 or AVX-512, auto for native where it can compile the network in int8 or int4 and "
         "openvino elsewhere, tensorrt for NVIDIA GPUs; tensorrt-llm has NVIDIA's package of that "
         "name load the checkpoint.",
         callback=_known_target,

@@ -75,7 +75,7 @@ def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
 def test_a_kv_cache_that_cannot_be_is_refused_by_serve(
     tiny_repository: Path, amount: str, words: str
 ) -> None:
-    ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+    ports = [f"--{one}-port=0" for one in ("grpc", "http", "metrics", "openai")]
     result = llmasos("serve", str(tiny_repository), "--kv-cache-bytes", amount, *ports)
     assert result.returncode == 1
     assert words in result.stderr
@@ -103,14 +103,14 @@ def test_inspect_shows_what_is_in_a_plan(tiny_repository: Path) -> None:
 def test_inspect_shows_what_the_checkpoint_recommends(tiny_llama: Path, tmp_path: Path) -> None:
     checkpoint, output = tmp_path / "model", str(tmp_path / "out")
     shutil.copytree(tiny_llama, checkpoint)
-    said = {"do_sample": True, "temperature": 0.6, "no_repeat_ngram_size": 2}
+    said = {"do_sample": True, "temperature": 0.6, "encoder_no_repeat_ngram_size": 2}
     (checkpoint / "generation_config.json").write_text(json.dumps(said))
     assert llmasos("build", str(checkpoint), "-p", "f32", "--output", output).returncode == 0
     shown = llmasos("inspect", output).stdout
     assert "temperature 0.6, top_k 50" in shown
-    assert "no_repeat_ngram_size 2" in shown
+    assert "encoder_no_repeat_ngram_size 2" in shown
     generate = ("generate", "--model", output, "--max-tokens", "1", "a")
-    assert "asks for no_repeat_ngram_size 2" in llmasos(*generate).stderr
+    assert "asks for encoder_no_repeat_ngram_size 2" in llmasos(*generate).stderr
     quiet = llmasos(*generate, "--generation-config", "none")
     assert (quiet.returncode, quiet.stderr) == (0, "")
     unknown = llmasos(*generate, "--generation-config", "some")

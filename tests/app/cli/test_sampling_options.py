@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from llmasos.guide import Guide
 from llmasos.sampling import SamplingParams
 from llmasos.sampling_table import PARAMETERS, SAMPLING_TABLE
 from llmasos_app.cli.app import app
@@ -45,8 +47,9 @@ def test_a_parameter_has_its_option_in_the_commands_that_sample(row: Any) -> Non
 @pytest.mark.parametrize("row", WITH_OPTION, ids=lambda row: row.name)
 def test_what_an_option_is_given_reaches_the_params(row: Any) -> None:
     flag = row.option.name or f"--{row.name.replace('_', '-')}"
-    params = asked(flag, "1", "--max-tokens", "1")
-    value = getattr(params, row.name)
+    values = [] if row.type == "BOOL" else ["7=1" if row.is_mapping else "1"]
+    params = asked(flag, *values, "--max-tokens", "1")
+    value = dict(getattr(params, row.name))[7] if row.is_mapping else getattr(params, row.name)
     assert (value[0] if row.is_list else value) == ("1" if row.type == "STRING" else 1)
     assert row.name not in params.open_fields
 
@@ -72,3 +75,15 @@ def test_chats_have_fewer_options() -> None:
     assert asked("--temperature", "0.5", is_chat=True).temperature == 0.5
     assert CliRunner().invoke(app, ["chat", "--priority", "1"]).exit_code == 2
     assert PARAMETERS["priority"].option is not None
+
+
+def test_a_guide_may_be_a_schema_a_pattern_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text('{"type": "null"}')
+    (tmp_path / "a.gbnf").write_text('root ::= "a"')
+    assert asked("--json-schema", '{"type": "null"}').guide == Guide.json_schema({"type": "null"})
+    assert (
+        asked("--json-schema", str(tmp_path / "schema.json")).guide
+        == asked("--json-schema", '{"type": "null"}').guide
+    )
+    assert asked("--regex", "a+").guide == Guide.regex("a+")
+    assert asked("--grammar", str(tmp_path / "a.gbnf")).guide == Guide.grammar('root ::= "a"')

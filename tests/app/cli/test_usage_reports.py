@@ -118,7 +118,7 @@ def test_a_command_reports_its_use_to_nobody(
 def test_a_server_and_its_processes_report_their_use_to_nobody(
     network: Network, environment: dict[str, str], tiny_repository: Path
 ) -> None:
-    ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+    ports = [f"--{one}-port=0" for one in ("grpc", "http", "metrics", "openai")]
     with subprocess.Popen(
         [LLMASOS, "serve", str(tiny_repository), *ports],
         env=environment,
