@@ -187,6 +187,8 @@ class BeamSearch:
         try:
             self._advance()
             if not self._beams.is_done:
+                if time.monotonic() >= self._sequences[0].deadline:
+                    raise deadline_error(self._sequences[0])
                 self._ask()
                 return
         except LLMasOSError as error:
@@ -214,8 +216,7 @@ class BeamSearch:
     def _answer(self, beams: list[Beam], otherwise: FinishReason) -> None:
         """Sends the best beams. otherwise: how one ended that no token of its own did."""
         self._close()
-        answers = beams[: self._request.params.n]
-        pairs = list(zip(answers, self._sequences, strict=False))
+        pairs = list(zip(beams[: self._request.params.n], self._sequences, strict=False))
         for index, (beam, sequence) in enumerate(pairs):
             output = RequestOutput(self._request, self._detokenizer, self._sink, index=index)
             has_stopped = bool(beam.token_ids) and beam.token_ids[-1] in self._ends

@@ -12,7 +12,9 @@ from llmasos.engine.cpu_kind import this_cpu_kind
 from llmasos.errors import DeadlineExceededError, InvalidRequestError, UnsupportedFieldError
 from llmasos.guide import Guide
 from llmasos.outputs import FinishReason
+from llmasos.sampling import SamplingParams
 from llmasos_builder.build import BuildOptions, build_plan
+from llmasos_runtime.engine.beam_search import BeamSearch
 from llmasos_runtime.engine.engine import Engine, EngineOptions
 from llmasos_runtime.load import load_engine
 from made_engine import Collected, ask
@@ -179,6 +181,15 @@ def test_a_search_that_is_late_fails_as_a_whole(engine: Engine) -> None:
     search = ask(engine, PROMPT, beam_width=8, max_tokens=400, ignore_eos=True, deadline_ms=5)
     assert isinstance(search.error, DeadlineExceededError)
     assert "deadline_ms of 5" in str(search.error)
+
+
+def test_a_late_search_of_quick_steps_fails_too(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step asks with what is left of the deadline, at least 1 ms, and may take less."""
+    monkeypatch.setattr(BeamSearch, "_one_token", lambda self: SamplingParams(max_tokens=1))
+    search = ask(engine, PROMPT, beam_width=2, max_tokens=400, ignore_eos=True, deadline_ms=5)
+    assert isinstance(search.error, DeadlineExceededError)
 
 
 def test_its_id_is_taken_until_it_ends(engine: Engine) -> None:
