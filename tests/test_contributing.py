@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import llmasos
-import yaml  # type: ignore[import-untyped]
+import yaml
 from llmasos.contract import ENSEMBLE_INPUTS
 from llmasos.contract.tensor import Support
 from llmasos.engine.plan import PLAN_VERSION

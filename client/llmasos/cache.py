@@ -88,6 +88,11 @@ def engines_dir() -> Path:
     return cache_dir() / "engines"
 
 
+def reports_dir() -> Path:
+    """The directory of what `llmasos report` has measured."""
+    return cache_dir() / "reports"
+
+
 def server_environments_dir() -> Path:
     """Python environments for the Triton server, used where the user's own Python is too new for
     it.

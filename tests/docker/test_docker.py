@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # has no stubs
+import yaml
 from llmasos_serving.triton.launcher import ServerOptions, TritonServer
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from fake_backend import FakeBackend, FakeMetricFamily
 from llmasos_runtime.engine.metrics import METRICS
 from llmasos_runtime.triton.engine_metrics import EngineMetrics

@@ -10,6 +10,7 @@ from llmasos.version import __version__
 from llmasos_app.cli.build import build
 from llmasos_app.cli.cache import cache
 from llmasos_app.cli.chat import chat
+from llmasos_app.cli.compress import compress
 from llmasos_app.cli.demo import demo
 from llmasos_app.cli.distill import distill
 from llmasos_app.cli.doctor import doctor
@@ -19,6 +20,7 @@ from llmasos_app.cli.inspect import inspect
 from llmasos_app.cli.plan import plan
 from llmasos_app.cli.prune import prune
 from llmasos_app.cli.quantize import quantize
+from llmasos_app.cli.report import report
 from llmasos_app.cli.serve import serve
 from llmasos_app.cli.verify import verify
 
@@ -34,12 +36,14 @@ _COMMANDS = (
     prune,
     distill,
     quantize,
+    compress,
     build,
     serve,
     generate,
     chat,
     inspect,
     evaluate,
+    report,
     verify,
 )
 for command in (*_COMMANDS, doctor, demo):

@@ -47,8 +47,8 @@ def evaluate(
     against: Annotated[
         str | None,
         typer.Option(
-            help="A plan of the same checkpoint, such as its f32 one: how often both have the "
-            "same likeliest token, and KL(that || this).",
+            help="A model with the same tokenizer, such as the checkpoint in f32: how often both "
+            "have the same likeliest token, and KL(that || this).",
             show_default=False,
         ),
     ] = None,

@@ -150,3 +150,18 @@ GenerationConfigOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def as_part(percent: str | None, name: str, example: str = "75%") -> float | None:
+    """Returns a percentage as a part of 1; None for None. Raises InvalidRequestError."""
+    from llmasos.errors import InvalidRequestError
+
+    if percent is None:
+        return None
+    try:
+        part = float(percent.removesuffix("%")) / 100
+    except ValueError as error:
+        raise InvalidRequestError(f"{name} is {percent}, must be such as {example}") from error
+    if not 0 <= part < float("inf"):
+        raise InvalidRequestError(f"{name} is {percent}, must be at least 0%")
+    return part

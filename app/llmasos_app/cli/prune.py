@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from llmasos.errors import InvalidRequestError
 
 from llmasos_app.cli.evaluate import read_text
-from llmasos_app.cli.options import MODEL_HELP, Revision
+from llmasos_app.cli.options import MODEL_HELP, Revision, as_part
 
 
 def prune(
@@ -55,10 +54,10 @@ def prune(
     from llmasos_builder.pruning.sizes import PruneOptions
 
     options = PruneOptions(
-        mlp_width=_part(mlp_width, "mlp-width"),
-        kv_heads=_part(kv_heads, "kv-heads"),
-        layers=_part(layers, "layers"),
-        keep_params=_part(keep_params, "keep-params"),
+        mlp_width=as_part(mlp_width, "mlp-width"),
+        kv_heads=as_part(kv_heads, "kv-heads"),
+        layers=as_part(layers, "layers"),
+        keep_params=as_part(keep_params, "keep-params"),
         num_windows=samples,
         seq_length=seq_length,
     )
@@ -70,12 +69,3 @@ def prune(
         f"{output}: {made.num_layers} layers, {made.num_heads} heads ({made.num_kv_heads} of keys "
         f"and values), MLPs {made.width} wide; {made.num_params} parameters"
     )
-
-
-def _part(percent: str | None, name: str) -> float | None:
-    if percent is None:
-        return None
-    try:
-        return float(percent.removesuffix("%")) / 100
-    except ValueError as error:
-        raise InvalidRequestError(f"{name} is {percent}, must be such as 75%") from error

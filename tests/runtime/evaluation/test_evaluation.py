@@ -143,11 +143,23 @@ def test_a_plan_is_at_no_distance_from_itself_and_int8_is_at_some(plans: Plans) 
     assert int8.precision == "f32"  # what it was compared with
 
 
-def test_plans_of_other_weights_are_not_compared(plans: Plans, tmp_path: Path) -> None:
+def test_plans_of_other_weights_are_compared_if_their_tokens_are_the_same(
+    plans: Plans, tmp_path: Path
+) -> None:
     write_tiny_llama(tmp_path / "other", seed=1)
     build_plan(tmp_path / "other", tmp_path / "plan", F32)
-    with pytest.raises(PlanError, match=r"tiny-llama was built from the checkpoint .*, other from"):
-        run(plans(F32), against=tmp_path / "plan")
+    distance = run(plans(F32), window=64, against=tmp_path / "plan").distance
+    assert distance is not None
+    assert distance.name == "other"
+    assert distance.kl_divergence > 0.01
+
+
+def test_plans_of_other_tokens_are_not_compared(plans: Plans, tmp_path: Path) -> None:
+    plan = EnginePlan.read(plans(F32))
+    files = {**plan.files, "tokenizer.json": plan.files["config.json"]}
+    plan.model_copy(update={"name": "other", "files": files}).write(tmp_path)
+    with pytest.raises(PlanError, match="tiny-llama and other have different tokenizers"):
+        run(plans(F32), against=tmp_path)
 
 
 def test_a_tensorrt_plan_is_refused_by_name(plans: Plans, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Runs the commands of a recipe one after the other: prune, distill, quantize, build, evaluate."""
