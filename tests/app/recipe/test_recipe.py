@@ -108,8 +108,8 @@ def test_a_directory_that_no_recipe_wrote_is_not_replaced(place: Path) -> None:
             r"stages\[0\]\.build\.precision must be a text, a number or true or false",
         ),
         (
-            "checkpoint: tiny\nstages: [build: {precison: int8}]",
-            r"stages\[0\]\.build: No such option: --precison",
+            "checkpoint: tiny\nstages: [build: {prec: int8}]",
+            r"stages\[0\]\.build: No such option: --prec",
         ),
         (
             "checkpoint: tiny\nstages: [build: {precision: int3}]",
