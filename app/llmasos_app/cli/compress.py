@@ -9,6 +9,7 @@ import typer
 
 
 def compress(
+    context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A YAML file.", show_default=False)],
     *,
     output: Annotated[
@@ -24,10 +25,10 @@ def compress(
     it what the stage before it wrote. A stage that is done is kept until something that it depends
     on changes, and one that was stopped goes on.
     """
-    from llmasos_app.cli.app import app
     from llmasos_app.recipe.recipe import read_recipe
     from llmasos_app.recipe.run import run_recipe
 
-    group = typer.main.get_group(app)
-    last = run_recipe(read_recipe(recipe), output, group.commands, typer.echo)
+    assert context.parent is not None, "it is one of the commands of llmasos"
+    commands = context.parent.command.commands  # type: ignore[attr-defined]
+    last = run_recipe(read_recipe(recipe), output, commands, typer.echo)
     typer.echo(f"{recipe.name} is done: {last}")

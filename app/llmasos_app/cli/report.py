@@ -11,6 +11,8 @@ from llmasos_app.cli.evaluate import read_text
 from llmasos_app.cli.options import MODEL_HELP, PRECISIONS, Revision, Threads, as_part
 
 if TYPE_CHECKING:
+    from llmasos.engine.plan import Precision
+
     from llmasos_app.report.choice import Limits
     from llmasos_app.report.report import Report
 
@@ -68,15 +70,12 @@ def report(
     threads: Threads = None,
     revision: Revision = None,
 ) -> None:
-    """Build or take variants of a model, measure each, and print one table.
+    """Build or take variants of a model, measure each, and print one table: size, memory, time to
+    load and to the first token, tokens/s, perplexity, and the distance from the reference.
 
-    Measured on the compiled engines: size on disk, memory, time to load and to the first token,
-    tokens/s at 1 and 8 streams, perplexity, KL divergence from the reference, and how often both
-    have the same likeliest token. What was measured is kept, so that a report which is made again
-    measures only what is new. Of the models within the limits the fastest is chosen.
+    What was measured is kept. Of the models within the limits the fastest is chosen.
     """
     from llmasos.byte_size import parse_bytes
-    from llmasos.errors import InvalidRequestError
     from llmasos.progress import show_progress
     from llmasos_runtime.evaluation.evaluate import EvaluationOptions
 
@@ -91,43 +90,41 @@ def report(
         max_ppl_increase=as_part(max_ppl_increase, "max-ppl-increase", "5%"),
         min_speed=min_speed,
     )
-    precisions = list(dict.fromkeys(precision or ("int8", "int4")))
-    for name in precisions:
-        if name not in PRECISIONS:
-            raise InvalidRequestError(
-                f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}"
-            )
     if output is not None:
         check_matplotlib()
     conditions = Conditions(
+        name=text.name,
         text=read_text(text),
         evaluation=EvaluationOptions(window=window, num_tokens=tokens, num_threads=threads),
     )
     with show_progress() as progress:
         made = make_report(
-            variants_of(models, precisions, revision=revision),  # type: ignore[arg-type]
+            variants_of(models, _known_precisions(precision), revision=revision),
             reference_of(reference or models[0], revision=revision),
             conditions,
             limits,
-            described=_described(text, tokens=tokens, window=window),
             progress=progress,
         )
     _print_table(made)
     if output is not None:
         made.write(output)
         typer.echo(f"{output / 'report.html'} has the table and the chart")
-    if limits != Limits():
-        _print_choice(made, limits)
+    _print_choice(made, limits)
 
 
-def _described(text: Path, *, tokens: int, window: int) -> str:
-    from llmasos_app.report.speed import NEW_TOKENS, PROMPT_TOKENS
+def _known_precisions(given: list[str] | None) -> list[Precision]:
+    """Returns each once. Raises InvalidRequestError for one that there is not."""
+    from llmasos.errors import InvalidRequestError
 
-    return (
-        f"Perplexity, KL divergence and agreement over the first {tokens} tokens of {text.name} in "
-        f"windows of {window}; speed with prompts of {PROMPT_TOKENS} tokens and {NEW_TOKENS} new "
-        "ones, prompts included; memory is the most that the process had in use."
-    )
+    found: dict[Precision, None] = {}
+    for name in given or ("int8", "int4"):
+        known = [precision for precision in PRECISIONS if precision == name]
+        if not known:
+            raise InvalidRequestError(
+                f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}"
+            )
+        found[known[0]] = None
+    return list(found)
 
 
 def _print_table(made: Report) -> None:
@@ -150,6 +147,8 @@ def _print_table(made: Report) -> None:
 def _print_choice(made: Report, limits: Limits) -> None:
     from llmasos.errors import InvalidRequestError
 
+    if not limits.are_any:
+        return
     if made.chosen is not None:
         typer.echo(f"{made.chosen.name} is the fastest within the limits: {made.chosen.command}")
         return

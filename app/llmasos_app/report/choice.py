@@ -32,6 +32,11 @@ class Limits:
             if value is not None and not value >= 0:
                 raise InvalidRequestError(f"{name} must be at least 0, got {value}")
 
+    @property
+    def are_any(self) -> bool:
+        """Whether anything is limited."""
+        return self != Limits()
+
     def broken_by(self, row: Measurement, reference: Measurement) -> list[str]:
         """Returns what a row breaks, in words."""
         broken = []

@@ -27,7 +27,7 @@ from llmasos.version import __version__
 from llmasos_builder.cpu_target import machine_facts
 from llmasos_runtime.evaluation.evaluate import EvaluationOptions, evaluate
 
-from llmasos_app.report.speed import PROMPT_TOKENS, STREAMS, Speed, measure_speed
+from llmasos_app.report.speed import NEW_TOKENS, PROMPT_TOKENS, STREAMS, Speed, measure_speed
 from llmasos_app.report.variant import Variant
 
 _FORMAT = 1
@@ -62,10 +62,24 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What all rows of a report share: the text, how it is read, and the CPU threads."""
+    """What all rows of a report share: the text with its file's name, how it is read, and the CPU
+    threads.
+    """
 
+    name: str
     text: str
     evaluation: EvaluationOptions
+
+    @property
+    def described(self) -> str:
+        """The conditions in words."""
+        return (
+            "Perplexity, KL divergence and agreement over the first "
+            f"{self.evaluation.num_tokens} tokens of {self.name} in windows of "
+            f"{self.evaluation.window}; speed with prompts of {PROMPT_TOKENS} tokens and "
+            f"{NEW_TOKENS} new ones, prompts included; memory is the most that the process had in "
+            "use."
+        )
 
     def prompts(self, plan_dir: Path) -> list[list[int]]:
         """Returns a prompt for each stream, out of the text. Raises InvalidRequestError."""

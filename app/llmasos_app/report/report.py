@@ -70,12 +70,11 @@ def make_report(
     conditions: Conditions,
     limits: Limits,
     *,
-    described: str,
     progress: Progress,
 ) -> Report:
     """Measures each variant and the reference, which is the first row.
 
-    described: the conditions in a sentence. Raises PlanError, InvalidRequestError.
+    Raises PlanError, InvalidRequestError.
     """
     others = [one for one in variants if one.plan_dir != reference.plan_dir]
     rows = [measure(one, reference, conditions, progress) for one in (reference, *others)]
@@ -83,5 +82,5 @@ def make_report(
         rows=tuple(rows),
         reference=rows[0],
         chosen=fastest_within(rows, rows[0], limits),
-        conditions=described,
+        conditions=conditions.described,
     )
