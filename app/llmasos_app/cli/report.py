@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -116,15 +116,13 @@ def _known_precisions(given: list[str] | None) -> list[Precision]:
     """Returns each once. Raises InvalidRequestError for one that there is not."""
     from llmasos.errors import InvalidRequestError
 
-    found: dict[Precision, None] = {}
-    for name in given or ("int8", "int4"):
-        known = [precision for precision in PRECISIONS if precision == name]
-        if not known:
+    names = list(dict.fromkeys(given or ("int8", "int4")))
+    for name in names:
+        if name not in PRECISIONS:
             raise InvalidRequestError(
                 f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}"
             )
-        found[known[0]] = None
-    return list(found)
+    return cast("list[Precision]", names)
 
 
 def _print_table(made: Report) -> None:
