@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 from llmasos.errors import InvalidRequestError
+from llmasos.files.regular_file import read_regular
 
 STAGES = ("prune", "distill", "quantize", "build", "evaluate")
 FILES = frozenset({"dataset", "text"})
@@ -63,13 +64,7 @@ class Recipe:
 
 def read_recipe(path: Path) -> Recipe:
     """Reads a recipe. Raises InvalidRequestError, which names the place in the file."""
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidRequestError(f"recipe {path} cannot be read: {error.strerror}") from error
-    if len(content) > _MAX_BYTES:
-        raise InvalidRequestError(f"recipe {path} has more than {_MAX_BYTES} bytes")
+    content = read_regular(path, at_most=_MAX_BYTES, error=InvalidRequestError)
     try:
         found = yaml.safe_load(content)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

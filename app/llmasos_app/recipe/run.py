@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import typer
+from llmasos.engine.plan import record_file
 from llmasos.errors import InvalidRequestError, PlanError
 from llmasos.files.disk import not_written
 from llmasos.version import __version__
@@ -118,19 +119,12 @@ def _source_key(checkpoint: str) -> str:
 def _digest(key: str, teacher: str, stage: Stage) -> str:
     """Digests what a stage depends on: all stages before it, its options, the files it reads."""
     files = [
-        hashlib.sha256(_content(Path(str(value)), f"{stage.place}.{name}")).hexdigest()
+        record_file(Path(str(value)), error=InvalidRequestError).sha256
         for name, value in stage.options.items()
         if name in FILES
     ]
     parts = [key, teacher, stage.command, dict(stage.options), files]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _content(path: Path, place: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidRequestError(f"{place} {path} cannot be read: {error.strerror}") from error
 
 
 def _read(path: Path) -> str | None:
