@@ -6,22 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmasos.arguments import params_of_each
+from llmasos.encoding.encoder_model import EncoderModel
+from llmasos.encoding.transport import EncodingTransport
 from llmasos.engine.plan import EnginePlan, Precision
 from llmasos.generation.language_model import LanguageModel
 from llmasos.generation.transport import TokenPrompt
 from llmasos.generation_config import GenerationConfigChoice
 from llmasos.outputs import Generation
 from llmasos.sampling import SamplingFields, SamplingParams
+from llmasos_runtime.encoding.load import load_text_engine
+from llmasos_runtime.encoding.service import EncodingService
 from llmasos_runtime.load import load_engine
 from llmasos_runtime.options import EngineOptions
 from typing_extensions import Unpack
 
 from llmasos_app.cache.engine_cache import find_plan
 from llmasos_app.engine_transport import EngineTransport
+from llmasos_app.other_task import NoEncoding, NoGeneration
 
 
-class LLM(LanguageModel):
+class LLM(LanguageModel, EncoderModel):
     """A compiled engine, built on first use.
+
+    A model that continues texts has `generate_text` and its like; an embedder, a classifier, a
+    cross-encoder or a masked language model has the method of its task: `embed`, `classify`,
+    `classify_tokens`, `rerank`, `fill_mask`.
 
     model: a checkpoint (a directory, a GGUF file, a hub id, `smollm2-135m-instruct`), or
         what `llmasos build` wrote (a model repository or an engine plan). A checkpoint is
@@ -61,13 +70,25 @@ class LLM(LanguageModel):
             speculate=speculate,
             generation_config=generation_config,
         )
-        self._engine = load_engine(plan_dir, options)
-        super().__init__(EngineTransport(self._engine))
+        self._plan = EnginePlan.read(plan_dir)
+        if self._plan.task == "generate":
+            self._engine = load_engine(plan_dir, options)
+            super().__init__(EngineTransport(self._engine))
+            self._encoding: EncodingTransport = NoEncoding(self._plan)
+        else:
+            super().__init__(NoGeneration(self._plan))
+            self._encoding = EncodingService(load_text_engine(plan_dir, options))
+
+    def close(self) -> None:
+        """Ends what is running, then frees the engine's memory. Calling it again does nothing."""
+        super().close()
+        if isinstance(self._encoding, EncodingService):
+            self._encoding.close()
 
     @property
     def plan(self) -> EnginePlan:
         """What the engine was built from and its limits."""
-        return self._engine.plan
+        return self._plan
 
     def generate_from_tokens(
         self,

@@ -215,8 +215,8 @@ def _decoder(network: Network, options: BuildOptions) -> Decoder:
     if isinstance(network, Decoder):
         return network
     raise UnsupportedArchitectureError(
-        f"target {options.target} compiles decoders, and this network is for the task "
-        f"{network.task}",
+        f"target {options.target} compiles decoders that continue texts, and this network is for "
+        f"the task {network.task}",
         hint="build for openvino",
     )
 

@@ -26,7 +26,7 @@ def settle_target(
     """
     if options.target != "auto":
         return options, None
-    if not _may_be_native(options):
+    if network.cache is None or not _may_be_native(options):
         return replace(options, target="openvino"), None
     reason = _why_not_native(network, limits)
     if reason is None and weights is not None and options.precision == "int4":

@@ -59,7 +59,7 @@ NOTES = frozenset(
     }
 )
 # Dropouts, ids of tokens, the head of classifiers, what tools for training leave behind.
-PATTERN = re.compile(r".*dropout|.*_pdrop|.*_token_id|summary_.*|unsloth_.*")
+PATTERN = re.compile(r".*dropout(_prob)?|.*_pdrop|.*_token_id|summary_.*|unsloth_.*")
 # What generation_config.json is for, and older files have here.
 SAMPLING = frozenset(
     {

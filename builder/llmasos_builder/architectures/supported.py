@@ -9,8 +9,16 @@ from typing import Any
 from llmasos.errors import CheckpointError, UnsupportedArchitectureError
 
 from llmasos_builder.architectures.config import Config
+from llmasos_builder.architectures.decoder.embedder import DecoderEmbedder
 from llmasos_builder.architectures.decoder.network import Decoder
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
+from llmasos_builder.architectures.encoder.embedding_head import embedding_head
+from llmasos_builder.architectures.encoder.supported import (
+    FAMILIES,
+    MODULES,
+    encoder_of,
+    is_encoder,
+)
 from llmasos_builder.architectures.families.bloom import bloom_spec
 from llmasos_builder.architectures.families.falcon import falcon_spec
 from llmasos_builder.architectures.families.gemma import gemma2_spec, gemma3_spec, gemma_spec
@@ -133,7 +141,17 @@ def models_table() -> str:
 
 def network_of(config: Mapping[str, Any]) -> Network:
     """The network that a checkpoint's config.json describes; raises as `decoder_spec` does."""
-    return decoder_spec(config)
+    return _network(config, Config(config))
+
+
+def _network(config: Mapping[str, Any], fields: Config) -> Network:
+    name = _name(config)
+    if name is not None and is_encoder(name):
+        return encoder_of(config, fields, name)
+    if MODULES in config:
+        fields.ignore(MODULES)
+        return DecoderEmbedder.of(_spec(fields, _architecture(config)), embedding_head(fields))
+    return Decoder.of(_spec(fields, _architecture(config)))
 
 
 def decoder_spec(config: Mapping[str, Any]) -> Decoder:
@@ -150,8 +168,8 @@ def warning_of_unread_fields(config: Mapping[str, Any]) -> str | None:
 
     Raises what `decoder_spec` does.
     """
-    fields, architecture = Config(config), _architecture(config)
-    _spec(fields, architecture)
+    fields = Config(config)
+    _network(config, fields)
     unread = {name: config[name] for name in fields.unread() if not is_note(name)}
     return said(unread, str(config["architectures"][0])) if unread else None
 
@@ -177,11 +195,20 @@ def _check_common_fields(config: Config) -> None:
 
 
 def _architecture(config: Mapping[str, Any]) -> Architecture:
+    name = _name(config)
+    if name is not None and MODULES in config and name.endswith("Model"):
+        name = f"{name.removesuffix('Model')}ForCausalLM"  # the same network without its head
+    if name is not None and name in SUPPORTED:
+        return SUPPORTED[name]
+    names = config.get("architectures")
+    found = f"the architecture {names[0]!r}" if isinstance(names, list) and names else None
+    raise UnsupportedArchitectureError(
+        f"config.json names {found or 'no architecture'}; {', '.join(sorted(SUPPORTED))} are "
+        f"supported, and encoders: {', '.join(sorted(FAMILIES))}"
+    )
+
+
+def _name(config: Mapping[str, Any]) -> str | None:
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
-    if isinstance(name, str) and name in SUPPORTED:
-        return SUPPORTED[name]
-    found = "no architecture" if name is None else f"the architecture {name!r}"
-    raise UnsupportedArchitectureError(
-        f"config.json names {found}; {', '.join(sorted(SUPPORTED))} are supported"
-    )
+    return name if isinstance(name, str) else None

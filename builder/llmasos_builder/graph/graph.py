@@ -17,7 +17,11 @@ from llmasos.engine.plan import Precision
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "tanh"]
+Pooling = Literal["mean", "mean_sqrt_len", "max", "first", "last"]
+"""What one vector of a sequence is made of: its tokens' mean, their sum over the root of their
+number, the largest value of each element, the first token, or the last one.
+"""
 
 TensorT = TypeVar("TensorT")
 WeightT = TypeVar("WeightT")
@@ -30,6 +34,7 @@ class AttentionScores:
     scale: its factor. cap: its soft cap after that, as in `Graph.soft_cap`. slopes: ALiBi's: one
     for each query head, by which a key's score drops with each token of distance (Press et al.,
     arXiv:2108.12409). window: number of tokens that a token sees, including itself; None is all.
+    In `Graph.attention`, which looks both ways, it is the largest distance to a token that is seen.
     """
 
     scale: float
@@ -59,6 +64,10 @@ class Graph(Protocol[TensorT, WeightT]):
 
     def embed_positions(self, table: WeightT) -> TensorT:
         """Looks up rows of table [positions, width] by each token's position in its sequence."""
+        ...
+
+    def embed_token_types(self, table: WeightT) -> TensorT:
+        """Looks up rows of table [types, width] by each token's type, as of a text or its pair."""
         ...
 
     def linear(self, x: TensorT, weight: WeightT, bias: WeightT | None = None) -> TensorT:
@@ -132,12 +141,38 @@ class Graph(Protocol[TensorT, WeightT]):
         """
         ...
 
+    def attention(
+        self,
+        query: TensorT,
+        key: TensorT,
+        value: TensorT,
+        *,
+        scores: AttentionScores,
+        distance_bias: WeightT | None = None,
+    ) -> TensorT:
+        """softmax(scores of query @ key.T) @ value over the whole of a token's sequence.
+
+        distance_bias [2 * reach + 1, query heads], in f32: row d + reach is added to the scores of
+        a key that is d tokens behind its query; larger distances take the first or last row (T5,
+        Raffel et al., arXiv:1910.10683). Groups of heads are as in `cached_attention`. For networks
+        that see each sequence once.
+        """
+        ...
+
+    def pool(self, x: TensorT, kind: Pooling) -> TensorT:
+        """Makes one vector of each sequence; what follows has sequences where tokens were."""
+        ...
+
+    def normalize(self, x: TensorT) -> TensorT:
+        """x / max(|x|, 1e-12), with the Euclidean length."""
+        ...
+
     def select_sampled(self, x: TensorT) -> TensorT:
-        """Selects the tokens whose next token is wanted; an implementation may keep them all."""
+        """Selects the tokens whose prediction is wanted; an implementation may keep them all."""
         ...
 
     def output(self, logits: TensorT) -> None:
-        """Ends the network: logits [..., vocabulary]."""
+        """Ends the network: logits [..., vocabulary], or what its task asks for."""
         ...
 
 

@@ -12,7 +12,13 @@ from typing import Any
 
 from llmasos.engine.plan import Precision
 
-from llmasos_builder.graph.graph import Activation, Array, AttentionScores, each_linear
+from llmasos_builder.graph.graph import (
+    Activation,
+    Array,
+    AttentionScores,
+    Pooling,
+    each_linear,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,9 @@ class RecordingGraph:
 
     def embed_positions(self, table: RecordedWeight) -> RecordedTensor:
         return self._record("embed_positions", (), (table,), width=table.shape[1])
+
+    def embed_token_types(self, table: RecordedWeight) -> RecordedTensor:
+        return self._record("embed_token_types", (), (table,), width=table.shape[1])
 
     def linear(
         self, x: RecordedTensor, weight: RecordedWeight, bias: RecordedWeight | None = None
@@ -132,17 +141,28 @@ class RecordingGraph:
         *,
         scores: AttentionScores,
     ) -> RecordedTensor:
-        assert query.num_heads is not None and key.num_heads is not None
-        assert query.num_heads % key.num_heads == 0 and value.num_heads == key.num_heads
-        assert query.width == key.width
-        assert scores.slopes is None or len(scores.slopes) == query.num_heads
-        return self._record(
-            "cached_attention",
-            (query, key, value),
-            width=value.width,
-            num_heads=query.num_heads,
-            scores=scores,
-        )
+        return self._attention("cached_attention", query, key, value, scores=scores)
+
+    def attention(
+        self,
+        query: RecordedTensor,
+        key: RecordedTensor,
+        value: RecordedTensor,
+        *,
+        scores: AttentionScores,
+        distance_bias: RecordedWeight | None = None,
+    ) -> RecordedTensor:
+        if distance_bias is not None:
+            assert distance_bias.shape[0] % 2 and distance_bias.shape[1] == query.num_heads
+        return self._attention("attention", query, key, value, distance_bias, scores=scores)
+
+    def pool(self, x: RecordedTensor, kind: Pooling) -> RecordedTensor:
+        assert x.num_heads is None
+        return self._like("pool", x, pooling=kind)
+
+    def normalize(self, x: RecordedTensor) -> RecordedTensor:
+        assert x.num_heads is None
+        return self._like("normalize", x)
 
     def select_sampled(self, x: RecordedTensor) -> RecordedTensor:
         assert x.num_heads is None
@@ -151,6 +171,26 @@ class RecordingGraph:
     def output(self, logits: RecordedTensor) -> None:
         assert logits.num_heads is None
         self._record("output", (logits,), width=logits.width)
+
+    def _attention(
+        self,
+        kind: str,
+        query: RecordedTensor,
+        key: RecordedTensor,
+        value: RecordedTensor,
+        bias: RecordedWeight | None = None,
+        *,
+        scores: AttentionScores,
+    ) -> RecordedTensor:
+        assert query.num_heads is not None and key.num_heads is not None
+        assert query.num_heads % key.num_heads == 0 and value.num_heads == key.num_heads
+        assert query.width == key.width
+        assert scores.slopes is None or len(scores.slopes) == query.num_heads
+        weights = () if bias is None else (bias,)
+        heads = query.num_heads
+        return self._record(
+            kind, (query, key, value), weights, width=value.width, num_heads=heads, scores=scores
+        )
 
     def _elementwise(self, kind: str, a: RecordedTensor, b: RecordedTensor) -> RecordedTensor:
         assert (a.width, a.num_heads) == (b.width, b.num_heads)

@@ -14,7 +14,13 @@ import numpy as np
 from llmasos.engine.plan import Precision
 from numpy.typing import NDArray
 
-from llmasos_builder.graph.graph import Activation, Array, AttentionScores, each_linear
+from llmasos_builder.graph.graph import (
+    Activation,
+    Array,
+    AttentionScores,
+    Pooling,
+    each_linear,
+)
 from llmasos_builder.graph.rounding import rounded
 
 Wide = NDArray[np.float64]
@@ -28,6 +34,8 @@ class ReferenceGraph:
     input_ids [B, S]; attention_mask [B, T], 0 where a column is padding, with T the columns of
     earlier steps and of this one; cache: the keys and values [B, H, T - S, D] of each layer from
     earlier steps, empty for the first. logits [B, S, vocabulary] and cache are the step's results.
+    token_types [B, S]: 0 unless given. An encoder sees its rows in one step, and after `pool` wide
+    tensors are [B, width].
     in_int8: the weights that are kept in int8 where int4 is asked for. Computes in float64, with
     weights rounded to their precision.
     """
@@ -39,10 +47,13 @@ class ReferenceGraph:
         cache: Cache | None = None,
         *,
         in_int8: Collection[str] = (),
+        token_types: NDArray[np.int64] | None = None,
     ) -> None:
         self._in_int8 = in_int8
         mask = np.ones_like(input_ids) if attention_mask is None else attention_mask
         self._input_ids = input_ids
+        self._token_types = np.zeros_like(input_ids) if token_types is None else token_types
+        self._mask = mask
         new = input_ids.shape[1]
         self._key_positions = np.cumsum(mask, axis=1) - 1
         columns = np.arange(mask.shape[1])
@@ -64,6 +75,10 @@ class ReferenceGraph:
 
     def embed_positions(self, table: Wide) -> Wide:
         rows: Wide = table[self._positions]
+        return rows
+
+    def embed_token_types(self, table: Wide) -> Wide:
+        rows: Wide = table[self._token_types]
         return rows
 
     def linear(self, x: Wide, weight: Wide, bias: Wide | None = None) -> Wide:
@@ -95,7 +110,10 @@ class ReferenceGraph:
                 gate = 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
             case "relu":
                 gate = x > 0
-        return x * gate
+            case "tanh":
+                gate = np.divide(np.tanh(x), x, out=np.ones_like(x), where=x != 0)
+        activated: Wide = x * gate
+        return activated
 
     def soft_cap(self, x: Wide, cap: float) -> Wide:
         bounded: Wide = cap * np.tanh(x / cap)
@@ -138,9 +156,52 @@ class ReferenceGraph:
         group = query.shape[1] // key.shape[1]
         keys, values = (np.repeat(x, group, axis=1) for x in (key, value))
         logits = self._masked(scores.scale * query @ keys.swapaxes(2, 3), scores)
-        shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        attention: Wide = shares / shares.sum(axis=-1, keepdims=True) @ values
-        return attention
+        return _softmax(logits) @ values
+
+    def attention(
+        self,
+        query: Wide,
+        key: Wide,
+        value: Wide,
+        *,
+        scores: AttentionScores,
+        distance_bias: Wide | None = None,
+    ) -> Wide:
+        assert scores.cap is None and scores.slopes is None and not self._earlier
+        group = query.shape[1] // key.shape[1]
+        keys, values = (np.repeat(x, group, axis=1) for x in (key, value))
+        logits = scores.scale * query @ keys.swapaxes(2, 3)
+        distance = self._key_positions[:, None] - self._positions[:, :, None]  # [B, S, S]
+        if distance_bias is not None:
+            reach = len(distance_bias) // 2
+            rows = distance_bias[np.clip(distance, -reach, reach) + reach]
+            logits = logits + np.moveaxis(rows, 3, 1)
+        visible = self._mask[:, None, None] == 1
+        if scores.window is not None:
+            visible = visible & (np.abs(distance) <= scores.window)[:, None]
+        return _softmax(np.where(visible, logits, -1e30)) @ values
+
+    def pool(self, x: Wide, kind: Pooling) -> Wide:
+        kept = self._mask[..., None] == 1
+        lengths = self._mask.sum(axis=1, keepdims=True)
+        rows = np.arange(len(x))
+        pooled: Wide
+        match kind:
+            case "mean":
+                pooled = (x * kept).sum(axis=1) / lengths
+            case "mean_sqrt_len":
+                pooled = (x * kept).sum(axis=1) / np.sqrt(lengths)
+            case "max":
+                pooled = np.where(kept, x, -np.inf).max(axis=1)
+            case "first":
+                pooled = x[rows, self._mask.argmax(axis=1)]
+            case "last":
+                pooled = x[rows, x.shape[1] - 1 - self._mask[:, ::-1].argmax(axis=1)]
+        return pooled
+
+    def normalize(self, x: Wide) -> Wide:
+        normed: Wide = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+        return normed
 
     def _masked(self, logits: Wide, scores: AttentionScores) -> Wide:
         distance = self._positions[:, None, :, None] - self._key_positions[:, None, None]
@@ -159,3 +220,9 @@ class ReferenceGraph:
 
     def output(self, logits: Wide) -> None:
         self.logits = logits
+
+
+def _softmax(logits: Wide) -> Wide:
+    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    normed: Wide = shares / shares.sum(axis=-1, keepdims=True)
+    return normed

@@ -46,10 +46,10 @@ class StatefulInputs:
     """
 
     def __init__(self) -> None:
-        self.input_ids = _parameter(INPUT_IDS, 2, ov.Type.i64)
-        self.attention_mask = _parameter(ATTENTION_MASK, 2, ov.Type.i64)
-        self.position_ids = _parameter(POSITION_IDS, 2, ov.Type.i64)
-        self.beam_idx = _parameter(BEAM_IDX, 1, ov.Type.i32)
+        self.input_ids = parameter(INPUT_IDS, 2, ov.Type.i64)
+        self.attention_mask = parameter(ATTENTION_MASK, 2, ov.Type.i64)
+        self.position_ids = parameter(POSITION_IDS, 2, ov.Type.i64)
+        self.beam_idx = parameter(BEAM_IDX, 1, ov.Type.i32)
         self._rotations: dict[tuple[float, ...], tuple[ov.Node, ov.Node]] = {}
 
     def parameters(self, *, has_cache: bool) -> list[ov.Node]:
@@ -155,10 +155,11 @@ def output_of(x: ov.Node) -> ov.Output:
     return x if isinstance(x, ov.Output) else x.output(0)
 
 
-def _parameter(name: str, rank: int, kind: ov.Type) -> ov.Node:
-    parameter = ops.parameter([-1] * rank, kind, name=name)
-    parameter.output(0).get_tensor().set_names({name})
-    return parameter
+def parameter(name: str, rank: int, kind: ov.Type) -> ov.Node:
+    """An input with axes of any size."""
+    made = ops.parameter([-1] * rank, kind, name=name)
+    made.output(0).get_tensor().set_names({name})
+    return made
 
 
 def _range(stop: ov.Node) -> ov.Node:

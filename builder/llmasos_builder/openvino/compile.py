@@ -12,6 +12,7 @@ from llmasos_builder.architectures.tensor_reader import TensorReader
 from llmasos_builder.architectures.tensors import check_tensors
 from llmasos_builder.checkpoint import Weights
 from llmasos_builder.openvino.graph import OpenVINOGraph
+from llmasos_builder.openvino.packed_graph import PackedGraph
 
 
 def compile_openvino(
@@ -26,6 +27,8 @@ def compile_openvino(
 ) -> None:
     """Writes a network as an OpenVINO IR: output (.xml), and its weights beside it (.bin).
 
+    A network with a cache is stateful, and one without sees packed sequences.
+
     precision: of matrices; norms and biases are f32. in_int8: names, without `.weight`, of the
     matrices kept in int8 where int4 is asked for (`matrices_in_int8`). int4_group: most neighbours
     that share an int4 scale; None is what int4 stands for. progress: called with the
@@ -34,7 +37,8 @@ def compile_openvino(
     Raises CheckpointError for tensors that are missing, unused or of another shape.
     """
     reader = TensorReader(weights, progress, num_steps=len(check_tensors(network, weights)) + 1)
-    graph = OpenVINOGraph(in_int8={f"{name}.weight" for name in in_int8}, int4_group=int4_group)
+    kind = PackedGraph if network.cache is None else OpenVINOGraph
+    graph = kind(in_int8={f"{name}.weight" for name in in_int8}, int4_group=int4_group)
     network.define(graph, reader, precision=precision)
     graph.save(output)
     reader.step()

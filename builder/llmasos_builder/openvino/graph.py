@@ -8,17 +8,14 @@ keys and values gathered from its blocks. The input of the output head is named
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import cast
 
 from llmasos.engine.engine_io import LAST_HIDDEN_STATE, LOGITS
-from llmasos.engine.plan import Precision
-from llmasos.errors import PlanError
-from llmasos.files.disk import trouble_of
 from llmasos.openvino_import import ops, ov
 
-from llmasos_builder.graph.graph import Activation, Array, AttentionScores, each_linear
+from llmasos_builder.graph.decoders_only import DecodersOnly
+from llmasos_builder.graph.graph import AttentionScores
 from llmasos_builder.openvino.attention import (
     StatefulCache,
     StatefulInputs,
@@ -30,100 +27,31 @@ from llmasos_builder.openvino.attention import (
     width,
 )
 from llmasos_builder.openvino.masks import StatefulMasks
+from llmasos_builder.openvino.operations import OpenVINOOperations, save_model, with_stable_names
 from llmasos_builder.openvino.soft_capped_attention import soft_capped_attention
-from llmasos_builder.openvino.weights import OpenVINOWeight, make_weight, side_by_side
-
-_MAX_JOINED = 3
-"""The largest ratio of rows to columns for which matrices are multiplied as one."""
+from llmasos_builder.openvino.weights import OpenVINOWeight
 
 
-class OpenVINOGraph:
-    """Implements `Graph`: wide tensors are [B, S, width], heads [B, H, S, D].
+class OpenVINOGraph(OpenVINOOperations, DecodersOnly):
+    """Implements `Graph` for decoders: wide tensors are [B, S, width], heads [B, H, S, D].
 
-    in_int8: the weights that are kept in int8 where int4 is asked for. int4_group: see
-    `make_weight`.
+    in_int8, int4_group: see `OpenVINOOperations`.
     """
 
+    compiler = "a stateful network"
+
     def __init__(self, *, in_int8: Collection[str] = (), int4_group: int | None = None) -> None:
-        self._in_int8 = in_int8
-        self._int4_group = int4_group
+        super().__init__(in_int8=in_int8, int4_group=int4_group)
         self._inputs = StatefulInputs()
         self._masks = StatefulMasks(self._inputs)
         self._cache = StatefulCache(self._inputs)
         self._results: list[ov.Node] = []
-
-    def weight(self, name: str, values: Array, precision: Precision) -> OpenVINOWeight:
-        kept: Precision = "int8" if precision == "int4" and name in self._in_int8 else precision
-        return make_weight(name, values, kept, int4_group=self._int4_group)
 
     def embed_tokens(self, table: OpenVINOWeight) -> ov.Node:
         return table.rows(self._inputs.input_ids)
 
     def embed_positions(self, table: OpenVINOWeight) -> ov.Node:
         return table.rows(self._inputs.position_ids)
-
-    def linear(
-        self, x: ov.Node, weight: OpenVINOWeight, bias: OpenVINOWeight | None = None
-    ) -> ov.Node:
-        product = ops.matmul(x, weight.dense(), False, True)
-        return product if bias is None else ops.add(product, bias.dense())
-
-    def linears(
-        self,
-        x: ov.Node,
-        weights: Sequence[OpenVINOWeight],
-        biases: Sequence[OpenVINOWeight] | None = None,
-    ) -> tuple[ov.Node, ...]:
-        """Multiplies all as one matrix if they have one format: threads synchronize once, and x is
-        quantized once.
-
-        Not if the result is much wider than x: that gains nothing, and its parts must be copied.
-        """
-        heights = [weight.num_rows for weight in weights]
-        is_narrow = sum(heights) <= _MAX_JOINED * weights[0].num_columns
-        joined = side_by_side(weights) if len(weights) > 1 and is_narrow else None
-        if joined is None:
-            return each_linear(self, x, weights, biases)
-        bias = None if biases is None else side_by_side(biases)
-        return self.split(self.linear(x, joined, bias), heights)
-
-    def rms_norm(self, x: ov.Node, weight: OpenVINOWeight, *, eps: float) -> ov.Node:
-        mean = ops.reduce_mean(ops.power(x, floats(2.0)), integers(-1), keep_dims=True)
-        inverse = ops.divide(floats(1.0), ops.sqrt(ops.add(mean, floats(eps))))
-        return ops.multiply(ops.multiply(x, inverse), weight.dense())
-
-    def layer_norm(
-        self, x: ov.Node, weight: OpenVINOWeight, bias: OpenVINOWeight | None, *, eps: float
-    ) -> ov.Node:
-        scaled = ops.multiply(ops.mvn(x, integers(-1), True, eps, "INSIDE_SQRT"), weight.dense())
-        return scaled if bias is None else ops.add(scaled, bias.dense())
-
-    def activation(self, x: ov.Node, kind: Activation) -> ov.Node:
-        match kind:
-            case "silu":
-                return ops.swish(x)
-            case "gelu":
-                return ops.gelu(x, "ERF")
-            case "gelu_tanh":
-                return ops.gelu(x, "TANH")
-            case "relu":
-                return ops.relu(x)
-
-    def soft_cap(self, x: ov.Node, cap: float) -> ov.Node:
-        return ops.multiply(ops.tanh(ops.multiply(x, floats(1 / cap))), floats(cap))
-
-    def add(self, a: ov.Node, b: ov.Node) -> ov.Node:
-        return ops.add(a, b)
-
-    def multiply(self, a: ov.Node, b: ov.Node) -> ov.Node:
-        return ops.multiply(a, b)
-
-    def split(self, x: ov.Node, widths: Sequence[int]) -> tuple[ov.Node, ...]:
-        outputs = ops.variadic_split(x, integer(-1), integers(*widths)).outputs()
-        return tuple(cast("list[ov.Node]", outputs))
-
-    def concat(self, parts: Sequence[ov.Node]) -> ov.Node:
-        return ops.concat(list(parts), -1)
 
     def split_heads(self, x: ov.Node, num_heads: int) -> ov.Node:
         size = width(x, 2) // num_heads
@@ -172,27 +100,11 @@ class OpenVINOGraph:
         model = ov.Model(  # pyright: ignore[reportGeneralTypeIssues] - its stub has a wrong self
             self._results, self._cache.sinks, parameters, "network"
         )
-        counts: dict[str, int] = {}
-        for node in model.get_ordered_ops():
-            kind = node.get_type_name()
-            if node.get_friendly_name().startswith(f"{kind}_"):  # what OpenVINO numbers itself
-                index = counts[kind] = counts.get(kind, -1) + 1
-                node.set_friendly_name(f"{kind}.{index}")
-        return model
+        return with_stable_names(model)
 
     def save(self, path: Path) -> None:
-        """Writes path (.xml) and its weights beside it (.bin): the same bytes every time.
-
-        Raises OSError if it cannot be written, PlanError if OpenVINO does not give the reason.
-        """
-        try:
-            ov.save_model(self.model(), path, compress_to_fp16=False)
-        except RuntimeError as error:
-            trouble = trouble_of(path.with_suffix(".bin")) or trouble_of(path)
-            if trouble is not None:
-                raise trouble from error
-            reason = str(error).strip().splitlines()[-1]
-            raise PlanError(f"OpenVINO cannot write {path}: {reason}") from error
+        """See `save_model`."""
+        save_model(self.model(), path)
 
 
 __all__ = ["OpenVINOGraph"]

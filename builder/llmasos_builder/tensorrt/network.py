@@ -17,6 +17,7 @@ from llmasos.tensorrt_log import shared_log
 
 from llmasos_builder.checkpoint import Fp8Scales
 from llmasos_builder.graph import Activation, Array, AttentionScores, each_linear
+from llmasos_builder.graph.decoders_only import DecodersOnly
 from llmasos_builder.tensorrt.cached_attention import CachedAttention
 from llmasos_builder.tensorrt.candidates import output_candidates
 from llmasos_builder.tensorrt.constants import Constant, Constants
@@ -27,7 +28,7 @@ from llmasos_builder.tensorrt.weight_slice import WeightSlice
 from llmasos_builder.tensorrt.weights import TensorRTWeight, kept_as
 
 
-class TensorRTGraph:
+class TensorRTGraph(DecodersOnly):
     """Implements `Graph`: wide tensors are [B * S, width], heads [B, H, S, D].
 
     After select_sampled wide tensors are [B, width].
@@ -35,6 +36,8 @@ class TensorRTGraph:
     definition: the INetworkDefinition, strongly typed. builder: its builder.
     profiles: the optimization profiles, prefill first.
     """
+
+    compiler = "target tensorrt"
 
     def __init__(
         self,
@@ -153,6 +156,8 @@ class TensorRTGraph:
                 return self._layers.activation(x, "GELU_TANH")
             case "relu":
                 return self._layers.activation(x, "RELU")
+            case "tanh":
+                return self._layers.activation(x, "TANH")
 
     def soft_cap(self, x: Any, cap: float) -> Any:
         return self._layers.soft_cap(x, cap)

@@ -30,6 +30,21 @@ OPENVINO_BLOCK_SIZE = 32
 """Tokens of one KV block."""
 _STATE = re.compile(r"past_key_values\.(\d+)\.(key|value)")
 
+# OpenVINO: networks that see each sequence once, over the packed tokens of several sequences.
+TOKEN_TYPE_IDS = "token_type_ids"
+PACKED_AT = "packed_at"
+"""[sequences, longest]: where each token of a sequence is among the packed ones; any value behind
+its end.
+"""
+PADDED_AT = "padded_at"
+"""[tokens]: where each packed token is among sequences x longest places."""
+LENGTHS = "lengths"
+"""[sequences]: the tokens of each."""
+SELECTED = "selected"
+"""[n]: the packed tokens whose prediction is wanted."""
+ENCODED = "encoded"
+"""The output: a row for each sequence, packed token or selected token, as the task is."""
+
 # TensorRT.
 KV_WRITE_INDEX = "kv_write_index"
 LAST_TOKEN_INDEX = "last_token_index"

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from llmasos.engine.encoder_record import EncoderRecord
 from llmasos.engine.native_engine import NativeRecord
 from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.engine.weight_format import Precision as Precision  # noqa: PLC0414
@@ -34,8 +35,10 @@ PLAN_VERSION = 2
 MAX_PLAN_BYTES = 16 << 20
 REBUILD = "build it again with `llmasos build`"
 
-Task = Literal["generate", "embed"]
-"""What an engine does with tokens: generate continues them, embed makes one vector of them."""
+Task = Literal["generate", "embed", "classify", "classify_tokens", "fill_mask"]
+"""What an engine does with a text: generate continues it, embed makes one vector of it, classify
+gives it a label or a score, classify_tokens labels each token, fill_mask fills gaps in it.
+"""
 Target = Literal["openvino", "native", "tensorrt", "tensorrt-llm"]
 KVCachePrecision = Literal["f32", "fp16", "bf16", "u8"]
 PRECISIONS: Mapping[Target, tuple[Precision, ...]] = {
@@ -109,6 +112,7 @@ class EnginePlan(_Record):
     in. weights: that format, and the method that found codes and scales.
     int8_matrices: the matrices of an int4 engine that are stored in int8.
     num_layers, num_kv_heads, head_size: sizes of the KV cache; 0 if the network has none.
+    encoder: set for every task but generate.
     native, tensorrt, tensorrt_llm: set if that is the target.
     """
 
@@ -130,6 +134,7 @@ class EnginePlan(_Record):
     eos_token_ids: tuple[int, ...]
     checkpoint: CheckpointRecord
     built_with: dict[str, str]
+    encoder: EncoderRecord | None = None
     native: NativeRecord | None = None
     tensorrt: TensorRTRecord | None = None
     tensorrt_llm: TensorRTLLMRecord | None = None
@@ -142,6 +147,12 @@ class EnginePlan(_Record):
             record = getattr(self, field)
             if (self.target == target) != (record is not None):
                 raise ValueError(f"target {self.target} does not go with {field} {record}")
+        return self
+
+    @model_validator(mode="after")
+    def _task_and_its_record(self) -> Self:
+        if (self.task == "generate") != (self.encoder is None):
+            raise ValueError(f"task {self.task} does not go with encoder {self.encoder}")
         return self
 
     @model_validator(mode="after")

@@ -156,6 +156,12 @@ class Tokenizer:
         """Token ids of a conversation; the template writes its special tokens itself."""
         return self.encode(self.render_chat(messages, options), add_special_tokens=False)
 
+    def copied_backend(self) -> tokenizers.Tokenizer:
+        """A tokenizer of the library that does the same, whose settings the caller may change."""
+        copy: tokenizers.Tokenizer = tokenizers.Tokenizer.from_str(self.to_json())
+        copy.encode_special_tokens = self._backend.encode_special_tokens
+        return copy
+
     def to_json(self) -> str:
         """The content of a tokenizer.json file that does the same."""
         text: str = self._backend.to_str()

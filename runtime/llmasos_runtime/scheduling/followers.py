@@ -15,7 +15,7 @@ class Followers:
     Without one (share_prefixes) they do not wait. queue: where they go then.
     """
 
-    def __init__(self, queue: WaitingQueue, *, share_prefixes: bool) -> None:
+    def __init__(self, queue: WaitingQueue[Sequence], *, share_prefixes: bool) -> None:
         self._queue = queue
         self._share_prefixes = share_prefixes
         self._of: dict[Sequence, list[Sequence]] = {}

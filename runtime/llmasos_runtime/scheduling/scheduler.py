@@ -59,7 +59,7 @@ class Scheduler:
         self._memory = kv_memory(capabilities, reuse_prefixes=reuse_prefixes)
         self._speculation = Speculation(self._memory, max_drafts=capabilities.max_draft_tokens)
         self._max_queue_size = max_queue_size
-        self._waiting = WaitingQueue()
+        self._waiting = WaitingQueue[Sequence]()
         self._followers = Followers(self._waiting, share_prefixes=reuse_prefixes)
         self._running: list[Sequence] = []
         self._next_deadline = math.inf  # none that is known is earlier

@@ -15,6 +15,7 @@ from llmasos_builder.architectures.decoder.qkv_layout import (
     unchanged,
     whole_head_frequencies,
 )
+from llmasos_builder.architectures.decoder.scaled_values import scaled_values
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.architectures.network import Load, TensorT, WeightT
 from llmasos_builder.graph import Array, Graph
@@ -30,6 +31,14 @@ def define_decoder(
     """
     layers = range(spec.num_layers)
     define_stage(spec, graph, load, precision=precision, layers=layers, hidden=None)
+
+
+def define_body(
+    spec: DecoderSpec, graph: Graph[TensorT, WeightT], load: Load, *, precision: Precision
+) -> TensorT:
+    """Defines all layers and returns the hidden states that the output head would take."""
+    decoder = _Decoder(spec, graph, load, precision)
+    return decoder.final(decoder.define_layers(decoder.embed(), range(spec.num_layers)))
 
 
 def define_stage(
@@ -85,11 +94,15 @@ class _Decoder(Generic[TensorT, WeightT]):
             x = self._layer(x, layer)
         return x
 
+    def final(self, x: TensorT, *, shrink: float = 1.0) -> TensorT:
+        """The norm behind the last layer, if there is one. shrink: divides the result."""
+        name = self._spec.names.final_norm
+        return x if name is None else self._norm(x, name, shrink=shrink)
+
     def define_head(self, x: TensorT) -> None:
         spec, names, graph = self._spec, self._spec.names, self._graph
-        if names.final_norm is not None:
-            # A tied head multiplies with the scaled embeddings.
-            x = self._norm(x, names.final_norm, shrink=spec.embedding_scale if spec.tied else 1.0)
+        # A tied head multiplies with the scaled embeddings.
+        x = self.final(x, shrink=spec.embedding_scale if spec.tied else 1.0)
         if names.embedding_output is not None:
             shape = (self._embedding_size, spec.hidden_size)
             x = self._linear(x, names.embedding_output, shape=shape, bias=False)
@@ -221,7 +234,7 @@ class _Decoder(Generic[TensorT, WeightT]):
             ones = np.broadcast_to(np.float32(1), (size,))
             return self._graph.weight(f"{name}.ones", ones, "f32")
         stored = self._load(f"{name}.weight", (size,))
-        values = _linear_in(stored, factor=1 / shrink, offset=self._spec.norm_offset / shrink)
+        values = scaled_values(stored, factor=1 / shrink, offset=self._spec.norm_offset / shrink)
         return self._graph.weight(f"{name}.weight", values, "f32")
 
     def _vector(self, name: str, size: int, order: Order = unchanged) -> WeightT:
@@ -229,18 +242,7 @@ class _Decoder(Generic[TensorT, WeightT]):
 
     def _embeddings(self, name: str, *, scale: float = 1.0) -> WeightT:
         stored = self._load(f"{name}.weight", (self._spec.vocab_size, self._embedding_size))
-        return self._matrix(name, _linear_in(stored, factor=scale))
+        return self._matrix(name, scaled_values(stored, factor=scale))
 
     def _matrix(self, name: str, values: Array) -> WeightT:
         return self._graph.weight(f"{name}.weight", values, self._precision)
-
-
-def _linear_in(values: Array, *, factor: float = 1.0, offset: float = 0.0) -> Array:
-    """Scale and shift; broadcast (stride-0) arrays stay broadcast."""
-    if (factor, offset) == (1.0, 0.0):
-        return values
-    if any(values.strides):
-        values = values * np.float32(factor)
-        values += np.float32(offset)
-        return values
-    return np.broadcast_to(values.flat[0] * np.float32(factor) + np.float32(offset), values.shape)

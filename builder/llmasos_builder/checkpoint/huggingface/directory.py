@@ -30,6 +30,7 @@ from llmasos_builder.checkpoint.huggingface.safetensors_weights import (
     SafetensorsWeights,
     find_weight_files,
 )
+from llmasos_builder.checkpoint.huggingface.sentence_modules import read_sentence_modules
 from llmasos_builder.checkpoint.huggingface.tokenizer_directory import read_tokenizer_files
 from llmasos_builder.checkpoint.pickled.pickled_weights import (
     CONVERT,
@@ -43,7 +44,9 @@ QUANTIZATION_FILE = "hf_quant_config.json"  # ModelOpt's
 _PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 # A network's body saved without its head lacks this prefix, as GPT-2's on the hub does.
 _BODY_PREFIXES = {
+    "bert": "bert.",
     "bloom": "transformer.",
+    "distilbert": "distilbert.",
     "falcon": "transformer.",
     "gemma": "model.",
     "gemma2": "model.",
@@ -53,10 +56,14 @@ _BODY_PREFIXES = {
     "gpt_neox": "gpt_neox.",
     "llama": "model.",
     "mistral": "model.",
+    "modernbert": "model.",
+    "mpnet": "mpnet.",
     "opt": "model.",
     "phi3": "model.",
     "qwen2": "model.",
     "qwen3": "model.",
+    "roberta": "roberta.",
+    "xlm-roberta": "roberta.",
 }
 # What a tensor was called by earlier versions of transformers.
 _NEWER_NAMES = {"gpt_neox": {"embed_out.weight": "lm_head.weight"}}
@@ -74,22 +81,52 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
         raise CheckpointError(_no_weights(directory))
     if more_than_text:
         config = text_config(config, str(directory / CONFIG_FILE))
+    modules = read_sentence_modules(directory)
     tokenizer = read_tokenizer_files(directory)
     others = {CONFIG_FILE: directory / CONFIG_FILE, **tokenizer.read}
     if is_there(directory / QUANTIZATION_FILE):
         others[QUANTIZATION_FILE] = directory / QUANTIZATION_FILE
     if beside is not None:
         others[beside.name] = beside
+    weights = _weights(
+        weight_files, config, in_fp8=in_fp8, layouts=layouts, more_than_text=more_than_text
+    )
+    if modules is not None:
+        config = {**config, "sentence_transformers": modules.record}
+        others |= modules.files
+        weights = WithModules(weights, modules.weights) if modules.weights else weights
     return Checkpoint(
         source=source,
         name=directory.resolve().name if Path(source).exists() else source.rsplit("/", 1)[-1],
         config={n: value for n, value in config.items() if n != "quantization_config"},
-        weights=_weights(
-            weight_files, config, in_fp8=in_fp8, layouts=layouts, more_than_text=more_than_text
-        ),
+        weights=weights,
         tokenizer_files=tokenizer.made,
         files=others | weight_files,
     )
+
+
+class WithModules:
+    """Weights of a network, and those of each module under the name of its directory."""
+
+    def __init__(self, weights: Weights, modules: Mapping[str, Weights]) -> None:
+        self._weights = weights
+        self._modules = modules
+
+    def names(self) -> frozenset[str]:
+        inside = (f"{name}.{n}" for name, module in self._modules.items() for n in module.names())
+        return self._weights.names() | frozenset(inside)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        weights, own = self._place(name)
+        return weights.shape(own)
+
+    def load(self, name: str) -> NDArray[np.float32]:
+        weights, own = self._place(name)
+        return weights.load(own)
+
+    def _place(self, name: str) -> tuple[Weights, str]:
+        module, _, own = name.partition(".")
+        return (self._modules[module], own) if module in self._modules else (self._weights, name)
 
 
 class RenamedWeights:
@@ -125,6 +162,7 @@ def _renamed(weights: StoredTensors, config: dict[str, Any]) -> StoredTensors:
     model_type = str(config.get("model_type"))
     names = weights.names()
     newer = {old: new for old, new in _NEWER_NAMES.get(model_type, {}).items() if old in names}
+    newer |= {old: new for old in names if (new := _newer_norm(old)) is not None}
     for old, new in newer.items():
         if new in names:
             raise CheckpointError(f"the checkpoint has {old} and {new}, which are the same tensor")
@@ -135,6 +173,14 @@ def _renamed(weights: StoredTensors, config: dict[str, Any]) -> StoredTensors:
         return weights
     stored = {n: newer.get(n, n) for n in names}
     return RenamedWeights(weights, stored={_whole(n, prefix): own for own, n in stored.items()})
+
+
+def _newer_norm(name: str) -> str | None:
+    """Returns the name of a norm's tensor that BERT's first files call gamma or beta."""
+    for old, new in (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")):
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return None
 
 
 def _whole(name: str, prefix: str) -> str:

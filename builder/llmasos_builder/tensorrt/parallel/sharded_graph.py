@@ -14,6 +14,7 @@ from typing import Any
 from llmasos.engine.plan import Precision
 
 from llmasos_builder.graph import Activation, Array, AttentionScores, each_linear
+from llmasos_builder.graph.decoders_only import DecodersOnly
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.parallel.collectives import all_reduce
 from llmasos_builder.tensorrt.parallel.rank import Rank
@@ -49,13 +50,15 @@ class ShardedWeight:
     weight_slice: WeightSlice | None
 
 
-class ShardedGraph:
+class ShardedGraph(DecodersOnly):
     """Implements `Graph` for one rank on a TensorRT network.
 
     slices: the part of each weight that this rank keeps (`tensor_parallel_plan`).
     embedding: name of the token embedding, which is not quantized even if this stage has it only as
     its output head.
     """
+
+    compiler = "target tensorrt"
 
     def __init__(
         self, graph: TensorRTGraph, rank: Rank, slices: Mapping[str, WeightSlice], *, embedding: str

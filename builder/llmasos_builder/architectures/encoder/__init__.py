@@ -1,0 +1,1 @@
+"""Encoders: networks that see each text once and whole, described once for all families."""

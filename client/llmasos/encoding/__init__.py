@@ -1,0 +1,1 @@
+"""What networks that see a text once make of it: vectors, labels, ranks and filled gaps."""

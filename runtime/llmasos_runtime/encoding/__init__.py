@@ -1,0 +1,1 @@
+"""Runs engines that see each text once and whole: embedders and classifiers."""
