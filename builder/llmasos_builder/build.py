@@ -11,14 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from llmasos.contract import PLAN_IN_REPOSITORY
-from llmasos.engine.plan import (
-    PLAN_FILE,
-    PLAN_VERSION,
-    CheckpointRecord,
-    EnginePlan,
-    Limits,
-    record_file,
-)
+from llmasos.engine.plan import PLAN_FILE, PLAN_VERSION, CheckpointRecord, EnginePlan, Limits
+from llmasos.engine.plan_files import record_file
 from llmasos.engine.weight_format import stored_weights
 from llmasos.errors import CheckpointError
 from llmasos.files.disk import check_room

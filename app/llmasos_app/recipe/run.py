@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import typer
-from llmasos.engine.plan import record_file
+from llmasos.engine.plan_files import record_file
 from llmasos.errors import InvalidRequestError, PlanError
 from llmasos.files.disk import not_written
 from llmasos.version import __version__

@@ -9,10 +9,14 @@ import re
 import sys
 from pathlib import Path
 
+from llmasos_builder.architectures.encoders import encoders_table
 from llmasos_builder.architectures.supported import SUPPORTED, models_table
 
 _MODELS = re.compile(
     r"(<!-- models table: begin -->\n).*?(\n<!-- models table: end -->)", re.DOTALL
+)
+_ENCODERS = re.compile(
+    r"(<!-- encoders table: begin -->\n).*?(<!-- encoders table: end -->)", re.DOTALL
 )
 _README = re.compile(r"(\n\| architecture \| examples \|\n\|---\|---\|\n)(?:\|.*\n)+")
 
@@ -20,6 +24,7 @@ _README = re.compile(r"(\n\| architecture \| examples \|\n\|---\|---\|\n)(?:\|.*
 def main() -> None:
     root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
     _replace(root / "docs" / "models.md", _MODELS, models_table())
+    _replace(root / "docs" / "models.md", _ENCODERS, encoders_table() + "\n")
     rows = "".join(f"| `{name}` | {row.examples} |\n" for name, row in SUPPORTED.items())
     _replace(root / "README.md", _README, rows)
     sys.stderr.write(f"wrote the tables of docs/models.md and README.md under {root}\n")

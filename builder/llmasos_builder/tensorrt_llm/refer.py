@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llmasos.engine.plan import Precision, Task, TensorRTLLMRecord, record_file
+from llmasos.engine.plan import Precision, Task, TensorRTLLMRecord
+from llmasos.engine.plan_files import record_file
 from llmasos.errors import CheckpointError, InvalidRequestError
 
 from llmasos_builder.architectures.config import Config

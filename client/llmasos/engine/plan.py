@@ -7,7 +7,6 @@ is all that they share.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -24,16 +23,16 @@ from typing_extensions import Self
 
 from llmasos.engine.encoder_record import EncoderRecord
 from llmasos.engine.native_engine import NativeRecord
+from llmasos.engine.plan_files import REBUILD, FileRecord, check_files
 from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.engine.weight_format import Precision as Precision  # noqa: PLC0414
 from llmasos.engine.weight_format import StoredWeights
-from llmasos.errors import LLMasOSError, PlanError
-from llmasos.files.regular_file import is_there, open_regular, read_regular, regular_size
+from llmasos.errors import PlanError
+from llmasos.files.regular_file import is_there, read_regular
 
 PLAN_FILE = "plan.json"
 PLAN_VERSION = 2
 MAX_PLAN_BYTES = 16 << 20
-REBUILD = "build it again with `llmasos build`"
 
 Task = Literal["generate", "embed", "classify", "classify_tokens", "fill_mask"]
 """What an engine does with a text: generate continues it, embed makes one vector of it, classify
@@ -74,13 +73,6 @@ class Limits(_Record):
     max_batch_size: int = Field(default=64, ge=1)
     max_num_tokens: int = Field(default=2048, ge=1)
     max_seq_len: int = Field(ge=2)
-
-
-class FileRecord(_Record):
-    """Size in bytes and content hash of one file of the plan."""
-
-    size: int = Field(ge=0)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class CheckpointRecord(_Record):
@@ -230,30 +222,3 @@ def _explain(error: ValidationError) -> str:
     if first["type"] in {"json_invalid", "model_type"}:
         return f"{where}: {first['msg']}"
     return f"{where}: {first['msg']}, got {first['input']!r}"
-
-
-def record_file(path: Path, *, error: type[LLMasOSError] = PlanError) -> FileRecord:
-    """Computes the size and sha256 of a file; raises `error` if it cannot be read."""
-    digest = hashlib.sha256()
-    size = 0
-    with open_regular(path, error=error) as stream:
-        while chunk := stream.read(1 << 22):
-            digest.update(chunk)
-            size += len(chunk)
-    return FileRecord(size=size, sha256=digest.hexdigest())
-
-
-def check_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
-    """Raises PlanError for a file that is missing or has changed."""
-    for name, record in files.items():
-        _check_file(directory / name, record)
-
-
-def _check_file(path: Path, expected: FileRecord) -> None:
-    if not is_there(path, error=PlanError):
-        raise PlanError(f"{path} is missing", hint=REBUILD)
-    size = regular_size(path, error=PlanError)
-    if size != expected.size:
-        raise PlanError(f"{path} has {size} bytes, {expected.size} expected", hint=REBUILD)
-    if record_file(path).sha256 != expected.sha256:
-        raise PlanError(f"{path} has changed since it was built", hint=REBUILD)

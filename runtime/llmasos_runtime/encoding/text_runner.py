@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from llmasos.engine.engine_io import OPENVINO_FILE
-from llmasos.engine.plan import REBUILD, EnginePlan
+from llmasos.engine.plan import EnginePlan
+from llmasos.engine.plan_files import REBUILD
 from llmasos.errors import PlanError
 from llmasos.forked import leave_to_parent
 from llmasos.openvino_import import ov

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 from llmasos.engine.engine_io import LAST_HIDDEN_STATE, OPENVINO_FILE, is_cache
-from llmasos.engine.plan import REBUILD, EnginePlan, KVCachePrecision, Precision
+from llmasos.engine.plan import EnginePlan, KVCachePrecision, Precision
+from llmasos.engine.plan_files import REBUILD
 from llmasos.errors import PlanError
 from llmasos.openvino_import import ops, ov
 from openvino._offline_transformations import paged_attention_transformation

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmasos.engine.engine_io import DECODE_PROFILE, STEP_TENSORS, is_cache, updated_cache
-from llmasos.engine.plan import REBUILD
+from llmasos.engine.plan_files import REBUILD
 from llmasos.errors import LLMasOSError, PlanError
 from llmasos.tensorrt_log import last_error, shared_log
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llmasos.engine.plan import EnginePlan, Limits, TensorRTLLMRecord, check_files
+from llmasos.engine.plan import EnginePlan, Limits, TensorRTLLMRecord
+from llmasos.engine.plan_files import check_files
 from llmasos.errors import PlanError
 
 from llmasos_runtime.kv_cache.cache_size import num_blocks

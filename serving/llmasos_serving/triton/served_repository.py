@@ -9,7 +9,8 @@ from pathlib import Path
 
 from llmasos.contract import MODELS, PLAN_IN_REPOSITORY, model_configs
 from llmasos.contract.repository import CONFIG_FILE
-from llmasos.engine.plan import REBUILD, EnginePlan
+from llmasos.engine.plan import EnginePlan
+from llmasos.engine.plan_files import REBUILD
 from llmasos.errors import PlanError, ServerError
 from llmasos_runtime.load import check_target
 

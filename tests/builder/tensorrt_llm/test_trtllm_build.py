@@ -11,7 +11,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 from llmasos.contract import MODELS, PLAN_IN_REPOSITORY
-from llmasos.engine.plan import PLAN_FILE, EnginePlan, FileRecord, check_files, record_file
+from llmasos.engine.plan import PLAN_FILE, EnginePlan
+from llmasos.engine.plan_files import FileRecord, check_files, record_file
 from llmasos.errors import CheckpointError, InvalidRequestError, PlanError
 from llmasos.text.tokenizer import Tokenizer
 from llmasos_builder.architectures.network import CacheLayout

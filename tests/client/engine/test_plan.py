@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmasos.engine.plan import (
-    PLAN_FILE,
-    PLAN_VERSION,
-    CheckpointRecord,
-    EnginePlan,
-    FileRecord,
-    Limits,
-    record_file,
-)
+from llmasos.engine.plan import PLAN_FILE, PLAN_VERSION, CheckpointRecord, EnginePlan, Limits
+from llmasos.engine.plan_files import FileRecord, record_file
 from llmasos.engine.weight_format import stored_weights
 from llmasos.errors import PlanError
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from llmasos.engine.plan import PLAN_FILE, EnginePlan, check_files, record_file
+from llmasos.engine.plan import PLAN_FILE, EnginePlan
+from llmasos.engine.plan_files import check_files, record_file
 from llmasos.errors import CheckpointError, PlanError
 from llmasos.files.regular_file import is_there, open_regular, read_regular
 

@@ -232,7 +232,8 @@ def test_a_cache_larger_than_the_memory_is_refused(load: Load) -> None:
 
 
 def test_an_ir_that_is_something_else_is_one_clear_error(tiny_llama: Path, tmp_path: Path) -> None:
-    from llmasos.engine.plan import EnginePlan, record_file
+    from llmasos.engine.plan import EnginePlan
+    from llmasos.engine.plan_files import record_file
 
     plan = build_plan(tiny_llama, tmp_path / "plan", BuildOptions(precision="f32"))
     ir = tmp_path / "plan" / "openvino_model.xml"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmasos.engine.plan import EnginePlan, KVCachePrecision, record_file
+from llmasos.engine.plan import EnginePlan, KVCachePrecision
+from llmasos.engine.plan_files import record_file
 from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.errors import PlanError
 from llmasos_runtime.tensorrt.machine import Library, Machine, ThisMachine, kernel_driver_version

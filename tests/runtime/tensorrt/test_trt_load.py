@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from llmasos.engine import engine_io
-from llmasos.engine.plan import record_file
+from llmasos.engine.plan_files import record_file
 from llmasos.errors import PlanError
 from llmasos_runtime.load import check_target, load_engine
 from llmasos_runtime.options import EngineOptions

@@ -1,0 +1,130 @@
+"""`llmasos embed`, `classify`, `rerank` and `fill-mask`: what encoders make of texts.
+
+Each prints a line of JSON for each text, so that other programs can read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmasos_app.cli.model import chosen_precision
+from llmasos_app.cli.options import MODEL_HELP, PrecisionOption, Revision, Threads
+
+if TYPE_CHECKING:
+    from llmasos.engine.plan import Precision
+
+    from llmasos_app.llm import LLM
+
+Texts = Annotated[
+    list[str] | None,
+    typer.Argument(help="Texts; without any, each line of stdin is one.", show_default=False),
+]
+Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP, show_default=False)]
+Truncate = Annotated[
+    bool, typer.Option("--truncate", help="Cut texts that are too long; else they are refused.")
+]
+
+
+def embed(
+    texts: Texts = None,
+    *,
+    model: Model,
+    prompt_name: Annotated[
+        str | None,
+        typer.Option(help="One of the model's prompts to put before each.", show_default=False),
+    ] = None,
+    dimensions: Annotated[
+        int | None, typer.Option(help="Keep only the first N.", show_default=False)
+    ] = None,
+    truncate: Truncate = False,
+    precision: PrecisionOption = None,
+    revision: Revision = None,
+    threads: Threads = None,
+) -> None:
+    """Print the vector of each text, a JSON list a line."""
+    with _opened(model, precision, revision, threads) as opened:
+        vectors = opened.embed(
+            _texts(texts), prompt_name=prompt_name, dimensions=dimensions, truncate=truncate
+        )
+    for vector in vectors:
+        _print([round(float(value), 7) for value in vector])
+
+
+def classify(
+    texts: Texts = None,
+    *,
+    model: Model,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Label the entities of each text, not the text.")
+    ] = False,
+    truncate: Truncate = False,
+    precision: PrecisionOption = None,
+    revision: Revision = None,
+    threads: Threads = None,
+) -> None:
+    """Print the label and the scores of each text, a JSON object a line."""
+    given = _texts(texts)
+    with _opened(model, precision, revision, threads) as opened:
+        if tokens:
+            for spans in opened.classify_tokens(given, aggregation="simple", truncate=truncate):
+                _print([dataclasses.asdict(span) for span in spans])
+        else:
+            for found in opened.classify(given, truncate=truncate):
+                _print(dataclasses.asdict(found))
+
+
+def rerank(
+    query: Annotated[str, typer.Argument(help="What is looked for.", show_default=False)],
+    documents: Texts = None,
+    *,
+    model: Model,
+    top_n: Annotated[
+        int | None, typer.Option(help="Print only the best N.", show_default=False)
+    ] = None,
+    truncate: Truncate = False,
+    precision: PrecisionOption = None,
+    revision: Revision = None,
+    threads: Threads = None,
+) -> None:
+    """Print documents by how well they answer a query, the best first, a JSON object a line."""
+    with _opened(model, precision, revision, threads) as opened:
+        found = opened.rerank(query, _texts(documents), top_n=top_n, truncate=truncate)
+    for one in found:
+        _print(dataclasses.asdict(one))
+
+
+def fill_mask(
+    texts: Texts = None,
+    *,
+    model: Model,
+    top_k: Annotated[int, typer.Option(help="Tokens to print for each gap.")] = 5,
+    precision: PrecisionOption = None,
+    revision: Revision = None,
+    threads: Threads = None,
+) -> None:
+    """Print the likeliest tokens for the gaps of each text, a JSON list of gaps a line."""
+    with _opened(model, precision, revision, threads) as opened:
+        for gaps in opened.fill_mask(_texts(texts), top_k=top_k):
+            _print([[dataclasses.asdict(token) for token in gap] for gap in gaps])
+
+
+def _opened(
+    model: str, precision: Precision | None, revision: str | None, threads: int | None
+) -> LLM:
+    from llmasos_app.llm import LLM
+
+    chosen = chosen_precision(model, precision)
+    return LLM(model, precision=chosen, revision=revision, num_threads=threads)
+
+
+def _texts(given: list[str] | None) -> list[str]:
+    return given or [line.rstrip("\n") for line in sys.stdin]
+
+
+def _print(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))
