@@ -50,6 +50,12 @@ def smollm2_checkpoint() -> str:
 
 
 @pytest.fixture(scope="session")
+def minilm_checkpoint() -> str:
+    """The name of a real embedder; opening it downloads 84 MB once into the user's cache."""
+    return "all-minilm-l6-v2"
+
+
+@pytest.fixture(scope="session")
 def smollm2_repository(smollm2_checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Triton model repository of SmolLM2-135M-Instruct in int8; do not write into it."""
     from llmasos_builder.build import BuildOptions, build

@@ -17,7 +17,6 @@ from llmasos.errors import DeadlineExceededError, EngineStoppedError, InvalidReq
 from llmasos_builder.build import BuildOptions, build_plan
 from transformers import AutoTokenizer, pipeline
 
-pytestmark = pytest.mark.parity
 TEXTS = ["the rain in spain", "a fox jumps", "the rain in spain stays mainly on the plain", "fox"]
 LABELS = {0: "O", 1: "B-LOC", 2: "I-LOC", 3: "B-PER"}
 

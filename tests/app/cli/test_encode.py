@@ -8,14 +8,11 @@ from typing import Any
 
 import needs_torch  # noqa: F401
 import numpy as np
-import pytest
 from encoder_networks import write_encoder
 from llmasos import LLM
 from llmasos_app.cli.app import app
 from llmasos_builder.build import BuildOptions, build
 from typer.testing import CliRunner
-
-pytestmark = pytest.mark.parity
 
 
 def lines(*arguments: str, stdin: str = "") -> list[Any]:

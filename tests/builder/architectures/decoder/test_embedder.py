@@ -14,7 +14,6 @@ from llmasos.engine.plan import EnginePlan
 from llmasos_builder.build import BuildOptions, build_plan
 from transformers import MistralConfig, MistralModel, Qwen3Config, Qwen3Model
 
-pytestmark = pytest.mark.parity
 TEXTS = ["the rain in spain", "a fox", "a fox jumps on the plain in the rain"]
 SIZES = {
     "vocab_size": 64,

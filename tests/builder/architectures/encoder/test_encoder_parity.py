@@ -21,7 +21,6 @@ from llmasos_runtime.encoding.packing import pack_texts
 from llmasos_runtime.encoding.request import Tokens
 from numpy.typing import NDArray
 
-pytestmark = pytest.mark.parity
 LENGTHS = (7, 1, 30, 13)
 Rows = list[NDArray[np.float64]]
 
