@@ -50,10 +50,10 @@ def build(
     """
     output = Path(output)
     with atomic_directory(output, may_replace=_is_repository) as directory:
-        write_repository(directory)
         plan_dir = directory / PLAN_IN_REPOSITORY
         plan_dir.mkdir(parents=True)
-        _fill_plan(source, plan_dir, options or BuildOptions(), progress or _ignore)
+        plan = _fill_plan(source, plan_dir, options or BuildOptions(), progress or _ignore)
+        write_repository(directory, plan.task)
     return output
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from llmasos.contract import MODELS, write_repository_configs
+from llmasos.contract import MODELS, models_of, write_repository_configs
+from llmasos.engine.plan import Task
 from llmasos.errors import PlanError
 
 _MODEL_FILE = Path("1", "model.py")
 
 
-def write_repository(directory: Path) -> None:
-    """Writes the models into a directory; the plan belongs at PLAN_IN_REPOSITORY in it."""
-    write_repository_configs(directory)
+def write_repository(directory: Path, task: Task) -> None:
+    """Writes the models of a task into a directory; the plan belongs at PLAN_IN_REPOSITORY in
+    it.
+    """
+    write_repository_configs(directory, task=task)
     template = _template()
-    for model in MODELS:
+    for model in models_of(task):
         source = template / model / _MODEL_FILE
         if source.is_file():  # an ensemble has no code
             shutil.copyfile(source, directory / model / _MODEL_FILE)

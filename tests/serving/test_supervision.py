@@ -16,10 +16,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from llmasos.engine.plan import Task
 from llmasos.errors import EngineStoppedError, ServerError
 from llmasos.triton.triton_client import TritonClient
 from llmasos_serving.triton import process_guard, processes, watchdog
 from llmasos_serving.triton import server as server_module
+from llmasos_serving.triton.canary_request import ask_for_a_token
 from llmasos_serving.triton.launcher import ServerOptions, TritonServer
 from llmasos_serving.triton.process_guard import SHARED_MEMORY
 from llmasos_serving.triton.processes import model_processes, server_processes
@@ -197,12 +199,12 @@ def test_a_server_that_does_nothing_for_a_canary_is_ended(
 ) -> None:
     is_stuck = threading.Event()
 
-    def get_stuck(client: TritonClient) -> None:
+    def get_stuck(client: TritonClient, task: Task) -> None:
         if threading.current_thread().name == "canary":
             is_stuck.wait(PATIENCE_S)
-        ask(client)
+        ask(client, task)
 
-    ask = server_module.ask_for_a_token
+    ask = ask_for_a_token
     monkeypatch.setattr(server_module, "ask_for_a_token", get_stuck)
     monkeypatch.setattr(watchdog, "_IDLE_SPELLS", 2)
     with TritonServer(tiny_repository, replace(OPTIONS, canary_period_s=0.1)) as server:

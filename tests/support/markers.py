@@ -13,6 +13,7 @@ MARKED = {
         "serving/test_errors_on_the_wire.py",
         "serving/test_forked_launcher.py",
         "serving/test_odd_paths.py",
+        "serving/test_served_encoders.py",
         "serving/test_server.py",
         "serving/test_soak.py",
         "serving/test_supervision.py",
@@ -52,6 +53,7 @@ MARKED = {
         "builder/tensorrt/test_trt_ranks.py",
         "builder/tensorrt/test_trt_smollm2.py",
         "parity_sweep/test_tokenizer_sweep.py",
+        "serving/test_served_encoders.py",
     },
 }
 

@@ -10,12 +10,13 @@ import re
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 from llmasos.cache import engines_dir, expanded
 from llmasos.cache_lock import locked
 from llmasos.contract import PLAN_IN_REPOSITORY, model_configs
 from llmasos.engine.native_engine import FORMAT as NATIVE_FORMAT
-from llmasos.engine.plan import PLAN_FILE, PLAN_VERSION, Precision
+from llmasos.engine.plan import PLAN_FILE, PLAN_VERSION, Precision, Task
 from llmasos.errors import CheckpointError, PlanError
 from llmasos.progress import show_progress
 from llmasos.version import __version__
@@ -127,7 +128,7 @@ def _name(model: str | Path, *, precision: Precision, revision: str | None) -> s
         __version__,
         version("openvino"),
         machine_facts(),
-        [config.pbtxt() for config in model_configs()],
+        [config.pbtxt() for task in get_args(Task) for config in model_configs(task=task)],
         model_sources(),
     ]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

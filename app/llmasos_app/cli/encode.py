@@ -8,23 +8,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from llmasos_app.cli.model import chosen_precision
-from llmasos_app.cli.options import MODEL_HELP, PrecisionOption, Revision, Threads
-
-if TYPE_CHECKING:
-    from llmasos.engine.plan import Precision
-
-    from llmasos_app.llm import LLM
+from llmasos_app.cli.model import open_model
+from llmasos_app.cli.options import ModelOption, PrecisionOption, Revision, Threads, Url
 
 Texts = Annotated[
     list[str] | None,
     typer.Argument(help="Texts; without any, each line of stdin is one.", show_default=False),
 ]
-Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP, show_default=False)]
 Truncate = Annotated[
     bool, typer.Option("--truncate", help="Cut texts that are too long; else they are refused.")
 ]
@@ -33,7 +27,8 @@ Truncate = Annotated[
 def embed(
     texts: Texts = None,
     *,
-    model: Model,
+    model: ModelOption = None,
+    url: Url = None,
     prompt_name: Annotated[
         str | None,
         typer.Option(help="One of the model's prompts to put before each.", show_default=False),
@@ -47,7 +42,9 @@ def embed(
     threads: Threads = None,
 ) -> None:
     """Print the vector of each text, a JSON list a line."""
-    with _opened(model, precision, revision, threads) as opened:
+    with open_model(
+        model=model, url=url, precision=precision, revision=revision, threads=threads
+    ) as opened:
         vectors = opened.embed(
             _texts(texts), prompt_name=prompt_name, dimensions=dimensions, truncate=truncate
         )
@@ -58,7 +55,8 @@ def embed(
 def classify(
     texts: Texts = None,
     *,
-    model: Model,
+    model: ModelOption = None,
+    url: Url = None,
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Label the entities of each text, not the text.")
     ] = False,
@@ -69,7 +67,9 @@ def classify(
 ) -> None:
     """Print the label and the scores of each text, a JSON object a line."""
     given = _texts(texts)
-    with _opened(model, precision, revision, threads) as opened:
+    with open_model(
+        model=model, url=url, precision=precision, revision=revision, threads=threads
+    ) as opened:
         if tokens:
             for spans in opened.classify_tokens(given, aggregation="simple", truncate=truncate):
                 _print([dataclasses.asdict(span) for span in spans])
@@ -82,7 +82,8 @@ def rerank(
     query: Annotated[str, typer.Argument(help="What is looked for.", show_default=False)],
     documents: Texts = None,
     *,
-    model: Model,
+    model: ModelOption = None,
+    url: Url = None,
     top_n: Annotated[
         int | None, typer.Option(help="Print only the best N.", show_default=False)
     ] = None,
@@ -92,7 +93,9 @@ def rerank(
     threads: Threads = None,
 ) -> None:
     """Print documents by how well they answer a query, the best first, a JSON object a line."""
-    with _opened(model, precision, revision, threads) as opened:
+    with open_model(
+        model=model, url=url, precision=precision, revision=revision, threads=threads
+    ) as opened:
         found = opened.rerank(query, _texts(documents), top_n=top_n, truncate=truncate)
     for one in found:
         _print(dataclasses.asdict(one))
@@ -101,25 +104,19 @@ def rerank(
 def fill_mask(
     texts: Texts = None,
     *,
-    model: Model,
+    model: ModelOption = None,
+    url: Url = None,
     top_k: Annotated[int, typer.Option(help="Tokens to print for each gap.")] = 5,
     precision: PrecisionOption = None,
     revision: Revision = None,
     threads: Threads = None,
 ) -> None:
     """Print the likeliest tokens for the gaps of each text, a JSON list of gaps a line."""
-    with _opened(model, precision, revision, threads) as opened:
+    with open_model(
+        model=model, url=url, precision=precision, revision=revision, threads=threads
+    ) as opened:
         for gaps in opened.fill_mask(_texts(texts), top_k=top_k):
             _print([[dataclasses.asdict(token) for token in gap] for gap in gaps])
-
-
-def _opened(
-    model: str, precision: Precision | None, revision: str | None, threads: int | None
-) -> LLM:
-    from llmasos_app.llm import LLM
-
-    chosen = chosen_precision(model, precision)
-    return LLM(model, precision=chosen, revision=revision, num_threads=threads)
 
 
 def _texts(given: list[str] | None) -> list[str]:

@@ -8,8 +8,10 @@ from llmasos.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from llmasos.engine.plan import Precision
-    from llmasos.generation.language_model import LanguageModel
     from llmasos.generation_config import GenerationConfigChoice
+    from llmasos.triton.triton_client import TritonClient
+
+    from llmasos_app.llm import LLM
 
 
 def open_model(
@@ -19,8 +21,8 @@ def open_model(
     precision: Precision | None,
     revision: str | None,
     threads: int | None,
-    generation_config: GenerationConfigChoice | None,
-) -> LanguageModel:
+    generation_config: GenerationConfigChoice | None = None,
+) -> LLM | TritonClient:
     """Raises InvalidRequestError unless exactly one of model and url is given."""
     if (model is None) == (url is None):
         raise InvalidRequestError("give either --model or --url")

@@ -6,6 +6,7 @@ from llmasos.contract.repository import (
     MODELS,
     PLAN_IN_REPOSITORY,
     model_configs,
+    models_of,
     write_repository_configs,
 )
 from llmasos.contract.settings import RepositorySettings
@@ -23,5 +24,6 @@ __all__ = [
     "Support",
     "Tensor",
     "model_configs",
+    "models_of",
     "write_repository_configs",
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from llmasos.contract.classic_models import CLASSIC_MODELS, classic_configs
 from llmasos.contract.classic_text_models import POSTPROCESSING_INPUTS
 from llmasos.contract.config import BATCH, GENERATED, MAX_ROWS, ModelConfig, Step
+from llmasos.contract.encoder import ENCODER_INPUTS, ENCODER_OUTPUTS
 from llmasos.contract.engine import ENGINE_INPUTS, ENGINE_OUTPUTS
 from llmasos.contract.ensemble import (
     BESIDE_TEXT,
@@ -22,7 +23,9 @@ from llmasos.contract.ensemble import (
     TOKENIZER_OUTPUTS,
 )
 from llmasos.contract.settings import RepositorySettings
+from llmasos.engine.plan import Task
 
+ENCODER_MODELS = ("ensemble", "engine")
 MODELS = (
     "ensemble",
     "tokenizer",
@@ -34,9 +37,18 @@ CONFIG_FILE = "config.pbtxt"
 PLAN_IN_REPOSITORY = Path("engine", "1", "plan")
 
 
-def model_configs(settings: RepositorySettings | None = None) -> tuple[ModelConfig, ...]:
-    """The configuration of each model, in the order of MODELS."""
+def models_of(task: Task) -> tuple[str, ...]:
+    """The models of a repository whose plan is for this task."""
+    return MODELS if task == "generate" else ENCODER_MODELS
+
+
+def model_configs(
+    settings: RepositorySettings | None = None, *, task: Task = "generate"
+) -> tuple[ModelConfig, ...]:
+    """The configuration of each model, in the order of `models_of`."""
     settings = settings or RepositorySettings()
+    if task != "generate":
+        return (_encoder_ensemble(task), _encoder(settings, task))
     return (
         _ensemble(),
         _tokenizer(settings),
@@ -46,9 +58,11 @@ def model_configs(settings: RepositorySettings | None = None) -> tuple[ModelConf
     )
 
 
-def write_repository_configs(directory: Path, settings: RepositorySettings | None = None) -> None:
+def write_repository_configs(
+    directory: Path, settings: RepositorySettings | None = None, *, task: Task = "generate"
+) -> None:
     """Write config.pbtxt for each model under a directory, with the version directories."""
-    for config in model_configs(settings):
+    for config in model_configs(settings, task=task):
         model_dir = directory / config.name
         (model_dir / "1").mkdir(parents=True, exist_ok=True)
         (model_dir / CONFIG_FILE).write_text(config.pbtxt(), encoding="utf-8")
@@ -99,6 +113,41 @@ def _engine(settings: RepositorySettings) -> ModelConfig:
             "cancellation_check_period_ms": _text(settings.cancellation_check_period_ms),
             "default_deadline_ms": _text(settings.default_deadline_ms),
         },
+    )
+
+
+def _encoder(settings: RepositorySettings, task: Task) -> ModelConfig:
+    return ModelConfig(
+        name="engine",
+        comment=(GENERATED, "A request has any number of texts; the engine packs those of many."),
+        max_batch_size=0,
+        inputs=ENCODER_INPUTS[task],
+        outputs=ENCODER_OUTPUTS[task],
+        parameters={
+            "gpt_model_path": settings.gpt_model_path,
+            "num_threads": _text(settings.num_threads),
+            "max_batch_size": _text(settings.max_batch_size),
+            "max_num_tokens": _text(settings.max_num_tokens),
+            "max_queue_size": _text(settings.max_queue_size),
+            "cancellation_check_period_ms": _text(settings.cancellation_check_period_ms),
+        },
+    )
+
+
+def _encoder_ensemble(task: Task) -> ModelConfig:
+    inputs, outputs = ENCODER_INPUTS[task], ENCODER_OUTPUTS[task]
+    step = Step(
+        model_name="engine",
+        inputs={tensor.name: tensor.name for tensor in inputs},
+        outputs={tensor.name: tensor.name for tensor in outputs},
+    )
+    return ModelConfig(
+        name="ensemble",
+        comment=(GENERATED, "The engine by the name that clients of other repositories ask."),
+        max_batch_size=0,
+        inputs=inputs,
+        outputs=outputs,
+        steps=(step,),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from llmasos.contract.encoder import ENCODER_INPUTS, ENCODER_OUTPUTS
 from llmasos.contract.engine import ENGINE_INPUTS, ENGINE_OUTPUTS
 from llmasos.contract.ensemble import ENSEMBLE_INPUTS, ENSEMBLE_OUTPUTS
 from llmasos.contract.tensor import Support, Tensor
@@ -16,6 +17,18 @@ _TABLES = {
     "Outputs of `ensemble`": ENSEMBLE_OUTPUTS,
     "Inputs of `engine`": ENGINE_INPUTS,
     "Outputs of `engine`": ENGINE_OUTPUTS,
+    "Inputs of `engine` and `ensemble` of an embedder": ENCODER_INPUTS["embed"],
+    "Outputs of `engine` and `ensemble` of an embedder": ENCODER_OUTPUTS["embed"],
+    "Inputs of `engine` and `ensemble` of a classifier or cross-encoder": ENCODER_INPUTS[
+        "classify"
+    ],
+    "Outputs of `engine` and `ensemble` of a classifier or cross-encoder": ENCODER_OUTPUTS[
+        "classify"
+    ],
+    "Inputs of `engine` and `ensemble` of a token classifier": ENCODER_INPUTS["classify_tokens"],
+    "Outputs of `engine` and `ensemble` of a token classifier": ENCODER_OUTPUTS["classify_tokens"],
+    "Inputs of `engine` and `ensemble` of a masked language model": ENCODER_INPUTS["fill_mask"],
+    "Outputs of `engine` and `ensemble` of a masked language model": ENCODER_OUTPUTS["fill_mask"],
 }
 
 

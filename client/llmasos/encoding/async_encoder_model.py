@@ -19,7 +19,13 @@ from llmasos.encoding.arguments import (
     text_options,
 )
 from llmasos.encoding.results import Classification, FilledMask, LabelledSpan, RankedDocument
-from llmasos.encoding.transport import Aggregation, EmbedOptions, EncodingTransport, Vectors
+from llmasos.encoding.transport import (
+    Aggregation,
+    EmbedOptions,
+    Encoded,
+    EncodingTransport,
+    Vectors,
+)
 from llmasos.text.whole_texts import Text
 
 T = TypeVar("T")
@@ -97,11 +103,11 @@ class AsyncEncoderModel:
 
 
 async def _in_parts(
-    texts: Sequence[T], start: Callable[[Sequence[T]], Future[ResultT]]
+    texts: Sequence[T], start: Callable[[Sequence[T]], Future[Encoded[ResultT]]]
 ) -> list[ResultT]:
     """Runs a request for each part, one after the other: texts are tokenized in a thread."""
     done = []
     for part in parts(texts):
         future = await asyncio.to_thread(start, part)
-        done.append(await asyncio.wrap_future(future))
+        done.append((await asyncio.wrap_future(future)).result)
     return done

@@ -19,7 +19,13 @@ from llmasos.encoding.arguments import (
     text_options,
 )
 from llmasos.encoding.results import Classification, FilledMask, LabelledSpan, RankedDocument
-from llmasos.encoding.transport import Aggregation, EmbedOptions, EncodingTransport, Vectors
+from llmasos.encoding.transport import (
+    Aggregation,
+    EmbedOptions,
+    Encoded,
+    EncodingTransport,
+    Vectors,
+)
 from llmasos.errors import QueueFullError
 from llmasos.text.whole_texts import Text
 
@@ -106,9 +112,11 @@ class EncoderModel:
         return [one for part in each for one in part]
 
 
-def _in_parts(texts: Sequence[T], start: Callable[[Sequence[T]], Future[ResultT]]) -> list[ResultT]:
+def _in_parts(
+    texts: Sequence[T], start: Callable[[Sequence[T]], Future[Encoded[ResultT]]]
+) -> list[ResultT]:
     """Starts a request for each part, and waits for earlier ones where the queue is full."""
-    running: deque[Future[ResultT]] = deque()
+    running: deque[Future[Encoded[ResultT]]] = deque()
     done: list[ResultT] = []
     try:
         for part in parts(texts):
@@ -119,9 +127,9 @@ def _in_parts(texts: Sequence[T], start: Callable[[Sequence[T]], Future[ResultT]
                 except QueueFullError:
                     if not running:
                         raise
-                    done.append(running.popleft().result())
+                    done.append(running.popleft().result().result)
         while running:
-            done.append(running[0].result())
+            done.append(running[0].result().result)
             running.popleft()
         return done
     finally:

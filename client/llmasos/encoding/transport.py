@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from llmasos.encoding.results import Classification, FilledMask, LabelledSpan
 from llmasos.text.whole_texts import Text
 
+ResultT = TypeVar("ResultT")
 Vectors = NDArray[np.float32]
 Aggregation = Literal["none", "simple"]
 
@@ -45,6 +46,14 @@ class EmbedOptions:
     dimensions: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded(Generic[ResultT]):
+    """A result, and how many tokens the texts of its request had together."""
+
+    result: ResultT
+    num_tokens: int
+
+
 class EncodingTransport(Protocol):
     """A connection to one engine; its methods may be called from any thread.
 
@@ -54,22 +63,24 @@ class EncodingTransport(Protocol):
 
     def embed(
         self, texts: Sequence[str], embed: EmbedOptions, options: TextOptions
-    ) -> Future[Vectors]:
+    ) -> Future[Encoded[Vectors]]:
         """The vector of each text, [texts, dimensions]."""
         ...
 
-    def classify(self, texts: Sequence[Text], options: TextOptions) -> Future[list[Classification]]:
+    def classify(
+        self, texts: Sequence[Text], options: TextOptions
+    ) -> Future[Encoded[list[Classification]]]:
         """The labels of each text or pair."""
         ...
 
     def classify_tokens(
         self, texts: Sequence[str], aggregation: Aggregation, options: TextOptions
-    ) -> Future[list[list[LabelledSpan]]]:
+    ) -> Future[Encoded[list[list[LabelledSpan]]]]:
         """The labels of the tokens of each text, or of its words."""
         ...
 
     def fill_mask(
         self, texts: Sequence[str], top_k: int, options: TextOptions
-    ) -> Future[list[list[list[FilledMask]]]]:
+    ) -> Future[Encoded[list[list[list[FilledMask]]]]]:
         """The likeliest tokens for each gap of each text."""
         ...

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from llmasos.arguments import check_timeout
+from llmasos.encoding.async_encoder_model import AsyncEncoderModel
 from llmasos.errors import InvalidRequestError
 from llmasos.generation.async_language_model import AsyncLanguageModel
+from llmasos.triton.transport.grpc_infer import GrpcInfer
+from llmasos.triton.transport.triton_encoding import TritonEncoding
 from llmasos.triton.transport.triton_grpc_async import AsyncGrpcTransport
 from llmasos.triton.triton_client import address_of
 
 
-class AsyncTritonClient(AsyncLanguageModel):
-    """A client of a served language model over gRPC; made and used in one event loop.
+class AsyncTritonClient(AsyncLanguageModel, AsyncEncoderModel):
+    """A client of a served model over gRPC; made and used in one event loop. An encoder has the
+    method of its task, as for TritonClient.
 
     url: `host:port` or `grpc://host:port`. model: as for TritonClient. timeout_s: longest wait
     for a whole answer; None waits for ever. Errors are those of TritonClient. Cancelling a task
@@ -27,8 +31,17 @@ class AsyncTritonClient(AsyncLanguageModel):
         address, protocol = address_of(url, None)
         if protocol != "grpc":
             raise InvalidRequestError(f"AsyncTritonClient speaks gRPC: grpc://host:port, got {url}")
-        self._server = AsyncGrpcTransport(address, model=model, timeout_s=check_timeout(timeout_s))
+        checked = check_timeout(timeout_s)
+        self._server = AsyncGrpcTransport(address, model=model, timeout_s=checked)
         super().__init__(self._server)
+        self._encoding = self._texts = TritonEncoding(
+            GrpcInfer(address, model=model, timeout_s=checked)
+        )
+
+    async def aclose(self) -> None:
+        """See `AsyncLanguageModel`."""
+        await super().aclose()
+        self._texts.close()
 
     async def is_ready(self) -> bool:
         """Whether the server answers and its models are loaded."""

@@ -6,8 +6,12 @@ import re
 from typing import Literal
 
 from llmasos.arguments import check_timeout
+from llmasos.encoding.encoder_model import EncoderModel
 from llmasos.errors import InvalidRequestError
 from llmasos.generation.language_model import LanguageModel
+from llmasos.triton.transport.grpc_infer import GrpcInfer
+from llmasos.triton.transport.http_infer import HttpInfer
+from llmasos.triton.transport.triton_encoding import TritonEncoding
 from llmasos.triton.transport.triton_grpc import GrpcConnection
 from llmasos.triton.transport.triton_http import HttpConnection
 from llmasos.triton.transport.triton_transport import TritonTransport
@@ -22,8 +26,11 @@ _URL = re.compile(
 )
 
 
-class TritonClient(LanguageModel):
-    """A client of a language model that an LLMasOS repository serves.
+class TritonClient(LanguageModel, EncoderModel):
+    """A client of a model that an LLMasOS repository serves.
+
+    A model that continues texts has `generate_text` and its like, an encoder the method of its
+    task: `embed`, `classify`, `rerank`, `classify_tokens` or `fill_mask`.
 
     url: `host:port`, or `grpc://host:port`, or `http://host:port`.
     protocol: for a url without a scheme; gRPC costs the least for each token.
@@ -47,9 +54,18 @@ class TritonClient(LanguageModel):
     ) -> None:
         address, protocol = address_of(url, protocol)
         kind = HttpConnection if protocol == "http" else GrpcConnection
-        connection = kind(address, model=model, timeout_s=check_timeout(timeout_s))
-        self._server = TritonTransport(connection)
+        checked = check_timeout(timeout_s)
+        self._server = TritonTransport(kind(address, model=model, timeout_s=checked))
         super().__init__(self._server)
+        infer = HttpInfer if protocol == "http" else GrpcInfer
+        self._encoding = self._texts = TritonEncoding(
+            infer(address, model=model, timeout_s=checked)
+        )
+
+    def close(self) -> None:
+        """Ends what is running, then closes the connection. Calling it again does nothing."""
+        super().close()
+        self._texts.close()
 
     def is_ready(self) -> bool:
         """Whether the server answers and its models are loaded."""

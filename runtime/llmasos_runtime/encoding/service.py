@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 from llmasos.encoding.results import Classification, FilledMask, LabelledSpan
-from llmasos.encoding.transport import Aggregation, EmbedOptions, TextOptions, Vectors
+from llmasos.encoding.transport import Aggregation, EmbedOptions, Encoded, TextOptions, Vectors
 from llmasos.engine.plan import Task
 from llmasos.errors import InvalidRequestError
 from llmasos.text.whole_texts import Text, TextEncoder, WholeText
@@ -41,7 +41,7 @@ class EncodingService:
 
     def embed(
         self, texts: Sequence[str], embed: EmbedOptions, options: TextOptions
-    ) -> Future[Vectors]:
+    ) -> Future[Encoded[Vectors]]:
         """See EncodingTransport."""
         self._check_task("embed")
         dimensions = self._dimensions(embed.dimensions)
@@ -63,7 +63,9 @@ class EncodingService:
 
         return self._submit(encoded, options, finish)
 
-    def classify(self, texts: Sequence[Text], options: TextOptions) -> Future[list[Classification]]:
+    def classify(
+        self, texts: Sequence[Text], options: TextOptions
+    ) -> Future[Encoded[list[Classification]]]:
         """See EncodingTransport."""
         self._check_task("classify")
         encoded = self._encoder.encode(texts, truncate=options.truncate)
@@ -75,7 +77,7 @@ class EncodingService:
 
     def classify_tokens(
         self, texts: Sequence[str], aggregation: Aggregation, options: TextOptions
-    ) -> Future[list[list[LabelledSpan]]]:
+    ) -> Future[Encoded[list[list[LabelledSpan]]]]:
         """See EncodingTransport."""
         self._check_task("classify_tokens")
         encoded = self._encoder.encode(texts, truncate=options.truncate)
@@ -90,7 +92,7 @@ class EncodingService:
 
     def fill_mask(
         self, texts: Sequence[str], top_k: int, options: TextOptions
-    ) -> Future[list[list[list[FilledMask]]]]:
+    ) -> Future[Encoded[list[list[list[FilledMask]]]]]:
         """See EncodingTransport."""
         self._check_task("fill_mask")
         tokenizer, vocab_size = self._engine.tokenizer, self._engine.plan.vocab_size
@@ -120,7 +122,7 @@ class EncodingService:
         options: TextOptions,
         finish: Callable[[list[Rows]], ResultT],
         selected: Sequence[Sequence[int]] | None = None,
-    ) -> Future[ResultT]:
+    ) -> Future[Encoded[ResultT]]:
         tokens = [
             Tokens(
                 token_ids=one.token_ids,
@@ -130,7 +132,12 @@ class EncodingService:
             for number, one in enumerate(encoded)
         ]
         urgency = Urgency(priority=options.priority, deadline_ms=options.deadline_ms)
-        return chained(self._engine.submit(tokens, urgency), finish)
+        num_tokens = sum(len(one.token_ids) for one in encoded)
+
+        def ended(rows: list[Rows]) -> Encoded[ResultT]:
+            return Encoded(finish(rows), num_tokens)
+
+        return chained(self._engine.submit(tokens, urgency), ended)
 
     def _classification(self, logits: Rows) -> Classification:
         labels = self._record.labels

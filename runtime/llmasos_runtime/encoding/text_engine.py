@@ -115,6 +115,11 @@ class TextEngine:
                 busy_s=counts.busy_s,
             )
 
+    @property
+    def has_failed(self) -> bool:
+        """True if the engine stopped by itself."""
+        return self._error is not None and not self._closing
+
     def close(self) -> None:
         """Stops; unfinished requests get an EngineStoppedError. May be called again."""
         if not self._process.is_this:

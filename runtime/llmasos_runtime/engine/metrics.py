@@ -93,7 +93,7 @@ _BLOCKS = Family(
     kind="gauge",
     help="Blocks of the KV cache",
 )
-_GENERAL = Family(
+GENERAL = Family(
     name="nv_trt_llm_general_metrics",
     label="general_type",
     kind="gauge",
@@ -163,10 +163,10 @@ METRICS = (
         "requests that were preempted and wait to go on",
         lambda s: s.num_paused,
     ),
-    Metric(_GENERAL, "timestamp", "microseconds since 1970 of these numbers", lambda s: s.time_us),
-    Metric(_GENERAL, "iteration_counter", "steps so far", lambda s: s.num_steps),
-    Metric(_GENERAL, "preemption_counter", "preemptions so far", lambda s: s.num_preemptions),
-    Metric(_GENERAL, "restart_counter", "restarts of the server so far", lambda s: s.num_restarts),
+    Metric(GENERAL, "timestamp", "microseconds since 1970 of these numbers", lambda s: s.time_us),
+    Metric(GENERAL, "iteration_counter", "steps so far", lambda s: s.num_steps),
+    Metric(GENERAL, "preemption_counter", "preemptions so far", lambda s: s.num_preemptions),
+    Metric(GENERAL, "restart_counter", "restarts of the server so far", lambda s: s.num_restarts),
     Metric(_DISAGGREGATED, "kv_cache_transfer_ms", "0: no cache is transferred", lambda _: 0),
     Metric(_DISAGGREGATED, "request_count", "0: no cache is transferred", lambda _: 0),
     Metric(_SPECULATION, "drafted", "draft tokens computed so far", lambda s: s.num_draft_tokens),

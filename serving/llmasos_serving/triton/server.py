@@ -10,11 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from llmasos.engine.plan import Task
 from llmasos.errors import LLMasOSError, ServerError
 from llmasos.forked import OwnProcess
 from llmasos.progress import Progress
 from llmasos.triton.triton_client import TritonClient
 
+from llmasos_serving.triton.canary_request import ask_for_a_token
 from llmasos_serving.triton.options import ServerOptions
 from llmasos_serving.triton.processes import LoadingProcesses, ModelProcess, server_processes
 from llmasos_serving.triton.served_repository import check_repository
@@ -51,6 +53,7 @@ class TritonServer:
         self._progress = progress
         self._home = OwnProcess("this server")
         self._process: ServerProcess | None = None
+        self._task: Task = "generate"
         self._watcher: threading.Thread | None = None
         self._stopping = threading.Event()
         self.failure: ServerError | None = None
@@ -95,7 +98,7 @@ class TritonServer:
 
     def start(self) -> None:
         """Returns when the server has answered a request; raises PlanError or ServerError."""
-        check_repository(self._repository)
+        self._task = check_repository(self._repository)
         self.failure = None
         watched = self._start(_MAX_STARTS)
         self._stopping.clear()
@@ -151,7 +154,7 @@ class TritonServer:
         It binds its ports when its models are loaded; one that another program takes
         meanwhile is chosen anew, or refused where it was given.
         """
-        process = self._process = ServerProcess(self._repository, self._options)
+        process = self._process = ServerProcess(self._repository, self._options, self._task)
         try:
             return process, self._wait_until_it_answers(process)
         except BaseException as error:
@@ -165,7 +168,7 @@ class TritonServer:
         ends_at = time.monotonic() + self._options.start_timeout_s
         loading = LoadingProcesses(process.pid)
         with TritonClient(self.grpc_url, timeout_s=self._options.start_timeout_s) as client:
-            num_models = len(self._options.models)
+            num_models = len(self._options.models(self._task))
             while not (len(self._report(process)) == num_models and self._is_open(client)):
                 _refuse_if_failed(process)
                 if loading.lost_one():
@@ -174,7 +177,7 @@ class TritonServer:
                     raise process.log.error(f"not ready within {self._options.start_timeout_s:g} s")
                 time.sleep(_POLL_S)
             processes = server_processes(process.pid)
-            ask_for_a_token(client)  # so they are those that answer
+            ask_for_a_token(client, self._task)  # so they are those that answer
         return [*processes, process.guard_process()]
 
     def _is_open(self, client: TritonClient) -> bool:
@@ -185,9 +188,10 @@ class TritonServer:
             return http.is_ready() and num_steps(self.metrics_url) is not None
 
     def _report(self, process: ServerProcess) -> set[str]:
-        loaded = process.log.loaded() & self._options.models
+        wanted = self._options.models(self._task)
+        loaded = process.log.loaded() & wanted
         if self._progress is not None:
-            self._progress("loading models", len(loaded), len(self._options.models))
+            self._progress("loading models", len(loaded), len(wanted))
         return loaded
 
     def _watch(self, process: ServerProcess, processes: list[ModelProcess]) -> None:
@@ -208,7 +212,7 @@ class TritonServer:
 
     def _ask_for_a_token(self) -> None:
         with TritonClient(self.grpc_url, timeout_s=_CANARY_TIMEOUT_S) as client:
-            ask_for_a_token(client)
+            ask_for_a_token(client, self._task)
 
 
 def num_steps(metrics_url: str, *, timeout_s: float = _METRICS_TIMEOUT_S) -> float | None:
@@ -219,11 +223,6 @@ def num_steps(metrics_url: str, *, timeout_s: float = _METRICS_TIMEOUT_S) -> flo
     except OSError:
         return None
     return None if found is None else float(found[1])
-
-
-def ask_for_a_token(client: TritonClient) -> None:
-    """The canary: one token through all models; raises LLMasOSError when there is none."""
-    client.generate_text("a", max_tokens=1)
 
 
 def _address_for_clients(host: str) -> str:

@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 import psutil
 from llmasos.contract.repository import MODELS
+from llmasos.engine.plan import Task
 
 from llmasos_serving.triton import process_guard
 from llmasos_serving.triton.command import server_command
@@ -35,7 +36,8 @@ class ServerProcess:
     Raises ServerError when there is no server to start, or a port is taken.
     """
 
-    def __init__(self, repository: Path, options: ServerOptions) -> None:
+    def __init__(self, repository: Path, options: ServerOptions, task: Task) -> None:
+        """task: of the repository's plan."""
         self.ports = Ports.choose(options)
         self._stopping = threading.Lock()
         self._drain_s = options.drain_s
@@ -44,7 +46,7 @@ class ServerProcess:
         self.log = ServerLog(options.log_file)
         try:
             self._run_dir = RunDirectory()
-            self._guard = self._start(repository, options)
+            self._guard = self._start(repository, options, task)
             _STARTED.add(self)
             self.pid = self._group = self._read_pid()
         except BaseException:
@@ -97,12 +99,12 @@ class ServerProcess:
         assert self._guard.stdin is not None
         self._guard.stdin.close()
 
-    def _start(self, repository: Path, options: ServerOptions) -> subprocess.Popen[str]:
+    def _start(self, repository: Path, options: ServerOptions, task: Task) -> subprocess.Popen[str]:
         run_dir = self._run_dir
         try:
             installation = find_installation(run_dir.path)
             self._hold = installation.hold
-            without = set(MODELS) - options.models
+            without = set(MODELS) - options.models(task)
             links = link_repository(repository, run_dir.path, without=without)
             self.log.show(links, repository)
             command = server_command(installation, links, options, self.ports, run_dir.shm_prefix)

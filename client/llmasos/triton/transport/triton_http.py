@@ -74,7 +74,7 @@ class HttpConnection:
                     body = response.read()
                     known = json_object(body) if response.status == HTTPStatus.OK else {}
             except (OSError, HTTPException) as error:
-                raise _error_of(error, Deadline.after(timeout_s)) from error
+                raise error_of_connection(error, Deadline.after(timeout_s)) from error
             self._model = model_of_text(tensor["name"] for tensor in known.get("inputs", ()))
         return self._model
 
@@ -194,10 +194,14 @@ class _Answer:
         self._socket.settimeout(self._deadline.remaining_s())
 
     def _error_of(self, error: Exception) -> LLMasOSError:
-        return EngineStoppedError(_CLOSED) if self._closed else _error_of(error, self._deadline)
+        return (
+            EngineStoppedError(_CLOSED)
+            if self._closed
+            else error_of_connection(error, self._deadline)
+        )
 
 
-def _error_of(error: Exception, deadline: Deadline) -> LLMasOSError:
+def error_of_connection(error: Exception, deadline: Deadline) -> LLMasOSError:
     """Returns our error for a connection that failed."""
     if isinstance(error, TimeoutError):
         return deadline.error()
