@@ -37,14 +37,9 @@ class AsyncLLM(AsyncLanguageModel, AsyncEncoderModel):
             super().__init__(AsyncEngineTransport(engine))
             self._encoding: EncodingTransport = NoEncoding(engine.plan)
         else:
-            super().__init__(NoGeneration(engine.plan))
-            self._encoding = EncodingService(engine)
-
-    async def aclose(self) -> None:
-        """See `AsyncLanguageModel`."""
-        await super().aclose()
-        if isinstance(self._encoding, EncodingService):
-            await asyncio.to_thread(self._encoding.close)
+            service = EncodingService(engine)
+            super().__init__(NoGeneration(engine.plan, service.close))
+            self._encoding = service
 
     @classmethod
     async def load(

@@ -76,14 +76,9 @@ class LLM(LanguageModel, EncoderModel):
             super().__init__(EngineTransport(self._engine))
             self._encoding: EncodingTransport = NoEncoding(self._plan)
         else:
-            super().__init__(NoGeneration(self._plan))
-            self._encoding = EncodingService(load_text_engine(plan_dir, options))
-
-    def close(self) -> None:
-        """Ends what is running, then frees the engine's memory. Calling it again does nothing."""
-        super().close()
-        if isinstance(self._encoding, EncodingService):
-            self._encoding.close()
+            service = EncodingService(load_text_engine(plan_dir, options))
+            super().__init__(NoGeneration(self._plan, service.close))
+            self._encoding = service
 
     @property
     def plan(self) -> EnginePlan:

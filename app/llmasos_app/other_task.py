@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from llmasos.engine.plan import EnginePlan
@@ -14,8 +15,10 @@ class NoGeneration:
 
     max_concurrent: int | None = None
 
-    def __init__(self, plan: EnginePlan) -> None:
+    def __init__(self, plan: EnginePlan, close: Callable[[], object]) -> None:
+        """close: is called when this is closed, more than once maybe."""
         self._plan = plan
+        self._close = close
 
     def prepare(self, prompt: object) -> Any:
         del prompt
@@ -26,10 +29,10 @@ class NoGeneration:
         raise other_task(self._plan, "generate")
 
     def close(self) -> None:
-        """Nothing is held here."""
+        self._close()
 
     async def aclose(self) -> None:
-        """Nothing is held here."""
+        await asyncio.to_thread(self._close)
 
 
 class NoEncoding:

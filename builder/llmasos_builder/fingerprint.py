@@ -21,8 +21,9 @@ from llmasos_builder.hub_commit import commit_of
 from llmasos_builder.origin import GGUF, Directory, Known, origin_of
 
 _SMALL_BYTES = 1 << 20
-_TEMPLATE_FOLDER = "additional_chat_templates"
-_MODULE_FILES = "[0-9]_*/*"  # of sentence-transformers
+_FOLDERS = (
+    "*_*/*"  # additional_chat_templates, and sentence-transformers' modules such as 1_Pooling
+)
 _SHARD_NAME = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.gguf")
 
 
@@ -47,8 +48,7 @@ def fingerprint(source: str | Path, *, revision: str | None = None) -> list[obje
 def _read_in(directory: Path) -> Iterator[Path]:
     """Yields all files that are not hidden: a file that is not read today may be read later."""
     yield from (path for path in directory.iterdir() if not path.name.startswith("."))
-    yield from (directory / _TEMPLATE_FOLDER).glob("*")
-    yield from directory.glob(_MODULE_FILES)
+    yield from directory.glob(_FOLDERS)
 
 
 def _shards(path: Path) -> Iterable[Path]:

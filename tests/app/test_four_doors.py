@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from llmasos import LLM, AsyncLLM, AsyncTritonClient, TritonClient
+from llmasos.encoding.async_encoder_model import AsyncEncoderModel
+from llmasos.encoding.encoder_model import EncoderModel
 from llmasos.generation.async_language_model import AsyncLanguageModel
 from llmasos.generation.language_model import LanguageModel
 
 METHODS = {"generate_text", "generate", "stream", "chat", "stream_chat"}
+OF_TEXTS = {"embed", "classify", "classify_tokens", "rerank", "fill_mask"}
 OF_SERVERS = {"is_ready"}
 DOORS: dict[type, tuple[type, set[str]]] = {
     LLM: (LanguageModel, {"plan", "generate_from_tokens"}),
@@ -32,6 +35,7 @@ def parameters(function: Any) -> list[inspect.Parameter]:
 def pairs() -> list[tuple[Any, Any]]:
     """Each method that waits and its twin for asyncio."""
     same = [(getattr(LanguageModel, n), getattr(AsyncLanguageModel, n)) for n in sorted(METHODS)]
+    same += [(getattr(EncoderModel, n), getattr(AsyncEncoderModel, n)) for n in sorted(OF_TEXTS)]
     return [
         *same,
         (LanguageModel.close, AsyncLanguageModel.aclose),
@@ -43,9 +47,11 @@ def pairs() -> list[tuple[Any, Any]]:
 def test_a_door_writes_none_of_the_shared_methods_itself(door: type) -> None:
     face, own = DOORS[door]
     closes = "close" if face is LanguageModel else "aclose"
+    texts = EncoderModel if face is LanguageModel else AsyncEncoderModel
     assert public(face) == METHODS | {closes}
-    assert public(door) == public(face) | own
-    assert not public(face) & vars(door).keys()
+    assert public(texts) == OF_TEXTS | {"encoding"}
+    assert public(door) == public(face) | public(texts) | own
+    assert not (public(face) | public(texts)) & vars(door).keys()
 
 
 @pytest.mark.parametrize(("waits", "awaited"), pairs(), ids=lambda method: method.__qualname__)

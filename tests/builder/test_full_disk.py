@@ -63,7 +63,7 @@ def small_disk(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("size", "said"),
     [
-        ("128k", rf"cannot be written: {FULL} \(.* are free, .* are needed\); free some room"),
+        ("64k", rf"cannot be written: {FULL} \(.* are free, .* are needed\); free some room"),
         ("200k", rf"cannot be written: {FULL}( \(.* are needed\))?; free some room"),
     ],
 )

@@ -102,6 +102,7 @@ def test_a_checkpoint_that_does_not_build_ends_the_program(run: Run, tmp_path: P
 
 def test_every_program_is_listed_and_tested() -> None:
     programs = {path.name for path in EXAMPLES.glob("*.py")}
+    recipes = {path.name for path in EXAMPLES.glob("*.yaml")}  # run by tests/app/recipe
     listed = set(re.findall(r"^\| \[(\S+)\]", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
-    assert listed == programs
+    assert listed == programs | recipes
     assert set(re.findall(r'run\("(\w+\.py)"', Path(__file__).read_text())) == programs

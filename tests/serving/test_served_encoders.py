@@ -9,15 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 from encoder_networks import write_encoder, write_modules
 from llmasos import LLM, AsyncTritonClient, TritonClient
+from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.errors import DeadlineExceededError, InvalidRequestError
 from llmasos_builder.build import BuildOptions, build
+from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess
 from llmasos_serving.triton.options import ServerOptions
 from llmasos_serving.triton.server import TritonServer
+from openai import BadRequestError, NotFoundError, OpenAI
 
 TEXTS = ["the rain in spain", "a fox jumps", "the rain in spain stays mainly on the plain", ""]
 OPTIONS = ServerOptions(
@@ -116,6 +120,85 @@ def test_curl_gets_numbers(server: TritonServer) -> None:
     assert outputs["num_input_tokens"]["data"] == [3]
 
 
+@pytest.fixture(scope="module")
+def gateway(server: TritonServer, embedder: Path) -> Iterator[GatewayProcess]:
+    with started(server, embedder) as gateway:
+        yield gateway
+
+
+def started(server: TritonServer, repository: Path) -> GatewayProcess:
+    return GatewayProcess(
+        GatewayOptions(port=0),
+        plan=repository / PLAN_IN_REPOSITORY,
+        grpc_url=server.grpc_url,
+        metrics_url=server.metrics_url,
+    )
+
+
+def posted(gateway: GatewayProcess, path: str, body: dict[str, Any]) -> Any:
+    return httpx.post(f"{gateway.url}{path}", json={"model": "checkpoint", **body})
+
+
+def test_openais_client_gets_vectors(gateway: GatewayProcess, embedder: Path) -> None:
+    with LLM(embedder, num_threads=1) as llm:
+        expected, short = llm.embed(TEXTS), llm.embed(TEXTS, dimensions=8)
+    with OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client:
+        made = client.embeddings.create(model="checkpoint", input=TEXTS)  # base64 in between
+        plain = client.embeddings.create(
+            model="checkpoint", input=TEXTS, encoding_format="float", dimensions=8
+        )
+        (one,) = client.embeddings.create(model="checkpoint", input=TEXTS[0]).data
+        with pytest.raises(BadRequestError, match="input must be text"):
+            client.embeddings.create(model="checkpoint", input=[1, 2, 3])
+        with pytest.raises(BadRequestError, match="dimensions must be an integer from 1 to 64"):
+            client.embeddings.create(model="checkpoint", input="a", dimensions=65)
+        with pytest.raises(BadRequestError, match="text 0 has 202 tokens, at most 96 fit"):
+            client.embeddings.create(model="checkpoint", input=" ".join(["fox"] * 200))
+        with pytest.raises(NotFoundError, match="is not served here"):
+            client.embeddings.create(model="other", input="a")
+        with pytest.raises(BadRequestError, match="is for models of the task generate"):
+            client.completions.create(model="checkpoint", prompt="a")
+    assert [x.index for x in made.data] == [0, 1, 2, 3]
+    np.testing.assert_allclose([x.embedding for x in made.data], expected, atol=1e-5)
+    np.testing.assert_allclose([x.embedding for x in plain.data], short, atol=1e-5)
+    np.testing.assert_allclose(one.embedding, expected[0], atol=1e-5)
+    assert made.usage.prompt_tokens == made.usage.total_tokens == 6 + 5 + 11 + 2
+
+
+def test_an_embedder_ranks_and_scores_by_the_cosine(
+    gateway: GatewayProcess, embedder: Path
+) -> None:
+    with LLM(embedder, num_threads=1) as llm:
+        vectors = llm.embed(TEXTS)
+    cosines = (vectors @ vectors[1]).tolist()
+    found = posted(gateway, "/v1/rerank", {"query": TEXTS[1], "documents": TEXTS}).json()
+    assert found["results"][0]["index"] == 1
+    assert {x["index"]: x["relevance_score"] for x in found["results"]} == pytest.approx(
+        dict(enumerate(cosines)), abs=1e-5
+    )
+    best = posted(
+        gateway,
+        "/v1/rerank",
+        {
+            "query": TEXTS[1],
+            "documents": [{"text": x} for x in TEXTS],
+            "top_n": 1,
+            "return_documents": True,
+        },
+    ).json()["results"]
+    assert [one["document"] for one in best] == [{"text": TEXTS[1]}]
+    scored = posted(gateway, "/v1/score", {"text_1": TEXTS[1], "text_2": TEXTS}).json()
+    assert [x["score"] for x in scored["data"]] == pytest.approx(cosines, abs=1e-5)
+    for path, body, said in (
+        ("/v1/score", {"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, "text_1 has 2 texts"),
+        ("/v1/rerank", {"query": "a", "documents": []}, "documents"),
+        ("/v1/rerank", {"query": "a", "documents": ["a"], "top_n": 0}, "top_n"),
+        ("/v1/embeddings", {"input": "a", "colour": 1}, "colour"),
+    ):
+        answer = posted(gateway, path, body)
+        assert (answer.status_code, said in answer.text) == (400, True), answer.text
+
+
 @pytest.mark.parametrize(
     ("suffix", "changes"),
     [
@@ -141,6 +224,10 @@ def test_every_other_task_is_served_as_in_process(
                 assert [x.index for x in found] == [x.index for x in expected]
                 assert [x.score for x in found] == pytest.approx([x.score for x in expected])
                 assert one.classify(["fox"])[0].label == llm.classify(["fox"])[0].label
+                with started(server, built) as gateway:
+                    body = {"query": "fox", "documents": TEXTS}
+                    ranks = posted(gateway, "/v1/rerank", body).json()["results"]
+                assert [x["index"] for x in ranks] == [x.index for x in expected]
             elif suffix == "ForTokenClassification":
                 labels = [x.label for x in one.classify_tokens(TEXTS)[0]]
                 assert labels == [x.label for x in llm.classify_tokens(TEXTS)[0]]

@@ -33,9 +33,14 @@ ResultT = TypeVar("ResultT")
 
 
 class AsyncEncoderModel:
-    """As `EncoderModel`, whose docstrings hold here too; cancelling a task ends its requests."""
+    """As `EncoderModel`; cancelling a task ends its requests."""
 
     _encoding: EncodingTransport
+
+    @property
+    def encoding(self) -> EncodingTransport:
+        """The transport, for callers that want futures and the number of tokens."""
+        return self._encoding
 
     async def embed(
         self,
@@ -46,7 +51,12 @@ class AsyncEncoderModel:
         dimensions: int | None = None,
         **fields: Unpack[TextFields],
     ) -> Vectors:
-        """See `EncoderModel.embed`."""
+        """Returns the vector of each text, float32 [texts, dimensions].
+
+        prompt: is put before each text, or by prompt_name one of the model's own prompts.
+        dimensions: only the first ones, for models that were trained so (Matryoshka, Kusupati et
+        al., arXiv:2205.13147); unit length is restored where the model's vectors have it.
+        """
         embed = EmbedOptions(prompt=prompt, prompt_name=prompt_name, dimensions=dimensions)
         options = text_options(**fields)
         each = await _in_parts(
@@ -57,7 +67,7 @@ class AsyncEncoderModel:
     async def classify(
         self, texts: Sequence[Text], **fields: Unpack[TextFields]
     ) -> list[Classification]:
-        """See `EncoderModel.classify`."""
+        """Returns the labels of each text, or of each pair (text, other text)."""
         options = text_options(**fields)
         each = await _in_parts(
             check_texts(texts), lambda some: self._encoding.classify(some, options)
@@ -72,7 +82,10 @@ class AsyncEncoderModel:
         top_n: int | None = None,
         **fields: Unpack[TextFields],
     ) -> list[RankedDocument]:
-        """See `EncoderModel.rerank`."""
+        """Returns the documents by their scores for a query, the best first, at most top_n.
+
+        The model is a cross-encoder: a classifier of pairs with one label.
+        """
         found = await self.classify(pairs_of(query, documents), **fields)
         return ranked(found, documents, top_n)
 
@@ -83,7 +96,7 @@ class AsyncEncoderModel:
         aggregation: Aggregation = "none",
         **fields: Unpack[TextFields],
     ) -> list[list[LabelledSpan]]:
-        """See `EncoderModel.classify_tokens`."""
+        """Returns the label of each token of each text; with aggregation simple, its entities."""
         options = text_options(**fields)
         each = await _in_parts(
             check_texts(texts),
@@ -94,7 +107,7 @@ class AsyncEncoderModel:
     async def fill_mask(
         self, texts: Sequence[str], *, top_k: int = 5, **fields: Unpack[TextFields]
     ) -> list[list[list[FilledMask]]]:
-        """See `EncoderModel.fill_mask`."""
+        """Returns the top_k likeliest tokens for each gap of each text; gaps are mask tokens."""
         options = text_options(**fields)
         each = await _in_parts(
             check_texts(texts), lambda some: self._encoding.fill_mask(some, top_k, options)

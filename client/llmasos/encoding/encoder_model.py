@@ -43,6 +43,11 @@ class EncoderModel:
 
     _encoding: EncodingTransport
 
+    @property
+    def encoding(self) -> EncodingTransport:
+        """The transport, for callers that want futures and the number of tokens."""
+        return self._encoding
+
     def embed(
         self,
         texts: Sequence[str],

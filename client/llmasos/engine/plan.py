@@ -142,12 +142,6 @@ class EnginePlan(_Record):
         return self
 
     @model_validator(mode="after")
-    def _task_and_its_record(self) -> Self:
-        if (self.task == "generate") != (self.encoder is None):
-            raise ValueError(f"task {self.task} does not go with encoder {self.encoder}")
-        return self
-
-    @model_validator(mode="after")
     def _precision_and_its_format(self) -> Self:
         kind = self.weights.format.kind
         if kind != self.precision:
@@ -159,6 +153,12 @@ class EnginePlan(_Record):
         sizes = (self.num_layers, self.num_kv_heads, self.head_size)
         if 0 in sizes and (any(sizes) or self.task == "generate"):
             raise ValueError(f"task {self.task} does not go with a KV cache of the sizes {sizes}")
+        return self
+
+    @model_validator(mode="after")
+    def _task_and_its_record(self) -> Self:
+        if (self.task == "generate") != (self.encoder is None):
+            raise ValueError(f"task {self.task} does not go with encoder {self.encoder}")
         return self
 
     def check_task(self, task: Task) -> None:

@@ -32,16 +32,11 @@ class AsyncTritonClient(AsyncLanguageModel, AsyncEncoderModel):
         if protocol != "grpc":
             raise InvalidRequestError(f"AsyncTritonClient speaks gRPC: grpc://host:port, got {url}")
         checked = check_timeout(timeout_s)
-        self._server = AsyncGrpcTransport(address, model=model, timeout_s=checked)
-        super().__init__(self._server)
-        self._encoding = self._texts = TritonEncoding(
-            GrpcInfer(address, model=model, timeout_s=checked)
+        self._encoding = texts = TritonEncoding(GrpcInfer(address, model=model, timeout_s=checked))
+        self._server = AsyncGrpcTransport(
+            address, model=model, timeout_s=checked, close=texts.close
         )
-
-    async def aclose(self) -> None:
-        """See `AsyncLanguageModel`."""
-        await super().aclose()
-        self._texts.close()
+        super().__init__(self._server)
 
     async def is_ready(self) -> bool:
         """Whether the server answers and its models are loaded."""

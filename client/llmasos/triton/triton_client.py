@@ -55,17 +55,11 @@ class TritonClient(LanguageModel, EncoderModel):
         address, protocol = address_of(url, protocol)
         kind = HttpConnection if protocol == "http" else GrpcConnection
         checked = check_timeout(timeout_s)
-        self._server = TritonTransport(kind(address, model=model, timeout_s=checked))
-        super().__init__(self._server)
         infer = HttpInfer if protocol == "http" else GrpcInfer
-        self._encoding = self._texts = TritonEncoding(
-            infer(address, model=model, timeout_s=checked)
-        )
-
-    def close(self) -> None:
-        """Ends what is running, then closes the connection. Calling it again does nothing."""
-        super().close()
-        self._texts.close()
+        self._encoding = texts = TritonEncoding(infer(address, model=model, timeout_s=checked))
+        connection = kind(address, model=model, timeout_s=checked)
+        self._server = TritonTransport(connection, close=texts.close)
+        super().__init__(self._server)
 
     def is_ready(self) -> bool:
         """Whether the server answers and its models are loaded."""

@@ -23,8 +23,10 @@ from llmasos_serving.gateway.chat import chat_completion
 from llmasos_serving.gateway.chat_fields import ChatRequest
 from llmasos_serving.gateway.completions import CompletionRequest, text_completion
 from llmasos_serving.gateway.departure import unless_gone
+from llmasos_serving.gateway.embeddings import EmbeddingsRequest, embeddings
 from llmasos_serving.gateway.error_handlers import ERROR_RESPONSES, handle_errors
 from llmasos_serving.gateway.limits import Limits
+from llmasos_serving.gateway.rerank import RerankRequest, ScoreRequest, rerank, score
 from llmasos_serving.gateway.responses import response
 from llmasos_serving.gateway.responses_fields import ResponsesRequest
 from llmasos_serving.gateway.served_model import ServedModel
@@ -64,6 +66,12 @@ class _Served:
         assert self.model is not None
         return self.model
 
+    def generator(self, name: str | None, path: str) -> ServedModel:
+        """The model that a request names, which must continue texts; raises ApiError."""
+        model = self.asked(name)
+        model.check_task("generate", path)
+        return model
+
     def asked(self, name: str | None) -> ServedModel:
         """The model that a request names; raises ApiError for another."""
         if name is not None and name != self.only.name:
@@ -99,6 +107,7 @@ def make_app(
     app.add_middleware(Limits, settings=settings)
     handle_errors(app)
     _serve_answers(app, served)
+    _serve_texts(app, served)
     _serve_models(app, served)
     _serve_tokens(app, served)
     _serve_state(app, served, metrics_url)
@@ -109,23 +118,41 @@ def make_app(
 def _serve_answers(app: FastAPI, served: _Served) -> None:
     @app.post("/v1/chat/completions", response_model=None, responses=OR_EVENTS)
     async def chat(request: Request, body: ChatRequest) -> Response | dict[str, Any]:
-        work = chat_completion(served.asked(body.model), body, served.settings)
+        work = chat_completion(
+            served.generator(body.model, request.url.path), body, served.settings
+        )
         return await unless_gone(request, work)
 
     @app.post("/v1/completions", response_model=None, responses=OR_EVENTS)
     async def completions(request: Request, body: CompletionRequest) -> Response | dict[str, Any]:
-        work = text_completion(served.asked(body.model), body, served.settings)
+        work = text_completion(
+            served.generator(body.model, request.url.path), body, served.settings
+        )
         return await unless_gone(request, work)
 
     @app.post("/v1/responses", response_model=None, responses=OR_EVENTS)
     async def responses(request: Request, body: ResponsesRequest) -> Response | dict[str, Any]:
-        work = response(served.asked(body.model), body, served.settings)
+        work = response(served.generator(body.model, request.url.path), body, served.settings)
         return await unless_gone(request, work)
 
     @app.post(ANTHROPIC_PATH, response_model=None, responses=OR_EVENTS)
     async def messages(request: Request, body: MessagesRequest) -> Response | dict[str, Any]:
-        work = message(served.asked(body.model), body, served.settings)
+        work = message(served.generator(body.model, request.url.path), body, served.settings)
         return await unless_gone(request, work)
+
+
+def _serve_texts(app: FastAPI, served: _Served) -> None:
+    @app.post("/v1/embeddings", response_model=None)
+    async def vectors(request: Request, body: EmbeddingsRequest) -> Response | dict[str, Any]:
+        return await unless_gone(request, embeddings(served.asked(body.model), body))
+
+    @app.post("/v1/rerank", response_model=None)
+    async def ranks(request: Request, body: RerankRequest) -> Response | dict[str, Any]:
+        return await unless_gone(request, rerank(served.asked(body.model), body))
+
+    @app.post("/v1/score", response_model=None)
+    async def scores(request: Request, body: ScoreRequest) -> Response | dict[str, Any]:
+        return await unless_gone(request, score(served.asked(body.model), body))
 
 
 def _serve_models(app: FastAPI, served: _Served) -> None:

@@ -77,7 +77,7 @@ def test_a_plan_of_another_task_is_refused_by_name(tmp_path: Path) -> None:
     plan = write_plan(tmp_path)
     plan.check_task("generate")
     sizes = {"num_layers": 0, "num_kv_heads": 0, "head_size": 0}
-    change(tmp_path, task="embed", **sizes)
+    change(tmp_path, task="embed", encoder={"width": 8}, **sizes)
     other = EnginePlan.load(tmp_path)
     with pytest.raises(PlanError, match="tiny is built for the task embed, and the task asked"):
         other.check_task("generate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
@@ -51,7 +52,16 @@ class AsyncGrpcTransport:
 
     max_concurrent: int | None = MAX_CONCURRENT
 
-    def __init__(self, address: str, *, model: str | None, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        model: str | None,
+        timeout_s: float | None,
+        close: Callable[[], object],
+    ) -> None:
+        """close: is called when this is closed, for what else belongs to the client."""
+        self._close = close
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._process = OwnProcess("this client's gRPC connection")
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
@@ -120,6 +130,7 @@ class AsyncGrpcTransport:
         ending = {*self._ending, *(asyncio.ensure_future(s.aclose()) for s in self._streams)}
         if ending:
             await asyncio.wait(ending)
+        self._close()
         await self._channel.close()
 
     def _send(self, model: str, request_id: str, fields: Fields) -> Any:

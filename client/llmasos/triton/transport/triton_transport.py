@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Protocol
 from weakref import WeakSet
@@ -36,8 +37,10 @@ class TritonTransport:
 
     max_concurrent: int | None = MAX_CONCURRENT
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, close: Callable[[], object]) -> None:
+        """close: is called when this is closed, for what else belongs to the client."""
         self._connection = connection
+        self._close = close
         self._lock = threading.Lock()  # of the two below
         self._streams: WeakSet[PieceStream] = WeakSet()
         self._closed = False
@@ -67,6 +70,7 @@ class TritonTransport:
             self._closed = True
             streams = list(self._streams)
         with ExitStack() as closing:  # one that fails does not keep the others from closing
+            closing.callback(self._close)
             closing.callback(self._connection.close)
             closing.callback(settle_dropped, _DROPPED_TIMEOUT_S)
             for stream in streams:
