@@ -20,7 +20,7 @@ from typing import Any
 from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.triton.async_triton_client import AsyncTritonClient
 from llmasos_app.cache.engine_cache import find_repository
-from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess
+from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess, NamedPlan
 from llmasos_serving.triton.options import ServerOptions
 from llmasos_serving.triton.server import TritonServer
 
@@ -156,7 +156,7 @@ def main() -> None:
         TritonServer(repository, options) as server,
         GatewayProcess(
             GatewayOptions(port=0),
-            plan=plan,
+            models=[NamedPlan(plan=plan)],
             grpc_url=server.grpc_url,
             metrics_url=server.metrics_url,
         ) as door,

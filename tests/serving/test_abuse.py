@@ -16,7 +16,7 @@ import grpc
 import pytest
 from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.triton.triton_client import TritonClient
-from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess
+from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess, NamedPlan
 from llmasos_serving.triton.options import ServerOptions
 from llmasos_serving.triton.server import TritonServer
 from patience import PATIENCE_S
@@ -37,7 +37,7 @@ def server(tiny_repository: Path) -> Iterator[TritonServer]:
 def gateway(server: TritonServer, tiny_repository: Path) -> Iterator[GatewayProcess]:
     with GatewayProcess(
         GatewayOptions(port=0),
-        plan=tiny_repository / PLAN_IN_REPOSITORY,
+        models=[NamedPlan(plan=tiny_repository / PLAN_IN_REPOSITORY)],
         grpc_url=server.grpc_url,
         metrics_url=server.metrics_url,
     ) as gateway:

@@ -18,7 +18,7 @@ from llmasos import LLM, AsyncTritonClient, TritonClient
 from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.errors import DeadlineExceededError, InvalidRequestError
 from llmasos_builder.build import BuildOptions, build
-from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess
+from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess, NamedPlan
 from llmasos_serving.triton.options import ServerOptions
 from llmasos_serving.triton.server import TritonServer
 from openai import BadRequestError, NotFoundError, OpenAI
@@ -129,7 +129,7 @@ def gateway(server: TritonServer, embedder: Path) -> Iterator[GatewayProcess]:
 def started(server: TritonServer, repository: Path) -> GatewayProcess:
     return GatewayProcess(
         GatewayOptions(port=0),
-        plan=repository / PLAN_IN_REPOSITORY,
+        models=[NamedPlan(plan=repository / PLAN_IN_REPOSITORY)],
         grpc_url=server.grpc_url,
         metrics_url=server.metrics_url,
     )

@@ -21,7 +21,7 @@ from llmasos.sampling import SamplingParams
 from llmasos.text.tokenizer import Tokenizer
 from llmasos.triton.triton_client import TritonClient
 from llmasos_serving.triton.launcher import ServerOptions, TritonServer
-from llmasos_serving.triton.server import num_steps
+from llmasos_serving.triton.models_watch import num_steps
 from patience import PATIENCE_S, wait_until
 from raw_client import RawClient, gauge, post, refusal, text_of
 from tritonclient.utils import InferenceServerException

@@ -15,6 +15,7 @@ MARKED = {
         "serving/test_odd_paths.py",
         "serving/test_served_encoders.py",
         "serving/test_server.py",
+        "serving/test_several_models.py",
         "serving/test_soak.py",
         "serving/test_supervision.py",
     },
@@ -54,6 +55,7 @@ MARKED = {
         "builder/tensorrt/test_trt_smollm2.py",
         "parity_sweep/test_tokenizer_sweep.py",
         "serving/test_served_encoders.py",
+        "serving/test_several_models.py",
     },
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,18 +17,26 @@ from scripted_model import Script, ScriptedModel
 
 
 def scripted_app(
-    tokenizer: Path, script: Script, *, form: CallFormat | None = None, **settings: Any
+    tokenizer: Path,
+    script: Script,
+    *,
+    form: CallFormat | None = None,
+    names: Sequence[str] = ("tiny",),
+    **settings: Any,
 ) -> FastAPI:
-    """The application. settings: of GatewaySettings."""
+    """The application. names: of models that all say the same. settings: of GatewaySettings."""
 
-    def connect() -> ServedModel:
-        return ServedModel(
-            client=cast("Any", ScriptedModel(script)),
-            name="tiny",
-            max_seq_len=512,
-            tokenizer=Tokenizer.load(tokenizer),
-            call_format=form,
-        )
+    def connect() -> list[ServedModel]:
+        return [
+            ServedModel(
+                client=cast("Any", ScriptedModel(script)),
+                name=name,
+                max_seq_len=512,
+                tokenizer=Tokenizer.load(tokenizer),
+                call_format=form,
+            )
+            for name in names
+        ]
 
     return make_app(connect, GatewaySettings(**settings))
 

@@ -30,7 +30,7 @@ class TritonPythonModel:
         if EnginePlan.read(arguments.path("gpt_model_path")).task == "generate":
             self._model = _generating(arguments)
             self._listener = Listener(
-                engine_address(arguments.directory.parents[1], arguments.directory.parent.name),
+                engine_address(arguments.directory.parents[1], arguments.model),
                 self._model.accept_forwarded,
                 self._model.end_forwarded,
             )
@@ -40,6 +40,7 @@ class TritonPythonModel:
                 load_text_engine(arguments.path("gpt_model_path"), engine_options(arguments)),
                 check_period_s=_check_period_s(arguments),
                 die=_die,
+                served=arguments.served,
             )
 
     def execute(self, requests: list[Any]) -> list[None] | None:
@@ -59,7 +60,8 @@ def _generating(arguments: ModelArguments) -> EngineModel:
         default_deadline_ms=arguments.integer("default_deadline_ms") or 600_000,
         stream_interval=arguments.integer("stream_interval"),
         num_restarts=arguments.integer("num_restarts") or 0,
-        count_pieces=Detokenizer(pb_utils).count,
+        served=arguments.served,
+        count_pieces=Detokenizer(pb_utils, arguments.sibling("detokenizer")).count,
         die=_die,
     )
 

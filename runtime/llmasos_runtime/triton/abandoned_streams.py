@@ -43,10 +43,11 @@ class PieceCounts:
 
 
 class Detokenizer:
-    """The model `detokenizer` as seen by the engine."""
+    """The detokenizer as seen by the engine. model: its name."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, model: str = "detokenizer") -> None:
         self._backend = backend
+        self._model = model
 
     def count(self, numbers: Sequence[int]) -> list[int]:
         """Returns how many pieces of each stream have come to it; an empty list if it cannot know.
@@ -55,7 +56,7 @@ class Detokenizer:
         """
         query = self._backend.Tensor("text_piece", np.array([[QUERY, *numbers]], np.int32))
         request = self._backend.InferenceRequest(
-            model_name="detokenizer", requested_output_names=["text_output"], inputs=[query]
+            model_name=self._model, requested_output_names=["text_output"], inputs=[query]
         )
         response = request.exec()
         if response.has_error():

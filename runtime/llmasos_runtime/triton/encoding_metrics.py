@@ -9,6 +9,7 @@ from llmasos_runtime.engine.metrics import GENERAL
 from llmasos_runtime.triton.backend import Backend
 from llmasos_runtime.triton.shown_metrics import Counter, Gauge
 
+MODEL = "engine"
 _NAME = "nv_llmasos_texts"
 
 
@@ -18,7 +19,7 @@ class EncodingMetrics:
     Steps stand where a decoder's do, so that whoever watches a server reads one name.
     """
 
-    def __init__(self, backend: Backend, *, model: str = "engine", version: str = "1") -> None:
+    def __init__(self, backend: Backend, *, model: str = MODEL, version: str = "1") -> None:
         kinds = backend.MetricFamily
         labels = {"model": model, "version": version}
         said = "Texts that an encoder has computed, and their tokens"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from llmasos_runtime.encoding.service import EncodingService
 from llmasos_runtime.encoding.text_engine import TextEngine
 from llmasos_runtime.triton.backend import Backend, BackendRequest, error_response
-from llmasos_runtime.triton.encoding_metrics import EncodingMetrics
+from llmasos_runtime.triton.encoding_metrics import MODEL, EncodingMetrics
 from llmasos_runtime.triton.ending_sender import EndingSender
 from llmasos_runtime.triton.fields import Fields
 from llmasos_runtime.triton.request_acceptor import answerable
@@ -44,13 +44,17 @@ class EncodingModel:
         *,
         check_period_s: float,
         die: Callable[[], object],
+        served: str | None = None,
     ) -> None:
-        """die: ends this process; a server whose engine has stopped must not look healthy."""
+        """die: ends this process; a server whose engine has stopped must not look healthy.
+
+        served: the name under which the model is served, for the metrics; None for the only one.
+        """
         self._backend = backend
         self._engine = engine
         self._service = EncodingService(engine)
         self._table = {tensor.name: tensor for tensor in ENCODER_INPUTS[engine.plan.task]}
-        self._metrics = EncodingMetrics(backend)
+        self._metrics = EncodingMetrics(backend, model=served or MODEL)
         self._metrics.report(engine.stats())
         self._die = die
         self._running: dict[EndingSender, Future[Any]] = {}

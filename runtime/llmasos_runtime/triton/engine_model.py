@@ -19,7 +19,7 @@ from llmasos_runtime.triton.backend import (
     BackendRequest,
     ResponseSender,
 )
-from llmasos_runtime.triton.engine_metrics import EngineMetrics
+from llmasos_runtime.triton.engine_metrics import MODEL, EngineMetrics
 from llmasos_runtime.triton.forwarding.plain_backend import PlainBackend
 from llmasos_runtime.triton.request_acceptor import RequestAcceptor, answerable
 from llmasos_runtime.triton.running_requests import Running, RunningRequests
@@ -51,19 +51,21 @@ class EngineModel:
         die: Callable[[], object],
         stream_interval: int | None = None,
         num_restarts: int = 0,
+        served: str | None = None,
         make_queue: Callable[[Callable[[Sequence[Update]], object]], Updates] = UpdateQueue,
         count_pieces: Callable[[Sequence[int]], Sequence[int]] | None = None,
     ) -> None:
         """stream_interval: see Reply. make_queue: what hands updates over to a thread that sends.
         count_pieces: of streams, that the detokenizer got; without it, a stream of the ensemble
         whose client has gone is not ended. num_restarts: of the server, for the metrics.
+        served: the name under which the model is served, for the metrics; None for the only one.
         die: ends this process; a server whose engine has stopped must not look healthy.
         """
         self._engine = engine
         self._check_period_s = check_period_s
         self._die = die
         self._prompts = TextPrompts(engine.tokenizer, max_seq_len=engine.plan.limits.max_seq_len)
-        self._metrics = EngineMetrics(backend, num_restarts=num_restarts)
+        self._metrics = EngineMetrics(backend, model=served or MODEL, num_restarts=num_restarts)
         numbers = itertools.cycle(range(1 << 31))  # of INT32
         self._running = RunningRequests()
         acceptor = partial(

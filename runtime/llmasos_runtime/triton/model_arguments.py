@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmasos.contract.served_names import sibling
 from llmasos.errors import PlanError
 
 OVERRIDE = "LLMASOS_ENGINE_"
@@ -50,6 +51,20 @@ class ModelArguments:
             if name.startswith(OVERRIDE) and value
         }
         return replace(self, parameters={**self.parameters, **replaced})
+
+    @property
+    def model(self) -> str:
+        """Name of the model in its server."""
+        return self.directory.parent.name
+
+    @property
+    def served(self) -> str | None:
+        """The name of a user for the model that this is a part of; None for one without."""
+        return self.model.rpartition(".")[0] or None
+
+    def sibling(self, part: str) -> str:
+        """Returns the name of another part of the same served model, such as `detokenizer`."""
+        return sibling(self.model, part)
 
     def path(self, name: str) -> Path:
         """Returns a parameter as a path, relative to the version directory.

@@ -29,8 +29,13 @@ def main() -> None:
     options = _arguments()
     keys = tuple(key for key in os.environ.pop(KEYS, "").split(",") if key)
 
-    def connect() -> ServedModel:
-        return ServedModel.of_plan(options.plan, AsyncTritonClient(options.grpc))
+    def connect() -> list[ServedModel]:
+        return [
+            ServedModel.of_plan(
+                Path(plan), AsyncTritonClient(options.grpc, model=name or None), name=name or None
+            )
+            for name, plan in options.model
+        ]
 
     settings = GatewaySettings(
         api_keys=keys,
@@ -52,7 +57,14 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", required=True, type=Path, help="the engine plan's directory")
+    parser.add_argument(
+        "--model",
+        required=True,
+        action="append",
+        nargs=2,
+        metavar=("NAME", "PLAN"),
+        help="a model's name in Triton, or nothing for the only one, and its plan's directory",
+    )
     parser.add_argument("--grpc", required=True, help="Triton's gRPC address, host:port")
     parser.add_argument("--metrics", help="the URL of Triton's metrics")
     parser.add_argument("--host", default="127.0.0.1")

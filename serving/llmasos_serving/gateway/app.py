@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -50,21 +50,15 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-Connect = Callable[[], ServedModel]
+Connect = Callable[[], Sequence[ServedModel]]
 
 
 @dataclass(slots=True, kw_only=True)
 class _Served:
-    """What the routes share. model: is there while the application runs."""
+    """What the routes share. models: are there while the application runs."""
 
     settings: GatewaySettings
-    model: ServedModel | None = None
-
-    @property
-    def only(self) -> ServedModel:
-        """The model that is served."""
-        assert self.model is not None
-        return self.model
+    models: Sequence[ServedModel] = ()
 
     def generator(self, name: str | None, path: str) -> ServedModel:
         """The model that a request names, which must continue texts; raises ApiError."""
@@ -73,28 +67,32 @@ class _Served:
         return model
 
     def asked(self, name: str | None) -> ServedModel:
-        """The model that a request names; raises ApiError for another."""
-        if name is not None and name != self.only.name:
-            raise ApiError(
-                f"the model {name!r:.200} is not served here, {self.only.name!r} is",
-                status=HTTPStatus.NOT_FOUND,
-                param="model",
-                code="model_not_found",
-            )
-        return self.only
+        """The model that a request names, or the first; raises ApiError for another."""
+        for model in self.models:
+            if name in (None, model.name):
+                return model
+        names = [repr(model.name) for model in self.models]
+        are = f"{', '.join(names)} are" if len(names) > 1 else f"{names[0]} is"
+        raise ApiError(
+            f"the model {name!r:.200} is not served here, {are}",
+            status=HTTPStatus.NOT_FOUND,
+            param="model",
+            code="model_not_found",
+        )
 
 
 def make_app(
     connect: Connect, settings: GatewaySettings, *, metrics_url: str | None = None
 ) -> FastAPI:
-    """connect: makes the model in the application's event loop. metrics_url: Triton's page."""
+    """connect: makes the models in the application's event loop. metrics_url: Triton's page."""
     served = _Served(settings=settings)
 
     @asynccontextmanager
     async def connected(_: FastAPI) -> AsyncGenerator[None]:
-        served.model = connect()
+        served.models = connect()
         yield
-        await served.model.client.aclose()
+        for model in served.models:
+            await model.client.aclose()
 
     app = FastAPI(
         title="LLMasOS",
@@ -158,7 +156,7 @@ def _serve_texts(app: FastAPI, served: _Served) -> None:
 def _serve_models(app: FastAPI, served: _Served) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [_model_card(served.only)]}
+        return {"object": "list", "data": [_model_card(model) for model in served.models]}
 
     @app.get("/v1/models/{name:path}")
     async def one_model(name: str) -> dict[str, Any]:
@@ -178,7 +176,7 @@ def _serve_tokens(app: FastAPI, served: _Served) -> None:
 def _serve_state(app: FastAPI, served: _Served, metrics_url: str | None) -> None:
     @app.get("/health", response_model=None)
     async def health() -> Response:
-        is_ready = await served.only.client.is_ready()
+        is_ready = all([await model.client.is_ready() for model in served.models])
         return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
 
     @app.get("/health/live")

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,17 +79,34 @@ class GatewayOptions:
         return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedPlan:
+    """A model to answer for. plan: the directory of its engine plan.
+
+    name: by which the Triton server has it, and clients ask for it; None for the only one of a
+    server, which has the plan's name for clients.
+    """
+
+    plan: Path
+    name: str | None = None
+
+    def arguments(self) -> list[str]:
+        """The same as arguments of the process."""
+        return ["--model", self.name or "", str(self.plan)]
+
+
 class GatewayProcess:
     """A context manager; inside it the gateway answers. It ends with this process.
 
-    plan: the directory of the engine plan. grpc_url, metrics_url: of the Triton server.
+    models: the first is asked where a request may leave the model out. grpc_url, metrics_url: of
+    the Triton server.
     """
 
     def __init__(
         self,
         options: GatewayOptions,
         *,
-        plan: Path,
+        models: Sequence[NamedPlan],
         grpc_url: str,
         metrics_url: str,
     ) -> None:
@@ -96,7 +114,8 @@ class GatewayProcess:
         self._host = host = options.host
         self.port = _free_port(host, options.port)
         self._command = [
-            sys.executable, "-m", "llmasos_serving.gateway", "--plan", str(plan),
+            sys.executable, "-m", "llmasos_serving.gateway",
+            *(word for model in models for word in model.arguments()),
             "--grpc", grpc_url, "--metrics", metrics_url, "--host", host,
             "--port", str(self.port), *options.arguments(),
         ]  # fmt: skip

@@ -30,13 +30,15 @@ class ServedModel:
     created: int = field(default_factory=lambda: int(time.time()))
 
     @classmethod
-    def of_plan(cls, directory: Path, client: AsyncTritonClient) -> ServedModel:
-        """Reads an engine plan; raises PlanError."""
+    def of_plan(
+        cls, directory: Path, client: AsyncTritonClient, *, name: str | None = None
+    ) -> ServedModel:
+        """Reads an engine plan; raises PlanError. name: by default the plan's."""
         plan = EnginePlan.read(directory)
         tokenizer = Tokenizer.load(directory)
         return cls(
             client=client,
-            name=plan.name,
+            name=name or plan.name,
             max_seq_len=plan.limits.max_seq_len,
             tokenizer=tokenizer,
             call_format=call_format(tokenizer.chat_template_text),

@@ -1,20 +1,22 @@
-"""Serve a repository in the foreground: until it is told to stop, or is given up."""
+"""Serve repositories in the foreground: until it is told to stop, or is given up."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from llmasos_serving.gateway.process import GatewayOptions
 from llmasos_serving.supervisor.supervisor import Supervisor
 from llmasos_serving.triton.options import ServerOptions
+from llmasos_serving.triton.repositories.served_models import ServedRepository
 
 
 def serve(
-    repository: Path | str,
+    repository: Path | str | Sequence[ServedRepository],
     options: ServerOptions | None = None,
     gateway: GatewayOptions | None = None,
 ) -> int:
@@ -35,7 +37,7 @@ def serve(
     previous = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         return Supervisor(
-            Path(repository),
+            repository,
             options or ServerOptions(),
             gateway,
             stopping=stopping,

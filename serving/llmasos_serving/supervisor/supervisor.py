@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.errors import LLMasOSError, ServerError
 from llmasos.progress import Progress
 
-from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess
+from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess, NamedPlan
 from llmasos_serving.supervisor.restart_policy import RestartPolicy
 from llmasos_serving.supervisor.watched_gateway import WatchedGateway
 from llmasos_serving.triton.options import ServerOptions
+from llmasos_serving.triton.repositories.served_models import ServedRepository
 from llmasos_serving.triton.server import TritonServer
 from llmasos_serving.triton.watchdog import LOOK_S
 
@@ -28,7 +28,7 @@ _GATEWAY_PERIOD_S = 1.0
 
 
 class Supervisor:
-    """One server, and a gateway if there are options for one.
+    """One server of one repository or several, and a gateway if there are options for one.
 
     options.restart: without it the first death is the end. stopping: ends `run` when it is set.
     is_ready: set while both answer. say: prints one message.
@@ -36,7 +36,7 @@ class Supervisor:
 
     def __init__(
         self,
-        repository: Path,
+        repository: Path | str | Sequence[ServedRepository],
         options: ServerOptions,
         gateway: GatewayOptions | None,
         *,
@@ -95,7 +95,7 @@ class Supervisor:
     def _start_gateway(self, server: TritonServer, options: GatewayOptions) -> None:
         process = GatewayProcess(
             options,
-            plan=self._repository / PLAN_IN_REPOSITORY,
+            models=[NamedPlan(plan=model.plan, name=model.name) for model in server.models],
             grpc_url=server.grpc_url,
             metrics_url=server.metrics_url,
         )

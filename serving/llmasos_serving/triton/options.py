@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmasos.contract.classic_models import CLASSIC_MODELS
-from llmasos.contract.repository import models_of
-from llmasos.engine.plan import Task
 from llmasos.errors import ServerError
 from llmasos.generation_config import GenerationConfigChoice
 from llmasos_runtime.triton.model_arguments import OVERRIDE
@@ -63,11 +60,6 @@ class ServerOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ServerError(f"{name} must be at least 1, got {value}")
-
-    def models(self, task: Task) -> frozenset[str]:
-        """The models of a repository for a task that are served."""
-        served = frozenset(models_of(task))
-        return served if self.classic_names else served - {*CLASSIC_MODELS}
 
     def engine_environment(self) -> dict[str, str]:
         """Environment variables that replace the repository's parameters of the engine."""

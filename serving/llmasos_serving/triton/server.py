@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-import urllib.request
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from llmasos.engine.plan import Task
 from llmasos.errors import LLMasOSError, ServerError
 from llmasos.forked import OwnProcess
 from llmasos.progress import Progress
 from llmasos.triton.triton_client import TritonClient
 
 from llmasos_serving.triton.canary_request import ask_for_a_token
+from llmasos_serving.triton.models_watch import ModelsWatch, num_steps
 from llmasos_serving.triton.options import ServerOptions
 from llmasos_serving.triton.processes import LoadingProcesses, ModelProcess, server_processes
-from llmasos_serving.triton.served_repository import check_repository
+from llmasos_serving.triton.repositories.served_models import (
+    PlacedModel,
+    ServedRepository,
+    place_models,
+    repositories_of,
+)
 from llmasos_serving.triton.server_process import ServerProcess
-from llmasos_serving.triton.watchdog import LOOK_S, Canary, Watchdog
+from llmasos_serving.triton.watchdog import LOOK_S
 
 _POLL_S = 0.05
 _CANARY_TIMEOUT_S = 60.0
-_METRICS_TIMEOUT_S = 2.0
-_STEPS_TIMEOUT_S = 0.3
-"""For the watchdog, which has other things to look at."""
 _MAX_STARTS = 3
-_STEPS = re.compile(r'general_type="iteration_counter"[^}]*\} (\S+)')
 
 
 class TritonServer:
-    """A server for one repository; a context manager that starts and stops it.
+    """A server for one repository, or several; a context manager that starts and stops it.
 
     While it runs, it is watched (see `watchdog`): when a process of it is dead, or does nothing
     while a canary waits, the whole server is killed, so that no client waits for ever;
@@ -42,18 +43,18 @@ class TritonServer:
 
     def __init__(
         self,
-        repository: Path | str,
+        repository: Path | str | Sequence[ServedRepository],
         options: ServerOptions | None = None,
         *,
         progress: Progress | None = None,
     ) -> None:
-        self._repository = Path(repository).resolve()
+        self._repositories = repositories_of(repository)
         self._options = options or ServerOptions()
         self._address = _address_for_clients(self._options.host)
         self._progress = progress
         self._home = OwnProcess("this server")
         self._process: ServerProcess | None = None
-        self._task: Task = "generate"
+        self._models: tuple[PlacedModel, ...] = ()
         self._watcher: threading.Thread | None = None
         self._stopping = threading.Event()
         self.failure: ServerError | None = None
@@ -78,6 +79,11 @@ class TritonServer:
         return self._running().log.tail()
 
     @property
+    def models(self) -> tuple[PlacedModel, ...]:
+        """What is served, once it was started."""
+        return self._models
+
+    @property
     def pid(self) -> int:
         """Process id of tritonserver."""
         return self._running().pid
@@ -98,7 +104,7 @@ class TritonServer:
 
     def start(self) -> None:
         """Returns when the server has answered a request; raises PlanError or ServerError."""
-        self._task = check_repository(self._repository)
+        self._models = place_models(self._repositories)
         self.failure = None
         watched = self._start(_MAX_STARTS)
         self._stopping.clear()
@@ -154,7 +160,7 @@ class TritonServer:
         It binds its ports when its models are loaded; one that another program takes
         meanwhile is chosen anew, or refused where it was given.
         """
-        process = self._process = ServerProcess(self._repository, self._options, self._task)
+        process = self._process = ServerProcess(self._models, self._options)
         try:
             return process, self._wait_until_it_answers(process)
         except BaseException as error:
@@ -168,16 +174,16 @@ class TritonServer:
         ends_at = time.monotonic() + self._options.start_timeout_s
         loading = LoadingProcesses(process.pid)
         with TritonClient(self.grpc_url, timeout_s=self._options.start_timeout_s) as client:
-            num_models = len(self._options.models(self._task))
-            while not (len(self._report(process)) == num_models and self._is_open(client)):
+            while not (self._all_loaded(process) and self._is_open(client)):
                 _refuse_if_failed(process)
                 if loading.lost_one():
                     raise process.log.error("a process of a model ended while it was loaded")
                 if time.monotonic() > ends_at:
                     raise process.log.error(f"not ready within {self._options.start_timeout_s:g} s")
                 time.sleep(_POLL_S)
-            processes = server_processes(process.pid)
-            ask_for_a_token(client, self._task)  # so they are those that answer
+            processes = server_processes(process.pid)  # those that answer below
+        for model in self._models:
+            self._ask_for_a_token(model, timeout_s=self._options.start_timeout_s)
         return [*processes, process.guard_process()]
 
     def _is_open(self, client: TritonClient) -> bool:
@@ -187,42 +193,34 @@ class TritonServer:
         with TritonClient(self.http_url) as http:
             return http.is_ready() and num_steps(self.metrics_url) is not None
 
-    def _report(self, process: ServerProcess) -> set[str]:
-        wanted = self._options.models(self._task)
+    def _all_loaded(self, process: ServerProcess) -> bool:
+        names = self._options.classic_names
+        wanted = {part for model in self._models for part in model.parts(classic_names=names)}
         loaded = process.log.loaded() & wanted
         if self._progress is not None:
             self._progress("loading models", len(loaded), len(wanted))
-        return loaded
+        return loaded == wanted
 
     def _watch(self, process: ServerProcess, processes: list[ModelProcess]) -> None:
-        canary = Canary(self._ask_for_a_token, period_s=self._options.canary_period_s)
-        watchdog = Watchdog(
+        watch = ModelsWatch(
+            self._models,
             processes,
-            canary,
+            ask=partial(self._ask_for_a_token, timeout_s=_CANARY_TIMEOUT_S),
+            period_s=self._options.canary_period_s,
             poll=process.poll,
-            num_steps=lambda: num_steps(self.metrics_url, timeout_s=_STEPS_TIMEOUT_S),
+            metrics_url=self.metrics_url,
         )
         while not self._stopping.wait(LOOK_S):
-            reason = watchdog.look()
+            reason = watch.look()
             if reason is not None and not self._stopping.is_set():
                 process.stop(drain=False)
                 self.failure = ServerError(reason)
                 break
-        canary.close()
+        watch.close()
 
-    def _ask_for_a_token(self) -> None:
-        with TritonClient(self.grpc_url, timeout_s=_CANARY_TIMEOUT_S) as client:
-            ask_for_a_token(client, self._task)
-
-
-def num_steps(metrics_url: str, *, timeout_s: float = _METRICS_TIMEOUT_S) -> float | None:
-    """How many steps the engine has taken, as its metrics say; None if they do not."""
-    try:
-        with urllib.request.urlopen(metrics_url, timeout=timeout_s) as response:
-            found = _STEPS.search(response.read().decode())
-    except OSError:
-        return None
-    return None if found is None else float(found[1])
+    def _ask_for_a_token(self, model: PlacedModel, *, timeout_s: float) -> None:
+        with TritonClient(self.grpc_url, model=model.name, timeout_s=timeout_s) as client:
+            ask_for_a_token(client, model.task)
 
 
 def _address_for_clients(host: str) -> str:

@@ -13,7 +13,7 @@ from llmasos.errors import ServerError
 
 from llmasos_serving.triton.load_failure import find_failure, first_error
 
-_LOADED = re.compile(r"successfully loaded '(\w+)'")
+_LOADED = re.compile(r"successfully loaded '([\w.-]+)'")
 _LOST_A_PORT = re.compile(r"Socket '([^']+)' already in use")
 _TAIL_LINES = 12
 _MAX_BYTES = 1 << 20

@@ -8,21 +8,20 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from weakref import WeakSet
 
 import psutil
-from llmasos.contract.repository import MODELS
-from llmasos.engine.plan import Task
 
 from llmasos_serving.triton import process_guard
 from llmasos_serving.triton.command import server_command
 from llmasos_serving.triton.installation import find_installation
-from llmasos_serving.triton.links import link_repository
 from llmasos_serving.triton.options import ServerOptions
 from llmasos_serving.triton.ports import Ports
 from llmasos_serving.triton.processes import ModelProcess
+from llmasos_serving.triton.repositories.linked_repository import link_models
+from llmasos_serving.triton.repositories.served_models import PlacedModel
 from llmasos_serving.triton.run_directory import RunDirectory, remove_leftovers
 from llmasos_serving.triton.server_log import ServerLog
 
@@ -36,8 +35,7 @@ class ServerProcess:
     Raises ServerError when there is no server to start, or a port is taken.
     """
 
-    def __init__(self, repository: Path, options: ServerOptions, task: Task) -> None:
-        """task: of the repository's plan."""
+    def __init__(self, models: Sequence[PlacedModel], options: ServerOptions) -> None:
         self.ports = Ports.choose(options)
         self._stopping = threading.Lock()
         self._drain_s = options.drain_s
@@ -46,7 +44,7 @@ class ServerProcess:
         self.log = ServerLog(options.log_file)
         try:
             self._run_dir = RunDirectory()
-            self._guard = self._start(repository, options, task)
+            self._guard = self._start(models, options)
             _STARTED.add(self)
             self.pid = self._group = self._read_pid()
         except BaseException:
@@ -99,14 +97,14 @@ class ServerProcess:
         assert self._guard.stdin is not None
         self._guard.stdin.close()
 
-    def _start(self, repository: Path, options: ServerOptions, task: Task) -> subprocess.Popen[str]:
+    def _start(
+        self, models: Sequence[PlacedModel], options: ServerOptions
+    ) -> subprocess.Popen[str]:
         run_dir = self._run_dir
         try:
             installation = find_installation(run_dir.path)
             self._hold = installation.hold
-            without = set(MODELS) - options.models(task)
-            links = link_repository(repository, run_dir.path, without=without)
-            self.log.show(links, repository)
+            links = link_models(models, run_dir.path, self.log, classic_names=options.classic_names)
             command = server_command(installation, links, options, self.ports, run_dir.shm_prefix)
             guard = [sys.executable, "-I", "-S", str(process_guard.__file__)]
             return subprocess.Popen(

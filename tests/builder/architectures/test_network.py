@@ -25,7 +25,7 @@ from llmasos_builder.openvino.compile import compile_openvino
 from llmasos_builder.options import BuildOptions
 from llmasos_builder.sizes import network_sizes
 from llmasos_runtime.load import load_engine
-from llmasos_serving.triton.served_repository import check_repository
+from llmasos_serving.triton.repositories.served_repository import check_repository
 
 TABLE, MATRIX = "model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import text_format  # type: ignore[import-untyped]  # has no stubs
+from google.protobuf import text_format
 from llmasos.contract import (
     ENGINE_INPUTS,
     ENGINE_OUTPUTS,

@@ -167,12 +167,12 @@ def test_no_field_of_sampling_is_lost_on_the_way() -> None:
         assert asked != plain | limited, name
 
 
-@pytest.mark.parametrize("model", ["engine", "ensemble"])
-def test_log_probabilities_are_requested_where_they_are_asked_for(model: str) -> None:
+@pytest.mark.parametrize("with_tokens", [True, False])
+def test_log_probabilities_are_requested_where_they_are_asked_for(with_tokens: bool) -> None:
     fields = request_fields({}, params=SamplingParams(logprobs=2), stream=True)
-    assert "token_logprobs" in outputs_of(model, fields)
+    assert "token_logprobs" in outputs_of(fields, with_tokens=with_tokens)
     plain = request_fields({}, params=SamplingParams(), stream=True)
-    assert "token_logprobs" not in outputs_of(model, plain)
+    assert "token_logprobs" not in outputs_of(plain, with_tokens=with_tokens)
 
 
 def test_priority_and_deadline_are_sent_where_they_are_said(

@@ -18,7 +18,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.errors import ServerError
-from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess
+from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess, NamedPlan
 from llmasos_serving.triton.launcher import ServerOptions, TritonServer
 from openai import BadRequestError, NotFoundError, OpenAI
 from patience import wait_until
@@ -38,7 +38,7 @@ def server(tiny_repository: Path) -> Iterator[TritonServer]:
 def started(server: TritonServer, repository: Path, *keys: str, **options: Any) -> GatewayProcess:
     return GatewayProcess(
         GatewayOptions(port=0, api_keys=keys, **options),
-        plan=repository / PLAN_IN_REPOSITORY,
+        models=[NamedPlan(plan=repository / PLAN_IN_REPOSITORY)],
         grpc_url=server.grpc_url,
         metrics_url=server.metrics_url,
     )
@@ -191,7 +191,12 @@ def test_a_port_in_use_is_refused_before_anything_starts(
 ) -> None:
     port = int(gateway.url.rpartition(":")[2])
     with pytest.raises(ServerError, match=f"openai_port {port} cannot be had"):
-        GatewayProcess(GatewayOptions(port=port), plan=tiny_repository, grpc_url="", metrics_url="")
+        GatewayProcess(
+            GatewayOptions(port=port),
+            models=[NamedPlan(plan=tiny_repository)],
+            grpc_url="",
+            metrics_url="",
+        )
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")

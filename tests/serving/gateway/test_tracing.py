@@ -15,7 +15,7 @@ from llmasos.contract import PLAN_IN_REPOSITORY
 from llmasos.errors import ServerError
 from llmasos.triton.triton_client import TritonClient
 from llmasos_serving.gateway import tracing
-from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess
+from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess, NamedPlan
 from llmasos_serving.triton.command import server_command
 from llmasos_serving.triton.installation import Installation
 from llmasos_serving.triton.options import ServerOptions
@@ -72,7 +72,7 @@ def test_a_request_leaves_spans_of_the_gateway_and_of_each_model(tiny_repository
         with TritonServer(tiny_repository, options) as server:
             with GatewayProcess(
                 GatewayOptions(port=0, otlp_endpoint=url),
-                plan=tiny_repository / PLAN_IN_REPOSITORY,
+                models=[NamedPlan(plan=tiny_repository / PLAN_IN_REPOSITORY)],
                 grpc_url=server.grpc_url,
                 metrics_url=server.metrics_url,
             ) as gateway:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,24 +38,14 @@ _INDEX = "sequence_index"
 SEVERAL = "num_return_sequences"
 Fields = dict[str, Any]
 """Values of a request by tensor name: str, bool, int, float, or a list of str or int."""
-ENGINE = "engine"
-ENSEMBLE = "ensemble"
 
 
-def outputs_of(model: str, fields: Fields) -> tuple[str, ...]:
+def outputs_of(fields: Fields, *, with_tokens: bool) -> tuple[str, ...]:
     """Returns the outputs to request for these inputs; the model would send all otherwise."""
-    tokens = (TOKENS,) if model == ENGINE else ()
+    tokens = (TOKENS,) if with_tokens else ()
     logprobs = (_LOGPROBS,) if "logprobs" in fields else ()
     index = (_INDEX,) if SEVERAL in fields else ()
     return (*_OUTPUTS, *tokens, *logprobs, *index)
-
-
-def model_of_text(engine_inputs: Iterable[str]) -> str:
-    """Returns the model that answers text in the fewest hops: the engine, if it takes text.
-
-    engine_inputs: names of the engine's inputs; none if the server has no such model.
-    """
-    return ENGINE if "text_input" in engine_inputs else ENSEMBLE
 
 
 GUIDE_TYPE, GUIDE = "guided_decoding_guide_type", "guided_decoding_guide"

@@ -14,7 +14,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from llmasos.errors import EngineStoppedError
 from llmasos.forked import OwnProcess
-from llmasos.triton.transport.base import CLOSED, ENGINE, Deadline
+from llmasos.triton.transport.asked_model import ENGINE
+from llmasos.triton.transport.base import CLOSED, Deadline
 from llmasos.triton.transport.encoding_tensors import EncodingRequest, Values
 from llmasos.triton.transport.triton_grpc import CHANNEL_OPTIONS, error_of_call
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError
-from llmasos.triton.transport.base import CLOSED, ENGINE, Deadline
+from llmasos.triton.transport.asked_model import ENGINE
+from llmasos.triton.transport.base import CLOSED, Deadline
 from llmasos.triton.transport.encoding_tensors import EncodingRequest, Values
 from llmasos.triton.transport.http_events import json_object
 from llmasos.triton.transport.triton_http import error_of_connection

@@ -1,8 +1,7 @@
 """A Triton server over gRPC: one ModelStreamInfer call for each request.
 
 A call of its own lets each request be cancelled, fail and time out by itself, and its responses
-need no sorting by request id; HTTP/2 carries all calls on one connection. The messages are
-tritonclient's, filled and read here without numpy, since an answer of one token is a few bytes.
+need no sorting by request id; HTTP/2 carries all calls on one connection.
 
 Triton's errors come inside the stream, as text alone: its header `triton_grpc_error`, which
 would turn them into status codes, crashes tritonserver 2.51 about once in 400 refused requests.
@@ -10,36 +9,44 @@ would turn them into status codes, crashes tritonserver 2.51 about once in 400 r
 
 from __future__ import annotations
 
-import struct
 import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2_grpc
 
 from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError, LLMasOSError
 from llmasos.forked import OwnProcess
 from llmasos.generation.stream import PieceStream
 from llmasos.outputs import StreamPiece
-from llmasos.sampling_table import SAMPLING_TABLE
+from llmasos.triton.transport.asked_model import (
+    ENGINE,
+    ENSEMBLE,
+    AskedModel,
+    known_model,
+)
 from llmasos.triton.transport.base import (
     CLOSED,
-    ENGINE,
     READY_TIMEOUT_S,
-    REMEMBERED_MS,
     STOP_TIMEOUT_S,
-    TOKENS,
     Deadline,
     Fields,
-    model_of_text,
-    outputs_of,
     piece_of,
 )
+from llmasos.triton.transport.grpc_messages import (
+    config_request,
+    engine_of_config,
+    infer_request,
+    metadata_request,
+    model_of_metadata,
+    ready_request,
+    stop_request,
+    values_of,
+)
 
-_messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
 _NOT_CONNECTED = "failed to connect"  # gRPC's own words
 _HUNG_UP = "Socket closed"
 _REFUSED = (
@@ -47,9 +54,6 @@ _REFUSED = (
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.UNIMPLEMENTED,
 )
-_FORMATS = {"INT32": "<i", "INT64": "<q", "UINT64": "<Q", "FP32": "<f", "BOOL": "<?"}
-_TYPES = {row.ensemble_name: row.type for row in SAMPLING_TABLE}
-"""Of the tensors that hold numbers; those that are not here are INT32."""
 
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
@@ -68,7 +72,8 @@ class GrpcConnection:
         self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._process = OwnProcess("this client's gRPC connection")
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        self._model = model
+        self._name = model
+        self._asked = known_model(model)
         self._timeout_s = timeout_s
 
     def send(self, fields: Fields) -> PieceStream:
@@ -76,7 +81,8 @@ class GrpcConnection:
         request_id = uuid.uuid4().hex
         deadline = Deadline.after(self._timeout_s)
         try:
-            request = infer_request(self._asked_model(deadline), request_id, fields)
+            asked = self._asked_model(deadline)
+            request = infer_request(asked, request_id, fields)
             call = self._stub.ModelStreamInfer(iter([request]), timeout=self._timeout_s)
         except ValueError as error:  # what grpc raises for a channel that is closed
             raise EngineStoppedError(CLOSED) from error
@@ -88,7 +94,7 @@ class GrpcConnection:
                 raise error_of_call(error, deadline) from error
 
         def cancel() -> None:
-            self._stop(request_id)
+            self._stop(asked, request_id)
             _let_end(call)
 
         return PieceStream(receive, cancel)
@@ -96,8 +102,8 @@ class GrpcConnection:
     def is_ready(self) -> bool:
         self._process.check()
         try:
-            model = self._asked_model(Deadline.after(READY_TIMEOUT_S))
-            request = _messages.ModelReadyRequest(name=model)
+            asked = self._asked_model(Deadline.after(READY_TIMEOUT_S))
+            request = ready_request(asked.model)
             return bool(self._stub.ModelReady(request, timeout=READY_TIMEOUT_S).ready)
         except (grpc.RpcError, ValueError, LLMasOSError):
             return False
@@ -106,78 +112,44 @@ class GrpcConnection:
         if self._process.is_this:
             self._channel.close()
 
-    def _asked_model(self, deadline: Deadline) -> str:
+    def _asked_model(self, deadline: Deadline) -> AskedModel:
         """The model that answers text; raises LLMasOSError if the server does not say."""
-        if self._model is None:
+        if self._asked is None:
             try:
-                reply = self._stub.ModelMetadata(ENGINE_METADATA, timeout=deadline.remaining_s())
-                self._model = model_of_metadata(reply)
+                engine = self._engine_of(deadline)
+                if engine is None:
+                    return AskedModel(self._name or ENSEMBLE)
+                request = metadata_request(engine)
+                reply = self._stub.ModelMetadata(request, timeout=deadline.remaining_s())
+                self._asked = model_of_metadata(reply, engine, self._name)
             except grpc.RpcError as error:
-                self._model = model_after(error, deadline)
-        return self._model
+                return model_after(error, self._name, deadline)
+        return self._asked
 
-    def _stop(self, request_id: str) -> None:
+    def _engine_of(self, deadline: Deadline) -> str | None:
+        """The engine behind the named model; None if it is no ensemble of one."""
+        if self._name is None:
+            return ENGINE
+        request = config_request(self._name)
+        reply = self._stub.ModelConfig(request, timeout=deadline.remaining_s())
+        return engine_of_config(reply)
+
+    def _stop(self, asked: AskedModel, request_id: str) -> None:
         """Tells the engine itself to stop, since Triton does not pass on a cancelled ensemble."""
         try:
             for _ in self._stub.ModelStreamInfer(
-                iter([stop_request(request_id)]), timeout=STOP_TIMEOUT_S
+                iter([stop_request(asked, request_id)]), timeout=STOP_TIMEOUT_S
             ):
                 pass
         except (grpc.RpcError, ValueError):
             return  # the server is gone or the channel closed, and the request with it
 
 
-ENGINE_METADATA = _messages.ModelMetadataRequest(name=ENGINE)
-
-
-def model_of_metadata(engine: Any) -> str:
-    """Returns the model to ask of a server with this engine."""
-    return model_of_text(tensor.name for tensor in engine.inputs)
-
-
-def model_after(error: Any, deadline: Deadline) -> str:
+def model_after(error: Any, asked: str | None, deadline: Deadline) -> AskedModel:
     """Returns the model to ask of a server that has no engine; raises any other error."""
     if error.code() in _REFUSED:
-        return model_of_text(())
+        return AskedModel(asked or ENSEMBLE)
     raise error_of_call(error, deadline) from error
-
-
-def stop_request(request_id: str) -> Any:
-    """Returns a request that tells the engine to end the request of this id."""
-    fields = {"input_ids": [0], "input_lengths": 1, "request_output_len": 1, "stop": True}
-    fields["deadline_ms"] = REMEMBERED_MS
-    return infer_request(ENGINE, request_id, fields)
-
-
-def infer_request(model: str, request_id: str, fields: Fields) -> Any:
-    """Returns a ModelInferRequest of these tensors, each with a batch dimension of 1."""
-    request = _messages.ModelInferRequest(model_name=model, id=request_id)
-    for name, value in fields.items():
-        values = value if isinstance(value, list) else [value]
-        datatype, content = _encode(name, values)
-        request.inputs.add(name=name, datatype=datatype, shape=[1, len(values)])
-        request.raw_input_contents.append(content)
-    if "stop" in fields:
-        return request  # it is answered with nothing
-    outputs = outputs_of(model, fields)
-    for name in outputs:
-        request.outputs.add(name=name)
-    if model != ENGINE:
-        # Ensembles do not pass the list of outputs on to their steps, but parameters they do:
-        # so the engine knows what it need not send with each token.
-        request.parameters["outputs"].string_param = ",".join(outputs)
-    return request
-
-
-def _encode(name: str, values: list[Any]) -> tuple[str, bytes]:
-    """Returns the datatype and raw little-endian content of a tensor."""
-    if isinstance(values[0], str):
-        encoded = [value.encode() for value in values]
-        return "BYTES", b"".join(struct.pack("<I", len(item)) + item for item in encoded)
-    if isinstance(values[0], bool):
-        return "BOOL", bytes(values)
-    datatype = _TYPES.get(name, "INT32")
-    return datatype, b"".join(struct.pack(_FORMATS[datatype], value) for value in values)
 
 
 def _next_piece(call: Iterator[Any]) -> StreamPiece:
@@ -214,27 +186,6 @@ def _let_end(call: Any) -> None:
         call.cancel()
     finally:
         too_long.cancel()
-
-
-def values_of(response: Any) -> dict[str, Any]:
-    """The first element of each output that has one, by name, and all token ids."""
-    return {
-        output.name: _ids(content) if output.name == TOKENS else _decode(output.datatype, content)
-        for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
-        if content
-    }
-
-
-def _ids(content: bytes) -> tuple[int, ...]:
-    return struct.unpack(f"<{len(content) // 4}i", content)
-
-
-def _decode(datatype: str, content: bytes) -> Any:
-    if datatype == "BYTES":
-        (length,) = struct.unpack_from("<I", content)
-        return content[4 : 4 + length].decode("utf-8", "replace")
-    form = _FORMATS.get(datatype)
-    return None if form is None else struct.unpack_from(form, content)[0]
 
 
 def error_of_call(error: Any, deadline: Deadline) -> LLMasOSError:

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 import grpc
 import grpc.aio
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2_grpc
 
 from llmasos.error_codes import error_of_text
 from llmasos.errors import EngineStoppedError, LLMasOSError
@@ -19,6 +19,7 @@ from llmasos.forked import OwnProcess
 from llmasos.generation.async_stream import AsyncPieceStream
 from llmasos.generation.transport import GenerationRequest, Prompt
 from llmasos.outputs import StreamPiece
+from llmasos.triton.transport.asked_model import ENGINE, ENSEMBLE, AskedModel, known_model
 from llmasos.triton.transport.base import (
     CLOSED,
     MAX_CONCURRENT,
@@ -29,18 +30,17 @@ from llmasos.triton.transport.base import (
     fields_of,
     piece_of,
 )
-from llmasos.triton.transport.triton_grpc import (
-    CHANNEL_OPTIONS,
-    ENGINE_METADATA,
-    error_of_call,
+from llmasos.triton.transport.grpc_messages import (
+    config_request,
+    engine_of_config,
     infer_request,
-    model_after,
+    metadata_request,
     model_of_metadata,
+    ready_request,
     stop_request,
     values_of,
 )
-
-_messages: Any = service_pb2  # its classes are made at run time, so that no checker knows them
+from llmasos.triton.transport.triton_grpc import CHANNEL_OPTIONS, error_of_call, model_after
 
 
 class AsyncGrpcTransport:
@@ -65,7 +65,8 @@ class AsyncGrpcTransport:
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._process = OwnProcess("this client's gRPC connection")
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        self._model = model
+        self._name = model
+        self._asked = known_model(model)
         self._timeout_s = timeout_s
         self._ending: set[asyncio.Task[None]] = set()
         self._streams: WeakSet[AsyncPieceStream] = WeakSet()
@@ -85,11 +86,11 @@ class AsyncGrpcTransport:
         deadline = Deadline.after(self._timeout_s)
         loop = asyncio.get_running_loop()
         call: asyncio.Future[Any]
-        if self._model is None:
+        if self._asked is None:
             call = loop.create_task(self._send_when_known(request_id, fields, deadline))
         else:
             call = loop.create_future()
-            call.set_result(self._send(self._model, request_id, fields))
+            call.set_result(self._send(self._asked, request_id, fields))
         answer = _Answer(call, deadline)
 
         async def cancel() -> None:
@@ -115,8 +116,8 @@ class AsyncGrpcTransport:
             return False
         self._process.check()
         try:
-            model = await self._asked_model(Deadline.after(READY_TIMEOUT_S))
-            request = _messages.ModelReadyRequest(name=model)
+            asked = await self._asked_model(Deadline.after(READY_TIMEOUT_S))
+            request = ready_request(asked.model)
             return bool((await self._stub.ModelReady(request, timeout=READY_TIMEOUT_S)).ready)
         except (grpc.aio.AioRpcError, LLMasOSError):
             return False
@@ -133,31 +134,42 @@ class AsyncGrpcTransport:
         self._close()
         await self._channel.close()
 
-    def _send(self, model: str, request_id: str, fields: Fields) -> Any:
-        message = infer_request(model, request_id, fields)
+    def _send(self, asked: AskedModel, request_id: str, fields: Fields) -> Any:
+        message = infer_request(asked, request_id, fields)
         return self._stub.ModelStreamInfer(iter([message]), timeout=self._timeout_s)
 
     async def _send_when_known(self, request_id: str, fields: Fields, deadline: Deadline) -> Any:
         return self._send(await self._asked_model(deadline), request_id, fields)
 
-    async def _asked_model(self, deadline: Deadline) -> str:
+    async def _asked_model(self, deadline: Deadline) -> AskedModel:
         """The model that answers text; raises LLMasOSError if the server does not say."""
-        if self._model is None:
+        if self._asked is None:
             try:
-                reply = await self._stub.ModelMetadata(
-                    ENGINE_METADATA, timeout=deadline.remaining_s()
-                )
-                self._model = model_of_metadata(reply)
+                engine = await self._engine_of(deadline)
+                if engine is None:
+                    return AskedModel(self._name or ENSEMBLE)
+                request = metadata_request(engine)
+                reply = await self._stub.ModelMetadata(request, timeout=deadline.remaining_s())
+                self._asked = model_of_metadata(reply, engine, self._name)
             except grpc.aio.AioRpcError as error:
-                self._model = model_after(error, deadline)
-        return self._model
+                return model_after(error, self._name, deadline)
+        return self._asked
+
+    async def _engine_of(self, deadline: Deadline) -> str | None:
+        if self._name is None:
+            return ENGINE
+        request = config_request(self._name)
+        return engine_of_config(
+            await self._stub.ModelConfig(request, timeout=deadline.remaining_s())
+        )
 
     async def _stop(self, request_id: str) -> None:
         """Tells the engine itself to stop, since Triton does not pass on a cancelled ensemble."""
         with suppress(
-            grpc.aio.AioRpcError, grpc.aio.UsageError
+            grpc.aio.AioRpcError, grpc.aio.UsageError, LLMasOSError
         ):  # the server is gone, and the request with it
-            request = stop_request(request_id)
+            asked = await self._asked_model(Deadline.after(STOP_TIMEOUT_S))
+            request = stop_request(asked, request_id)
             async for _ in self._stub.ModelStreamInfer(iter([request]), timeout=STOP_TIMEOUT_S):
                 pass
 

@@ -15,15 +15,21 @@ from typing import Any
 from llmasos.errors import EngineStoppedError, InvalidRequestError, LLMasOSError
 from llmasos.generation.stream import PieceStream
 from llmasos.outputs import StreamPiece
-from llmasos.triton.transport.base import (
+from llmasos.triton.transport.asked_model import (
     ENGINE,
+    ENSEMBLE,
+    AskedModel,
+    engine_of_steps,
+    known_model,
+    model_of_text,
+)
+from llmasos.triton.transport.base import (
     READY_TIMEOUT_S,
     REMEMBERED_MS,
     SEVERAL,
     STOP_TIMEOUT_S,
     Deadline,
     Fields,
-    model_of_text,
     piece_of,
 )
 from llmasos.triton.transport.http_events import events_of, json_object
@@ -40,25 +46,26 @@ class HttpConnection:
 
     def __init__(self, address: str, *, model: str | None, timeout_s: float | None) -> None:
         self._address = address
-        self._model = model
+        self._name = model
+        self._asked = known_model(model)
         self._timeout_s = timeout_s
 
     def send(self, fields: Fields) -> PieceStream:
         request_id = uuid.uuid4().hex
         body = {**fields, "id": request_id}
-        model = self._asked_model(self._timeout_s)
-        answer = _Answer(self._address, model, body, self._timeout_s)
+        asked = self._asked_model(self._timeout_s)
+        answer = _Answer(self._address, asked.model, body, self._timeout_s)
 
         def cancel() -> None:
-            self._stop(request_id)
+            self._stop(asked.engine, request_id)
             answer.let_end()
 
         return PieceStream(answer.next_piece, cancel)
 
     def is_ready(self) -> bool:
         try:
-            model = self._asked_model(READY_TIMEOUT_S)
-            with self._got(f"/v2/models/{model}/ready", READY_TIMEOUT_S) as response:
+            asked = self._asked_model(READY_TIMEOUT_S)
+            with self._got(f"/v2/models/{asked.model}/ready", READY_TIMEOUT_S) as response:
                 return response.status == HTTPStatus.OK
         except (OSError, HTTPException, LLMasOSError):
             return False
@@ -66,17 +73,36 @@ class HttpConnection:
     def close(self) -> None:
         """Does nothing: no connection stays open between requests."""
 
-    def _asked_model(self, timeout_s: float | None) -> str:
+    def _asked_model(self, timeout_s: float | None) -> AskedModel:
         """The model that answers text; raises LLMasOSError if the server does not say."""
-        if self._model is None:
+        if self._asked is None:
             try:
-                with self._got(f"/v2/models/{ENGINE}", timeout_s) as response:
-                    body = response.read()
-                    known = json_object(body) if response.status == HTTPStatus.OK else {}
+                engine = self._engine_of(timeout_s)
+                if engine is None:
+                    return AskedModel(self._name or ENSEMBLE)
+                known = self._said(f"/v2/models/{engine}", timeout_s)
             except (OSError, HTTPException) as error:
                 raise error_of_connection(error, Deadline.after(timeout_s)) from error
-            self._model = model_of_text(tensor["name"] for tensor in known.get("inputs", ()))
-        return self._model
+            self._asked = model_of_text(
+                [tensor["name"] for tensor in known.get("inputs", ())],
+                engine=engine,
+                ensemble=self._name or ENSEMBLE,
+            )
+        return self._asked
+
+    def _engine_of(self, timeout_s: float | None) -> str | None:
+        """The engine behind the named model; None if it is no ensemble of one, or not there."""
+        if self._name is None:
+            return ENGINE
+        found = self._said(f"/v2/models/{self._name}/config", timeout_s)
+        steps = found.get("ensemble_scheduling", {}).get("step", ())
+        return engine_of_steps(step["model_name"] for step in steps)
+
+    def _said(self, path: str, timeout_s: float | None) -> dict[str, Any]:
+        """What the server says at a path, or nothing where it refuses."""
+        with self._got(path, timeout_s) as response:
+            body = response.read()
+            return json_object(body) if response.status == HTTPStatus.OK else {}
 
     @contextmanager
     def _got(self, path: str, timeout_s: float | None) -> Generator[HTTPResponse]:
@@ -87,14 +113,14 @@ class HttpConnection:
         finally:
             connection.close()
 
-    def _stop(self, request_id: str) -> None:
+    def _stop(self, engine: str, request_id: str) -> None:
         """Tells the engine itself to stop, since Triton does not tell it of a closed connection."""
         body = {"id": request_id, "input_ids": [0], "input_lengths": 1}
         body |= {"request_output_len": 1, "stop": True, "streaming": True}
         body["deadline_ms"] = REMEMBERED_MS
         connection = HTTPConnection(self._address, timeout=STOP_TIMEOUT_S)
         try:
-            connection.request("POST", f"/v2/models/{ENGINE}/generate_stream", json.dumps(body))
+            connection.request("POST", f"/v2/models/{engine}/generate_stream", json.dumps(body))
             connection.getresponse().read()
         except (OSError, HTTPException):
             return  # the server is gone, and the request with it
