@@ -41,7 +41,12 @@ class MemoryPlan:
 
     @property
     def num_sequences(self) -> dict[int, int]:
-        """How many sequences fit at once, by their length: some lengths, and max_seq_len."""
+        """How many sequences fit at once, by their length: some lengths, and max_seq_len.
+
+        Nothing for an engine without a KV cache, as an encoder's.
+        """
+        if not self.need.block_bytes:
+            return {}
         longest = self.limits.max_seq_len
         lengths = [length for length in _LENGTHS if length < longest] + [longest]
         return {length: self.need.num_sequences(self.memory, length) for length in lengths}
@@ -89,7 +94,7 @@ def plan_memory(
     """
     plan_dir = find_built(checkpoint)
     if plan_dir is not None:
-        return _of_plan(plan_dir, memory)
+        return plan_of_built(plan_dir, memory=memory)
     if target == "tensorrt-llm":
         raise InvalidRequestError(
             f"target must be auto, openvino, native or tensorrt, got {target!r}"
@@ -135,7 +140,8 @@ def _of_network(
     )
 
 
-def _of_plan(plan_dir: Path, memory: int | None) -> MemoryPlan:
+def plan_of_built(plan_dir: Path, *, memory: int | None) -> MemoryPlan:
+    """Of an engine that is built; raises PlanError for one whose memory only its loader knows."""
     from llmasos_builder.sizes import network_sizes, plan_spec  # noqa: PLC0415
 
     plan = EnginePlan.read(plan_dir)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import needs_torch  # noqa: F401
 import numpy as np
@@ -15,6 +18,7 @@ import pytest
 from encoder_networks import write_encoder, write_modules
 from llmasos import LLM, AsyncTritonClient, SamplingParams, TritonClient
 from llmasos.errors import InvalidRequestError, LLMasOSError
+from llmasos_app.cli.app import app
 from llmasos_builder.build import BuildOptions, build
 from llmasos_serving.gateway.process import GatewayOptions, GatewayProcess, NamedPlan
 from llmasos_serving.triton.models_watch import num_steps
@@ -23,7 +27,9 @@ from llmasos_serving.triton.repositories.served_models import ServedRepository
 from llmasos_serving.triton.server import TritonServer
 from openai import NotFoundError, OpenAI
 from patience import wait_until
+from served import Served
 from tiny import write_tiny_gemma2
+from typer.testing import CliRunner
 
 OPTIONS = ServerOptions(grpc_port=0, http_port=0, metrics_port=0, canary_period_s=0.5)
 PARAMS = SamplingParams(max_tokens=24, ignore_eos=True)
@@ -201,3 +207,47 @@ def test_two_models_of_one_name_are_refused(tiny_repository: Path) -> None:
     both = [ServedRepository(repository=tiny_repository)] * 2
     with pytest.raises(InvalidRequestError, match="two models would be served as 'tiny-llama'"):
         TritonServer(both, OPTIONS).start()
+
+
+def test_the_commands_serve_and_ask_several_and_restart_them_together(
+    tiny_repository: Path, alone: dict[str, list[str]], repositories: dict[str, Path]
+) -> None:
+    served = Served(f"a={tiny_repository}", f"b={repositories['gemma-2.tiny']}")
+    try:
+        url = served.text.split("ready in ")[1].split(": ")[1].split()[0]
+        command = [sys.executable, "-c", "from llmasos_app.cli import main; main()", "generate"]
+        for name, expected in (("a", alone["llama"]), ("b", alone["gemma-2.tiny"])):
+            options = ["--url", url, "--model", name, "--max-tokens", "24", PROMPTS[0]]
+            said = subprocess.run([*command, *options], check=True, capture_output=True, text=True)
+            text = said.stdout.removesuffix("\n")
+            assert text
+            assert expected[0].startswith(text)  # a text that ends by itself is shorter
+        (engine,) = [p for p in served.tree() if "/b.engine/1/model.py" in " ".join(p.cmdline())]
+        engine.kill()
+        wait_until(lambda: served.said("the process of the model b.engine died") is not None)
+        wait_until(lambda: served.text.count("ready in ") == 2)
+        for name in ("a", "b"):
+            assert served.answer(model=name)
+    finally:
+        served.close()
+
+
+def test_the_plan_of_several_is_their_sum_and_an_encoder_has_no_cache(
+    repositories: dict[str, Path],
+) -> None:
+    def planned(*names: str) -> Any:
+        paths = [str(repositories[name]) for name in names]
+        result = CliRunner().invoke(app, ["plan", *paths, "--json", "--memory", "1GB"])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    encoder, decoder = planned("vectors"), planned("llama")
+    assert encoder["kv_block_bytes"] == 0
+    assert encoder["num_sequences"] == {}
+    both = planned("vectors", "llama")
+    needs = [one["without_kv_cache_bytes"] for one in (encoder, decoder)]
+    assert both["without_kv_cache_bytes"] == sum(needs)
+    assert both["kv_cache_bytes"][0] == 0
+    assert 0 < both["kv_cache_bytes"][1] <= (10**9 - sum(needs)) / 4
+    table = CliRunner().invoke(app, ["plan", *map(str, repositories.values())])
+    assert "3 models together" in table.output

@@ -23,9 +23,12 @@ def open_model(
     threads: int | None,
     generation_config: GenerationConfigChoice | None = None,
 ) -> LLM | TritonClient:
-    """Raises InvalidRequestError unless exactly one of model and url is given."""
-    if (model is None) == (url is None):
-        raise InvalidRequestError("give either --model or --url")
+    """With a url, model is the name under which the server has it; None is its first one.
+
+    Raises InvalidRequestError where neither is given.
+    """
+    if model is None and url is None:
+        raise InvalidRequestError("give --model or --url")
     if url is not None:
         from llmasos.triton.triton_client import TritonClient
 
@@ -36,7 +39,7 @@ def open_model(
             raise InvalidRequestError(
                 "--generation-config is for --model; `llmasos serve` has that option too"
             )
-        return TritonClient(url)
+        return TritonClient(url, model=model)
     from llmasos_app.llm import LLM
 
     assert model is not None

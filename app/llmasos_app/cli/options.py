@@ -66,9 +66,14 @@ MODEL_HELP = (
     "or smollm2-135m-instruct."
 )
 
-Model = Annotated[str, typer.Argument(help=MODEL_HELP, show_default=False)]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help=MODEL_HELP, show_default=False)
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help=f"{MODEL_HELP} With --url: the name of one of the server's models.",
+        show_default=False,
+    ),
 ]
 PrecisionOption = Annotated[
     Precision | None,

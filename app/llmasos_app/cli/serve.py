@@ -1,7 +1,8 @@
-"""`llmasos serve`: a Triton server for a built repository or a checkpoint."""
+"""`llmasos serve`: a Triton server for built repositories or checkpoints."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +11,8 @@ from llmasos.errors import ServerError
 
 from llmasos_app.cli.model import chosen_precision
 from llmasos_app.cli.options import (
+    MODEL_HELP,
     GenerationConfigOption,
-    Model,
     PrecisionOption,
     Revision,
     Threads,
@@ -20,6 +21,7 @@ from llmasos_app.cli.options import (
 if TYPE_CHECKING:
     from llmasos.engine.plan import Precision
     from llmasos_serving.gateway.process import GatewayOptions
+    from llmasos_serving.triton.repositories.served_models import ServedRepository
 
 _CANARY_PERIOD_S = 1.0
 """What is stuck is found a few seconds after the canary before."""
@@ -27,7 +29,14 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")
 
 
 def serve(
-    model: Model,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help=f"Each: {MODEL_HELP} NAME=MODEL serves it as NAME; several models are served as "
+            "their own names otherwise.",
+            show_default=False,
+        ),
+    ],
     *,
     host: Annotated[
         str, typer.Option(help="Address where OpenAI's API and the chat page listen.")
@@ -115,11 +124,18 @@ def serve(
     kv_cache_bytes: Annotated[
         str | None,
         typer.Option(
-            help="Memory for the KV cache, such as 2GB or 512MiB. By default room for a full "
-            "batch, but at most a quarter of what is free.",
+            help="Memory for the KV cache, such as 2GB or 512MiB; of several models, for all their "
+            "caches. By default room for a full batch, but at most a quarter of what is free.",
             show_default=False,
         ),
     ] = None,
+    kv_cache_split: Annotated[
+        str,
+        typer.Option(
+            help="How several models share the memory for KV caches: by the need of a full batch "
+            "of each, or equal."
+        ),
+    ] = "need",
     stream_interval: Annotated[
         int | None,
         typer.Option(
@@ -135,9 +151,9 @@ def serve(
     precision: PrecisionOption = None,
     revision: Revision = None,
 ) -> None:
-    """Serve a model with Triton until interrupted; a checkpoint is built first."""
+    """Serve one or more models with Triton until interrupted; a checkpoint is built first."""
     from llmasos.byte_size import parse_bytes
-    from llmasos_serving.supervisor.foreground import serve as serve_repository
+    from llmasos_serving.supervisor.foreground import serve as serve_repositories
     from llmasos_serving.triton.options import ServerOptions
 
     num_bytes = (
@@ -154,7 +170,7 @@ def serve(
         tls_key=tls_key,
         otlp_endpoint=otlp_endpoint,
     )
-    repository = _repository(model, precision=precision, revision=revision)
+    repositories = _repositories(models, num_bytes, kv_cache_split, precision, revision)
     options = ServerOptions(
         host=triton_host,
         grpc_port=grpc_port,
@@ -166,15 +182,15 @@ def serve(
         otlp_endpoint=otlp_endpoint,
         canary_period_s=_CANARY_PERIOD_S,
         num_threads=threads,
-        kv_cache_bytes=num_bytes,
+        kv_cache_bytes=num_bytes if len(repositories) == 1 else None,
         enable_kv_cache_reuse=None if prefix_reuse else False,
         speculate=speculate,
         generation_config=generation_config,
         stream_interval=stream_interval,
     )
     if generation_config != "none":
-        _warn_of_what_is_not_applied(repository)
-    raise typer.Exit(serve_repository(repository, options, gateway))
+        _warn_of_what_is_not_applied(repositories)
+    raise typer.Exit(serve_repositories(repositories, options, gateway))
 
 
 def _gateway(*, openai: bool, host: str, **options: Any) -> GatewayOptions | None:
@@ -190,22 +206,39 @@ def _gateway(*, openai: bool, host: str, **options: Any) -> GatewayOptions | Non
     return None
 
 
-def _repository(model: str, *, precision: Precision | None, revision: str | None) -> Path:
+def _repositories(
+    models: Sequence[str],
+    kv_cache_bytes: int | None,
+    kv_cache_split: str,
+    precision: Precision | None,
+    revision: str | None,
+) -> list[ServedRepository]:
     from llmasos_serving.triton.installation import prepare_server
 
-    from llmasos_app.cache.engine_cache import find_repository
+    from llmasos_app.named_checkpoint import named_checkpoints
+    from llmasos_app.served_together import find_repositories, with_shared_memory
+    from llmasos_app.shared_memory import checked_split
 
+    named, split = named_checkpoints(models), checked_split(kv_cache_split)
     prepare_server()  # before the work: else that would be in vain where there can be none
-    return find_repository(model, precision=chosen_precision(model, precision), revision=revision)
+    found = find_repositories(
+        named,
+        precision_of=lambda model: chosen_precision(model, precision),
+        revision=revision,
+    )
+    if len(found) == 1:
+        return found
+    return with_shared_memory(found, kv_cache_bytes=kv_cache_bytes, split=split)
 
 
-def _warn_of_what_is_not_applied(repository: Path) -> None:
+def _warn_of_what_is_not_applied(repositories: Sequence[ServedRepository]) -> None:
     """The engine's process warns too, but in the server's log."""
     from llmasos.contract import PLAN_IN_REPOSITORY
     from llmasos.engine.plan import EnginePlan
     from llmasos.generation_config import GenerationConfig
 
-    directory = repository / PLAN_IN_REPOSITORY
-    warning = GenerationConfig.load(directory).for_plan(EnginePlan.read(directory)).warning()
-    if warning is not None:
-        typer.echo(f"warning: {warning}", err=True)
+    for one in repositories:
+        directory = one.repository / PLAN_IN_REPOSITORY
+        warning = GenerationConfig.load(directory).for_plan(EnginePlan.read(directory)).warning()
+        if warning is not None:
+            typer.echo(f"warning: {warning}", err=True)

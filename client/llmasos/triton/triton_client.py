@@ -34,8 +34,9 @@ class TritonClient(LanguageModel, EncoderModel):
 
     url: `host:port`, or `grpc://host:port`, or `http://host:port`.
     protocol: for a url without a scheme; gRPC costs the least for each token.
-    model: which to ask; by default `engine`, which answers text in one hop, or `ensemble` of a
-    server whose engine takes token ids alone.
+    model: which to ask, by the name under which a server of several models has it. By default the
+    first language model: its `engine`, which answers text in one hop, or its `ensemble` where the
+    engine takes token ids alone.
     timeout_s: longest wait for a whole answer; None waits for ever.
 
     Errors of the server are raised as LLMasOSError with its message; a connection that
