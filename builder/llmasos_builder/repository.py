@@ -12,7 +12,7 @@ from llmasos.errors import PlanError
 _MODEL_FILE = Path("1", "model.py")
 
 
-def write_repository(directory: Path, task: Task) -> None:
+def write_repository(directory: Path, task: Task = "generate") -> None:
     """Writes the models of a task into a directory; the plan belongs at PLAN_IN_REPOSITORY in
     it.
     """

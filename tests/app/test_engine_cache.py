@@ -141,7 +141,7 @@ def test_other_tensors_than_an_older_source_declared_are_another_engine(
 ) -> None:
     first = find_repository(checkpoint, precision="int8")
     others = model_configs(RepositorySettings(max_queue_size=7))
-    monkeypatch.setattr(engine_cache, "model_configs", lambda: others)
+    monkeypatch.setattr(engine_cache, "model_configs", lambda *, task: others)
     assert find_repository(checkpoint, precision="int8") != first
     assert builder.num_builds == 2
 

@@ -171,7 +171,7 @@ def test_the_command_line_builds_and_shows_an_engine(tiny_llama: Path, tmp_path:
     assert "NVIDIA" in refused.stderr
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int4"])
+@pytest.mark.parametrize("precision", ["fp16", pytest.param("int4", marks=pytest.mark.slow)])
 def test_smollm2_builds_in_little_memory_and_time(
     smollm2_checkpoint: str, tmp_path: Path, precision: str
 ) -> None:
