@@ -143,8 +143,8 @@ class TextStream:
         return Piece(
             token_ids=token_ids,
             text=text,
-            context_ids=context_ids if text else (),
-            text_span=(begin, begin + len(text)) if text else (0, 0),
+            context_ids=context_ids,  # of an empty text too: a later one may be joined to it
+            text_span=(begin, begin + len(text)),
             stop_string=None if match is None else match.stop,
         )
 

@@ -145,12 +145,19 @@ def joined(pieces: Sequence[Piece]) -> str:
 
 
 def check_contract(kind: Kind, pieces: Sequence[Piece]) -> None:
-    """Each piece's text can be made of its ids, and all of it from all ids."""
-    gathered = Gathered()
+    """Each piece's text can be made of its ids, and that of neighbours of theirs."""
     for piece in pieces:
         begin, end = piece.text_span
         decoded = kind.tokenizer.decode([*piece.context_ids, *piece.token_ids])
         assert decoded[begin:end] == piece.text
+    for first, size in ((0, len(pieces)), (0, 2), (1, 2), (1, 3), (2, 3)):
+        for at in range(first, len(pieces), size):
+            check_gathered(kind, pieces[at : at + size])
+
+
+def check_gathered(kind: Kind, pieces: Sequence[Piece]) -> None:
+    gathered = Gathered()
+    for piece in pieces:
         gathered.add(
             Update(
                 request_id="",
@@ -280,7 +287,8 @@ def test_a_stop_string_is_found_in_bytes_that_wait() -> None:
     stream = kind.stream(stop=("\n",))
     ids = kind.ids("fox\n")
     assert stream.push(ids[:-1]).text == "fox"
-    assert stream.push(ids[-1:]) == Piece(token_ids=(ids[-1],), stop_string="\n")
+    piece = stream.push(ids[-1:])
+    assert (piece.token_ids, piece.text, piece.stop_string) == ((ids[-1],), "", "\n")
 
 
 def expected_stop(
