@@ -132,6 +132,7 @@ class TextEngine:
             self._hold.release()
 
     def _run(self, runner: Runner) -> None:
+        step: list[Waiting] | None = []
         try:
             while (step := self._next()) is not None:
                 if step:
@@ -143,7 +144,7 @@ class TextEngine:
         with self._changed:
             self._error = error
             left = self._queue.take_all()
-        for one in left:
+        for one in (*(step or ()), *left):
             one.batch.fail(error)
 
     def _next(self) -> list[Waiting] | None:
