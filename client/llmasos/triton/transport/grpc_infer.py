@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -24,14 +25,18 @@ _ARRAYS = {"FP32": np.dtype("<f4"), "INT32": np.dtype("<i4")}
 
 
 class GrpcInfer:
-    """address: host:port. model: which is asked. timeout_s: for each answer."""
+    """address: host:port. model: which is asked. timeout_s: for each answer.
+
+    The channel is opened by the first request, so that a client of a model that continues texts
+    has none: each is a risk for a process that forks.
+    """
 
     def __init__(self, address: str, *, model: str | None, timeout_s: float | None) -> None:
-        self._channel = grpc.insecure_channel(
-            address, options=[*CHANNEL_OPTIONS, ("grpc.max_send_message_length", -1)]
-        )
+        self._address = address
         self._process = OwnProcess("this client's gRPC connection")
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._opening = threading.Lock()
+        self._channel: Any = None
+        self._is_closed = False
         self._model = model or ENGINE
         self._timeout_s = timeout_s
 
@@ -41,7 +46,7 @@ class GrpcInfer:
         deadline = Deadline.after(self._timeout_s)
         message = _message(self._model, request)
         try:
-            call = self._stub.ModelInfer.future(message, timeout=self._timeout_s)
+            call = self._stub().ModelInfer.future(message, timeout=self._timeout_s)
         except ValueError as error:  # what grpc raises for a channel that is closed
             raise EngineStoppedError(CLOSED) from error
         result: Future[Values] = Future()
@@ -68,8 +73,24 @@ class GrpcInfer:
 
     def close(self) -> None:
         """See InferConnection."""
-        if self._process.is_this:
-            self._channel.close()
+        if not self._process.is_this:
+            return
+        with self._opening:
+            self._is_closed = True
+            if self._channel is not None:
+                self._channel.close()
+
+    def _stub(self) -> Any:
+        """Raises EngineStoppedError once this is closed."""
+        with self._opening:
+            if self._is_closed:
+                raise EngineStoppedError(CLOSED)
+            if self._channel is None:
+                self._channel = grpc.insecure_channel(
+                    self._address,
+                    options=[*CHANNEL_OPTIONS, ("grpc.max_send_message_length", -1)],
+                )
+            return service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
 
 def _message(model: str, request: EncodingRequest) -> Any:
