@@ -20,8 +20,13 @@ class EndingSender:
         self._has_ended = False
 
     def send(self, response: object) -> None:
-        """Sends a response that others follow."""
-        self._sender.send(response)
+        """Sends a response that others follow.
+
+        One at a time: what threads send together, such as the rows of one request, Triton 2.51 may
+        mix up, and crash.
+        """
+        with self._ending:
+            self._sender.send(response)
 
     def finish(self, response: object = None) -> None:
         """Sends the last response, or none if it cannot be sent, and always the final flag.
