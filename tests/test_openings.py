@@ -31,7 +31,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     "builder/llmasos_builder/checkpoint/huggingface/safetensors_file.py": {
         "path.open": "is written"
     },
-    "builder/llmasos_builder/pruning/write.py": {"path.open": "is written"},
     "builder/llmasos_builder/native/code_cache.py": {
         "kept.read_bytes": "a file of our own cache",
         "read_bytes": "a module of the package",

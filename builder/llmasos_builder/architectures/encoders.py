@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmasos.errors import CheckpointError, UnsupportedArchitectureError
+from llmasos.errors import CheckpointError
 
 from llmasos_builder.architectures.config import Config
+from llmasos_builder.architectures.encoder.embedding_head import MODULES
 from llmasos_builder.architectures.encoder.labels import labels_of
 from llmasos_builder.architectures.encoder.network import Encoder
 from llmasos_builder.architectures.encoder.spec import EncoderSpec
@@ -17,8 +18,6 @@ from llmasos_builder.architectures.families.bert import bert_spec, roberta_spec
 from llmasos_builder.architectures.families.distilbert import distilbert_spec
 from llmasos_builder.architectures.families.modernbert import modernbert_spec
 from llmasos_builder.architectures.families.mpnet import mpnet_spec
-
-MODULES = "sentence_transformers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +95,6 @@ def _family_and_task(architecture: str) -> tuple[EncoderFamily, EncoderTask] | N
         if architecture.endswith(suffix) and family is not None:
             return family, EncoderTask(kind=kind)
     return None
-
-
-def as_embedder(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns config.json for the vectors of a network whose class has another head, as one that
-    was trained as a masked language model.
-
-    Raises UnsupportedArchitectureError for a network that is no encoder.
-    """
-    architecture = str((config.get("architectures") or [""])[0])
-    for suffix in TASK_OF_SUFFIX:
-        name = architecture.removesuffix(suffix)
-        if architecture.endswith(suffix) and name in FAMILIES:
-            return {**config, "architectures": [f"{name}Model"]}
-    raise UnsupportedArchitectureError(f"{architecture} makes no vectors of texts")
 
 
 def encoders_table() -> str:

@@ -12,10 +12,9 @@ from llmasos_builder.architectures.config import Config
 from llmasos_builder.architectures.decoder.embedder import DecoderEmbedder
 from llmasos_builder.architectures.decoder.network import Decoder
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
-from llmasos_builder.architectures.encoder.embedding_head import embedding_head
+from llmasos_builder.architectures.encoder.embedding_head import MODULES, embedding_head
 from llmasos_builder.architectures.encoders import (
     FAMILIES,
-    MODULES,
     encoder_of,
     is_encoder,
 )

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmasos_builder.checkpoint import Weights
+from llmasos_builder.checkpoint.huggingface.safetensors_file import DTYPES, write_safetensors
 from llmasos_builder.graph import Array
-from llmasos_builder.pruning.write import write_safetensors
 
 Kept = NDArray[np.int64]
 _LAYER = re.compile(r"(?P<before>.*\blayers\.)(?P<index>\d+)(?P<after>\..+)")
@@ -41,9 +41,11 @@ class Cuts:
         def load(new: str) -> Array:
             values = weights.load(names[new])
             axis, kept = self.axes.get(names[new], (0, None))
-            return values if kept is None else values.take(kept, axis=axis)
+            stays = values if kept is None else values.take(kept, axis=axis)
+            return stays.astype(DTYPES["F32"], copy=False)
 
-        write_safetensors(path, shapes, load)
+        entries = {name: ("F32", shape) for name, shape in shapes.items()}
+        write_safetensors(path, entries, load)
         return sum(int(np.prod(shape)) for shape in shapes.values())
 
     def _shape(self, shape: tuple[int, ...], name: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Protocol
 
@@ -106,14 +106,7 @@ class TextEngine:
     def stats(self) -> TextEngineStats:
         """The current counts, for metrics."""
         with self._changed:
-            counts = self._counts
-            return TextEngineStats(
-                num_waiting=len(self._queue),
-                num_steps=counts.num_steps,
-                num_texts=counts.num_texts,
-                num_tokens=counts.num_tokens,
-                busy_s=counts.busy_s,
-            )
+            return replace(self._counts, num_waiting=len(self._queue))
 
     @property
     def has_failed(self) -> bool:

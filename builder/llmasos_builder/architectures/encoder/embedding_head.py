@@ -8,7 +8,7 @@ from llmasos_builder.architectures.config import Config
 from llmasos_builder.architectures.encoder.head import Head, HeadLinear
 from llmasos_builder.graph import Activation, Pooling
 
-SECTION = "sentence_transformers"
+MODULES = "sentence_transformers"
 """The field of config.json that the checkpoint's reader puts them under."""
 _POOLING: dict[str, Pooling] = {
     "mean": "mean",
@@ -30,7 +30,7 @@ def embedding_head(config: Config) -> Head:
     """Returns the head; without modules it is the mean of the tokens, as sentence-transformers
     has it. Raises UnsupportedArchitectureError for a pooling or activation that is not known.
     """
-    modules = config.section(SECTION)
+    modules = config.section(MODULES)
     if modules is None:
         return Head(task="embed", pooling=("mean",))
     pooling = []

@@ -36,6 +36,7 @@ class GrpcInfer:
         self._process = OwnProcess("this client's gRPC connection")
         self._opening = threading.Lock()
         self._channel: Any = None
+        self._stub: Any = None
         self._is_closed = False
         self._model = model or ENGINE
         self._timeout_s = timeout_s
@@ -46,7 +47,7 @@ class GrpcInfer:
         deadline = Deadline.after(self._timeout_s)
         message = _message(self._model, request)
         try:
-            call = self._stub().ModelInfer.future(message, timeout=self._timeout_s)
+            call = self._opened().ModelInfer.future(message, timeout=self._timeout_s)
         except ValueError as error:  # what grpc raises for a channel that is closed
             raise EngineStoppedError(CLOSED) from error
         result: Future[Values] = Future()
@@ -80,8 +81,8 @@ class GrpcInfer:
             if self._channel is not None:
                 self._channel.close()
 
-    def _stub(self) -> Any:
-        """Raises EngineStoppedError once this is closed."""
+    def _opened(self) -> Any:
+        """The stub of the open channel. Raises EngineStoppedError once this is closed."""
         with self._opening:
             if self._is_closed:
                 raise EngineStoppedError(CLOSED)
@@ -90,7 +91,8 @@ class GrpcInfer:
                     self._address,
                     options=[*CHANNEL_OPTIONS, ("grpc.max_send_message_length", -1)],
                 )
-            return service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+                self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+            return self._stub
 
 
 def _message(model: str, request: EncodingRequest) -> Any:
