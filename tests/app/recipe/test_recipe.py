@@ -69,6 +69,9 @@ def test_stages_run_once_and_again_when_what_they_depend_on_changes(place: Path)
     ]
     (place / "text.txt").write_text(TEXT[1:])
     assert kept(run(place, content)) == [False] * 4
+    assert kept(run(place, content)) == [True] * 4
+    wider = content.replace("mlp-width: 50%", "mlp-width: 75%")  # those behind it depend on it
+    assert kept(run(place, wider)) == [False] * 4
 
 
 def test_a_stage_that_failed_is_run_again_and_those_before_it_are_kept(place: Path) -> None:
