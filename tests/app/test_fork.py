@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from fake_triton import PIECES, fake_grpc, fake_http
@@ -112,6 +111,7 @@ def child():
     client.close()
     with TritonClient(sys.argv[1], timeout_s=20) as own:
         print(own.generate_text("hello"), flush=True)
+    os._exit(0)
 
 in_child(child)
 print(client.generate_text("hello"))
@@ -164,6 +164,7 @@ in_child(lambda: refused(lambda: forward.run([part])))
 print(len(forward.run([part])))
 """
 REFUSED = "was made in process"
+GRPC_CRASHED = [f"the child's status is {status}" for status in (6, 11, 134, 139)]  # ABRT, SEGV
 
 
 def run(script: str, argument: object, *, timeout_s: float = 120) -> list[str]:
@@ -215,14 +216,19 @@ def test_a_forked_process_does_not_hold_the_plan_of_its_parent(
 
 
 def test_a_grpc_connection_is_refused_in_a_forked_process_and_a_new_one_works() -> None:
-    """gRPC itself sometimes crashes or hangs a forked process when that has ended its work and
-    exits.
+    """gRPC's own threads sometimes crash or hang a forked process, whatever it does: such a run says
+    nothing about the client, and another is made.
     """
-    for _ in range(3):
-        with fake_grpc() as fake, suppress(subprocess.TimeoutExpired):
-            *refusals, own, status, after = run(GRPC_IN_CHILD, fake.url, timeout_s=60)
-            if status != "the child's status is 11":
-                break
+    for last in (False,) * 5 + (True,):
+        with fake_grpc() as fake:
+            try:
+                *refusals, own, status, after = run(GRPC_IN_CHILD, fake.url, timeout_s=30)
+            except (subprocess.TimeoutExpired, AssertionError):
+                if last:
+                    raise
+            else:
+                if status not in GRPC_CRASHED:
+                    break
     assert [REFUSED in refusal for refusal in refusals] == [True] * 3
     assert own == after == "".join(PIECES)
     assert status == "the child's status is 0"
