@@ -26,9 +26,9 @@ from llmasos_builder.atomic_directory import atomic_directory
 from llmasos_builder.checkpoint import Checkpoint, open_checkpoint
 from llmasos_builder.compilers import CompiledEngine, compiler_for
 from llmasos_builder.cpu_target import settle_target, target_of
-from llmasos_builder.encoder_record import encoder_record
 from llmasos_builder.limits import limits_of
 from llmasos_builder.options import BuildOptions
+from llmasos_builder.plan_records import plan_records
 from llmasos_builder.repository import write_repository
 from llmasos_builder.sizes import network_sizes
 from llmasos_builder.tensorrt_llm.refer import CheckpointSizes, checkpoint_sizes, refer
@@ -170,9 +170,6 @@ def _describe(
     )
     progress("check", 1, 1)
     cache = network.cache
-    encoder = None
-    if not isinstance(network, CheckpointSizes) and network.task != "generate":
-        encoder = encoder_record(network, checkpoint.config)
     return EnginePlan(
         version=PLAN_VERSION,
         name=_readable(options.name or checkpoint.name),
@@ -192,7 +189,7 @@ def _describe(
         eos_token_ids=tuple(i for i in tokenizer.eos_token_ids if i < network.vocab_size),
         checkpoint=record,
         built_with=_versions(engine),
-        encoder=encoder,
+        **plan_records(network, checkpoint.config, directory),
         native=engine.native,
         tensorrt=engine.tensorrt,
         tensorrt_llm=engine.tensorrt_llm,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from llmasos.engine.engine_io import OPENVINO_FILE
 from llmasos.engine.native_engine import GROUP, NativeRecord
-from llmasos.engine.plan import KVCachePrecision, Limits, Precision, TensorRTLLMRecord
+from llmasos.engine.plan import KVCachePrecision, Limits, TensorRTLLMRecord
 from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.engine.weight_format import QuantizationMethod
 from llmasos.errors import InvalidRequestError, UnsupportedArchitectureError
@@ -19,6 +19,7 @@ from llmasos_builder.architectures import Decoder, Network
 from llmasos_builder.checkpoint import Weights, is_in_fp8
 from llmasos_builder.graph.quantizer import CPU_METHODS
 from llmasos_builder.int4_layout import int4_layout
+from llmasos_builder.kv_cache_precision import kv_cache_of
 from llmasos_builder.native.compile import compile_native, kind_to_build
 from llmasos_builder.openvino.compile import compile_openvino
 from llmasos_builder.options import BuildOptions
@@ -30,12 +31,6 @@ from llmasos_builder.tensorrt.options import COMPUTE_TYPES, NetworkOptions
 from llmasos_builder.tensorrt.parallel.rank import all_ranks, check_divides, check_fused
 
 MAX_PREFILL_LENGTH = 512
-_KV_CACHE: Mapping[Precision, KVCachePrecision] = {
-    "f32": "f32",
-    "bf16": "bf16",
-    "int8": "u8",
-    "int4": "u8",
-}
 Report = Callable[[int, int], None]
 
 
@@ -115,24 +110,6 @@ class _OpenVINO:
             kv_cache_precision=kv_cache_precision,
             versions={"openvino": version("openvino")},
         )
-
-
-def kv_cache_of(options: BuildOptions, network: Network) -> KVCachePrecision:
-    """Returns the KV cache precision of an engine for CPUs. Raises InvalidRequestError for u8 if
-    its attention cannot read that.
-    """
-    chosen = options.kv_cache_precision
-    if network.attention_cap is not None and chosen == "u8":
-        raise InvalidRequestError(
-            "kv_cache_precision must be f32 or bf16, for attn_logit_softcapping is "
-            f"{network.attention_cap}, got 'u8'"
-        )
-    if chosen is not None:
-        return chosen
-    if options.deterministic:
-        return "f32"
-    default = _KV_CACHE[options.precision]
-    return "bf16" if network.attention_cap is not None and default == "u8" else default
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +192,8 @@ def _decoder(network: Network, options: BuildOptions) -> Decoder:
     if isinstance(network, Decoder):
         return network
     raise UnsupportedArchitectureError(
-        f"target {options.target} compiles decoders that continue texts, and this network is for "
-        f"the task {network.task}",
+        f"target {options.target} compiles decoders that continue texts, and this network "
+        + ("has an encoder" if network.task == "generate" else f"is for the task {network.task}"),
         hint="build for openvino",
     )
 

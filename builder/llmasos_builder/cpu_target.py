@@ -10,6 +10,7 @@ from llmasos.engine.plan import PRECISIONS, Limits, Target
 from llmasos.errors import PlanError, UnsupportedArchitectureError
 
 from llmasos_builder.architectures import Network
+from llmasos_builder.architectures.encoder_decoder.network import EncoderDecoder
 from llmasos_builder.checkpoint import Weights
 from llmasos_builder.int4_layout import why_codes_are_lost
 from llmasos_builder.options import BuildOptions
@@ -26,7 +27,7 @@ def settle_target(
     """
     if options.target != "auto":
         return options, None
-    if network.cache is None or not _may_be_native(options):
+    if network.cache is None or isinstance(network, EncoderDecoder) or not _may_be_native(options):
         return replace(options, target="openvino"), None
     reason = _why_not_native(network, limits)
     if reason is None and weights is not None and options.precision == "int4":

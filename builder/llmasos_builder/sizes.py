@@ -22,7 +22,8 @@ from llmasos_builder.architectures import Network, matrices_in_int8, network_of
 from llmasos_builder.architectures.tensors import check_shapes
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.graph import Array
-from llmasos_builder.graph.recording import RecordedWeight, RecordingGraph
+from llmasos_builder.graph.recording import RecordingGraph
+from llmasos_builder.graph.records import RecordedWeight
 from llmasos_builder.tensorrt.options import COMPUTE_TYPES
 
 _BITS = {"f32": 32, "fp16": 16, "bf16": 16, "int8": 8, "fp8": 8, "int4": 4, "nvfp4": 4}

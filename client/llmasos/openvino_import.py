@@ -9,7 +9,7 @@ OpenVINO that the caller imported earlier stays as it is.
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 _REPORTER = "openvino_telemetry"
@@ -32,4 +32,7 @@ with _without_reporter():
     from openvino import op
     from openvino import opset13 as ops
 
-__all__ = ["op", "ops", "ov"]
+PagedAttention: Callable[[list[ov.Output]], ov.Node] = getattr(op, "_PagedAttentionExtension")  # noqa: B009
+"""Outside OpenVINO's stable API, as `paged_attention_transformation` is."""
+
+__all__ = ["PagedAttention", "op", "ops", "ov"]

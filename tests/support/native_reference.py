@@ -71,8 +71,15 @@ class QuantizedGraph(ReferenceGraph):
         return self._attended
 
     def cached_attention(
-        self, query: Wide, key: Wide, value: Wide, *, scores: AttentionScores
+        self,
+        query: Wide,
+        key: Wide,
+        value: Wide,
+        *,
+        scores: AttentionScores,
+        distance_bias: Wide | None = None,
     ) -> Wide:
+        self.refuse_distances(distance_bias)
         group = query.shape[1] // key.shape[1]
         queries, query_scales = signed_bytes(query * scores.scale)
         least, most = (f(padded(key), axis=-1, keepdims=True) for f in (np.min, np.max))

@@ -33,7 +33,6 @@ NOTES = frozenset(
         "is_decoder",
         "is_llama_config",
         "label2id",
-        "layerdrop",
         "masked_softmax_fusion",
         "n_ctx",
         "name_or_path",
@@ -59,7 +58,9 @@ NOTES = frozenset(
     }
 )
 # Dropouts, ids of tokens, the head of classifiers, what tools for training leave behind.
-PATTERN = re.compile(r".*dropout(_prob)?|.*_pdrop|.*_token_id|summary_.*|unsloth_.*")
+PATTERN = re.compile(
+    r".*dropout(_prob|_rate)?|.*layerdrop|.*_pdrop|.*_token_id|summary_.*|unsloth_.*"
+)
 # What generation_config.json is for, and older files have here.
 SAMPLING = frozenset(
     {

@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+from llmasos_builder.architectures.encoder_decoders import encoder_decoders_table
 from llmasos_builder.architectures.encoders import encoders_table
 from llmasos_builder.architectures.supported import SUPPORTED, models_table
 
@@ -18,6 +19,10 @@ _MODELS = re.compile(
 _ENCODERS = re.compile(
     r"(<!-- encoders table: begin -->\n).*?(<!-- encoders table: end -->)", re.DOTALL
 )
+_ENCODER_DECODERS = re.compile(
+    r"(<!-- encoder-decoders table: begin -->\n).*?(<!-- encoder-decoders table: end -->)",
+    re.DOTALL,
+)
 _README = re.compile(r"(\n\| architecture \| examples \|\n\|---\|---\|\n)(?:\|.*\n)+")
 
 
@@ -25,6 +30,7 @@ def main() -> None:
     root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
     _replace(root / "docs" / "models.md", _MODELS, models_table())
     _replace(root / "docs" / "models.md", _ENCODERS, encoders_table() + "\n")
+    _replace(root / "docs" / "models.md", _ENCODER_DECODERS, encoder_decoders_table() + "\n")
     rows = "".join(f"| `{name}` | {row.examples} |\n" for name, row in SUPPORTED.items())
     _replace(root / "README.md", _README, rows)
     sys.stderr.write(f"wrote the tables of docs/models.md and README.md under {root}\n")

@@ -13,6 +13,11 @@ from llmasos_builder.architectures.decoder.embedder import DecoderEmbedder
 from llmasos_builder.architectures.decoder.network import Decoder
 from llmasos_builder.architectures.decoder.spec import DecoderSpec
 from llmasos_builder.architectures.encoder.embedding_head import MODULES, embedding_head
+from llmasos_builder.architectures.encoder_decoders import FAMILIES as ENCODER_DECODERS
+from llmasos_builder.architectures.encoder_decoders import (
+    encoder_decoder_of,
+    is_encoder_decoder,
+)
 from llmasos_builder.architectures.encoders import (
     FAMILIES,
     encoder_of,
@@ -147,6 +152,8 @@ def _network(config: Mapping[str, Any], fields: Config) -> Network:
     name = _name(config)
     if name is not None and is_encoder(name):
         return encoder_of(config, fields, name)
+    if name is not None and is_encoder_decoder(name):
+        return encoder_decoder_of(fields, name)
     if MODULES in config:
         fields.ignore(MODULES)
         return DecoderEmbedder.of(_spec(fields, _architecture(config)), embedding_head(fields))
@@ -199,8 +206,14 @@ def _architecture(config: Mapping[str, Any]) -> Architecture:
         name = f"{name.removesuffix('Model')}ForCausalLM"  # the same network without its head
     if name is not None and name in SUPPORTED:
         return SUPPORTED[name]
+    if name is not None and (is_encoder(name) or is_encoder_decoder(name)):
+        raise UnsupportedArchitectureError(
+            f"config.json names the architecture {name!r}, which has an encoder; this is for "
+            "decoders alone"
+        )
     names = config.get("architectures")
-    known = ", ".join([*sorted(SUPPORTED), *(f"{name}…" for name in sorted(FAMILIES))])
+    both = (family.classes[0] for family in ENCODER_DECODERS)
+    known = ", ".join(sorted([*SUPPORTED, *both]) + [f"{name}…" for name in sorted(FAMILIES)])
     found = f"the architecture {names[0]!r}" if isinstance(names, list) and names else None
     raise UnsupportedArchitectureError(
         f"config.json names {found or 'no architecture'}; {known} are supported"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from llmasos_builder.architectures.network import Network
 from llmasos_builder.graph.graph import Array
-from llmasos_builder.graph.recording import RecordedWeight, RecordingGraph
+from llmasos_builder.graph.recording import RecordingGraph
+from llmasos_builder.graph.records import RecordedWeight
 
 _SUFFIX = ".weight"
 

@@ -104,9 +104,16 @@ class StreamingGraph(ReferenceGraph):
         return normed
 
     def cached_attention(
-        self, query: Wide, key: Wide, value: Wide, *, scores: AttentionScores
+        self,
+        query: Wide,
+        key: Wide,
+        value: Wide,
+        *,
+        scores: AttentionScores,
+        distance_bias: Wide | None = None,
     ) -> Wide:
         """Attends window by window, which bounds the memory of the scores."""
+        self.refuse_distances(distance_bias)
         positions, key_positions, visible = self._positions, self._key_positions, self._visible
         parts: list[Wide] = []
         for index in range(len(query)):

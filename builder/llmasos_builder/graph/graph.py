@@ -98,6 +98,10 @@ class Graph(Protocol[TensorT, WeightT]):
         """cap * tanh(x / cap): small values stay nearly unchanged, and none exceeds cap."""
         ...
 
+    def scale(self, x: TensorT, factor: float) -> TensorT:
+        """x * factor."""
+        ...
+
     def add(self, a: TensorT, b: TensorT) -> TensorT:
         """a + b, of one width."""
         ...
@@ -131,13 +135,19 @@ class Graph(Protocol[TensorT, WeightT]):
         ...
 
     def cached_attention(
-        self, query: TensorT, key: TensorT, value: TensorT, *, scores: AttentionScores
+        self,
+        query: TensorT,
+        key: TensorT,
+        value: TensorT,
+        *,
+        scores: AttentionScores,
+        distance_bias: WeightT | None = None,
     ) -> TensorT:
         """softmax(scores of query @ key.T) @ value over a token's sequence up to itself.
 
         Keys and values of earlier steps come from the cache, and these join it: each call is one
         layer of the cache. The number of query heads may be a multiple of that of key-value heads;
-        neighbours then share one (GQA, arXiv:2305.13245).
+        neighbours then share one (GQA, arXiv:2305.13245). distance_bias: as in `attention`.
         """
         ...
 
@@ -156,6 +166,22 @@ class Graph(Protocol[TensorT, WeightT]):
         a key that is d tokens behind its query; larger distances take the first or last row (T5,
         Raffel et al., arXiv:1910.10683). Groups of heads are as in `cached_attention`. For networks
         that see each sequence once.
+        """
+        ...
+
+    def keep_encoded(self, key: TensorT, value: TensorT) -> None:
+        """Keeps the keys and values of an encoder's tokens for one layer of the decoder: each call
+        is the next layer.
+        """
+        ...
+
+    def end_encoder(self) -> None:
+        """Ends the encoder: the tokens of what follows are those of the decoder."""
+        ...
+
+    def cross_attention(self, query: TensorT, *, scores: AttentionScores) -> TensorT:
+        """softmax(scores of query @ key.T) @ value over what `keep_encoded` kept of the sequence's
+        encoder: each call is the next layer.
         """
         ...
 

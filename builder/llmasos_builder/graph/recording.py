@@ -7,7 +7,6 @@ refuses mismatches; so a definition that runs on it names no other axis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from llmasos.engine.plan import Precision
@@ -19,35 +18,7 @@ from llmasos_builder.graph.graph import (
     Pooling,
     each_linear,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedTensor:
-    """width: of the last axis; num_heads: None for a wide tensor."""
-
-    index: int
-    width: int
-    num_heads: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedWeight:
-    """A weight by its name."""
-
-    name: str
-    shape: tuple[int, ...]
-    precision: Precision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One call, with everything it was given and made."""
-
-    kind: str
-    inputs: tuple[RecordedTensor, ...] = ()
-    outputs: tuple[RecordedTensor, ...] = ()
-    weights: tuple[RecordedWeight, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
+from llmasos_builder.graph.records import Operation, RecordedTensor, RecordedWeight
 
 
 class RecordingGraph:
@@ -57,6 +28,8 @@ class RecordingGraph:
         self.operations: list[Operation] = []
         self.weights: dict[str, RecordedWeight] = {}
         self._num_tensors = 0
+        self._kept: list[tuple[RecordedTensor, RecordedTensor]] = []
+        self._num_read = 0
 
     def weight(self, name: str, values: Array, precision: Precision) -> RecordedWeight:
         assert name not in self.weights, f"{name} is defined twice"
@@ -105,6 +78,9 @@ class RecordingGraph:
     def soft_cap(self, x: RecordedTensor, cap: float) -> RecordedTensor:
         return self._like("soft_cap", x, cap=cap)
 
+    def scale(self, x: RecordedTensor, factor: float) -> RecordedTensor:
+        return self._like("scale", x, factor=factor)
+
     def add(self, a: RecordedTensor, b: RecordedTensor) -> RecordedTensor:
         return self._elementwise("add", a, b)
 
@@ -140,8 +116,9 @@ class RecordingGraph:
         value: RecordedTensor,
         *,
         scores: AttentionScores,
+        distance_bias: RecordedWeight | None = None,
     ) -> RecordedTensor:
-        return self._attention("cached_attention", query, key, value, scores=scores)
+        return self._attention("cached_attention", query, key, value, distance_bias, scores=scores)
 
     def attention(
         self,
@@ -152,9 +129,20 @@ class RecordingGraph:
         scores: AttentionScores,
         distance_bias: RecordedWeight | None = None,
     ) -> RecordedTensor:
-        if distance_bias is not None:
-            assert distance_bias.shape[0] % 2 and distance_bias.shape[1] == query.num_heads
         return self._attention("attention", query, key, value, distance_bias, scores=scores)
+
+    def keep_encoded(self, key: RecordedTensor, value: RecordedTensor) -> None:
+        assert key.num_heads is not None and key.num_heads == value.num_heads
+        self._kept.append((key, value))
+        self._add("keep_encoded", (key, value), ())
+
+    def end_encoder(self) -> None:
+        self._add("end_encoder", (), ())
+
+    def cross_attention(self, query: RecordedTensor, *, scores: AttentionScores) -> RecordedTensor:
+        key, value = self._kept[self._num_read]
+        self._num_read += 1
+        return self._attention("cross_attention", query, key, value, scores=scores)
 
     def pool(self, x: RecordedTensor, kind: Pooling) -> RecordedTensor:
         assert x.num_heads is None
@@ -186,6 +174,8 @@ class RecordingGraph:
         assert query.num_heads % key.num_heads == 0 and value.num_heads == key.num_heads
         assert query.width == key.width
         assert scores.slopes is None or len(scores.slopes) == query.num_heads
+        if bias is not None:
+            assert bias.shape[0] % 2 and bias.shape[1] == query.num_heads
         weights = () if bias is None else (bias,)
         heads = query.num_heads
         return self._record(

@@ -14,6 +14,7 @@ import numpy as np
 from llmasos.engine.plan import Precision
 from numpy.typing import NDArray
 
+from llmasos_builder.graph.decoders_only import WithoutCrossAttention
 from llmasos_builder.graph.graph import (
     Activation,
     Array,
@@ -28,7 +29,7 @@ Cache = list[tuple[Wide, Wide]]
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
-class ReferenceGraph:
+class ReferenceGraph(WithoutCrossAttention):
     """Implements `Graph` over one step: wide tensors are [B, S, width], heads [B, H, S, D].
 
     input_ids [B, S]; attention_mask [B, T], 0 where a column is padding, with T the columns of
@@ -119,6 +120,9 @@ class ReferenceGraph:
         bounded: Wide = cap * np.tanh(x / cap)
         return bounded
 
+    def scale(self, x: Wide, factor: float) -> Wide:
+        return x * factor
+
     def add(self, a: Wide, b: Wide) -> Wide:
         return a + b
 
@@ -146,8 +150,15 @@ class ReferenceGraph:
         return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
     def cached_attention(
-        self, query: Wide, key: Wide, value: Wide, *, scores: AttentionScores
+        self,
+        query: Wide,
+        key: Wide,
+        value: Wide,
+        *,
+        scores: AttentionScores,
+        distance_bias: Wide | None = None,
     ) -> Wide:
+        self.refuse_distances(distance_bias)
         if self._earlier:
             past_key, past_value = self._earlier[len(self.cache)]
             key = np.concatenate([past_key, key], axis=2)

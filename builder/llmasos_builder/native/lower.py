@@ -11,11 +11,8 @@ import numpy as np
 
 from llmasos_builder.architectures.network import Network
 from llmasos_builder.graph import Activation
-from llmasos_builder.graph.recording import (
-    Operation,
-    RecordedTensor,
-    RecordingGraph,
-)
+from llmasos_builder.graph.recording import RecordingGraph
+from llmasos_builder.graph.records import Operation, RecordedTensor
 from llmasos_builder.native.lowered import LoweredLayer, LoweredNetwork, Norm, Product
 from llmasos_builder.native.refusals import MAX_HEAD_SIZE, check_operations, unsupported
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmasos_builder.graph import Activation, AttentionScores
-from llmasos_builder.graph.recording import RecordedWeight
+from llmasos_builder.graph.records import RecordedWeight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

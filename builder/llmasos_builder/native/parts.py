@@ -12,7 +12,7 @@ from llmasos.engine.native_engine import GROUP, FileField, LayerField, padded
 from numpy.typing import NDArray
 
 from llmasos_builder.graph import Array
-from llmasos_builder.graph.recording import RecordedWeight
+from llmasos_builder.graph.records import RecordedWeight
 from llmasos_builder.native.lowered import LoweredLayer, LoweredNetwork, Norm, Product
 from llmasos_builder.native.packing import (
     gate_and_up,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from llmasos.errors import UnsupportedArchitectureError
 
 from llmasos_builder.graph import AttentionScores
-from llmasos_builder.graph.recording import Operation
+from llmasos_builder.graph.records import Operation
 from llmasos_builder.native.activations import ACTIVATION_NAMES
 
 MAX_HEAD_SIZE = 256

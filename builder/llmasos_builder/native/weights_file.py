@@ -13,7 +13,8 @@ from llmasos.engine.plan import Precision
 from numpy.typing import NDArray
 
 from llmasos_builder.graph import Array
-from llmasos_builder.graph.recording import RecordedWeight, RecordingGraph
+from llmasos_builder.graph.recording import RecordingGraph
+from llmasos_builder.graph.records import RecordedWeight
 from llmasos_builder.native.lowered import LoweredNetwork
 from llmasos_builder.native.parts import Part, Place
 

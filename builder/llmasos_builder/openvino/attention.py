@@ -22,6 +22,8 @@ from llmasos.engine.engine_io import (
 from llmasos.openvino_import import op, ops, ov
 from numpy.typing import NDArray
 
+from llmasos_builder.openvino.weights import OpenVINOWeight
+
 
 def integers(*values: int) -> ov.Node:
     """A constant vector."""
@@ -51,6 +53,7 @@ class StatefulInputs:
         self.position_ids = parameter(POSITION_IDS, 2, ov.Type.i64)
         self.beam_idx = parameter(BEAM_IDX, 1, ov.Type.i32)
         self._rotations: dict[tuple[float, ...], tuple[ov.Node, ov.Node]] = {}
+        self._biases: dict[int, ov.Node] = {}
 
     def parameters(self, *, has_cache: bool) -> list[ov.Node]:
         """beam_idx chooses rows of the cache, so a network without one has no such input."""
@@ -80,6 +83,19 @@ class StatefulInputs:
         columns = ops.unsqueeze(_range(total), integer(0))
         rows = ops.unsqueeze(ops.add(_range(new), ops.subtract(total, new)), integer(1))
         return ops.unsqueeze(ops.less_equal(columns, rows), integers(0, 1))
+
+    def distance_bias(self, table: OpenVINOWeight) -> ov.Node:
+        """[B, H, S, T]: the row of each key's distance behind its query, one for all layers."""
+        if id(table) not in self._biases:
+            reach = table.num_rows // 2
+            distances = ops.subtract(
+                ops.unsqueeze(self.key_positions, integer(1)),
+                ops.unsqueeze(self.position_ids, integer(2)),
+            )
+            near = ops.clamp(ops.convert(distances, "f32"), -reach, reach)
+            rows = table.rows(ops.convert(ops.add(near, floats(reach)), "i64"))
+            self._biases[id(table)] = ops.transpose(rows, integers(0, 3, 1, 2))
+        return self._biases[id(table)]
 
     def rotation(self, frequencies: tuple[float, ...]) -> tuple[ov.Node, ov.Node]:
         """cos and sin [B, 1, S, 2 * frequencies]; the second half repeats the first."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from llmasos.engine.engine_io import ENCODER_FILE
 from llmasos.engine.plan import Precision
 
+from llmasos_builder.architectures.encoder_decoder.network import EncoderDecoder
 from llmasos_builder.architectures.network import Network
 from llmasos_builder.architectures.tensor_reader import TensorReader
 from llmasos_builder.architectures.tensors import check_tensors
@@ -27,7 +29,8 @@ def compile_openvino(
 ) -> None:
     """Writes a network as an OpenVINO IR: output (.xml), and its weights beside it (.bin).
 
-    A network with a cache is stateful, and one without sees packed sequences.
+    A network with a cache is stateful, and one without sees packed sequences. The encoder of a
+    network of two parts is a file of its own beside it, and sees packed sequences.
 
     precision: of matrices; norms and biases are f32. in_int8: names, without `.weight`, of the
     matrices kept in int8 where int4 is asked for (`matrices_in_int8`). int4_group: most neighbours
@@ -36,9 +39,22 @@ def compile_openvino(
     Tensors are read one at a time, so that memory holds the engine and one more tensor.
     Raises CheckpointError for tensors that are missing, unused or of another shape.
     """
-    reader = TensorReader(weights, progress, num_steps=len(check_tensors(network, weights)) + 1)
-    kind = PackedGraph if network.cache is None else OpenVINOGraph
-    graph = kind(in_int8={f"{name}.weight" for name in in_int8}, int4_group=int4_group)
-    network.define(graph, reader, precision=precision)
-    graph.save(output)
+    num_steps = len(check_tensors(network, weights)) + 1
+    kept = frozenset(f"{name}.weight" for name in in_int8)
+    if isinstance(network, EncoderDecoder):
+        # Its embedding, and the table of relative positions, may be read for each part.
+        reader = TensorReader(weights, progress, num_steps=num_steps + 2)
+        encoder = PackedGraph(in_int8=kept, int4_group=int4_group)
+        network.define_encoder(encoder, reader, precision=precision)
+        encoder.save(output.with_name(ENCODER_FILE))
+        reader.step()
+        decoder = OpenVINOGraph(in_int8=kept, int4_group=int4_group)
+        network.define_decoder(decoder, reader, precision=precision)
+        decoder.save(output)
+    else:
+        reader = TensorReader(weights, progress, num_steps=num_steps)
+        kind = PackedGraph if network.cache is None else OpenVINOGraph
+        graph = kind(in_int8=kept, int4_group=int4_group)
+        network.define(graph, reader, precision=precision)
+        graph.save(output)
     reader.step()

@@ -1,9 +1,9 @@
 """Builds a network as a standard stateful OpenVINO IR.
 
 It is the form that OpenVINO's own tools write and load. When the runtime loads it, it converts the
-attention to paged attention, or, where scores have a soft cap, feeds the existing attention with
-keys and values gathered from its blocks. The input of the output head is named
-`last_hidden_state`, so that the runtime can select the sampled tokens from it.
+attention to paged attention, or, where scores have a soft cap or a bias of distances, feeds the
+existing attention with keys and values gathered from its blocks. The input of the output head is
+named `last_hidden_state`, so that the runtime can select the sampled tokens from it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ from llmasos_builder.openvino.attention import (
     repeat_heads,
     width,
 )
+from llmasos_builder.openvino.encoded_inputs import EncodedInputs
 from llmasos_builder.openvino.masks import StatefulMasks
 from llmasos_builder.openvino.operations import OpenVINOOperations, save_model, with_stable_names
-from llmasos_builder.openvino.soft_capped_attention import soft_capped_attention
 from llmasos_builder.openvino.weights import OpenVINOWeight
+from llmasos_builder.openvino.written_attention import written_attention
 
 
 class OpenVINOGraph(OpenVINOOperations, DecodersOnly):
     """Implements `Graph` for decoders: wide tensors are [B, S, width], heads [B, H, S, D].
+
+    What a decoder sees of an encoder are inputs (`EncodedInputs`).
 
     in_int8, int4_group: see `OpenVINOOperations`.
     """
@@ -45,6 +48,7 @@ class OpenVINOGraph(OpenVINOOperations, DecodersOnly):
         self._inputs = StatefulInputs()
         self._masks = StatefulMasks(self._inputs)
         self._cache = StatefulCache(self._inputs)
+        self._encoded = EncodedInputs()
         self._results: list[ov.Node] = []
 
     def embed_tokens(self, table: OpenVINOWeight) -> ov.Node:
@@ -71,18 +75,33 @@ class OpenVINOGraph(OpenVINOOperations, DecodersOnly):
         return ops.add(ops.multiply(x, cos), ops.multiply(turned, sin))
 
     def cached_attention(
-        self, query: ov.Node, key: ov.Node, value: ov.Node, *, scores: AttentionScores
+        self,
+        query: ov.Node,
+        key: ov.Node,
+        value: ov.Node,
+        *,
+        scores: AttentionScores,
+        distance_bias: OpenVINOWeight | None = None,
     ) -> ov.Node:
         mask = self._masks.of(scores)
+        if distance_bias is not None:
+            mask = ops.add(mask, self._inputs.distance_bias(distance_bias))
         keys, values = self._cache.extend(key, value)
-        if scores.cap is not None:
-            return soft_capped_attention(
+        if scores.cap is not None or distance_bias is not None:
+            return written_attention(
                 query, keys, values, mask=mask, scale=scores.scale, cap=scores.cap
             )
         group = width(query, 1) // width(key, 1)
         keys_of_all, values_of_all = (repeat_heads(x.total, group) for x in (keys, values))
         return ops.scaled_dot_product_attention(
             query, keys_of_all, values_of_all, mask, floats(scores.scale)
+        )
+
+    def cross_attention(self, query: ov.Node, *, scores: AttentionScores) -> ov.Node:
+        size = width(query, 3)
+        key, value = self._encoded.next_layer(width(query, 1), size)
+        return ops.scaled_dot_product_attention(
+            query, key, value, self._encoded.mask, floats(scores.scale)
         )
 
     def select_sampled(self, x: ov.Node) -> ov.Node:
@@ -97,6 +116,7 @@ class OpenVINOGraph(OpenVINOOperations, DecodersOnly):
     def model(self) -> ov.Model:
         """The network so far, with names that depend only on its definition."""
         parameters = self._inputs.parameters(has_cache=bool(self._cache.sinks))
+        parameters += self._encoded.parameters
         model = ov.Model(  # pyright: ignore[reportGeneralTypeIssues] - its stub has a wrong self
             self._results, self._cache.sinks, parameters, "network"
         )

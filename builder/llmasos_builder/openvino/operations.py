@@ -90,6 +90,9 @@ class OpenVINOOperations:
     def soft_cap(self, x: ov.Node, cap: float) -> ov.Node:
         return ops.multiply(ops.tanh(ops.multiply(x, floats(1 / cap))), floats(cap))
 
+    def scale(self, x: ov.Node, factor: float) -> ov.Node:
+        return ops.multiply(x, floats(factor))
+
     def add(self, a: ov.Node, b: ov.Node) -> ov.Node:
         return ops.add(a, b)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from llmasos.engine.engine_io import ENCODED
+from llmasos.engine.engine_io import ENCODED, encoded_name
 from llmasos.errors import UnsupportedArchitectureError
 from llmasos.openvino_import import ops, ov
 
+from llmasos_builder.graph.decoders_only import WithoutCrossAttention
 from llmasos_builder.graph.graph import AttentionScores, Pooling
 from llmasos_builder.openvino.attention import (
     floats,
@@ -18,6 +19,7 @@ from llmasos_builder.openvino.attention import (
     repeat_heads,
     width,
 )
+from llmasos_builder.openvino.encoded_inputs import PARTS
 from llmasos_builder.openvino.operations import OpenVINOOperations, save_model, with_stable_names
 from llmasos_builder.openvino.packed_inputs import PackedInputs
 from llmasos_builder.openvino.weights import OpenVINOWeight
@@ -26,7 +28,7 @@ _SHORTEST = 1e-12
 _LEAST = -3.0e38
 
 
-class PackedGraph(OpenVINOOperations):
+class PackedGraph(OpenVINOOperations, WithoutCrossAttention):
     """Implements `Graph`: wide tensors are [T, width], heads [T, H, D]; after `pool` wide tensors
     are [B, width], and after select_sampled [N, width].
 
@@ -39,6 +41,7 @@ class PackedGraph(OpenVINOOperations):
         self._inputs = PackedInputs()
         self._biases: dict[int, ov.Node] = {}
         self._results: list[ov.Node] = []
+        self._num_kept = 0
 
     def embed_tokens(self, table: OpenVINOWeight) -> ov.Node:
         return table.rows(self._inputs.input_ids)
@@ -64,8 +67,15 @@ class PackedGraph(OpenVINOOperations):
         return ops.add(ops.multiply(x, cos), ops.multiply(turned, sin))
 
     def cached_attention(
-        self, query: ov.Node, key: ov.Node, value: ov.Node, *, scores: AttentionScores
+        self,
+        query: ov.Node,
+        key: ov.Node,
+        value: ov.Node,
+        *,
+        scores: AttentionScores,
+        distance_bias: OpenVINOWeight | None = None,
     ) -> ov.Node:
+        self.refuse_distances(distance_bias)
         if scores.cap is not None or scores.slopes is not None:
             raise UnsupportedArchitectureError(
                 "attention with soft caps or ALiBi is not compiled for the task embed"
@@ -114,6 +124,13 @@ class PackedGraph(OpenVINOOperations):
                 ops.transpose(rows, integers(2, 0, 1)), integer(0)
             )
         return self._biases[id(table)]
+
+    def keep_encoded(self, key: ov.Node, value: ov.Node) -> None:
+        """Makes them outputs, [T, H, D]."""
+        for part, kept in zip(PARTS, (key, value), strict=True):
+            output_of(kept).get_tensor().set_names({encoded_name(part, self._num_kept)})
+            self._results.append(ops.result(kept))
+        self._num_kept += 1
 
     def pool(self, x: ov.Node, kind: Pooling) -> ov.Node:
         inputs = self._inputs

@@ -17,7 +17,8 @@ from llmasos_builder.architectures.tensor_reader import TensorReader
 from llmasos_builder.architectures.tensors import check_tensors
 from llmasos_builder.checkpoint import Fp8Scales, Weights, fp8_scales_of
 from llmasos_builder.graph import Array
-from llmasos_builder.graph.recording import RecordedTensor, RecordingGraph
+from llmasos_builder.graph.recording import RecordingGraph
+from llmasos_builder.graph.records import RecordedTensor
 from llmasos_builder.tensorrt.capabilities import check_head_size
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.options import NetworkOptions

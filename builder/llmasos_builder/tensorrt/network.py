@@ -189,7 +189,16 @@ class TensorRTGraph(DecodersOnly):
     def rotary(self, x: Any, frequencies: tuple[float, ...]) -> Any:
         return self._attention.rotary(x, frequencies)
 
-    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: AttentionScores) -> Any:
+    def cached_attention(
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        *,
+        scores: AttentionScores,
+        distance_bias: TensorRTWeight | None = None,
+    ) -> Any:
+        self.refuse_distances(distance_bias)
         return self._attention.attend(query, key, value, scores=scores)
 
     def select_sampled(self, x: Any) -> Any:

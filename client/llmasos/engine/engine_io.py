@@ -45,6 +45,12 @@ SELECTED = "selected"
 ENCODED = "encoded"
 """The output: a row for each sequence, packed token or selected token, as the task is."""
 
+# OpenVINO: an encoder, and a decoder that attends to its tokens.
+ENCODER_FILE = "openvino_encoder.xml"
+ENCODER_WEIGHTS_FILE = "openvino_encoder.bin"
+ENCODED_MASK = "encoded_mask"
+"""[rows, tokens]: 1 where the row's encoder has a token."""
+
 # TensorRT.
 KV_WRITE_INDEX = "kv_write_index"
 LAST_TOKEN_INDEX = "last_token_index"
@@ -77,6 +83,18 @@ TENSORRT_EXTRAS: Mapping[str, str] = {
 def cache_name(part: CachePart, layer: int) -> str:
     """Name of the input that is the key or value cache of a layer."""
     return f"{part}_cache.{layer}"
+
+
+def encoded_name(part: CachePart, layer: int) -> str:
+    """Name of the encoder's output, and the decoder's input, that has the keys or values of its
+    tokens for a layer of the decoder.
+    """
+    return f"encoded_{part}.{layer}"
+
+
+def is_encoded_key(name: str) -> bool:
+    """Whether an input of a decoder is the keys of its encoder for one layer."""
+    return name.startswith("encoded_key.")
 
 
 def is_cache(name: str) -> bool:

@@ -21,6 +21,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from llmasos.engine.encoder_decoder_record import EncoderDecoderRecord
 from llmasos.engine.encoder_record import EncoderRecord
 from llmasos.engine.native_engine import NativeRecord
 from llmasos.engine.plan_files import REBUILD, FileRecord, check_files
@@ -104,7 +105,8 @@ class EnginePlan(_Record):
     in. weights: that format, and the method that found codes and scales.
     int8_matrices: the matrices of an int4 engine that are stored in int8.
     num_layers, num_kv_heads, head_size: sizes of the KV cache; 0 if the network has none.
-    encoder: set for every task but generate.
+    encoder: set for every task but generate. encoder_decoder: set if the network that generates
+    attends to an encoder.
     native, tensorrt, tensorrt_llm: set if that is the target.
     """
 
@@ -127,6 +129,7 @@ class EnginePlan(_Record):
     checkpoint: CheckpointRecord
     built_with: dict[str, str]
     encoder: EncoderRecord | None = None
+    encoder_decoder: EncoderDecoderRecord | None = None
     native: NativeRecord | None = None
     tensorrt: TensorRTRecord | None = None
     tensorrt_llm: TensorRTLLMRecord | None = None
@@ -159,6 +162,8 @@ class EnginePlan(_Record):
     def _task_and_its_record(self) -> Self:
         if (self.task == "generate") != (self.encoder is None):
             raise ValueError(f"task {self.task} does not go with encoder {self.encoder}")
+        if self.task != "generate" and self.encoder_decoder is not None:
+            raise ValueError(f"task {self.task} does not go with encoder_decoder")
         return self
 
     def check_task(self, task: Task) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmasos_builder.architectures.config import ACTIVATIONS
+from llmasos_builder.architectures.encoder_decoders import encoder_decoders_table
 from llmasos_builder.architectures.supported import SUPPORTED, models_table
 from llmasos_builder.checkpoint.gguf.config import CONFIGS
 
@@ -15,6 +16,12 @@ BEGIN, END = "<!-- models table: begin -->\n", "\n<!-- models table: end -->"
 def test_the_page_on_models_has_the_table() -> None:
     page = (ROOT / "docs" / "models.md").read_text()
     assert page.split(BEGIN)[1].split(END)[0] == models_table()
+
+
+def test_the_page_has_the_encoder_decoders() -> None:
+    page = (ROOT / "docs" / "models.md").read_text()
+    begin, end = (f"<!-- encoder-decoders table: {edge} -->\n" for edge in ("begin", "end"))
+    assert page.split(begin)[1].split(end)[0] == encoder_decoders_table() + "\n"
 
 
 def test_the_page_names_what_is_read() -> None:

@@ -32,7 +32,16 @@ class ByLengths(TensorRTGraph):
         super().__init__(trt, options("fp16"))
         self._lengths = self.definition.add_input("key_value_lengths", trt.int32, (-1,))
 
-    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: AttentionScores) -> Any:
+    def cached_attention(
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        *,
+        scores: AttentionScores,
+        distance_bias: Any = None,
+    ) -> Any:
+        self.refuse_distances(distance_bias)
         attention = self._attention
         layer = self.definition.add_attention_v2(
             attention._scaled(query, scores.scale),

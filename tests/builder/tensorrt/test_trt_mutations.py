@@ -85,7 +85,16 @@ class OtherMask(TensorRTGraph):
 
 
 class WrongScale(TensorRTGraph):
-    def cached_attention(self, query: Any, key: Any, value: Any, *, scores: AttentionScores) -> Any:
+    def cached_attention(
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        *,
+        scores: AttentionScores,
+        distance_bias: Any = None,
+    ) -> Any:
+        self.refuse_distances(distance_bias)
         wrong = replace(scores, scale=1.5 * scores.scale)
         return super().cached_attention(query, key, value, scores=wrong)
 

@@ -44,6 +44,7 @@ QUANTIZATION_FILE = "hf_quant_config.json"  # ModelOpt's
 _PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 # A network's body saved without its head lacks this prefix, as GPT-2's on the hub does.
 _BODY_PREFIXES = {
+    "bart": "model.",
     "bert": "bert.",
     "bloom": "transformer.",
     "distilbert": "distilbert.",
@@ -91,6 +92,8 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
     weights = _weights(
         weight_files, config, in_fp8=in_fp8, layouts=layouts, more_than_text=more_than_text
     )
+    if config.get("is_encoder_decoder") is True:
+        config = {**config, "optional_tensors": _optional_tensors(weights)}
     if modules is not None:
         config = {**config, "sentence_transformers": modules.record}
         others |= modules.files
@@ -103,6 +106,11 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
         tokenizer_files=tokenizer.made,
         files=others | weight_files,
     )
+
+
+def _optional_tensors(weights: Weights) -> list[str]:
+    """Returns the tensors that some encoder-decoders have, and config.json does not tell of."""
+    return sorted(weights.names() & {"final_logits_bias", "lm_head.weight"})
 
 
 class WithModules:
@@ -185,7 +193,7 @@ def _newer_norm(name: str) -> str | None:
 
 def _whole(name: str, prefix: str) -> str:
     """Adds the prefix of the network to a body's name; the head is outside the body."""
-    return name if name.startswith("lm_head.") else prefix + name
+    return name if name.startswith(("lm_head.", "final_logits_bias")) else prefix + name
 
 
 def _weights(

@@ -183,7 +183,9 @@ class ShardedGraph(DecodersOnly):
         value: ShardedTensor,
         *,
         scores: AttentionScores,
+        distance_bias: ShardedWeight | None = None,
     ) -> ShardedTensor:
+        self.refuse_distances(distance_bias)
         if isinstance(query, Common):
             heads = [self._whole(x) for x in (query, key, value)]
             return Common(whole=self._graph.cached_attention(*heads, scores=scores))
