@@ -19,6 +19,8 @@ from llmasos_runtime.sequences.step import Share, Step
 SAMPLED_POSITIONS = "sampled_positions"
 """The input that selects the tokens whose logits are wanted."""
 
+ENCODER_PAST_LENS = "encoder_past_lens"
+ENCODER_BLOCKS, ENCODER_BLOCKS_BEGINS = "encoder_block_indices", "encoder_block_indices_begins"
 Ints = NDArray[np.int64] | NDArray[np.int32]
 Inputs = dict[str, Ints]
 
@@ -28,12 +30,15 @@ class PackedRow(NamedTuple):
 
     past: its earlier tokens, which the KV cache holds. block_table: its blocks, at least as many as
     hold all of its tokens. num_wanted: number of last tokens whose logits are wanted.
+    encoder_table: the blocks of its encoder's text, whose tokens are num_encoder_tokens.
     """
 
     token_ids: Sequence[int]
     past: int
     block_table: Sequence[int]
     num_wanted: int
+    encoder_table: Sequence[int] = ()
+    num_encoder_tokens: int = 0
 
     @property
     def end(self) -> int:
@@ -54,8 +59,10 @@ def pack_rows(rows: Sequence[PackedRow], *, block_size: int) -> Inputs:
     input_ids, position_ids [T]; past_lens [B], the tokens already in the cache;
     subsequence_begins [B + 1], where each sequence's tokens begin among the T;
     block_indices, the block tables one after the other, each as long as its sequence needs;
-    block_indices_begins [B + 1]; max_context_len []; sampled_positions [S], the tokens whose
-    logits are wanted, at least one: the compiler is never asked for a forward over no row.
+    block_indices_begins [B + 1]; where the network has an encoder, encoder_past_lens [T], the
+    tokens of each token's encoder but the last, and their blocks likewise; max_context_len [];
+    sampled_positions [S], the tokens whose logits are wanted, at least one: the compiler is never
+    asked for a forward over no row.
 
     T, for a prompt of 3 tokens (a) beside a decoding sequence (b) with 40 in the cache:
 
@@ -77,6 +84,7 @@ def pack_rows(rows: Sequence[PackedRow], *, block_size: int) -> Inputs:
         "subsequence_begins": _int32(begins),
         **_block_tables(rows, block_size),
         "max_context_len": np.array(max(row.end for row in rows), np.int32),
+        **_encoder_inputs(rows),
         SAMPLED_POSITIONS: _int64(sampled or [0]),
     }
 
@@ -107,6 +115,18 @@ def _block_tables(rows: Iterable[PackedRow], block_size: int) -> Inputs:
     }
 
 
+def _encoder_inputs(rows: Sequence[PackedRow]) -> Inputs:
+    """What each token sees of its sequence's encoder; nothing for a network without one."""
+    if not rows[0].encoder_table:
+        return {}
+    tokens = [row for row in rows for _ in row.token_ids]
+    return {
+        ENCODER_PAST_LENS: _int32([row.num_encoder_tokens - 1 for row in tokens]),
+        ENCODER_BLOCKS: _int32([block for row in tokens for block in row.encoder_table]),
+        ENCODER_BLOCKS_BEGINS: _int32(_begins(len(row.encoder_table) for row in tokens)),
+    }
+
+
 def _row(share: Share) -> PackedRow:
     sequence = share.sequence
     return PackedRow(
@@ -114,6 +134,8 @@ def _row(share: Share) -> PackedRow:
         past=sequence.num_computed_tokens,
         block_table=sequence.block_table,
         num_wanted=share.num_sampled,
+        encoder_table=sequence.encoder_table,
+        num_encoder_tokens=len(sequence.encoder_token_ids),
     )
 
 

@@ -17,6 +17,8 @@ from llmasos.generation_config import GenerationConfig
 from llmasos.sampling import SamplingParams
 from llmasos.text.tokenizer import Tokenizer
 
+from llmasos_runtime.engine.forced_last import forced_last
+from llmasos_runtime.engine.prompt_checks import check_prompt
 from llmasos_runtime.engine.token_fields import check_token_fields, with_bad_words
 from llmasos_runtime.options import EngineOptions
 from llmasos_runtime.sampling.grammar import Grammars, GrammarState
@@ -54,7 +56,13 @@ def completed(
     """
     num_prompt_tokens = len(request.prompt_token_ids)
     params = config.complete(request.params, num_prompt_tokens=num_prompt_tokens)
-    request = with_special_stops(replace(request, params=params), tokenizer.special_tokens)
+    request = replace(
+        request,
+        params=params,
+        bad_words=(*request.bad_words, *config.bad_words),
+        forced_eos_token_id=config.forced_eos_token_id,
+    )
+    request = with_special_stops(request, tokenizer.special_tokens)
     if params.guide is not None:
         request = replace(request, grammar=grammars.compiled(params.guide))
     return with_bad_words(request, tokenizer)
@@ -72,7 +80,7 @@ def sequences_of(
     Raises InvalidRequestError for a prompt that is empty, too long, or holds an invalid token id.
     """
     prompt = request.prompt_token_ids
-    _check_prompt(prompt, vocab_size=plan.vocab_size, max_seq_len=limits.max_seq_len)
+    check_prompt(prompt, vocab_size=plan.vocab_size, max_seq_len=limits.max_seq_len)
     params = request.params
     check_token_fields(request, vocab_size=plan.vocab_size)
     eos = () if params.ignore_eos and request.grammar is None else plan.eos_token_ids
@@ -80,6 +88,7 @@ def sequences_of(
     seed = secrets.randbits(64) if params.seed is None else params.seed
     ends = frozenset((*eos, *params.stop_token_ids, *request.stop_tokens))
     deadline = _deadline(params.deadline_ms)
+    max_len = min(len(prompt) + params.max_tokens, limits.max_seq_len)
 
     def sequence(index: int) -> Sequence:
         token_ids = list(prompt)
@@ -87,22 +96,30 @@ def sequences_of(
             request_id=request.request_id,
             token_ids=token_ids,
             params=params,
-            max_len=min(len(prompt) + params.max_tokens, limits.max_seq_len),
+            max_len=max_len,
             end_token_ids=ends,
             seed=(seed + index) % 2**64,
             priority=params.priority,
             deadline=deadline,
             wants_logits=request.wants_logits,
+            encoder_token_ids=request.encoder_token_ids,
             drafter=_drafter(token_ids, request, speculate=speculate),
-            logit_changes=LogitChanges.asked_for(
-                params,
-                token_ids,
-                bad_words=request.bad_words,
-                grammar=GrammarState.of(request.grammar, token_ids, vocab_size=plan.vocab_size),
-            ),
+            logit_changes=_logit_changes(request, token_ids, plan, max_len=max_len),
         )
 
     return [sequence(index) for index in range(params.n)]
+
+
+def _logit_changes(
+    request: Request, token_ids: list[int], plan: EnginePlan, *, max_len: int
+) -> LogitChanges | None:
+    return LogitChanges.asked_for(
+        request.params,
+        token_ids,
+        bad_words=request.bad_words,
+        forced_last=forced_last(request, max_len=max_len),
+        grammar=GrammarState.of(request.grammar, token_ids, vocab_size=plan.vocab_size),
+    )
 
 
 def _drafter(
@@ -196,27 +213,6 @@ def limits_of(limits: Limits, options: EngineOptions, *, chunk_multiple: int = 1
         max_num_tokens=max_num_tokens,
         max_seq_len=limits.max_seq_len,
     )
-
-
-def check_prompt_length(num_tokens: int, *, max_seq_len: int) -> None:
-    """Raises InvalidRequestError for a prompt that leaves no room for one token of an answer."""
-    longest = max_seq_len - 1
-    if num_tokens > longest:
-        raise InvalidRequestError(
-            f"the prompt has {num_tokens} tokens, at most {longest} fit: max_seq_len is "
-            f"{max_seq_len}, and one is left for the answer"
-        )
-
-
-def _check_prompt(prompt: tuple[int, ...], *, vocab_size: int, max_seq_len: int) -> None:
-    if not prompt:
-        raise InvalidRequestError("the prompt is empty: it must have at least one token")
-    check_prompt_length(len(prompt), max_seq_len=max_seq_len)
-    if min(prompt) < 0 or max(prompt) >= vocab_size:
-        wrong = next(i for i in prompt if not 0 <= i < vocab_size)
-        raise InvalidRequestError(
-            f"the prompt holds token {wrong}, token ids are between 0 and {vocab_size - 1}"
-        )
 
 
 def may_speculate(plan: EnginePlan, options: EngineOptions) -> bool:

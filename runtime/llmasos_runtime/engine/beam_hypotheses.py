@@ -35,12 +35,20 @@ class BeamHypotheses:
     width: beams that run together, and answers that are kept. num_end_tokens: tokens that end an
     answer. length_penalty: above 0 favours long answers, below 0 short ones. early_stopping: stop
     as soon as `width` answers have ended; otherwise when no running beam can become better than
-    the worst of them, by its score at its present length.
+    the worst of them, by its score at its present length. num_forced: tokens before these that
+    count as the answer's.
     """
 
     def __init__(
-        self, *, width: int, num_end_tokens: int, length_penalty: float, early_stopping: bool
+        self,
+        *,
+        width: int,
+        num_end_tokens: int,
+        length_penalty: float,
+        early_stopping: bool,
+        num_forced: int = 0,
     ) -> None:
+        self._num_forced = num_forced
         self._width = width
         self._num_kept = max(2, 1 + num_end_tokens) * width
         self._length_penalty = length_penalty
@@ -89,12 +97,13 @@ class BeamHypotheses:
         self.ended = sorted(merged, key=lambda beam: -beam.score)[: self._width]
 
     def _with_penalty(self, beam: Beam) -> Beam:
-        score = beam.score / np.float32(len(beam.token_ids) ** self._length_penalty)
+        length = len(beam.token_ids) + self._num_forced
+        score = beam.score / np.float32(length**self._length_penalty)
         return Beam(token_ids=beam.token_ids, score=float(score))
 
     def _may_improve(self) -> bool:
         if len(self.ended) < self._width or not self.running:
             return True
         best = self.running[0]
-        length = len(best.token_ids)
+        length = len(best.token_ids) + self._num_forced
         return bool(best.score / length**self._length_penalty > self.ended[-1].score)

@@ -18,10 +18,14 @@ _Row = NDArray[np.float32]
 class BeamRows:
     """The logits behind the beams that run, and the reports of the tokens that they have.
 
-    ends: tokens that end an answer, which cannot come before min_tokens.
+    ends: tokens that end an answer, which cannot come before min_tokens. forced_last: see
+    `LogitChanges.asked_for`.
     """
 
-    def __init__(self, request: Request, ends: Iterable[int]) -> None:
+    def __init__(
+        self, request: Request, ends: Iterable[int], forced_last: tuple[int, int] | None = None
+    ) -> None:
+        self._forced_last = forced_last
         self._request = request
         self._ends = tuple(ends)
         self._rows: dict[Tokens, _Row] = {}
@@ -53,7 +57,9 @@ class BeamRows:
         log_probs = row - log_sum_exp(row)
         all_ids = list(self._request.prompt_token_ids)
         params, bad_words = self._request.params, self._request.bad_words
-        changes = LogitChanges.asked_for(params, all_ids, bad_words=bad_words)
+        changes = LogitChanges.asked_for(
+            params, all_ids, bad_words=bad_words, forced_last=self._forced_last
+        )
         all_ids += token_ids
         if changes is not None:
             log_probs = changes.changed(log_probs)

@@ -13,17 +13,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from llmasos.errors import (
-    DeadlineExceededError,
-    InvalidRequestError,
-    LLMasOSError,
-    UnsupportedFieldError,
-)
+from llmasos.errors import DeadlineExceededError, LLMasOSError
 from llmasos.outputs import FinishReason
 from llmasos.sampling import SamplingParams
 
 from llmasos_runtime.engine.beam_hypotheses import Beam, BeamHypotheses
+from llmasos_runtime.engine.beam_params import check_beams
 from llmasos_runtime.engine.beam_rows import BeamRows, Tokens
+from llmasos_runtime.engine.forced_last import forced_last
 from llmasos_runtime.engine.request_output import RequestOutput, deadline_error
 from llmasos_runtime.sequences.request import Request, Update
 from llmasos_runtime.sequences.sequence import Sequence
@@ -39,23 +36,6 @@ class Submit(Protocol):
     """Queues a request of one token; is_admitted: whatever the queue's limit."""
 
     def __call__(self, request: Request, sink: Sink, *, is_admitted: bool) -> None: ...
-
-
-def check_beams(params: SamplingParams) -> None:
-    """Raises InvalidRequestError or UnsupportedFieldError for what beams cannot do."""
-    if params.n > params.beam_width:
-        raise InvalidRequestError(
-            f"n must be at most beam_width, which is {params.beam_width}, got {params.n}"
-        )
-    if params.temperature > 0.0:
-        raise InvalidRequestError(
-            f"temperature must be 0 where beam_width is above 1, got {params.temperature:g}"
-        )
-    if params.guide is not None:
-        raise UnsupportedFieldError(
-            f"guide is not supported where beam_width is above 1, got beam_width "
-            f"{params.beam_width}"
-        )
 
 
 class BeamSearch:
@@ -94,12 +74,15 @@ class BeamSearch:
             num_end_tokens=len(self._ends),
             length_penalty=params.length_penalty,
             early_stopping=params.early_stopping,
+            num_forced=request.num_forced_tokens,
         )
         self._width = params.beam_width
         self._lock = threading.Lock()
         self._number = 0  # of the step
         self._asked: dict[str, Tokens] = {}  # what each request of this step continues
-        self._rows = BeamRows(request, self._ends)
+        self._rows = BeamRows(
+            request, self._ends, forced_last(request, max_len=sequences[0].max_len)
+        )
         self._is_cancelled = False
         self._has_ended = False
 
@@ -133,6 +116,7 @@ class BeamSearch:
                 request_id=request_id,
                 prompt_token_ids=(*self._request.prompt_token_ids, *token_ids),
                 params=params,
+                encoder_token_ids=self._request.encoder_token_ids,
                 wants_logits=True,
                 is_timed=is_first,
             )

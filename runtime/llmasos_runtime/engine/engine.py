@@ -24,6 +24,7 @@ from llmasos_runtime.engine.admission import (
     sequences_of,
 )
 from llmasos_runtime.engine.beam_search import BeamSearch, Sink
+from llmasos_runtime.engine.decoder_prompt import task_configs, with_decoder_prompt
 from llmasos_runtime.engine.executor import Executor
 from llmasos_runtime.engine.metrics import EngineStats
 from llmasos_runtime.engine.request_output import Answer, RequestOutput
@@ -91,6 +92,7 @@ class Engine:
         self._max_draft_tokens = max_draft_tokens
         self._speculate = speculate
         self._generation_config = generation_config or GenerationConfig()
+        self._task_configs = task_configs(plan)
         self._process = OwnProcess(f"the engine of {plan.name}")
         self._hold = hold
         self._searches: dict[str, BeamSearch] = {}
@@ -156,7 +158,11 @@ class Engine:
         QueueFullError, EngineStoppedError.
         """
         self._process.check()
-        request = completed(request, self._generation_config, self._tokenizer, self._grammars)
+        request = with_decoder_prompt(request, self._plan, self._limits)
+        config = self._generation_config
+        if request.task:
+            config = self._task_configs[request.task].over(config)
+        request = completed(request, config, self._tokenizer, self._grammars)
         check_top_k(request.params, self._max_top_k)
         check_logits(request, self._plan)
         check_logits_size(request, self._plan)

@@ -149,7 +149,9 @@ class RequestOutput:
 
     def _usage(self, sequence: Sequence) -> Usage:
         return Usage(
-            num_prompt_tokens=len(self._request.prompt_token_ids),
+            num_prompt_tokens=len(
+                self._request.encoder_token_ids or self._request.prompt_token_ids
+            ),
             num_output_tokens=self._num_output_tokens,
             num_cached_tokens=sequence.num_cached_tokens,
             num_draft_tokens=sequence.num_draft_tokens,

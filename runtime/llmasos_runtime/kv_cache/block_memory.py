@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from llmasos_runtime.kv_cache.blocks import BlockPool, blocks_for
+from llmasos_runtime.kv_cache.encoded_texts import EncodedTexts
 from llmasos_runtime.kv_cache.prefix_cache import Prefix, PrefixCache
+from llmasos_runtime.sequences.encoded_text import EncodedText
 from llmasos_runtime.sequences.sequence import ROOT, Sequence
 from llmasos_runtime.sequences.step import SlotCopy
 
 
 class BlockMemory:
-    """Implements `KVMemory`: a sequence has blocks for its tokens and gets more as it grows."""
+    """Implements `KVMemory`: a sequence has blocks for its tokens and gets more as it grows.
 
-    def __init__(self, *, num_blocks: int, block_size: int, reuse_prefixes: bool) -> None:
+    A sequence of an encoder-decoder also has blocks for its encoder's text, which sequences of the
+    same text share.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_blocks: int,
+        block_size: int,
+        reuse_prefixes: bool,
+        max_text_tokens: int = 1 << 31,
+    ) -> None:
+        """max_text_tokens: tokens of the texts that one step encodes, unless it is one text."""
         self._prefixes = PrefixCache(block_size) if reuse_prefixes else None
         self._pool = BlockPool(num_blocks, forget=self._forget)
         self.block_size = block_size
+        self._texts = EncodedTexts()
+        self._max_text_tokens = max_text_tokens
+        self._to_encode: list[EncodedText] = []
         self.num_reused_blocks = 0
 
     @property
@@ -31,14 +48,25 @@ class BlockMemory:
         pool = self._pool
         if pool.num_free <= num_reserved:
             return False
-        prefix = self._find(sequence)
+        text = self._texts.find(sequence.encoder_token_ids)
+        if text is None and not self._may_encode(sequence.encoder_token_ids):
+            return False
+        prefix = self._find(sequence, after=ROOT if text is None else text.number)
+        shared = prefix.blocks if text is None else [*text.blocks, *prefix.blocks]
         num_blocks = blocks_for(len(sequence.token_ids), self.block_size)
         num_new = num_blocks - len(prefix.blocks)
-        num_left = pool.num_free - num_new - sum(map(pool.is_free, prefix.blocks))
+        num_text = 0
+        if text is None:
+            num_text = blocks_for(len(sequence.encoder_token_ids), self.block_size)
+        num_left = pool.num_free - num_new - num_text - sum(map(pool.is_free, shared))
         capacity = num_blocks * self.block_size
         if num_left < num_reserved + (capacity < sequence.max_cached_tokens):
             return False
-        pool.share(prefix.blocks)
+        pool.share(shared)
+        if num_text:
+            text = self._new_text(sequence.encoder_token_ids, pool.allocate(num_text))
+            prefix = prefix._replace(number=text.number)
+        sequence.encoder_table = [] if text is None else list(text.blocks)
         sequence.block_table = prefix.blocks + pool.allocate(num_new)
         sequence.capacity = capacity
         sequence.prefix_number = prefix.number
@@ -57,9 +85,10 @@ class BlockMemory:
 
     def free(self, sequence: Sequence) -> None:
         """Frees its blocks; of those kept for prefix caching, the last is evicted first."""
-        known = self._prefixes
-        keep = None if known is None else known.__contains__
+        keep = None if self._prefixes is None else self._is_kept
         self._pool.release(reversed(sequence.block_table), keep=keep)
+        self._pool.release(reversed(sequence.encoder_table), keep=keep)
+        sequence.encoder_table = []
 
     def remember(self, sequence: Sequence) -> None:
         """See `KVMemory`: its blocks that are full of computed tokens now."""
@@ -76,11 +105,35 @@ class BlockMemory:
         """Returns nothing: shared blocks need no copies."""
         return ()
 
-    def _find(self, sequence: Sequence) -> Prefix:
-        if self._prefixes is None:
+    def take_texts(self) -> tuple[EncodedText, ...]:
+        """See `KVMemory`."""
+        texts = tuple(self._to_encode)
+        self._to_encode.clear()
+        return texts
+
+    def _may_encode(self, token_ids: tuple[int, ...]) -> bool:
+        waiting = sum(len(text.token_ids) for text in self._to_encode)
+        return not waiting or waiting + len(token_ids) <= self._max_text_tokens
+
+    def _new_text(self, token_ids: tuple[int, ...], blocks: list[int]) -> EncodedText:
+        """A text that the next step encodes; others share it if prefixes are shared."""
+        number = ROOT if self._prefixes is None else self._prefixes.new_root()
+        text = EncodedText(token_ids, tuple(blocks), number)
+        self._to_encode.append(text)
+        if self._prefixes is not None:
+            self._texts.add(text)
+        return text
+
+    def _find(self, sequence: Sequence, *, after: int) -> Prefix:
+        if self._prefixes is None or (sequence.encoder_token_ids and after == ROOT):
             return Prefix([], ROOT)
-        return self._prefixes.find(sequence.token_ids)
+        return self._prefixes.find(sequence.token_ids, after=after)
+
+    def _is_kept(self, block: int) -> bool:
+        assert self._prefixes is not None
+        return block in self._prefixes or block in self._texts
 
     def _forget(self, block: int) -> None:
         assert self._prefixes is not None
-        self._prefixes.forget(block)
+        if not self._texts.forget(block):
+            self._prefixes.forget(block)

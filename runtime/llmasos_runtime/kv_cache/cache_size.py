@@ -17,14 +17,17 @@ def num_blocks(
     block_bytes: int,
     available_bytes: int,
     available: str,
+    parts: int = 1,
 ) -> int:
     """Returns the number of KV blocks: room for max_batch_size sequences of max_seq_len.
+
+    parts: 2 where a sequence has an encoder's text of that length beside its own tokens.
 
     block_size: tokens of a block; block_bytes: its memory over all layers. available_bytes: the
     limit if options.kv_cache_bytes is not set; available: what messages call that limit. Raises
     PlanError if not even one sequence fits.
     """
-    blocks_each = blocks_for(limits.max_seq_len, block_size)
+    blocks_each = parts * blocks_for(limits.max_seq_len, block_size)
     name = available
     if options.kv_cache_bytes is not None:
         available_bytes, name = options.kv_cache_bytes, "kv_cache_bytes"

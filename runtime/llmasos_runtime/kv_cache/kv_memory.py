@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from llmasos.engine.plan import Limits
+
 from llmasos_runtime.capabilities import Capabilities
 from llmasos_runtime.kv_cache.block_memory import BlockMemory
 from llmasos_runtime.kv_cache.slot_memory import SlotMemory
+from llmasos_runtime.sequences.encoded_text import EncodedText
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import SlotCopy
 
@@ -52,13 +55,25 @@ class KVMemory(Protocol):
         """The copies that the runner must make before the next step, in this order."""
         ...
 
+    def take_texts(self) -> tuple[EncodedText, ...]:
+        """The texts that the runner must encode before the next step."""
+        ...
 
-def kv_memory(capabilities: Capabilities, *, reuse_prefixes: bool) -> KVMemory:
-    """Makes the memory for a runner: slots if it copies prefixes, else blocks."""
+
+def kv_memory(capabilities: Capabilities, limits: Limits, *, reuse_prefixes: bool) -> KVMemory:
+    """Makes the memory for a runner: slots if it copies prefixes, else blocks.
+
+    limits: those of the engine.
+    """
     num_blocks, block_size = capabilities.num_blocks, capabilities.block_size
     min_copied_tokens = capabilities.min_copied_tokens
     if reuse_prefixes and min_copied_tokens is not None:
         return SlotMemory(
             num_slots=num_blocks, slot_size=block_size, min_copied_tokens=min_copied_tokens
         )
-    return BlockMemory(num_blocks=num_blocks, block_size=block_size, reuse_prefixes=reuse_prefixes)
+    return BlockMemory(
+        num_blocks=num_blocks,
+        block_size=block_size,
+        reuse_prefixes=reuse_prefixes,
+        max_text_tokens=limits.max_num_tokens,
+    )

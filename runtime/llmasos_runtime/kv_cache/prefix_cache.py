@@ -39,11 +39,18 @@ class PrefixCache:
     def __contains__(self, block: int) -> bool:
         return block in self._keys
 
-    def find(self, token_ids: Sequence[int]) -> Prefix:
-        """Finds the longest cached prefix that leaves at least one token to compute."""
+    def new_root(self) -> int:
+        """Returns a number that no prefix follows yet."""
+        self._last_number += 1
+        return self._last_number
+
+    def find(self, token_ids: Sequence[int], *, after: int = ROOT) -> Prefix:
+        """Finds the longest cached prefix, behind `after`, that leaves at least one token to
+        compute.
+        """
         size = self._block_size
         blocks: list[int] = []
-        number = ROOT
+        number = after
         for begin in range(0, len(token_ids) - size, size):
             found = self._numbers.get((number, tuple(token_ids[begin : begin + size])))
             if found is None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence as SequenceOf
 from itertools import compress, count
 from operator import ne
 
+from llmasos_runtime.sequences.encoded_text import EncodedText
 from llmasos_runtime.sequences.sequence import Sequence
 from llmasos_runtime.sequences.step import SlotCopy
 
@@ -87,6 +88,10 @@ class SlotMemory:
         copies = tuple(self._copies)
         self._copies.clear()
         return copies
+
+    def take_texts(self) -> tuple[EncodedText, ...]:
+        """Returns nothing: no engine with slots has an encoder."""
+        return ()
 
     def _places(self, wanted: list[int]) -> tuple[int, int, int]:
         """Returns the slot with most of the wanted tokens, the slot to use, and how many it

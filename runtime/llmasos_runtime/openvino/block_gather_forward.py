@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from llmasos.engine.engine_io import OPENVINO_BLOCK_SIZE
@@ -12,15 +11,11 @@ from llmasos.openvino_import import ov
 from numpy.typing import NDArray
 
 from llmasos_runtime.openvino.block_gather_model import new_name
-from llmasos_runtime.openvino.cache_tensor import CacheTensor
+from llmasos_runtime.openvino.cache_tensor import CacheTensor, bind_arrays
+from llmasos_runtime.openvino.encoder_forward import EncoderForward
 from llmasos_runtime.openvino.microbatches import Microbatch, microbatches
 from llmasos_runtime.packing import Inputs, Ints
-
-_NUMPY: Mapping[Any, np.dtype[Any]] = {
-    ov.Type.f32: np.dtype(np.float32),
-    ov.Type.bf16: np.dtype(np.uint16),
-}
-"""The numpy types that carry these OpenVINO types; numpy has no bf16."""
+from llmasos_runtime.sequences.encoded_text import EncodedText
 
 
 class BlockGatherForward:
@@ -29,21 +24,27 @@ class BlockGatherForward:
     """
 
     def __init__(
-        self, compiled: ov.CompiledModel, caches: Sequence[CacheTensor], *, num_blocks: int
+        self,
+        compiled: ov.CompiledModel,
+        caches: Sequence[CacheTensor],
+        *,
+        num_blocks: int,
+        encoder: ov.CompiledModel | None = None,
     ) -> None:
+        """encoder: of a network that has one."""
         self._compiled = compiled  # lives as long as this
         self._request = compiled.create_infer_request()
         leave_to_parent(self)
         self._inputs: Inputs = {}
         self._microbatches: list[Microbatch] = []
-        self._caches: dict[str, NDArray[Any]] = {}
-        for cache in caches:
-            # Zeros, since a masked token's value is multiplied by 0, which leaves no number NaN.
-            blocks = np.zeros((num_blocks, *cache.block_shape), _NUMPY[cache.type])
-            self._caches[new_name(cache.name)] = blocks
-            self._request.set_tensor(
-                cache.name, ov.Tensor(blocks, ov.Shape(blocks.shape), cache.type)
-            )
+        arrays = bind_arrays(self._request, caches, num_blocks=num_blocks)
+        self._caches = {new_name(name): blocks for name, blocks in arrays.items()}
+        self._encoder = None if encoder is None else EncoderForward(encoder, arrays)
+
+    def encode(self, texts: Sequence[EncodedText]) -> None:
+        """Computes what the decoder sees of these texts into their blocks."""
+        assert self._encoder is not None
+        self._encoder.run(texts)
 
     def bind(self, name: str, array: Ints) -> None:
         """See Forward."""

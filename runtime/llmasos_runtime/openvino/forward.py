@@ -10,8 +10,10 @@ from llmasos.forked import leave_to_parent
 from llmasos.openvino_import import ov
 from numpy.typing import NDArray
 
-from llmasos_runtime.openvino.cache_tensor import CacheTensor
+from llmasos_runtime.openvino.cache_tensor import CacheTensor, bind_arrays
+from llmasos_runtime.openvino.encoder_forward import EncoderForward
 from llmasos_runtime.packing import Inputs, Ints
+from llmasos_runtime.sequences.encoded_text import EncodedText
 
 
 class Forward(Protocol):
@@ -19,6 +21,10 @@ class Forward(Protocol):
 
     It owns the memory of the KV cache, which the system provides when it is first used.
     """
+
+    def encode(self, texts: Sequence[EncodedText]) -> None:
+        """Encodes texts into their blocks, before the step that needs them."""
+        ...
 
     def bind(self, name: str, array: Ints) -> None:
         """Reads an input from this array from now on; its content may change between steps."""
@@ -39,15 +45,31 @@ class PagedForward:
     """Implements `Forward` with paged attention: a step is one inference."""
 
     def __init__(
-        self, compiled: ov.CompiledModel, caches: Sequence[CacheTensor], *, num_blocks: int
+        self,
+        compiled: ov.CompiledModel,
+        caches: Sequence[CacheTensor],
+        *,
+        num_blocks: int,
+        encoder: ov.CompiledModel | None = None,
     ) -> None:
+        """encoder: of a network that has one."""
         self._compiled = compiled  # lives as long as this
         self._request = compiled.create_infer_request()
         leave_to_parent(self)
         self._inputs: Inputs = {}
+        self._encoder: EncoderForward | None = None
+        if encoder is not None:
+            arrays = bind_arrays(self._request, caches, num_blocks=num_blocks)
+            self._encoder = EncoderForward(encoder, arrays)
+            return
         for cache in caches:
             shape = ov.Shape([num_blocks, *cache.block_shape])
             self._request.set_tensor(cache.name, ov.Tensor(cache.type, shape))
+
+    def encode(self, texts: Sequence[EncodedText]) -> None:
+        """See Forward."""
+        assert self._encoder is not None
+        self._encoder.run(texts)
 
     def bind(self, name: str, array: Ints) -> None:
         """See Forward."""

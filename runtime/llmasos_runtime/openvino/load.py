@@ -33,6 +33,7 @@ def load_openvino(plan: EnginePlan, directory: Path, options: EngineOptions) -> 
         block_bytes=model.block_bytes,
         available_bytes=int(available_memory_bytes() * _CACHE_SHARE),
         available="a quarter of the memory",
+        parts=1 if plan.encoder_decoder is None else 2,
     )
     return OpenVINORunner(model, num_blocks=count)
 

@@ -40,6 +40,8 @@ class OpenVINORunner:
 
     def start(self, step: Step) -> None:
         """See ModelRunner."""
+        if step.texts:
+            self._forward.encode(step.texts)
         sequences = [share.sequence for share in step.shares]
         if step.num_decode_tokens == step.num_tokens == len(sequences):
             follows, self._decoded = sequences == self._decoded, sequences

@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llmasos.engine.engine_io import LAST_HIDDEN_STATE, OPENVINO_FILE, is_cache
+from llmasos.engine.engine_io import (
+    LAST_HIDDEN_STATE,
+    OPENVINO_BLOCK_SIZE,
+    OPENVINO_FILE,
+    is_cache,
+)
 from llmasos.engine.plan import EnginePlan, KVCachePrecision, Precision
 from llmasos.engine.plan_files import REBUILD
 from llmasos.errors import PlanError
@@ -24,6 +29,8 @@ from llmasos_runtime.openvino.activation_groups import activation_group
 from llmasos_runtime.openvino.block_gather_forward import BlockGatherForward
 from llmasos_runtime.openvino.block_gather_model import gather_blocks, is_written_out
 from llmasos_runtime.openvino.cache_tensor import CacheTensor
+from llmasos_runtime.openvino.encoded_attention import attend_in_blocks, has_encoder
+from llmasos_runtime.openvino.encoder_forward import read_encoder
 from llmasos_runtime.openvino.forward import Forward, PagedForward
 from llmasos_runtime.packing import SAMPLED_POSITIONS
 
@@ -36,13 +43,15 @@ _TYPES = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
 class PagedModel:
     """A compiled engine. block_size: tokens of one KV block.
 
-    gathers: True if its attention is written out and not paged (`block_gather_model`).
+    gathers: True if its attention is written out and not paged (`block_gather_model`). encoder: the
+    part that sees the text, of a network that has one.
     """
 
     compiled: ov.CompiledModel
     caches: tuple[CacheTensor, ...]
     block_size: int
     gathers: bool
+    encoder: ov.CompiledModel | None = None
 
     @property
     def block_bytes(self) -> int:
@@ -60,7 +69,7 @@ class PagedModel:
     def forward(self, *, num_blocks: int) -> Forward:
         """Makes a forward over a KV cache of its own with this many blocks."""
         kind = BlockGatherForward if self.gathers else PagedForward
-        return kind(self.compiled, self.caches, num_blocks=num_blocks)
+        return kind(self.compiled, self.caches, num_blocks=num_blocks, encoder=self.encoder)
 
 
 def load_paged_model(
@@ -77,11 +86,11 @@ def load_paged_model(
         model = core.read_model(directory / OPENVINO_FILE)
         quantized = not plan.deterministic and plan.precision in {"int8", "int4"}
         properties[_ACTIVATION_GROUP] = activation_group(model) if quantized else 0
-        gathers = is_written_out(model)
-        if gathers:
-            gather_blocks(model, _TYPES[str(properties[_COMPUTE])])
-        else:
-            paged_attention_transformation(model)
+        kind = _TYPES[str(properties[_COMPUTE])]
+        encoder = None
+        if plan.encoder_decoder is not None:
+            encoder = core.compile_model(read_encoder(directory, core, kind), "CPU", properties)
+        gathers = _page(model, plan, kind)
         _select_sampled(model)
         compiled = core.compile_model(model, "CPU", properties)
     except RuntimeError as error:
@@ -96,7 +105,33 @@ def load_paged_model(
             hint=REBUILD,
         )
     (block_size,) = {c.block_shape[1] for c in caches if c.name.startswith("value_cache.")}
-    return PagedModel(compiled=compiled, caches=caches, block_size=block_size, gathers=gathers)
+    return PagedModel(
+        compiled=compiled, caches=caches, block_size=block_size, gathers=gathers, encoder=encoder
+    )
+
+
+def _page(model: ov.Model, plan: EnginePlan, kind: ov.Type) -> bool:
+    """Lets a network read the blocks of a KV cache; returns whether it gathers them."""
+    gathers, crosses = is_written_out(model), has_encoder(model)
+    if gathers:
+        caches = gather_blocks(model, kind)
+    else:
+        paged_attention_transformation(model)
+        caches = _with_shapes(model, plan, kind) if crosses else {}
+    if crosses:
+        attend_in_blocks(model, caches)
+    return gathers
+
+
+def _with_shapes(model: ov.Model, plan: EnginePlan, kind: ov.Type) -> dict[str, ov.Node]:
+    """Returns the caches of paged attention by name, with the shapes that compiling gives them."""
+    shape = ov.PartialShape([-1, plan.num_kv_heads, OPENVINO_BLOCK_SIZE, plan.head_size])
+    caches = {p.any_name: p.get_node() for p in model.inputs if is_cache(p.any_name)}
+    for cache in caches.values():
+        cache.set_partial_shape(shape)
+        cache.set_element_type(kind)
+    model.validate_nodes_and_infer_types()
+    return caches
 
 
 def computed_in(

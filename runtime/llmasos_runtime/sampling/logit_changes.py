@@ -2,7 +2,8 @@
 
 In transformers' order: logit_bias is added, then come the penalties, and then the tokens that
 would lead out of a guide's language, repeat an n-gram or complete a bad word, those that are
-suppressed and those that are not among the allowed ones become impossible.
+suppressed and those that are not among the allowed ones become impossible. A forced last token is
+certain.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class LogitChanges:
         *,
         num_prompt_tokens: int,
         bad_words: Iterable[tuple[int, ...]] = (),
+        forced_last: tuple[int, int] | None = None,
         grammar: GrammarState | None = None,
     ) -> None:
         asked = params.logit_changes
@@ -53,6 +55,7 @@ class LogitChanges:
         size = params.no_repeat_ngram_size
         self._ngrams = RepeatedNgrams(token_ids, size=size) if size else None
         self._bad_words = BadWords(bad_words)
+        self._forced_last = forced_last
         self._grammar = grammar
 
     @classmethod
@@ -62,16 +65,21 @@ class LogitChanges:
         token_ids: list[int],
         *,
         bad_words: tuple[tuple[int, ...], ...] = (),
+        forced_last: tuple[int, int] | None = None,
         grammar: GrammarState | None = None,
     ) -> LogitChanges | None:
-        """Returns None if nothing changes logits. token_ids: the prompt, which will grow."""
-        if not params.logit_changes and not bad_words:
+        """Returns None if nothing changes logits. token_ids: the prompt, which will grow.
+
+        forced_last: a place, and the only token that may come there.
+        """
+        if not params.logit_changes and not bad_words and forced_last is None:
             return None
         return cls(
             params,
             token_ids,
             num_prompt_tokens=len(token_ids),
             bad_words=bad_words,
+            forced_last=forced_last,
             grammar=grammar,
         )
 
@@ -92,7 +100,13 @@ class LogitChanges:
             np.copyto(row, -np.inf, where=~allowed)
         if self._allowed.size:
             row = _only(row, self._allowed)
-        return without(row, self._banned(drafts))
+        row = without(row, self._banned(drafts))
+        if self._forced_last is not None:
+            place, token = self._forced_last
+            if len(self._token_ids) + len(drafts) == place and token < row.size:
+                row = np.full_like(row, -np.inf)
+                row[token] = 0.0
+        return row
 
     def _banned(self, drafts: tuple[int, ...]) -> list[int]:
         banned = [*self._bad_words.banned(self._token_ids, drafts), *self._params.suppress_tokens]

@@ -56,7 +56,7 @@ class Scheduler:
         self._chunk_multiple = capabilities.chunk_multiple
         assert limits.max_num_tokens >= limits.max_batch_size + self._chunk_multiple - 1
         self._limits = limits
-        self._memory = kv_memory(capabilities, reuse_prefixes=reuse_prefixes)
+        self._memory = kv_memory(capabilities, limits, reuse_prefixes=reuse_prefixes)
         self._speculation = Speculation(self._memory, max_drafts=capabilities.max_draft_tokens)
         self._max_queue_size = max_queue_size
         self._waiting = WaitingQueue[Sequence]()
@@ -123,11 +123,12 @@ class Scheduler:
         followers: other answers to its prompt, which share the blocks that it computes.
         is_admitted: it goes on with what ran before, and is queued however many wait.
         """
-        needed = blocks_for(sequence.max_cached_tokens, block_size := self._memory.block_size)
+        lengths = (sequence.max_cached_tokens, len(sequence.encoder_token_ids))
+        needed = sum(blocks_for(length, self.block_size) for length in lengths)
         if needed > self.num_blocks:
             raise InvalidRequestError(
-                f"{sequence.max_len} tokens (prompt and max_tokens) need {needed} KV blocks of "
-                f"{block_size} tokens, the cache has {self.num_blocks}"
+                f"{1 + sum(lengths)} tokens (prompt and max_tokens) need {needed} KV blocks of "
+                f"{self.block_size} tokens, the cache has {self.num_blocks}"
             )
         if self.num_waiting >= self._max_queue_size and not is_admitted:
             raise QueueFullError(
@@ -140,9 +141,9 @@ class Scheduler:
 
     def schedule(self) -> Step:
         """Hands out the budget: to decoding sequences first, so that no prompt stalls a stream."""
-        num_preempted = -self.num_preemptions
+        num_before = self.num_preemptions
         self._grow()
-        num_preempted += self.num_preemptions
+        num_preempted = self.num_preemptions - num_before
         if self._waiting:
             self._admit()
         running = self._running
@@ -155,7 +156,8 @@ class Scheduler:
             prefilling = [s for s in running if not s.is_decoding]
             budget -= len(shares)
             shares += divide(prefilling, budget, chunk_multiple=self._chunk_multiple)
-        return Step(tuple(shares), num_preempted, self._memory.take_copies())
+        beforehand = (self._memory.take_copies(), self._memory.take_texts())
+        return Step(tuple(shares), num_preempted, *beforehand)
 
     def commit(
         self,
@@ -215,8 +217,7 @@ class Scheduler:
         late = [s for s in live if s.deadline <= now]
         for sequence in late:
             self.finish(sequence, FinishReason.ABORT)
-        live = (*self._waiting, *self._followers, *self._running)
-        self._next_deadline = min((s.deadline for s in live), default=math.inf)
+        self._next_deadline = min((s.deadline for s in live if s.deadline > now), default=math.inf)
         return late
 
     def _grow(self) -> None:

@@ -27,6 +27,12 @@ class Request:
     draft_token_ids: what the output may be, to be verified several tokens in a step; it changes no
     token. is_timed: the last update tells when what happened. wants_logits: updates have the logits
     of their tokens.
+    task: one of the plan's tasks, whose recommended values come before others.
+    decoder_token_ids: for an encoder-decoder, whose encoder sees the prompt: what the answer begins
+    with; empty is what the plan says. encoder_token_ids: set in the engine, where the prompt is
+    what the decoder continues. See `with_decoder_prompt`.
+    forced_eos_token_id: the last token of an answer as long as it may be. num_forced_tokens: tokens
+    of the prompt that count as the answer's for the length of a beam.
     """
 
     request_id: str
@@ -39,6 +45,11 @@ class Request:
     draft_token_ids: tuple[int, ...] = ()
     is_timed: bool = False
     wants_logits: bool = False
+    task: str = ""
+    decoder_token_ids: tuple[int, ...] = ()
+    encoder_token_ids: tuple[int, ...] = ()
+    forced_eos_token_id: int | None = None
+    num_forced_tokens: int = 0
 
 
 class Timings(NamedTuple):

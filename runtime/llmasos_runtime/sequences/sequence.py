@@ -35,6 +35,7 @@ class Sequence:
     logit_changes: what changes its logits, if something does.
     wants_logits: the logits of its tokens are reported.
     rank: set when it is queued. drafter: drafts its next tokens, or None.
+    encoder_token_ids: what the network's encoder sees, if it has one; encoder_table: its blocks.
 
     num_cached_tokens: prompt tokens found in the prefix cache when it was first admitted.
     num_prefill_tokens: its number of tokens when it was last admitted: the prompt, and after a
@@ -59,6 +60,7 @@ class Sequence:
     deadline: float = math.inf
     drafter: Drafter | GivenDrafts | None = None
     wants_logits: bool = False
+    encoder_token_ids: tuple[int, ...] = ()
     arrival_ns: int = field(default_factory=time.monotonic_ns)
     logit_changes: LogitChanges | None = None
     rank: SchedulingRank = field(default=SchedulingRank(0, 0), init=False)
@@ -72,6 +74,7 @@ class Sequence:
     num_known_blocks: int = field(default=0, init=False)
     prefix_number: int = field(default=ROOT, init=False)
     block_table: list[int] = field(default_factory=list[int], init=False)
+    encoder_table: list[int] = field(default_factory=list[int], init=False)
     capacity: int = field(default=0, init=False)
     finish_reason: FinishReason | None = field(default=None, init=False)
     first_scheduled_ns: int = field(default=0, init=False)

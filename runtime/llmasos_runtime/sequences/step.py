@@ -12,6 +12,7 @@ from llmasos.outputs import FinishReason
 from llmasos_runtime.sampling.decayed_top_p import decayed_top_p
 from llmasos_runtime.sampling.report import TokenReport
 from llmasos_runtime.sampling.sampler import Draw
+from llmasos_runtime.sequences.encoded_text import EncodedText
 from llmasos_runtime.sequences.sequence import Sequence
 
 
@@ -87,12 +88,13 @@ class Step:
     """One forward over the packed tokens of these sequences, prefill and decode mixed.
 
     num_preempted: sequences that were preempted to free blocks for these. copies: done in this
-    order before the forward.
+    order before the forward. texts: encoded before the forward.
     """
 
     shares: tuple[Share, ...]
     num_preempted: int = 0
     copies: tuple[SlotCopy, ...] = ()
+    texts: tuple[EncodedText, ...] = ()
 
     @property
     def num_tokens(self) -> int:

@@ -64,7 +64,7 @@ class EngineModel:
         self._engine = engine
         self._check_period_s = check_period_s
         self._die = die
-        self._prompts = TextPrompts(engine.tokenizer, max_seq_len=engine.plan.limits.max_seq_len)
+        self._prompts = TextPrompts.of_plan(engine.tokenizer, engine.plan)
         self._metrics = EngineMetrics(backend, model=served or MODEL, num_restarts=num_restarts)
         numbers = itertools.cycle(range(1 << 31))  # of INT32
         self._running = RunningRequests()

@@ -14,8 +14,8 @@ from llmasos.sampling import SamplingParams
 from llmasos.sampling_limits import MAX_DEADLINE_MS, MAX_DRAFT_TOKENS
 from llmasos.sampling_parameter import SamplingParameter
 from llmasos.sampling_table import PARAMETERS, SAMPLING_TABLE
+from llmasos.text.source_texts import EncodedPrompt
 
-from llmasos_runtime.engine.admission import check_prompt_length
 from llmasos_runtime.sequences.request import Request
 from llmasos_runtime.triton.listed_tokens import (
     Decode,
@@ -25,6 +25,7 @@ from llmasos_runtime.triton.listed_tokens import (
     stops,
     token_lists,
 )
+from llmasos_runtime.triton.prompt_fields import prompt_fields
 
 if TYPE_CHECKING:
     from llmasos_runtime.triton.fields import Fields
@@ -50,7 +51,7 @@ def read_request(
     fields: Fields,
     *,
     request_id: str,
-    prompt: tuple[int, ...] | None = None,
+    prompt: EncodedPrompt | None = None,
     decode: Decode,
     encode: Encode,
     eos_token_ids: tuple[int, ...],
@@ -69,7 +70,7 @@ def read_request(
     return EngineRequest(
         request=Request(
             request_id=request_id,
-            prompt_token_ids=_prompt(fields, prompt, max_seq_len=max_seq_len),
+            **prompt_fields(fields, prompt, max_seq_len=max_seq_len),
             params=params,
             bad_words=tuple(map(tuple, listed_words(fields, "bad_words_list"))),
             draft_token_ids=_drafts(fields),
@@ -79,29 +80,6 @@ def read_request(
         ),
         streams=streams,
     )
-
-
-def _prompt(fields: Fields, text: tuple[int, ...] | None, *, max_seq_len: int) -> tuple[int, ...]:
-    """text: the token ids of the request's text, if it has any."""
-    num_ids = fields.num_elements("input_ids")
-    if text is not None:
-        if num_ids:
-            raise InvalidRequestError(
-                f"input_ids must be left out where text is given, got {num_ids} tokens"
-            )
-        check_prompt_length(len(text), max_seq_len=max_seq_len)
-        return text
-    length = fields.integer("input_lengths")
-    if length is None and not num_ids:
-        raise InvalidRequestError(
-            "the prompt is missing", hint="send input_ids and input_lengths, text_input or messages"
-        )
-    if length is None or not 0 <= length <= num_ids:
-        raise InvalidRequestError(
-            f"input_lengths must be between 0 and the {num_ids} tokens of input_ids, got {length}"
-        )
-    check_prompt_length(length, max_seq_len=max_seq_len)
-    return tuple(fields.integers("input_ids", most=length))
 
 
 def _drafts(fields: Fields) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from llmasos.contract.engine import ENGINE_OUTPUTS
 from llmasos.contract.ensemble import DETOKENIZER_INPUTS, OUTPUTS_PARAMETER
 from llmasos.contract.text_tensors import ENGINE_NAMES
 from llmasos.errors import LLMasOSError
+from llmasos.text.source_texts import EncodedPrompt
 
 from llmasos_runtime.sequences.request import Request
 from llmasos_runtime.triton.backend import (
@@ -99,7 +100,7 @@ class RequestAcceptor:
     def _encode(self, request: BackendRequest, sender: ResponseSender, fields: Fields) -> None:
         with self._answering_errors(sender):
             refuse_meant_inputs(request.parameters())
-            self._start(request, sender, fields, prompt=tuple(self._prompts.encode(fields)))
+            self._start(request, sender, fields, prompt=self._prompts.encode(fields))
 
     def _start(
         self,
@@ -107,7 +108,7 @@ class RequestAcceptor:
         sender: ResponseSender,
         fields: Fields,
         *,
-        prompt: tuple[int, ...] | None = None,
+        prompt: EncodedPrompt | None = None,
     ) -> None:
         """prompt: the tokens of the request's text; None if it holds tokens itself."""
         wanted = read_request(

@@ -10,6 +10,7 @@ import numpy as np
 from llmasos.contract.ensemble import TOKENIZER_INPUTS
 from llmasos.errors import LLMasOSError
 from llmasos.sampling_limits import MAX_STOP_BYTES, MAX_STOP_STRINGS
+from llmasos.text.source_texts import SourceTexts
 from llmasos.text.tokenizer import Tokenizer
 
 from llmasos_runtime.triton.backend import (
@@ -30,10 +31,17 @@ _TABLE = {tensor.name: tensor for tensor in TOKENIZER_INPUTS}
 class TokenizerModel:
     """Encodes the prompts of requests concurrently; stop words stay text."""
 
-    def __init__(self, backend: Backend, tokenizer: Tokenizer, *, max_seq_len: int) -> None:
-        """max_seq_len: the engine's limit."""
+    def __init__(
+        self,
+        backend: Backend,
+        tokenizer: Tokenizer,
+        *,
+        max_seq_len: int,
+        sources: SourceTexts | None = None,
+    ) -> None:
+        """max_seq_len, sources: see `PromptEncoder`."""
         self._backend = backend
-        self._prompts = TextPrompts(tokenizer, max_seq_len=max_seq_len)
+        self._prompts = TextPrompts(tokenizer, max_seq_len=max_seq_len, sources=sources)
 
     def execute(self, requests: Sequence[BackendRequest]) -> list[None]:
         """Accepts requests; their responses follow from other threads, hence None for each."""
@@ -70,13 +78,18 @@ class TokenizerModel:
 
     def _encode(self, fields: Fields) -> object:
         fields.refuse_unsupported()
-        ids = np.array([self._prompts.encode(fields)], np.int32)
+        prompt = self._prompts.encode(fields)
+        ids = np.array([prompt.token_ids], np.int32)
+        begin = np.array(prompt.decoder_token_ids, np.int32)
         stop = [text.encode() for text in _stop_words(fields)]
         tensor = self._backend.Tensor
         return self._backend.InferenceResponse(
             output_tensors=[
                 tensor("input_ids", ids),
                 tensor("input_lengths", np.array([[ids.size]], np.int32)),
+                tensor("decoder_input_ids", begin[None]),
+                tensor("decoder_input_lengths", np.array([[begin.size]], np.int32)),
+                tensor("task", np.array([[prompt.task.encode()]], np.object_)),
                 tensor("stop_text", np.array([stop], np.object_).reshape(1, len(stop))),
                 tensor("from_ensemble", np.array([[True]])),
             ]
