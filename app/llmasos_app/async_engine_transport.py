@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -23,9 +23,9 @@ from llmasos.generation.transport import (
 from llmasos.outputs import StreamPiece
 from llmasos.sampling import SamplingParams
 from llmasos_runtime.engine.engine import Engine
-from llmasos_runtime.sequences.request import Request, Update, piece_of
+from llmasos_runtime.sequences.request import Update, piece_of
 
-from llmasos_app.engine_transport import prompt_encoder, token_ids_of
+from llmasos_app.engine_transport import prompt_encoder, request_of, tokens_of
 
 _SHORT = 4096
 """Prompts of at most so many characters are encoded on the event loop, in a millisecond or two."""
@@ -41,11 +41,10 @@ class AsyncEngineTransport:
         self._encoder = prompt_encoder(engine)
 
     async def prepare(self, prompt: Prompt) -> TokenPrompt:
-        token_ids = await asyncio.to_thread(token_ids_of, prompt, self._encoder)
-        return TokenPrompt(token_ids=token_ids)
+        return await asyncio.to_thread(tokens_of, prompt, self._encoder)
 
     def start(self, request: GenerationRequest) -> AsyncPieceStream:
-        encode = partial(token_ids_of, request.prompt, self._encoder)
+        encode = partial(tokens_of, request.prompt, self._encoder)
         begun = _AsyncRequest(self._engine, request.params)
         if not _takes_long(request.prompt):
             begun.submit(encode)
@@ -75,11 +74,10 @@ class _AsyncRequest:
         self._updates: asyncio.Queue[Update] = asyncio.Queue()
         self._is_left = False
 
-    def submit(self, encode: Callable[[], Sequence[int]]) -> None:
+    def submit(self, encode: Callable[[], TokenPrompt]) -> None:
         if self._is_left:
             return
-        token_ids = tuple(encode())
-        request = Request(request_id=self._id, prompt_token_ids=token_ids, params=self._params)
+        request = request_of(encode(), self._params, request_id=self._id)
         self._engine.submit(request, self._sink)
         if self._is_left:  # before the engine knew the request
             self._engine.cancel(self._id)

@@ -212,7 +212,7 @@ def _plan(
 
 
 def _kv_cache_of(options: BuildOptions, network: Network) -> KVCachePrecision:
-    from llmasos_builder.compilers import kv_cache_of  # noqa: PLC0415
+    from llmasos_builder.kv_cache_precision import kv_cache_of  # noqa: PLC0415
     from llmasos_builder.tensorrt.options import COMPUTE_TYPES  # noqa: PLC0415
 
     if options.target == "tensorrt":

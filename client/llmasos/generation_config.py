@@ -11,12 +11,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmasos import recommended_beams as beams
+from llmasos.banned_tokens import bad_words_of, forced_eos_of
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.files.json_file import read_json_object
+from llmasos.neutral_values import NEUTRAL
 from llmasos.sampling import SamplingParams
 from llmasos.sampling_table import SAMPLING_TABLE
 
@@ -44,40 +45,6 @@ _LENGTHS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length")
 _READ_APART = {"max_tokens", "min_tokens", "temperature", "top_p", "stop"}
 _SHOWN = 80
 
-NEUTRAL: Mapping[str, tuple[object, ...]] = MappingProxyType(
-    {
-        "encoder_repetition_penalty": (1.0,),
-        "encoder_no_repeat_ngram_size": (0,),
-        "bad_words_ids": ([],),
-        "force_words_ids": ([],),
-        "constraints": ([],),
-        "sequence_bias": ({}, []),
-        "forced_bos_token_id": (),
-        "forced_eos_token_id": (),
-        "forced_decoder_ids": ([],),
-        "exponential_decay_length_penalty": (),
-        "guidance_scale": (1.0,),
-        "typical_p": (1.0,),
-        "top_h": (1.0,),
-        "epsilon_cutoff": (0.0,),
-        "eta_cutoff": (0.0,),
-        "penalty_alpha": (0.0,),
-        "num_beam_groups": (1,),
-        "diversity_penalty": (0.0,),
-        "num_return_sequences": (1,),
-        "token_healing": (False,),
-        "watermarking_config": (),
-        "dola_layers": (),
-        "max_time": (),
-        "xtc_probability": (0.0,),
-        "mirostat": (0,),
-    }
-)
-"""Fields that would change an answer but are not applied, with the values that have no effect.
-
-null never has an effect. The last two fields are those of GGUF files (`general.sampling.*`).
-"""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationConfig:
@@ -88,6 +55,8 @@ class GenerationConfig:
         greedy decoding.
     max_length, min_length: tokens of prompt and answer together; max_new_tokens and
     min_new_tokens take precedence.
+    bad_words: token ids of each word that must not come. forced_eos_token_id: the last token of an
+        answer as long as it may be.
     not_applied: fields that would change an answer and have no effect here, with their values.
     """
 
@@ -97,6 +66,8 @@ class GenerationConfig:
     max_length: int | None = None
     min_new_tokens: int | None = None
     min_length: int | None = None
+    bad_words: tuple[tuple[int, ...], ...] = ()
+    forced_eos_token_id: int | None = None
     not_applied: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -119,6 +90,8 @@ class GenerationConfig:
             source=Path(name).name,
             sampling=_sampling(said, name=name),
             **{key: said[key] for key in _LENGTHS if key in said},
+            bad_words=bad_words_of(said, name=name),
+            forced_eos_token_id=forced_eos_of(said, name=name),
             not_applied=_not_applied(said),
         )
         try:
@@ -151,6 +124,11 @@ class GenerationConfig:
             asked |= {name: getattr(params, name) for name in beams.BEAM_FIELDS}
         rest = {name: value for name, value in self.sampling.items() if name not in asked}
         return replace(self, sampling=rest, not_applied={**asked, **self.not_applied})
+
+    def over(self, other: GenerationConfig) -> GenerationConfig:
+        """This config, and another's values where this one recommends nothing."""
+        lengths = {n: getattr(self, n) for n in _LENGTHS if getattr(self, n) is not None}
+        return replace(other, sampling={**other.sampling, **self.sampling}, **lengths)
 
     def described(self) -> str:
         """The recommended values in one line; empty if there are none."""

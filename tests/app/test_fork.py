@@ -216,8 +216,8 @@ def test_a_forked_process_does_not_hold_the_plan_of_its_parent(
 
 
 def test_a_grpc_connection_is_refused_in_a_forked_process_and_a_new_one_works() -> None:
-    """gRPC's own threads sometimes crash or hang a forked process, whatever it does: such a run says
-    nothing about the client, and another is made.
+    """gRPC's own threads sometimes crash or hang a forked process, whatever it does: such a run
+    says nothing about the client, and another is made.
     """
     for last in (False,) * 5 + (True,):
         with fake_grpc() as fake:

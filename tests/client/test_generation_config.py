@@ -14,8 +14,9 @@ from llmasos import LLM, SamplingParams
 from llmasos.engine.tensorrt_record import TensorRTRecord
 from llmasos.errors import CheckpointError, InvalidRequestError
 from llmasos.files.json_file import parse_json_object
-from llmasos.generation_config import NEUTRAL, GenerationConfig
+from llmasos.generation_config import GenerationConfig
 from llmasos.guide import Guide
+from llmasos.neutral_values import NEUTRAL
 
 # Fields of transformers' GenerationConfig that change no token of one answer of a decoder.
 HARMLESS = {

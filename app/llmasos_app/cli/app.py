@@ -23,6 +23,7 @@ from llmasos_app.cli.prune import prune
 from llmasos_app.cli.quantize import quantize
 from llmasos_app.cli.report import report
 from llmasos_app.cli.serve import serve
+from llmasos_app.cli.text_tasks import summarize, translate
 from llmasos_app.cli.verify import verify
 
 app = typer.Typer(
@@ -42,6 +43,8 @@ _COMMANDS = (
     serve,
     generate,
     chat,
+    translate,
+    summarize,
     embed,
     rerank,
     classify,

@@ -46,7 +46,7 @@ def embed(
         model=model, url=url, precision=precision, revision=revision, threads=threads
     ) as opened:
         vectors = opened.embed(
-            _texts(texts), prompt_name=prompt_name, dimensions=dimensions, truncate=truncate
+            given_texts(texts), prompt_name=prompt_name, dimensions=dimensions, truncate=truncate
         )
     for vector in vectors:
         _print([round(float(value), 7) for value in vector])
@@ -66,7 +66,7 @@ def classify(
     threads: Threads = None,
 ) -> None:
     """Print the label and the scores of each text, a JSON object a line."""
-    given = _texts(texts)
+    given = given_texts(texts)
     with open_model(
         model=model, url=url, precision=precision, revision=revision, threads=threads
     ) as opened:
@@ -96,7 +96,7 @@ def rerank(
     with open_model(
         model=model, url=url, precision=precision, revision=revision, threads=threads
     ) as opened:
-        found = opened.rerank(query, _texts(documents), top_n=top_n, truncate=truncate)
+        found = opened.rerank(query, given_texts(documents), top_n=top_n, truncate=truncate)
     for one in found:
         _print(dataclasses.asdict(one))
 
@@ -115,11 +115,12 @@ def fill_mask(
     with open_model(
         model=model, url=url, precision=precision, revision=revision, threads=threads
     ) as opened:
-        for gaps in opened.fill_mask(_texts(texts), top_k=top_k):
+        for gaps in opened.fill_mask(given_texts(texts), top_k=top_k):
             _print([[dataclasses.asdict(token) for token in gap] for gap in gaps])
 
 
-def _texts(given: list[str] | None) -> list[str]:
+def given_texts(given: list[str] | None) -> list[str]:
+    """Returns the texts of the command line, or the lines of stdin."""
     return given or [line.rstrip("\n") for line in sys.stdin]
 
 

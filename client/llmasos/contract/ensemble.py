@@ -11,7 +11,7 @@ from llmasos.contract.sampling_tensors import (
     older_ensemble_inputs,
 )
 from llmasos.contract.tensor import DataType, Scalar, Support, Tensor
-from llmasos.contract.text_tensors import CHAT_INPUTS, ENGINE_NAMES
+from llmasos.contract.text_tensors import CHAT_INPUTS, ENGINE_NAMES, TASK_INPUTS
 
 OUTPUTS_PARAMETER = "outputs"
 """Request parameter: the outputs that the client listed, joined by commas."""
@@ -28,21 +28,6 @@ def _text(name: str, *dims: int) -> Tensor:
         dims=dims or (1,),
         optional=True,
         needed=name == "text_input",
-        model="tokenizer",
-        target=name,
-    )
-
-
-def _refused_by_tokenizer(
-    name: str, data_type: DataType, *dims: int, neutral: tuple[Scalar, ...]
-) -> Tensor:
-    return Tensor(
-        name=name,
-        type=data_type,
-        dims=dims,
-        optional=True,
-        support=Support.NEUTRAL_ONLY,
-        neutral=neutral,
         model="tokenizer",
         target=name,
     )
@@ -89,7 +74,7 @@ def _refused_by_engine(
 
 ENSEMBLE_INPUTS = (
     _text("text_input"),
-    _refused_by_tokenizer("decoder_text_input", _STRING, 1, neutral=("",)),
+    _text("decoder_text_input"),
     classic_ensemble_input("max_tokens", _INT32),
     classic_ensemble_input("num_return_sequences", _INT32),
     classic_ensemble_input("bad_words", _STRING),
@@ -130,7 +115,10 @@ ENSEMBLE_INPUTS = (
     _as_new("top_p_reset_ids", _INT32),
     *new_ensemble_inputs(),
     _to_engine("use_generation_config", _BOOL, support=Support.EXTRA),
-    *(replace(tensor, model="tokenizer", target=tensor.name) for tensor in CHAT_INPUTS),
+    *(
+        replace(tensor, model="tokenizer", target=tensor.name)
+        for tensor in (*TASK_INPUTS, *CHAT_INPUTS)
+    ),
 )
 
 ENSEMBLE_OUTPUTS = (
@@ -153,6 +141,9 @@ TOKENIZER_INPUTS = tuple(
 TOKENIZER_OUTPUTS = (
     Tensor(name="input_ids", type=_INT32, dims=(-1,), support=Support.INTERNAL),
     Tensor(name="input_lengths", type=_INT32, support=Support.INTERNAL),
+    Tensor(name="decoder_input_ids", type=_INT32, dims=(-1,), support=Support.INTERNAL),
+    Tensor(name="decoder_input_lengths", type=_INT32, support=Support.INTERNAL),
+    Tensor(name="task", type=_STRING, support=Support.INTERNAL),
     Tensor(name="stop_text", type=_STRING, dims=(-1,), support=Support.INTERNAL),
     Tensor(name="from_ensemble", type=_BOOL, support=Support.INTERNAL),
 )

@@ -35,7 +35,10 @@ CHAT_INPUTS = (
 )
 """Those that the classic contract does not have."""
 
-TEXT_INPUTS = (_text("text_input"), *CHAT_INPUTS)
+TASK_INPUTS = tuple(map(_text, ("task", "source_language", "target_language")))
+"""What is asked of a text, where a network has an encoder; see `text_task`."""
+
+TEXT_INPUTS = (_text("text_input"), _text("decoder_text_input"), *TASK_INPUTS, *CHAT_INPUTS)
 
 ENGINE_NAMES: Mapping[str, str] = MappingProxyType(
     {

@@ -19,6 +19,7 @@ from llmasos.arguments import (
 )
 from llmasos.errors import QueueFullError
 from llmasos.generation.stream import PieceStream
+from llmasos.generation.text_tasks import summaries, translations
 from llmasos.generation.transport import (
     ChatPrompt,
     GenerationRequest,
@@ -116,6 +117,63 @@ class LanguageModel:
         """Returns the answer of `chat` piece by piece, as `stream` does."""
         chosen, options = chat_arguments(params, **fields)
         return self._start(ChatPrompt(messages=messages, options=options), chosen, stream=True)
+
+    def translate(
+        self,
+        text: str,
+        params: SamplingParams | None = None,
+        *,
+        source: str | None = None,
+        target: str | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> str:
+        """Returns the translation of a text, by a model with an encoder.
+
+        source, target: languages by the model's codes, such as en, en_XX or eng_Latn, or by name;
+        a model of one pair of languages needs none.
+        """
+        (prompt,) = translations([check_prompt(text)], source=source, target=target)
+        answer = self._start(prompt, params_of_one(params, **fields), stream=False).read()
+        return answer.text
+
+    def translate_all(
+        self,
+        texts: Sequence[str],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        source: str | None = None,
+        target: str | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> list[str]:
+        """Returns the translations of many texts, in their order, as `translate` does."""
+        prompts = translations(check_prompts(texts), source=source, target=target)
+        each = params_of_each(params, count=len(prompts), **fields)
+        return [answer.text for answer in self._generate(prompts, each)]
+
+    def summarize(
+        self,
+        text: str,
+        params: SamplingParams | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> str:
+        """Returns the summary of a text, by a model with an encoder.
+
+        What the model's config.json recommends for summaries fills the fields that are left open.
+        """
+        (prompt,) = summaries([check_prompt(text)])
+        answer = self._start(prompt, params_of_one(params, **fields), stream=False).read()
+        return answer.text
+
+    def summarize_all(
+        self,
+        texts: Sequence[str],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        **fields: Unpack[SamplingFields],
+    ) -> list[str]:
+        """Returns the summaries of many texts, in their order, as `summarize` does."""
+        prompts = summaries(check_prompts(texts))
+        each = params_of_each(params, count=len(prompts), **fields)
+        return [answer.text for answer in self._generate(prompts, each)]
 
     def close(self) -> None:
         """Ends what is running, then frees the engine's memory or closes the connection to it.

@@ -16,14 +16,18 @@ from llmasos.generation.stream import PieceStream
 from llmasos.sampling import SamplingParams
 from llmasos.text.chat_messages import Message
 from llmasos.text.chat_options import ChatOptions
+from llmasos.text.text_task import PLAIN, TextTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPrompt:
-    """A text to continue. add_special_tokens: whether the tokenizer adds its special tokens."""
+    """A text to continue, or for an encoder. add_special_tokens: whether the tokenizer adds its
+    special tokens. asked: what else is asked of it.
+    """
 
     text: str
     add_special_tokens: bool = True
+    asked: TextTask = PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +40,11 @@ class ChatPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPrompt:
-    """A prompt that is token ids already."""
+    """A prompt that is token ids already. decoder_token_ids, task: as in `EncodedPrompt`."""
 
     token_ids: Sequence[int]
+    decoder_token_ids: tuple[int, ...] = ()
+    task: str = ""
 
 
 Prompt = TextPrompt | ChatPrompt | TokenPrompt

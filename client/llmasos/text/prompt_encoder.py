@@ -13,6 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from llmasos.errors import InvalidRequestError
+from llmasos.text.source_texts import EncodedPrompt, SourceTexts
+from llmasos.text.text_task import PLAIN, TextTask
 
 if TYPE_CHECKING:
     from llmasos.text.chat_options import ChatOptions
@@ -38,8 +40,13 @@ _CHUNK = 1 << 16
 class PromptEncoder:
     """Encodes the prompts that an engine can take; its methods are thread-safe."""
 
-    def __init__(self, tokenizer: Tokenizer, *, max_seq_len: int) -> None:
-        """max_seq_len: the engine's limit; a prompt has at least one token less."""
+    def __init__(
+        self, tokenizer: Tokenizer, *, max_seq_len: int, sources: SourceTexts | None = None
+    ) -> None:
+        """max_seq_len: the engine's limit; a prompt has at least one token less. sources: encodes
+        the texts of an encoder-decoder.
+        """
+        self._sources = sources
         self._tokenizer = tokenizer
         self._max_seq_len = max_seq_len
         self._max_tokens = max_seq_len - 1
@@ -68,6 +75,31 @@ class PromptEncoder:
         """Returns the token ids of a prompt; raises InvalidRequestError for one that cannot fit."""
         self.check(text, name)
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+    def encode_prompt(
+        self,
+        text: str,
+        asked: TextTask = PLAIN,
+        *,
+        name: str = "the prompt",
+        add_special_tokens: bool = True,
+    ) -> EncodedPrompt:
+        """Does what `encode` does, and what else is asked of the text; raises InvalidRequestError
+        where the model has no encoder, and something is.
+        """
+        if self._sources is None:
+            if asked:
+                raise InvalidRequestError(
+                    "the model continues texts; task, source_language, target_language and "
+                    "decoder_text_input are for models with an encoder"
+                )
+            return EncodedPrompt(
+                self.encode(text, name=name, add_special_tokens=add_special_tokens)
+            )
+        text = self._sources.prefixed(text, asked)
+        self.check(text, name)
+        self.check(asked.decoder_text, "decoder_text_input")
+        return self._sources.encode(text, asked, add_special_tokens=add_special_tokens)
 
     def encode_chat(
         self, messages: Sequence[Mapping[str, Any]], options: ChatOptions | None = None

@@ -21,6 +21,7 @@ from llmasos.errors import InvalidRequestError
 from llmasos.files.json_file import read_json_object
 from llmasos.text.chat_options import ChatOptions
 from llmasos.text.chat_templates import ChatTemplates, templates_of_config
+from llmasos.text.clean_up import cleaned_up
 from llmasos.text.rust_panics import panics_as
 from llmasos.text.token_sizes import TokenSizes
 from llmasos.text.tokenizer_files import (
@@ -38,19 +39,6 @@ _SHORT = 1024
 # Tokens that end a turn; one ends a text where the chat template writes it.
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|eot|>")
 _CLEANS_UP_BPE = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
-# What Hugging Face calls cleaning up: spaces that WordPiece puts before punctuation.
-_CLEAN_UPS = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
-    (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" 's", "'s"),
-    (" 've", "'ve"),
-    (" 're", "'re"),
-)
 
 
 class Tokenizer:
@@ -138,10 +126,7 @@ class Tokenizer:
         """Text of token ids; bytes that make no character become U+FFFD."""
         with panics_as(InvalidRequestError, "this model's tokenizer fails on the tokens"):
             text = self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
-        if self._cleans_up:
-            for found, replacement in _CLEAN_UPS:
-                text = text.replace(found, replacement)
-        return text
+        return cleaned_up(text) if self._cleans_up else text
 
     def render_chat(
         self, messages: Sequence[Mapping[str, Any]], options: ChatOptions | None = None
@@ -207,6 +192,25 @@ class Tokenizer:
         added = self._backend.get_added_tokens_decoder()
         special = {token.content: index for index, token in added.items() if token.special}
         return {text: index for text, index in special.items() if not self._backend.decode([index])}
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token's id by its own text, in a dictionary of the caller's."""
+        known: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
+        return known
+
+    @property
+    def class_name(self) -> str:
+        """The class in tokenizer_config.json, without the end that says how it is written."""
+        name = self._config.get("tokenizer_class")
+        return name.removesuffix("Fast") if isinstance(name, str) else ""
+
+    @property
+    def languages(self) -> tuple[str, str]:
+        """The source's and the target's code in tokenizer_config.json; empty if it has none."""
+        codes = (self._config.get(name) for name in ("source_lang", "target_lang"))
+        source, target = (code if isinstance(code, str) else "" for code in codes)
+        return source, target
 
     @property
     def special_ids(self) -> frozenset[int]:

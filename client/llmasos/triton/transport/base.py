@@ -22,6 +22,7 @@ from llmasos.sampling_parameter import SamplingParameter
 from llmasos.sampling_table import SAMPLING_TABLE
 from llmasos.text.chat_messages import Message, check_messages
 from llmasos.text.chat_options import ChatOptions
+from llmasos.text.text_task import TextTask
 
 REMEMBERED_MS = 10_000
 """How long a stop stays valid for a request that is still on its way through the ensemble."""
@@ -61,7 +62,8 @@ def fields_of(request: GenerationRequest) -> Fields:
 
 def _prompt_fields(prompt: Prompt) -> Fields:
     if isinstance(prompt, TextPrompt):
-        return text_fields(prompt.text, add_special_tokens=prompt.add_special_tokens)
+        plain = text_fields(prompt.text, add_special_tokens=prompt.add_special_tokens)
+        return {**plain, **task_fields(prompt.asked)}
     if isinstance(prompt, ChatPrompt):
         return chat_fields(check_messages(prompt.messages), prompt.options)
     raise InvalidRequestError("a server takes prompts as text, got token ids")
@@ -71,6 +73,17 @@ def text_fields(text: str, *, add_special_tokens: bool) -> Fields:
     """Returns the tensors of a prompt; add_special_tokens only if it is False."""
     beside = {} if add_special_tokens else {"add_special_tokens": False}
     return {"text_input": text, **beside}
+
+
+def task_fields(asked: TextTask) -> Fields:
+    """Returns the tensors of what is asked of a text; those that are empty are left out."""
+    fields = {
+        "task": asked.name,
+        "source_language": asked.source_language,
+        "target_language": asked.target_language,
+        "decoder_text_input": asked.decoder_text,
+    }
+    return {name: value for name, value in fields.items() if value}
 
 
 def chat_fields(messages: Sequence[Message], options: ChatOptions) -> Fields:
