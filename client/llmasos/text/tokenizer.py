@@ -28,6 +28,7 @@ from llmasos.text.tokenizer_files import (
     CONFIG_FILE,
     FILLS_AT,
     RESOLVED,
+    WRITTEN_BY,
     TokenizerSources,
     read_backend,
     resolve,
@@ -202,7 +203,7 @@ class Tokenizer:
     @property
     def class_name(self) -> str:
         """The class in tokenizer_config.json, without the end that says how it is written."""
-        name = self._config.get("tokenizer_class")
+        name = self._config.get(WRITTEN_BY)
         return name.removesuffix("Fast") if isinstance(name, str) else ""
 
     @property

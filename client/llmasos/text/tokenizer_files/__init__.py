@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from llmasos.text.tokenizer_files.resolve import FILLS_AT as FILLS_AT
 from llmasos.text.tokenizer_files.resolve import RESOLVED as RESOLVED
+from llmasos.text.tokenizer_files.resolve import WRITTEN_BY as WRITTEN_BY
 from llmasos.text.tokenizer_files.resolve import ResolvedTokenizer as ResolvedTokenizer
 from llmasos.text.tokenizer_files.resolve import resolve as resolve
 from llmasos.text.tokenizer_files.sources import CONFIG_FILE as CONFIG_FILE
@@ -19,6 +20,7 @@ __all__ = [
     "CONFIG_FILE",
     "FILLS_AT",
     "RESOLVED",
+    "WRITTEN_BY",
     "ResolvedTokenizer",
     "TokenizerSources",
     "read_backend",

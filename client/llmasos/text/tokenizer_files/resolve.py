@@ -45,6 +45,9 @@ RESOLVED = "llmasos_resolved"
 """Marks a tokenizer_config.json whose tokenizer.json is complete."""
 FILLS_AT = "llmasos_fills_at"
 """In a resolved config: the text at which the tokenizer would fill in."""
+WRITTEN_BY = "llmasos_written_by"
+"""In a resolved config: the class that tokenizer_config.json named; it says where languages are."""
+_LANGUAGES = ("source_lang", "target_lang")
 _DECODING = (
     "split_special_tokens",
     "clean_up_tokenization_spaces",
@@ -215,6 +218,8 @@ def _resolved_config(
         "tokenizer_class": GENERIC,
         **{name: text_of(token) for name, token in tokens.named.items()},
         **{name: bool(config[name]) for name in _DECODING if name in config},
+        **{name: config[name] for name in _LANGUAGES if isinstance(config.get(name), str)},
+        **({WRITTEN_BY: config["tokenizer_class"]} if config.get("tokenizer_class") else {}),
         **({} if templates is None else {"chat_template": templates}),
     }
     if recipe is not None and FILL_TOKEN in recipe.specific and resolved.get(FILL_TOKEN):
