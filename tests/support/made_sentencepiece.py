@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import pytest
+from llmasos.text.tokenizer_files.sentencepiece_model import SentencePieceModel
 from made_tokenizers import CORPUS
 
 _LETTERS = sorted(set("".join(CORPUS)) - set(" \n\t"))
@@ -41,6 +42,28 @@ def t5_unigram() -> bytes:
 def encoder_unigram() -> bytes:
     """XLM-RoBERTa's: unknown, begin and end first."""
     return _trained(model_type="unigram", vocab_size=140)
+
+
+def encoder_bpe() -> bytes:
+    """M2M100's: pieces that are merged by their scores."""
+    return _trained(model_type="bpe", vocab_size=140)
+
+
+def pegasus_unigram() -> bytes:
+    """PEGASUS's: pad and end first, then unknown."""
+    return _trained(model_type="unigram", vocab_size=140, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+
+
+def numbered(model: bytes) -> dict[str, int]:
+    """A vocab.json as fairseq's and Marian's checkpoints have it: other ids than the model's, and
+    tokens that the model does not have.
+    """
+    texts = [piece.text for piece in SentencePieceModel.parse(model, "made").pieces]
+    first = ["<s>", "<pad>", "</s>", "<unk>"]
+    rest = [text for text in reversed(texts) if text not in first]
+    others = ["世界", "今", "▁Привет"]
+    everything = dict.fromkeys([*first, *others, *rest])
+    return {text: index for index, text in enumerate(everything)}
 
 
 def nfkc_unigram() -> bytes:

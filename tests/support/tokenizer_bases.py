@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from made_sentencepiece import (
+    encoder_bpe,
     encoder_unigram,
     llama_pieces,
     nfkc_unigram,
+    numbered,
+    pegasus_unigram,
     plain_unigram,
     t5_unigram,
     word_list,
@@ -34,7 +37,8 @@ class Base:
     """name: tokenizer_class, None for a file without it. model_type: of config.json, if any.
 
     two_files: the vocabulary is in vocab.json and merges.txt instead of tokenizer.json. file: the
-    name of a file that has the vocabulary instead of tokenizer.json.
+    name of a file that has the vocabulary instead of tokenizer.json. numbers: that of one that
+    numbers its pieces.
     """
 
     name: str | None
@@ -42,6 +46,7 @@ class Base:
     make: Callable[[], Tokenizer | bytes]
     two_files: bool = False
     file: str | None = None
+    numbers: str | None = None
 
     def write(self, directory: Path) -> Path:
         directory.mkdir(parents=True)
@@ -53,6 +58,10 @@ class Base:
         write_json(directory / "tokenizer_config.json", config)
         if self.file is not None:
             (directory / self.file).write_bytes(_content(self.make))
+            if self.numbers is not None:
+                write_json(directory / self.numbers, numbered(_content(self.make)))
+            if self.file == "source.spm":
+                (directory / "target.spm").write_bytes(_content(self.make))
             return directory
         stored = _stored(self.make)
         if self.two_files:
@@ -200,6 +209,21 @@ BASES: Mapping[str, Base] = {
         make=encoder_unigram,
         file="sentencepiece.bpe.model",
     ),
+    "mBART, SentencePiece": Base(
+        name="MBartTokenizer",
+        model_type="mbart",
+        make=encoder_unigram,
+        file="sentencepiece.bpe.model",
+    ),
+    "mBART-50, SentencePiece": Base(
+        name="MBart50Tokenizer",
+        model_type="mbart",
+        make=encoder_unigram,
+        file="sentencepiece.bpe.model",
+    ),
+    "PEGASUS, SentencePiece": Base(
+        name="PegasusTokenizer", model_type="pegasus", make=pegasus_unigram, file="spiece.model"
+    ),
     "Llama, SentencePiece": Base(
         name="LlamaTokenizer", model_type="llama", make=llama_pieces, file="tokenizer.model"
     ),
@@ -214,3 +238,20 @@ BASES: Mapping[str, Base] = {
     ),
     "Bloom": Base(name="BloomTokenizerFast", model_type="bloom", make=byte_level),
 }
+NUMBERED: Mapping[str, Base] = {
+    "M2M100, two files": Base(
+        name="M2M100Tokenizer",
+        model_type="m2m_100",
+        make=encoder_bpe,
+        file="sentencepiece.bpe.model",
+        numbers="vocab.json",
+    ),
+    "Marian, two files": Base(
+        name="MarianTokenizer",
+        model_type="marian",
+        make=encoder_unigram,
+        file="source.spm",
+        numbers="vocab.json",
+    ),
+}
+"""Those whose transformers class loads SentencePiece's library."""

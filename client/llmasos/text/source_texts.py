@@ -65,7 +65,9 @@ class SourceTexts:
     """Encodes the texts of one encoder-decoder; it never changes, so threads may share it."""
 
     def __init__(self, tokenizer: Tokenizer, plan: EnginePlan) -> None:
+        """plan: has an encoder."""
         assert plan.encoder_decoder is not None
+        self.plan = plan
         self._tokenizer = tokenizer
         self._record: EncoderDecoderRecord = plan.encoder_decoder
         self._has_prefixes = plan.architecture.startswith(_PREFIXED)

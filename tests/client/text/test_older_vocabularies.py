@@ -7,23 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile_texts import HOSTILE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llmasos.errors import CheckpointError
 from llmasos.text.tokenizer import Tokenizer
 from made_sentencepiece import llama_pieces
-from made_tokenizers import CORPUS
 from tokenizer_bases import BASES
 
 OLDER = [name for name, base in BASES.items() if base.file is not None or base.two_files]
-# What tokenizers trip over: marks of spaces, special tokens in a text, odd spaces, composition.
-HOSTILE = (
-    *("▁", " ", "  ", "\t", "\n", "\r\n", "\xa0", "\u2003", "\u200b", "\ufeff", "\x00", "\x7f"),
-    *("<s>", "</s>", "<unk>", "<pad>", "<mask>", "[CLS]", "[MASK]", "<extra_id_0>", "<x>", "<new>"),
-    *("fox", "▁12", "The quick", "n't", "##ox", "12345", "½", "ﬁ", "ﷺ", "e\u0301", "İ", "ß", "ς"),
-    *dict.fromkeys(CORPUS),
-    *("今日は", "世界", "Привет", "😀", "👨‍👩‍👧", "🇩🇪", "<0x41>", "a" * 120, "Ǆ", "\U000e0041"),
-)
 TEXTS = st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=8)), max_size=8).map("".join)
 
 

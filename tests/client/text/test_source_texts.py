@@ -84,7 +84,11 @@ def test_mbart_25_has_the_source_behind_and_the_target_first(tmp_path: Path) -> 
 
 def test_mbart_50_has_both_before(tmp_path: Path) -> None:
     name = "MBartForConditionalGeneration"
-    made = sources(tmp_path, name, "en_XX", "ro_RO", tokenizer_class="MBart50TokenizerFast")
+    made = sources(tmp_path, name, "en_XX", "ro_RO")
+    resolved = tmp_path / "tokenizer_config.json"
+    config = {**json.loads(resolved.read_text()), "llmasos_written_by": "MBart50Tokenizer"}
+    resolved.write_text(json.dumps({**config, "llmasos_resolved": True}))
+    made = SourceTexts(Tokenizer.load(tmp_path), made.plan)
     assert encoded(made, "a", source="en", target="ro") == EncodedPrompt([4, A, END], (END, 5))
 
 

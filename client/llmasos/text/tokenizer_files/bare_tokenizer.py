@@ -14,6 +14,7 @@ from llmasos.text.tokenizer_files.recipe import Recipe, flag_of
 from llmasos.text.tokenizer_files.sentencepiece_model import SentencePieceModel
 from llmasos.text.tokenizer_files.sentencepiece_tokenizer import make_of_sentencepiece
 from llmasos.text.tokenizer_files.sources import TokenizerSources
+from llmasos.text.tokenizer_files.token_entries import text_of
 from llmasos.text.tokenizer_files.vocabulary import model_tokens, read_vocabulary
 
 
@@ -30,6 +31,11 @@ def of_class(
     backend = recipe.make(vocabulary, given)
     if recipe.extra is not None and not tokens.has_extra:
         tokens = replace(tokens, extra=tuple(recipe.extra(vocabulary.added, given)))
+    if recipe.more is not None:
+        known = {text_of(token) for token in tokens.extra}
+        more = recipe.more(vocabulary.added, given, vocabulary.vocab)
+        missing = [token for token in more if text_of(token) not in known]
+        tokens = replace(tokens, extra=(*missing, *tokens.extra))
     return backend, tokens
 
 

@@ -14,6 +14,7 @@ from tokenizers import (
     processors,
 )
 
+from llmasos.text.tokenizer_files.numbered_pieces import NUMBERED_RECIPES
 from llmasos.text.tokenizer_files.rebuilt_encoders import ENCODER_RECIPES
 from llmasos.text.tokenizer_files.recipe import (
     Recipe,
@@ -23,6 +24,7 @@ from llmasos.text.tokenizer_files.recipe import (
     unknown_token,
 )
 from llmasos.text.tokenizer_files.sources import SENTENCEPIECE_FILE, VOCAB_FILE
+from llmasos.text.tokenizer_files.translators import TRANSLATOR_RECIPES
 
 FILL_TOKEN = "fill_token"
 """The place where CodeLlama's tokenizer puts the text before and after a gap."""
@@ -135,6 +137,8 @@ _ONE_END = {"bos_token": _END, "eos_token": _END, "unk_token": _END}
 _QWEN_ENDS = {"eos_token": _END, "unk_token": _END, "pad_token": _END}
 RECIPES: Mapping[str, Recipe] = {
     **ENCODER_RECIPES,
+    **NUMBERED_RECIPES,
+    **TRANSLATOR_RECIPES,
     "CodeGenTokenizer": Recipe(
         make=_codegen, tokens={**_ONE_END, "pad_token": None}, vocab_file=VOCAB_FILE
     ),

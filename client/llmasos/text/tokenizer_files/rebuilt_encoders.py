@@ -26,9 +26,9 @@ from llmasos.text.tokenizer_files.recipe import (
     special_of_model,
     unknown_token,
 )
+from llmasos.text.tokenizer_files.templates_of_class import needed, spaced, template
 from llmasos.text.tokenizer_files.token_entries import Token
 
-_SPACE = "▁"
 _MAX_EXTRA_IDS = 1 << 12
 
 
@@ -56,19 +56,11 @@ def _roberta(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def _spaced(tokenizer: Tokenizer, scheme: str) -> Tokenizer:
-    """Ends a word at every whitespace, which is dropped, and marks where words begin."""
-    words = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme=scheme)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), words])
-    tokenizer.decoder = decoders.Metaspace(replacement=_SPACE, prepend_scheme=scheme)
-    return tokenizer
-
-
 def _t5(vocabulary: Vocabulary, _config: Mapping[str, Any]) -> Tokenizer:
     tokenizer = Tokenizer(vocabulary.unigram(unk_id=2))
     if vocabulary.charsmap is not None:
         tokenizer.normalizer = normalizers.Precompiled(vocabulary.charsmap)
-    return _spaced(tokenizer, "always")
+    return spaced(tokenizer, "always")
 
 
 def _xlm_roberta(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
@@ -76,7 +68,7 @@ def _xlm_roberta(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer
     if vocabulary.charsmap is not None:
         tokenizer.normalizer = normalizers.Precompiled(vocabulary.charsmap)
     prefix = flag_of(config, "add_prefix_space", default=True, absent=False)
-    return _spaced(tokenizer, "always" if prefix else "never")
+    return spaced(tokenizer, "always" if prefix else "never")
 
 
 def _extra_ids(config: Mapping[str, Any]) -> list[str]:
@@ -110,37 +102,20 @@ def _xlm_roberta_pieces(pieces: ScoredPieces, config: Mapping[str, Any]) -> Scor
     return [*first, *pieces[3:], (str(config["mask_token"]), 0.0)]
 
 
-def _template(tokenizer: Tokenizer, *parts: str | None) -> processors.TemplateProcessing:
-    """Puts tokens around a text. parts: the tokens' texts, with None for the text."""
-    named = [part for part in parts if part is not None]
-    ids = {part: tokenizer.token_to_id(part) for part in named}
-    return processors.TemplateProcessing(
-        single=["$A" if part is None else part for part in parts],
-        special_tokens=[(part, index) for part, index in ids.items() if index is not None],
-    )
-
-
 def _around(before: str | None, after: str) -> Any:
     """Ends with one named token before each text and one after it. before: None for none."""
 
     def ends(tokenizer: Tokenizer, config: Mapping[str, Any]) -> processors.PostProcessor:
-        first = () if before is None else (_needed(config, before),)
-        return _template(tokenizer, *first, None, _needed(config, after))
+        first = () if before is None else (needed(config, before),)
+        return template(tokenizer, *first, None, needed(config, after))
 
     return ends
-
-
-def _needed(config: Mapping[str, Any], name: str) -> str:
-    token = config.get(name)
-    if not isinstance(token, str) or not token:
-        raise CheckpointError(f"the tokenizer's class needs {name}, and it is {token!r}")
-    return token
 
 
 def _roberta_ends(tokenizer: Tokenizer, config: Mapping[str, Any]) -> processors.PostProcessor:
     ids = [
         (token, tokenizer.token_to_id(token) or 0)
-        for token in (_needed(config, "sep_token"), _needed(config, "cls_token"))
+        for token in (needed(config, "sep_token"), needed(config, "cls_token"))
     ]
     return processors.RobertaProcessing(
         ids[0],

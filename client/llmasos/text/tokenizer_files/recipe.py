@@ -14,6 +14,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, models, processors
 
 from llmasos.errors import CheckpointError
+from llmasos.text.tokenizer_files.sentencepiece_model import SentencePieceModel
 from llmasos.text.tokenizer_files.token_entries import Token
 
 BPE, WORD_PIECE, UNIGRAM = "BPE", "WordPiece", "Unigram"
@@ -27,7 +28,7 @@ class Vocabulary:
     vocab: ids by token, of BPE and WordPiece. merges: pairs in the order in which they are
     merged. pieces: of Unigram, with scores, in the order of their ids. charsmap: compiled
     normalization rules of SentencePiece. added: tokens that a SentencePiece model adds itself;
-    None where no such model was read.
+    None where no such model was read. model: the SentencePiece model whose pieces `vocab` numbers.
     """
 
     vocab: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -35,6 +36,7 @@ class Vocabulary:
     pieces: ScoredPieces = ()
     charsmap: bytes | None = None
     added: tuple[AddedToken, ...] | None = None
+    model: SentencePieceModel | None = None
 
     def bpe(self, **options: Any) -> models.BPE:
         return models.BPE(vocab=dict(self.vocab), merges=self.merges, **options)
@@ -61,7 +63,9 @@ class Recipe:
     otherwise. specific: named tokens that other classes do not have. model: what kind of
     vocabulary it needs. vocab_file: where the vocabulary is when there is no tokenizer.json; None
     if tokenizer.json is needed. arrange: puts a SentencePiece model's pieces in the order of the
-    network's ids. extra: special tokens without a name where no file names any, given those of a
+    network's ids. numbered_by: a file that numbers the pieces of vocab_file; there is no
+    tokenizer.json then. more: as extra, given that file's tokens too, and always there. extra:
+    special tokens without a name where no file names any, given those of a
     SentencePiece model. flags: of named tokens that are given as text. ends: the post-processor
     of the class. begins: True if its begin token goes before each text. readds: True if its
     special tokens are added once more, as plain ones. forgets: True if the post-processor of
@@ -74,6 +78,11 @@ class Recipe:
     model: str = BPE
     vocab_file: str | None = None
     arrange: Callable[[ScoredPieces, Mapping[str, Any]], ScoredPieces] | None = None
+    numbered_by: str | None = None
+    more: (
+        Callable[[tuple[AddedToken, ...] | None, Mapping[str, Any], Mapping[str, int]], list[Token]]
+        | None
+    ) = None
     extra: Callable[[tuple[AddedToken, ...] | None, Mapping[str, Any]], list[Token]] | None = None
     flags: Mapping[str, Mapping[str, bool]] = field(default_factory=dict[str, Mapping[str, bool]])
     ends: Ends | None = None

@@ -46,7 +46,7 @@ RESOLVED = "llmasos_resolved"
 FILLS_AT = "llmasos_fills_at"
 """In a resolved config: the text at which the tokenizer would fill in."""
 WRITTEN_BY = "llmasos_written_by"
-"""In a resolved config: the class that tokenizer_config.json named; it says where languages are."""
+"""In a resolved config: the class that made it, which says where languages stand."""
 _LANGUAGES = ("source_lang", "target_lang")
 _DECODING = (
     "split_special_tokens",
@@ -117,7 +117,7 @@ def _resolve(sources: TokenizerSources) -> ResolvedTokenizer:
         backend, tokens, given, recipe, is_stored=stored is not None
     )
     return ResolvedTokenizer(
-        backend=backend, config=_resolved_config(sources, config, tokens, recipe)
+        backend=backend, config=_resolved_config(sources, config, tokens, name)
     )
 
 
@@ -210,8 +210,9 @@ def _resolved_config(
     sources: TokenizerSources,
     config: Mapping[str, Any],
     tokens: DeclaredTokens,
-    recipe: Recipe | None,
+    name: str,
 ) -> dict[str, Any]:
+    recipe = RECIPES.get(name)
     templates = chat_templates(sources, config)
     resolved: dict[str, Any] = {
         RESOLVED: True,
@@ -219,7 +220,7 @@ def _resolved_config(
         **{name: text_of(token) for name, token in tokens.named.items()},
         **{name: bool(config[name]) for name in _DECODING if name in config},
         **{name: config[name] for name in _LANGUAGES if isinstance(config.get(name), str)},
-        **({WRITTEN_BY: config["tokenizer_class"]} if config.get("tokenizer_class") else {}),
+        **({} if recipe is None else {WRITTEN_BY: name}),
         **({} if templates is None else {"chat_template": templates}),
     }
     if recipe is not None and FILL_TOKEN in recipe.specific and resolved.get(FILL_TOKEN):

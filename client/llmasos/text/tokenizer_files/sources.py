@@ -19,12 +19,12 @@ VOCAB_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
 WORDS_FILE = "vocab.txt"
 SENTENCEPIECE_FILE = "tokenizer.model"
-SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "source.spm")
 TEMPLATE_FILE = "chat_template.jinja"
 TEMPLATE_DIRECTORY = "additional_chat_templates"
 MODEL_CONFIG_FILE = "config.json"
 # Vocabularies that transformers converts where tokenizer.json is missing, and this does not.
-CONVERTED_FILES = ("tekken.json", "tiktoken.model", "source.spm")
+CONVERTED_FILES = ("tekken.json", "tiktoken.model")
 # Where tokenizer.json is there, transformers reads none of these.
 _VOCABULARIES = (VOCAB_FILE, MERGES_FILE, WORDS_FILE, *SENTENCEPIECE_FILES)
 _MAX_TEMPLATES = 64

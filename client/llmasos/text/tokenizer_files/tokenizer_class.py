@@ -24,7 +24,11 @@ BY_MODEL_TYPE: Mapping[str, str] = {
     **dict.fromkeys(("bert", "distilbert", "electra"), "BertTokenizer"),
     **dict.fromkeys(("bart", "roberta"), "RobertaTokenizer"),
     **dict.fromkeys(("mt5", "t5"), "T5Tokenizer"),
+    "m2m_100": "M2M100Tokenizer",
+    "marian": "MarianTokenizer",
+    "mbart": "MBartTokenizer",
     "mpnet": "MPNetTokenizer",
+    "pegasus": "PegasusTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
     **dict.fromkeys(("gpt2", "gpt_neo", "opt"), "GPT2Tokenizer"),
     "gpt_neox": "GPTNeoXTokenizer",
@@ -46,6 +50,8 @@ RECIPES = frozenset(
         *("LlamaTokenizer", "Qwen2Tokenizer", "Qwen3_5Tokenizer"),
         *("BartTokenizer", "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"),
         *("MPNetTokenizer", "RobertaTokenizer", "T5Tokenizer", "XLMRobertaTokenizer"),
+        *("M2M100Tokenizer", "MBart50Tokenizer", "MBartTokenizer", "MarianTokenizer"),
+        *("NllbTokenizer", "PegasusTokenizer"),
     )
 )
 """Classes that pre-tokenize in their own way and that `rebuilt` knows."""
@@ -53,8 +59,8 @@ _OTHERS = """
 Albert Barthez Bartpho BertGeneration BertJapanese BertTokenizerLegacy Bertweet BigBird BioGpt
 Blenderbot BlenderbotSmall ByT5 CLIP CTRL Camembert Canine Clvp Cohere Cpm CpmAnt DPRContextEncoder
 DPRQuestionEncoder DPRReader Deberta DebertaV2 Dia Esm Esmc FSMT FastSpeech2Conformer Flaubert
-Funnel GPTNeoXJapanese GPTSw3 Herbert LED Lasr LayoutLMv2 LayoutLMv3 LayoutXLM Luke Lxmert M2M100
-MBart MBart50 MLuke Marian MarkupLM Mgpstr MobileBert Mvp MyT5 Nllb Nougat OpenAIGPT PLBart Pegasus
+Funnel GPTNeoXJapanese GPTSw3 Herbert LED Lasr LayoutLMv2 LayoutLMv3 LayoutXLM Luke Lxmert
+MLuke MarkupLM Mgpstr MobileBert Mvp MyT5 Nougat OpenAIGPT PLBart
 Perceiver Phobert Pop2Piano ProphetNet Rag Reformer RemBert RoCBert RoFormer SeamlessM4T Siglip
 Siglip2 Speech2Text SpeechT5 Splinter SqueezeBert Tapas Tipsv2 Udop VideoPrism Vits Wav2Vec2CTC
 Wav2Vec2PhonemeCTC Whisper XGLM XLM XLNet

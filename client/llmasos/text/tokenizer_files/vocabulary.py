@@ -103,6 +103,8 @@ def _of_other_files(
 ) -> Vocabulary:
     if recipe.vocab_file == WORDS_FILE:
         return _of_words(sources)
+    if recipe.numbered_by is not None:
+        return _numbered(sources, recipe)
     if recipe.vocab_file in SENTENCEPIECE_FILES:
         return _of_sentencepiece(sources, recipe, config)
     if recipe.vocab_file is None:
@@ -131,6 +133,16 @@ def _of_sentencepiece(
     pieces = [(piece.text, piece.score) for piece in model.pieces]
     arranged = pieces if recipe.arrange is None else recipe.arrange(pieces, config)
     return Vocabulary(pieces=arranged, charsmap=model.charsmap, added=added)
+
+
+def _numbered(sources: TokenizerSources, recipe: Recipe) -> Vocabulary:
+    assert recipe.vocab_file is not None and recipe.numbered_by is not None
+    ids = sources.json(recipe.numbered_by)
+    if ids is None or recipe.vocab_file not in sources.contents:
+        raise _missing(sources, f"{recipe.vocab_file} with {recipe.numbered_by}")
+    path = sources.path(recipe.vocab_file)
+    model = SentencePieceModel.parse(sources.contents[recipe.vocab_file], path)
+    return Vocabulary(vocab=_ids_of(ids, sources.path(recipe.numbered_by)), model=model)
 
 
 def model_tokens(model: SentencePieceModel) -> tuple[AddedToken, ...]:
