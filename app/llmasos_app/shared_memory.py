@@ -122,7 +122,7 @@ def _divided(
 
 
 def _sequence_bytes(plan: MemoryPlan) -> int:
-    blocks = blocks_for(plan.limits.max_seq_len, plan.need.block_size)
+    blocks = plan.need.texts_each * blocks_for(plan.limits.max_seq_len, plan.need.block_size)
     return blocks * plan.need.block_bytes
 
 

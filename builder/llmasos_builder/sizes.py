@@ -19,6 +19,7 @@ from llmasos.files.json_file import read_json_object
 from llmasos.progress import Progress
 
 from llmasos_builder.architectures import Network, matrices_in_int8, network_of
+from llmasos_builder.architectures.encoder_decoder.network import EncoderDecoder
 from llmasos_builder.architectures.tensors import check_shapes
 from llmasos_builder.checkpoint import open_checkpoint
 from llmasos_builder.graph import Array
@@ -87,6 +88,7 @@ def network_sizes(
         widest=max((graph.weights[n].shape[0] for n in matrices - tables - head), default=0),
         vocab_size=network.vocab_size,
         num_soft_capped_heads=0 if network.attention_cap is None else network.num_heads,
+        has_encoder=isinstance(network, EncoderDecoder),
     )
 
 

@@ -12,7 +12,10 @@ from llmasos.encoding.encoder_model import EncoderModel
 from llmasos.generation.async_language_model import AsyncLanguageModel
 from llmasos.generation.language_model import LanguageModel
 
-METHODS = {"generate_text", "generate", "stream", "chat", "stream_chat"}
+METHODS = {
+    *("generate_text", "generate", "stream", "chat", "stream_chat"),
+    *("translate", "translate_all", "summarize", "summarize_all"),
+}
 OF_TEXTS = {"embed", "classify", "classify_tokens", "rerank", "fill_mask"}
 OF_SERVERS = {"is_ready"}
 DOORS: dict[type, tuple[type, set[str]]] = {

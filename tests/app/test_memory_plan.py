@@ -21,7 +21,11 @@ from llmasos_builder.build import BuildOptions, build_plan
 from llmasos_builder.checkpoint.huggingface.safetensors_weights import SafetensorsWeights
 from llmasos_builder.sizes import network_sizes, plan_spec
 from llmasos_runtime.machine.memory_need import MemoryNeed
-from llmasos_runtime.openvino.memory import here_computed_in, openvino_block_bytes
+from llmasos_runtime.openvino.memory import (
+    here_computed_in,
+    openvino_block_bytes,
+    openvino_need,
+)
 from llmasos_runtime.openvino.paged_model import computed_in, load_paged_model
 from llmasos_runtime.tensorrt.memory import tensorrt_need
 from tiny import write_tiny_gemma2, write_tiny_llama
@@ -42,7 +46,7 @@ def run(*arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
-def sizes(**changed: int) -> NetworkSizes:
+def sizes(**changed: Any) -> NetworkSizes:
     return replace(
         NetworkSizes(
             num_parameters=1000,
@@ -273,3 +277,20 @@ def test_what_is_predicted_for_few_and_wide_layers_is_what_a_process_grows_by(
     assert need.activations > 0.5 * need.without_cache
     measured = growth.loading + growth.filling
     assert predict(plan_dir, growth.num_blocks) == pytest.approx(measured, rel=OFF)
+
+
+def test_a_sequence_keeps_the_text_of_its_encoder_as_well() -> None:
+    limits = Limits(max_batch_size=4, max_num_tokens=64, max_seq_len=64)
+    alone, both = (
+        openvino_need(
+            sizes(has_encoder=has_encoder),
+            limits,
+            precision="f32",
+            compute="f32",
+            kv_cache="f32",
+        )
+        for has_encoder in (False, True)
+    )
+    memory = both.without_cache + 8 * both.block_bytes
+    assert alone.num_sequences(memory + 400, 64) == 2 * both.num_sequences(memory, 64) == 4
+    assert both.mapped == alone.mapped + 400, "the embedding is stored for each part"

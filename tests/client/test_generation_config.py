@@ -46,6 +46,8 @@ APPLIED = {
         "num_beams",
         "early_stopping",
         "length_penalty",
+        "bad_words_ids",
+        "forced_eos_token_id",
     ),
     *("max_new_tokens", "max_length", "min_new_tokens", "min_length"),
 }
@@ -303,3 +305,25 @@ def test_a_build_refuses_a_file_with_values_that_make_no_sense(
     path = checkpoint(tiny_llama, tmp_path / "model", "generation_config.json", top_k="many")
     with pytest.raises(CheckpointError, match="top_k must be an integer, got 'many'"):
         build(path, tmp_path / "built", BuildOptions(precision="f32"))
+
+
+def test_tokens_that_must_not_come_and_the_last_one_are_read() -> None:
+    found = config(bad_words_ids=[[58100], [3, 4]], forced_eos_token_id=[2])
+    assert (found.bad_words, found.forced_eos_token_id) == (((58100,), (3, 4)), 2)
+    assert found.warning() is None
+    for name, value in (
+        ("bad_words_ids", [3]),
+        ("bad_words_ids", [[]]),
+        ("bad_words_ids", [[-1]]),
+        ("forced_eos_token_id", "x"),
+        ("forced_eos_token_id", -2),
+    ):
+        with pytest.raises(CheckpointError, match=f"generation_config.json: {name} must be"):
+            config(**{name: value})
+
+
+def test_what_a_task_recommends_comes_before_what_the_model_does() -> None:
+    of_task = config(num_beams=4, max_length=9)
+    both = of_task.over(config(num_beams=2, no_repeat_ngram_size=3, min_length=1))
+    params = both.complete(SamplingParams.open_to_model(), num_prompt_tokens=1)
+    assert (params.beam_width, params.no_repeat_ngram_size, params.max_tokens) == (4, 3, 8)

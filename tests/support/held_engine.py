@@ -37,7 +37,7 @@ class HeldEngine:
 
     plan: Any = field(
         default_factory=lambda: SimpleNamespace(
-            eos_token_ids=(2,), limits=SimpleNamespace(max_seq_len=512)
+            eos_token_ids=(2,), limits=SimpleNamespace(max_seq_len=512), encoder_decoder=None
         )
     )
     tokenizer: Any = field(default_factory=lambda: SimpleNamespace(decode=str, encode=list))

@@ -27,6 +27,7 @@ MARKED = {
         "app/test_minilm.py",
         "builder/architectures/decoder/test_embedder.py",
         "builder/architectures/encoder/test_encoder_parity.py",
+        "builder/architectures/encoder_decoder/test_encoder_decoder_mutations.py",
         "builder/architectures/encoder_decoder/test_encoder_decoder_parity.py",
         "builder/architectures/decoder/test_soft_capped_parity.py",
         "builder/architectures/decoder/test_decoder_parity.py",

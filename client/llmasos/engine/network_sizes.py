@@ -13,7 +13,8 @@ class NetworkSizes:
     tied to the embedding, which is counted once. matrix_bytes: all matrices of linear layers, a
     tied head included. mlp_output_bytes: the last matrix of each MLP, part of matrix_bytes.
     widest: the most numbers of one token that a linear layer outputs.
-    num_soft_capped_heads: query heads whose scores have a soft cap.
+    num_soft_capped_heads: query heads whose scores have a soft cap. has_encoder: a sequence keeps
+    the tokens of an encoder's text beside its own, and the embedding is stored for each part.
     """
 
     num_parameters: int
@@ -30,7 +31,9 @@ class NetworkSizes:
     widest: int
     vocab_size: int
     num_soft_capped_heads: int = 0
+    has_encoder: bool = False
 
     @property
     def weight_bytes(self) -> int:
-        return self.embedding_bytes + self.layer_bytes + self.head_bytes
+        embeddings = self.embedding_bytes * (2 if self.has_encoder else 1)
+        return embeddings + self.layer_bytes + self.head_bytes

@@ -21,7 +21,8 @@ class MemoryNeed:
 
     block_size, block_bytes: tokens of a KV block, and its bytes over all layers. mapped: weights as
     the file holds them. packed: the copy that the kernels read. activations: those of a step of
-    max_num_tokens with max_batch_size sequences. overhead: code, graph and tokenizer.
+    max_num_tokens with max_batch_size sequences. overhead: code, graph and tokenizer. texts_each:
+    2 where a sequence keeps an encoder's text, as long as its own, beside it.
     """
 
     mapped: int
@@ -30,6 +31,7 @@ class MemoryNeed:
     overhead: int
     block_size: int
     block_bytes: int
+    texts_each: int = 1
 
     @property
     def without_cache(self) -> int:
@@ -43,4 +45,4 @@ class MemoryNeed:
     def num_sequences(self, memory: int, length: int) -> int:
         """The number of sequences of this length that fit into the memory besides all else."""
         blocks = max(memory - self.without_cache, 0) // self.block_bytes
-        return blocks // blocks_for(length, self.block_size)
+        return blocks // (self.texts_each * blocks_for(length, self.block_size))

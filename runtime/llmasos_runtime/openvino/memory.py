@@ -12,7 +12,11 @@ What code and graph take was measured (`python -m benchmarks.memory`).
 
 from __future__ import annotations
 
-from llmasos.engine.engine_io import OPENVINO_BLOCK_SIZE, OPENVINO_WEIGHTS_FILE
+from llmasos.engine.engine_io import (
+    ENCODER_WEIGHTS_FILE,
+    OPENVINO_BLOCK_SIZE,
+    OPENVINO_WEIGHTS_FILE,
+)
 from llmasos.engine.network_sizes import NetworkSizes
 from llmasos.engine.plan import EnginePlan, KVCachePrecision, Limits, Precision
 from llmasos.openvino_import import ov
@@ -61,7 +65,11 @@ def plan_need(plan: EnginePlan, sizes: NetworkSizes) -> MemoryNeed:
         precision=plan.precision,
         compute=here_computed_in(plan.precision, plan.kv_cache_precision),
         kv_cache=plan.kv_cache_precision,
-        engine_bytes=plan.files[OPENVINO_WEIGHTS_FILE].size,
+        engine_bytes=sum(
+            plan.files[name].size
+            for name in (OPENVINO_WEIGHTS_FILE, ENCODER_WEIGHTS_FILE)
+            if name in plan.files
+        ),
     )
 
 
@@ -96,6 +104,7 @@ def openvino_need(
         + _BYTES_PER_TOKEN_NAME * sizes.vocab_size,
         block_size=OPENVINO_BLOCK_SIZE,
         block_bytes=openvino_block_bytes(sizes, compute=compute, kv_cache=kv_cache),
+        texts_each=2 if sizes.has_encoder else 1,
     )
 
 

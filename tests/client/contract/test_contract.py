@@ -110,7 +110,8 @@ def test_what_is_not_classic_is_extra_internal_or_refused() -> None:
     of_the_answer |= {"allowed_token_ids", "suppress_tokens", "begin_suppress_tokens"}
     of_the_answer |= {"top_p_decay", "top_p_min", "top_p_reset_ids"}
     older = {"random_seed", "min_length"}
-    assert added == of_the_answer | chats | older | {"add_special_tokens"}
+    tasks = {"task", "source_language", "target_language"}
+    assert added == of_the_answer | chats | tasks | older | {"add_special_tokens"}
     engine = by_name(ENGINE_INPUTS)
     for name in set(engine) - CLASSIC_ENGINE_INPUTS - older:
         assert engine[name].support is not Support.CORE

@@ -35,6 +35,8 @@ def texts(count: int) -> list[str]:
 @pytest.mark.parity
 @pytest.mark.parametrize("name", sorted(NUMBERED))
 def test_any_text_has_the_ids_of_transformers(tmp_path: Path, name: str) -> None:
+    import needs_torch  # noqa: F401
+
     directory = NUMBERED[name].write(tmp_path / "checkpoint")
     given = texts(300)
     found = subprocess.run(

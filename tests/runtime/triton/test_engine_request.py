@@ -185,7 +185,7 @@ def test_penalties_are_read_as_the_client_wrote_them() -> None:
         {"return_context_logits": True},
         {"lora_task_id": 3},
         {"beam_search_diversity_rate": 0.1},
-        {"decoder_input_ids": [1]},
+        {"cross_attention_mask": [True]},
     ],
 )
 def test_any_other_value_is_refused_by_name(inputs: dict[str, Any]) -> None:
@@ -304,8 +304,15 @@ def test_an_input_that_is_not_supported_is_refused_by_its_first_element() -> Non
     assert "prompt_embedding_table is not supported yet: got 1.0" in refusal(
         prompt_embedding_table=many
     )
-    assert refusal(decoder_input_ids=[1] * 10_000).startswith(
-        "decoder_input_ids is not supported yet"
+
+
+def test_decoder_tokens_are_those_of_their_length() -> None:
+    assert read(decoder_input_ids=[5, 6, 7]).request.decoder_token_ids == (5, 6, 7)
+    wanted = read(decoder_input_ids=[5, 6, 7], decoder_input_lengths=2, task="summarization")
+    assert (wanted.request.decoder_token_ids, wanted.request.task) == ((5, 6), "summarization")
+    assert (
+        "decoder_input_lengths must be between 0 and the 1 tokens of decoder_input_ids, got 2"
+        in (refusal(decoder_input_ids=[5], decoder_input_lengths=2))
     )
 
 

@@ -38,7 +38,8 @@ class AwaitedEngine(HeldEngine):
 
 @pytest.fixture
 def engine(tiny_llama: Path) -> AwaitedEngine:
-    plan = SimpleNamespace(eos_token_ids=(2,), limits=SimpleNamespace(max_seq_len=512))
+    limits = SimpleNamespace(max_seq_len=512)
+    plan = SimpleNamespace(eos_token_ids=(2,), limits=limits, encoder_decoder=None)
     return AwaitedEngine(plan=plan, tokenizer=Tokenizer.load(tiny_llama))
 
 

@@ -120,6 +120,28 @@ def test_beams_are_those_of_transformers(pair: Pair, fields: dict[str, Any]) -> 
     assert tokens(pair.engine, prompts, **own) == expected
 
 
+def test_a_step_has_answers_at_any_point(pair: Pair) -> None:
+    """Texts come while others are answered; two answers to one text share what is encoded."""
+    prompts = texts(pair.eos, (33, 9))
+    expected = [pair.reference(prompt) for prompt in prompts]
+    updates: queue.Queue[Update] = queue.Queue()
+    params = SamplingParams(max_tokens=NEW, temperature=0.0)
+    order = [0, 1, 0]
+    found: list[list[int]] = [[] for _ in order]
+    num_unfinished = len(order)
+    for number, index in enumerate(order):
+        request = Request(request_id=str(number), prompt_token_ids=prompts[index], params=params)
+        pair.engine.submit(request, updates.put)
+        update = updates.get(timeout=60)  # at least a token of what runs, then the next text
+        found[int(update.request_id)] += update.token_ids
+        num_unfinished -= update.is_last
+    while num_unfinished:
+        update = updates.get(timeout=60)
+        found[int(update.request_id)] += update.token_ids
+        num_unfinished -= update.is_last
+    assert [ended(ids, pair.eos) for ids in found] == [expected[index] for index in order]
+
+
 def test_values_are_those_of_transformers(pair: Pair) -> None:
     """The logits of each step, over the tokens that were chosen before it."""
     for prompt in texts(pair.eos, (9,)):
