@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,24 @@ def ignoring_merges() -> Tokenizer:
     return tokenizer
 
 
+def fairseq_pieces() -> Tokenizer:
+    """Unigram with the special tokens of fairseq's models, and one of mBART's languages."""
+    tokenizer = metaspace()
+    pieces = json.loads(tokenizer.to_str())["model"]["vocab"]
+    first = [(text, 0.0) for text in ("<s>", "<pad>", "</s>", "<unk>")]
+    rest = [(text, score) for text, score in pieces if text not in dict(first)]
+    tokenizer.model = models.Unigram([*first, *rest, ("de_DE", 0.0)], unk_id=3)
+    return tokenizer
+
+
+def _two_files(name: str | None, model_type: str | None) -> Base:
+    return Base(name=name, model_type=model_type, make=byte_level, two_files=True)
+
+
+def _fairseq(name: str, model_type: str, make: Callable[[], bytes]) -> Base:
+    return Base(name=name, model_type=model_type, make=make, file="sentencepiece.bpe.model")
+
+
 BASES: Mapping[str, Base] = {
     "generic, byte-level": Base(
         name="PreTrainedTokenizerFast", model_type="llama", make=digits_alone
@@ -158,22 +176,14 @@ BASES: Mapping[str, Base] = {
     "no class, gpt_neox": Base(name=None, model_type="gpt_neox", make=with_begin),
     "unknown class": Base(name="HouseTokenizerFast", model_type="llama", make=ignoring_merges),
     "GPT2 of SmolLM": Base(name="GPT2Tokenizer", model_type="llama", make=digits_alone),
-    "GPT2, two files": Base(
-        name="GPT2Tokenizer", model_type="gpt2", make=byte_level, two_files=True
-    ),
+    "GPT2, two files": _two_files("GPT2Tokenizer", "gpt2"),
     "OPT, two files": Base(name="GPT2Tokenizer", model_type="opt", make=byte_level, two_files=True),
     "OPT, two files, no class": Base(name=None, model_type="opt", make=byte_level, two_files=True),
-    "CodeGen, two files": Base(
-        name="CodeGenTokenizer", model_type=None, make=byte_level, two_files=True
-    ),
+    "CodeGen, two files": _two_files("CodeGenTokenizer", None),
     "GPT-NeoX": Base(name="GPTNeoXTokenizer", model_type="gpt_neox", make=with_begin),
-    "GPT-NeoX, two files": Base(
-        name="GPTNeoXTokenizerFast", model_type="gpt_neox", make=byte_level, two_files=True
-    ),
+    "GPT-NeoX, two files": _two_files("GPTNeoXTokenizerFast", "gpt_neox"),
     "Qwen2": Base(name="Qwen2Tokenizer", model_type="qwen2", make=with_begin),
-    "Qwen2, two files": Base(
-        name="Qwen2Tokenizer", model_type="qwen2", make=byte_level, two_files=True
-    ),
+    "Qwen2, two files": _two_files("Qwen2Tokenizer", "qwen2"),
     "Qwen3 as generic": Base(name="PreTrainedTokenizerFast", model_type="qwen3", make=composing),
     "Qwen2 as Llama": Base(name="LlamaTokenizerFast", model_type="qwen2", make=composing),
     "Qwen3.5": Base(name="Qwen3_5Tokenizer", model_type=None, make=composing),
@@ -195,35 +205,24 @@ BASES: Mapping[str, Base] = {
     ),
     "RoBERTa": Base(name="RobertaTokenizerFast", model_type="roberta", make=byte_level),
     "RoBERTa, two files": Base(name=None, model_type="roberta", make=byte_level, two_files=True),
-    "BART, two files": Base(
-        name="BartTokenizer", model_type="bart", make=byte_level, two_files=True
-    ),
+    "BART, two files": _two_files("BartTokenizer", "bart"),
     "T5": Base(name="T5TokenizerFast", model_type="t5", make=metaspace),
     "T5, SentencePiece": Base(
         name="T5Tokenizer", model_type="t5", make=t5_unigram, file="spiece.model"
     ),
     "mT5, SentencePiece": Base(name=None, model_type="mt5", make=t5_unigram, file="spiece.model"),
-    "XLM-R, SentencePiece": Base(
-        name="XLMRobertaTokenizer",
-        model_type="xlm-roberta",
-        make=encoder_unigram,
-        file="sentencepiece.bpe.model",
-    ),
-    "mBART, SentencePiece": Base(
-        name="MBartTokenizer",
-        model_type="mbart",
-        make=encoder_unigram,
-        file="sentencepiece.bpe.model",
-    ),
-    "mBART-50, SentencePiece": Base(
-        name="MBart50Tokenizer",
-        model_type="mbart",
-        make=encoder_unigram,
-        file="sentencepiece.bpe.model",
-    ),
+    "XLM-R, SentencePiece": _fairseq("XLMRobertaTokenizer", "xlm-roberta", encoder_unigram),
+    "mBART, SentencePiece": _fairseq("MBartTokenizer", "mbart", encoder_unigram),
+    "mBART-50, SentencePiece": _fairseq("MBart50Tokenizer", "mbart", encoder_unigram),
+    "NLLB, SentencePiece": _fairseq("NllbTokenizer", "m2m_100", encoder_bpe),
     "PEGASUS, SentencePiece": Base(
-        name="PegasusTokenizer", model_type="pegasus", make=pegasus_unigram, file="spiece.model"
+        name=None, model_type="pegasus", make=pegasus_unigram, file="spiece.model"
     ),
+    "mBART": Base(name="MBartTokenizerFast", model_type="mbart", make=fairseq_pieces),
+    "mBART-50": Base(name="MBart50TokenizerFast", model_type="mbart", make=fairseq_pieces),
+    "NLLB": Base(name="NllbTokenizerFast", model_type="m2m_100", make=pieces_with_begin),
+    "PEGASUS": Base(name="PegasusTokenizerFast", model_type="pegasus", make=fairseq_pieces),
+    "PEGASUS-X": Base(name="PegasusTokenizerFast", model_type="pegasus_x", make=metaspace),
     "Llama, SentencePiece": Base(
         name="LlamaTokenizer", model_type="llama", make=llama_pieces, file="tokenizer.model"
     ),
@@ -239,17 +238,11 @@ BASES: Mapping[str, Base] = {
     "Bloom": Base(name="BloomTokenizerFast", model_type="bloom", make=byte_level),
 }
 NUMBERED: Mapping[str, Base] = {
-    "M2M100, two files": Base(
-        name="M2M100Tokenizer",
-        model_type="m2m_100",
-        make=encoder_bpe,
-        file="sentencepiece.bpe.model",
-        numbers="vocab.json",
+    "M2M100, two files": replace(
+        _fairseq("M2M100Tokenizer", "m2m_100", encoder_bpe), numbers="vocab.json"
     ),
-    "Marian, two files": Base(
-        name="MarianTokenizer",
-        model_type="marian",
-        make=encoder_unigram,
+    "Marian, two files": replace(
+        _fairseq("MarianTokenizer", "marian", encoder_unigram),
         file="source.spm",
         numbers="vocab.json",
     ),

@@ -29,7 +29,9 @@ def of_class(
     recipe = RECIPES[name]
     vocabulary = read_vocabulary(sources, name, recipe, given)
     backend = recipe.make(vocabulary, given)
-    if recipe.extra is not None and not tokens.has_extra:
+    is_null = recipe.fills and not tokens.extra and given.get("extra_special_tokens") is None
+    is_null = is_null and given.get("additional_special_tokens") is None
+    if recipe.extra is not None and (is_null or not tokens.has_extra):
         tokens = replace(tokens, extra=tuple(recipe.extra(vocabulary.added, given)))
     if recipe.more is not None:
         known = {text_of(token) for token in tokens.extra}

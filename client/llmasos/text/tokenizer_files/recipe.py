@@ -65,11 +65,11 @@ class Recipe:
     if tokenizer.json is needed. arrange: puts a SentencePiece model's pieces in the order of the
     network's ids. numbered_by: a file that numbers the pieces of vocab_file; there is no
     tokenizer.json then. more: as extra, given that file's tokens too, and always there. extra:
-    special tokens without a name where no file names any, given those of a
-    SentencePiece model. flags: of named tokens that are given as text. ends: the post-processor
-    of the class. begins: True if its begin token goes before each text. readds: True if its
-    special tokens are added once more, as plain ones. forgets: True if the post-processor of
-    tokenizer.json is dropped.
+    special tokens without a name where no file names any, given those of a SentencePiece model.
+    fills: True if a null list of such tokens counts as none. flags: of named tokens that are
+    given as text. ends: the post-processor of the class. begins: True if its begin token goes
+    before each text. readds: True if its special tokens are added once more, as plain ones.
+    forgets: True if the post-processor of tokenizer.json is dropped.
     """
 
     make: Maker
@@ -84,6 +84,7 @@ class Recipe:
         | None
     ) = None
     extra: Callable[[tuple[AddedToken, ...] | None, Mapping[str, Any]], list[Token]] | None = None
+    fills: bool = False
     flags: Mapping[str, Mapping[str, bool]] = field(default_factory=dict[str, Mapping[str, bool]])
     ends: Ends | None = None
     begins: bool = False

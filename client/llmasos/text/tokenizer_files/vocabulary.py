@@ -89,7 +89,7 @@ def read_vocabulary(
         return Vocabulary(vocab=_ids_of(model.get("vocab"), path))
     if "merges" not in model:
         raise _other_kind(path, kind, name, recipe.model)
-    return _fitting(model.get("vocab"), model["merges"], path)
+    return _fitting(model.get("vocab"), model["merges"], path, _charsmap(stored))
 
 
 def _other_kind(path: str, kind: Any, name: str, needed: str) -> CheckpointError:
@@ -127,11 +127,12 @@ def _of_sentencepiece(
     if model is None:
         raise _missing(sources, recipe.vocab_file)
     added = model_tokens(model)
-    if recipe.model == BPE:
-        ids = {piece.text: index for index, piece in enumerate(model.pieces)}
-        return Vocabulary(vocab=ids, merges=merges_by_id(ids), added=added)
     pieces = [(piece.text, piece.score) for piece in model.pieces]
     arranged = pieces if recipe.arrange is None else recipe.arrange(pieces, config)
+    if recipe.model == BPE:
+        merges = merges_by_id({text: index for index, (text, _) in enumerate(pieces)})
+        ids = {text: index for index, (text, _) in enumerate(arranged)}
+        return Vocabulary(vocab=ids, merges=merges, charsmap=model.charsmap, added=added)
     return Vocabulary(pieces=arranged, charsmap=model.charsmap, added=added)
 
 
@@ -220,11 +221,12 @@ def _ids_of(vocab: Any, path: str) -> dict[str, int]:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _fitting(vocab: Any, merges: Any, path: str) -> Vocabulary:
+def _fitting(vocab: Any, merges: Any, path: str, charsmap: bytes | None = None) -> Vocabulary:
     if not isinstance(vocab, dict) or not isinstance(merges, list):
         raise CheckpointError(f"{path} do not fit together: the vocabulary is {short(vocab)}")
     try:
-        return Vocabulary(vocab=_ids(vocab), merges=list(_pairs(merges, vocab)))
+        pairs = list(_pairs(merges, vocab))
+        return Vocabulary(vocab=_ids(vocab), merges=pairs, charsmap=charsmap)
     except ValueError as error:
         raise CheckpointError(f"{path} do not fit together: {error}") from error
 
