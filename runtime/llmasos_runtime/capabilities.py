@@ -18,6 +18,7 @@ class Capabilities:
     likeliest tokens has a limit.
     min_copied_tokens: None, or, for a runner whose blocks hold a whole sequence each, the number of
     tokens from which copying a prefix is faster than computing it.
+    copies_blocks: whether the beginning of a block can be copied to another one.
     """
 
     num_blocks: int
@@ -26,3 +27,4 @@ class Capabilities:
     max_draft_tokens: int = 0
     max_top_k: int | None = None
     min_copied_tokens: int | None = None
+    copies_blocks: bool = False

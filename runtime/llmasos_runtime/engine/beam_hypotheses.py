@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmasos_runtime.sampling.largest import top_k
+
 _Floats = NDArray[np.float32]
 
 
@@ -83,7 +85,7 @@ class BeamHypotheses:
         scores = np.array([beam.score for beam in self.running], np.float32)
         totals = (log_probs + scores[:, None]).ravel()
         count = min(self._num_kept, totals.size)
-        places = np.argpartition(-totals, count - 1)[:count]
+        places = top_k(totals, count)
         places = places[np.argsort(-totals[places], kind="stable")]
         rows, tokens = np.divmod(places, log_probs.shape[1])
         return [

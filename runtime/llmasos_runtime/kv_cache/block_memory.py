@@ -5,6 +5,7 @@ from __future__ import annotations
 from llmasos_runtime.kv_cache.blocks import BlockPool, blocks_for
 from llmasos_runtime.kv_cache.encoded_texts import EncodedTexts
 from llmasos_runtime.kv_cache.prefix_cache import Prefix, PrefixCache
+from llmasos_runtime.kv_cache.tails import Tail, Tails
 from llmasos_runtime.sequences.encoded_text import EncodedText
 from llmasos_runtime.sequences.sequence import ROOT, Sequence
 from llmasos_runtime.sequences.step import SlotCopy
@@ -24,12 +25,17 @@ class BlockMemory:
         block_size: int,
         reuse_prefixes: bool,
         max_text_tokens: int = 1 << 31,
+        copies_blocks: bool = False,
     ) -> None:
-        """max_text_tokens: tokens of the texts that one step encodes, unless it is one text."""
+        """max_text_tokens: tokens of the texts that one step encodes, unless it is one text.
+        copies_blocks: whether the runner copies parts of blocks (`Tails`).
+        """
         self._prefixes = PrefixCache(block_size) if reuse_prefixes else None
         self._pool = BlockPool(num_blocks, forget=self._forget)
         self.block_size = block_size
         self._texts = EncodedTexts()
+        self._tails = Tails() if copies_blocks and reuse_prefixes else None
+        self._copies: list[SlotCopy] = []
         self._max_text_tokens = max_text_tokens
         self._to_encode: list[EncodedText] = []
         self.num_reused_blocks = 0
@@ -72,7 +78,7 @@ class BlockMemory:
         sequence.prefix_number = prefix.number
         sequence.num_known_blocks = len(prefix.blocks)
         sequence.num_prefill_tokens = len(sequence.token_ids)
-        sequence.num_computed_tokens = len(prefix.blocks) * self.block_size
+        sequence.num_computed_tokens = len(prefix.blocks) * self.block_size + self._go_on(sequence)
         if not sequence.num_preemptions:
             sequence.num_cached_tokens = sequence.num_computed_tokens
         self.num_reused_blocks += len(prefix.blocks)
@@ -86,6 +92,7 @@ class BlockMemory:
     def free(self, sequence: Sequence) -> None:
         """Frees its blocks; of those kept for prefix caching, the last is evicted first."""
         keep = None if self._prefixes is None else self._is_kept
+        self._remember_tail(sequence)
         self._pool.release(reversed(sequence.block_table), keep=keep)
         self._pool.release(reversed(sequence.encoder_table), keep=keep)
         sequence.encoder_table = []
@@ -102,8 +109,10 @@ class BlockMemory:
             sequence.num_known_blocks = index + 1
 
     def take_copies(self) -> tuple[SlotCopy, ...]:
-        """Returns nothing: shared blocks need no copies."""
-        return ()
+        """The parts of blocks with which sequences go on; whole blocks are shared."""
+        copies = tuple(self._copies)
+        self._copies.clear()
+        return copies
 
     def take_texts(self) -> tuple[EncodedText, ...]:
         """See `KVMemory`."""
@@ -129,11 +138,36 @@ class BlockMemory:
             return Prefix([], ROOT)
         return self._prefixes.find(sequence.token_ids, after=after)
 
+    def _go_on(self, sequence: Sequence) -> int:
+        """Copies what an ended sequence left behind the known prefix; returns its tokens."""
+        if self._tails is None:
+            return 0
+        known = sequence.num_known_blocks
+        rest = sequence.token_ids[known * self.block_size :]
+        tail = self._tails.find(sequence.prefix_number, rest[: self.block_size + 1])
+        if tail is None:
+            return 0
+        count, target = len(tail.token_ids), sequence.block_table[known]
+        if tail.block != target:
+            self._copies.append(SlotCopy(tail.block, target, count, sequence))
+        return count
+
+    def _remember_tail(self, sequence: Sequence) -> None:
+        known = sequence.num_known_blocks
+        begin, end = known * self.block_size, sequence.num_computed_tokens
+        if self._tails is None or not 0 < end - begin < self.block_size:
+            return
+        tokens = tuple(sequence.token_ids[begin:end])
+        self._tails.add(Tail(sequence.prefix_number, tokens, sequence.block_table[known]))
+
     def _is_kept(self, block: int) -> bool:
         assert self._prefixes is not None
-        return block in self._prefixes or block in self._texts
+        is_tail = self._tails is not None and block in self._tails
+        return is_tail or block in self._prefixes or block in self._texts
 
     def _forget(self, block: int) -> None:
         assert self._prefixes is not None
+        if self._tails is not None and self._tails.forget(block):
+            return
         if not self._texts.forget(block):
             self._prefixes.forget(block)

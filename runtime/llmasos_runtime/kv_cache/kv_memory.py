@@ -76,4 +76,5 @@ def kv_memory(capabilities: Capabilities, limits: Limits, *, reuse_prefixes: boo
         block_size=block_size,
         reuse_prefixes=reuse_prefixes,
         max_text_tokens=limits.max_num_tokens,
+        copies_blocks=capabilities.copies_blocks,
     )

@@ -11,11 +11,12 @@ from llmasos.openvino_import import ov
 from numpy.typing import NDArray
 
 from llmasos_runtime.openvino.block_gather_model import new_name
-from llmasos_runtime.openvino.cache_tensor import CacheTensor, bind_arrays
+from llmasos_runtime.openvino.cache_tensor import CacheTensor, bind_arrays, copy_beginnings
 from llmasos_runtime.openvino.encoder_forward import EncoderForward
 from llmasos_runtime.openvino.microbatches import Microbatch, microbatches
 from llmasos_runtime.packing import Inputs, Ints
 from llmasos_runtime.sequences.encoded_text import EncodedText
+from llmasos_runtime.sequences.step import SlotCopy
 
 
 class BlockGatherForward:
@@ -45,6 +46,10 @@ class BlockGatherForward:
         """Computes what the decoder sees of these texts into their blocks."""
         assert self._encoder is not None
         self._encoder.run(texts)
+
+    def copy(self, copies: Sequence[SlotCopy]) -> None:
+        """See Forward."""
+        copy_beginnings(self._caches.values(), copies)
 
     def bind(self, name: str, array: Ints) -> None:
         """See Forward."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from llmasos.openvino_import import ov
 from numpy.typing import NDArray
+
+from llmasos_runtime.sequences.step import SlotCopy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +47,10 @@ def bind_arrays(
         arrays[cache.name] = blocks
         request.set_tensor(cache.name, ov.Tensor(blocks, ov.Shape(blocks.shape), cache.type))
     return arrays
+
+
+def copy_beginnings(arrays: Iterable[NDArray[Any]], copies: Sequence[SlotCopy]) -> None:
+    """Copies the first tokens of blocks [blocks, H, tokens, D] to others, in this order."""
+    for blocks in arrays:
+        for source, target, count, _ in copies:
+            blocks[target, :, :count] = blocks[source, :, :count]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from llmasos.forked import leave_to_parent
 from llmasos.openvino_import import ov
 from numpy.typing import NDArray
 
-from llmasos_runtime.openvino.cache_tensor import CacheTensor, bind_arrays
+from llmasos_runtime.openvino.cache_tensor import CacheTensor, bind_arrays, copy_beginnings
 from llmasos_runtime.openvino.encoder_forward import EncoderForward
 from llmasos_runtime.packing import Inputs, Ints
 from llmasos_runtime.sequences.encoded_text import EncodedText
+from llmasos_runtime.sequences.step import SlotCopy
 
 
 class Forward(Protocol):
@@ -24,6 +25,10 @@ class Forward(Protocol):
 
     def encode(self, texts: Sequence[EncodedText]) -> None:
         """Encodes texts into their blocks, before the step that needs them."""
+        ...
+
+    def copy(self, copies: Sequence[SlotCopy]) -> None:
+        """Copies beginnings of blocks, in this order."""
         ...
 
     def bind(self, name: str, array: Ints) -> None:
@@ -58,9 +63,10 @@ class PagedForward:
         leave_to_parent(self)
         self._inputs: Inputs = {}
         self._encoder: EncoderForward | None = None
+        self._arrays: dict[str, NDArray[Any]] = {}
         if encoder is not None:
-            arrays = bind_arrays(self._request, caches, num_blocks=num_blocks)
-            self._encoder = EncoderForward(encoder, arrays)
+            self._arrays = bind_arrays(self._request, caches, num_blocks=num_blocks)
+            self._encoder = EncoderForward(encoder, self._arrays)
             return
         for cache in caches:
             shape = ov.Shape([num_blocks, *cache.block_shape])
@@ -70,6 +76,11 @@ class PagedForward:
         """See Forward."""
         assert self._encoder is not None
         self._encoder.run(texts)
+
+    def copy(self, copies: Sequence[SlotCopy]) -> None:
+        """See Forward."""
+        assert self._arrays, "the runner says that it copies nothing"
+        copy_beginnings(self._arrays.values(), copies)
 
     def bind(self, name: str, array: Ints) -> None:
         """See Forward."""

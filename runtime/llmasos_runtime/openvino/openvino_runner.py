@@ -28,6 +28,7 @@ class OpenVINORunner:
             chunk_multiple=model.chunk_multiple,
             # In a gathered step each sequence with draft tokens would be a launch of its own.
             max_draft_tokens=0 if model.gathers else _MAX_DRAFT_TOKENS,
+            copies_blocks=model.encoder is not None,
         )
         self._forward = model.forward(num_blocks=num_blocks)
         self._inputs: Inputs = {}
@@ -40,6 +41,8 @@ class OpenVINORunner:
 
     def start(self, step: Step) -> None:
         """See ModelRunner."""
+        if step.copies:
+            self._forward.copy(step.copies)
         if step.texts:
             self._forward.encode(step.texts)
         sequences = [share.sequence for share in step.shares]

@@ -72,9 +72,9 @@ class Share(NamedTuple):
 
 
 class SlotCopy(NamedTuple):
-    """A copy of the keys and values of a slot's first tokens to the slot of another sequence.
+    """A copy of the keys and values of a block's first tokens to the block of another sequence.
 
-    Slots are KV blocks that hold a whole sequence each.
+    A slot is a block that holds a whole sequence.
     """
 
     source: int

@@ -118,6 +118,8 @@ def test_beams_are_those_of_transformers(pair: Pair, fields: dict[str, Any]) -> 
     expected = [pair.reference(prompt, **fields) for prompt in prompts]
     own = {("beam_width" if n == "num_beams" else n): value for n, value in fields.items()}
     assert tokens(pair.engine, prompts, **own) == expected
+    last = pair.engine.step_log()[-4:]
+    assert all(step.num_prefill_tokens <= step.num_sequences for step in last), "beams recompute"
 
 
 def test_a_step_has_answers_at_any_point(pair: Pair) -> None:
