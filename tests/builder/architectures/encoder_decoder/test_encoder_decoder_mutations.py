@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from llmasos_runtime.sequences.request import Request, Update
 from numpy.typing import NDArray
 
 TEXT = (5, 6, 7, 20, 31, 44, 9, 12, 13, 2)
+OPTIONS = BuildOptions(precision="f32", target="openvino")
 Mutation = Callable[[EncoderDecoder], EncoderDecoder]
 
 
@@ -91,23 +93,40 @@ def logits(plan_dir: Path) -> NDArray[np.float32]:
     return np.stack([row for update in updates for row in update.logits])
 
 
+@pytest.fixture(scope="module")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Checkpoints by their family, each written once."""
+
+    @cache
+    def written(family: str) -> Path:
+        directory = tmp_path_factory.mktemp(family) / "checkpoint"
+        write_encoder_decoder(directory, family)
+        return directory
+
+    return written
+
+
+@cache
+def values_of(checkpoint: Path) -> NDArray[np.float32]:
+    """What the definition as it is computes."""
+    build_plan(checkpoint, checkpoint.with_name("right"), OPTIONS)
+    return logits(checkpoint.with_name("right"))
+
+
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_changed_fact_changes_the_values(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    families: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     family, mutate = MUTATIONS[name]
-    write_encoder_decoder(tmp_path / "checkpoint", family)
-    options = BuildOptions(precision="f32", target="openvino")
-    build_plan(tmp_path / "checkpoint", tmp_path / "right", options)
-    right = network_of
+    checkpoint = families(family)
+    values = values_of(checkpoint)
 
     def wrong(config: Mapping[str, Any]) -> Any:
-        network = right(config)
+        network = network_of(config)
         assert isinstance(network, EncoderDecoder)
         return mutate(network)
 
     monkeypatch.setattr(build_module, "network_of", wrong)
     monkeypatch.setattr("llmasos_builder.architectures.tensors._check_unused", lambda *_: None)
-    build_plan(tmp_path / "checkpoint", tmp_path / "wrong", options)
-    values, changed = logits(tmp_path / "right"), logits(tmp_path / "wrong")
-    assert np.abs(values - changed).max() > 5e-3 * np.abs(values).max()
+    build_plan(checkpoint, tmp_path / "wrong", OPTIONS)
+    assert np.abs(values - logits(tmp_path / "wrong")).max() > 5e-3 * np.abs(values).max()
