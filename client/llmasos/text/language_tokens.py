@@ -76,5 +76,5 @@ def language_tokens(tokenizer: Tokenizer, *, architecture: str) -> LanguageToken
             continue
         if architecture == _MBART and tokenizer.class_name != _BEFORE_CLASS:
             return LanguageTokens(ids=found, target="first", source_is_last=True)
-        return LanguageTokens(ids=found, target=target)
+        return LanguageTokens(ids=found, target=target, source_is_last=tokenizer.is_source_last)
     return None

@@ -29,6 +29,7 @@ from llmasos.text.tokenizer_files import (
     FILLS_AT,
     RESOLVED,
     WRITTEN_BY,
+    Numbers,
     TokenizerSources,
     read_backend,
     resolve,
@@ -66,6 +67,7 @@ class Tokenizer:
         self._cleans_up = bool(config.get("clean_up_tokenization_spaces")) and bool(
             not isinstance(backend.model, models.BPE) or config.get(_CLEANS_UP_BPE)
         )
+        self._numbered = Numbers(backend, config.get("unk_token"))
         self._fills_at: str | None = config.get(FILLS_AT, {}).get("text")
         others = ("tokenizer_class", "chat_template")
         tokens = {n: t for n, t in config.items() if isinstance(t, str) and n not in others}
@@ -92,10 +94,11 @@ class Tokenizer:
         """Token ids of a text; raises InvalidRequestError for text that is not Unicode."""
         with self._encoding(text):
             if len(text) <= _SHORT:
-                return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+                encoding = self._backend.encode(text, add_special_tokens=add_special_tokens)
+                return self._numbered(encoding.ids)
             # `encode` lets no other thread run, and this does, without offsets besides.
             batch = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
-            return batch[0].ids
+            return self._numbered(batch[0].ids)
 
     def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
         """Encodes and also returns, for each token, the end of its text in characters.
@@ -104,7 +107,9 @@ class Tokenizer:
         """
         with self._encoding(text):
             (encoding,) = self._backend.encode_batch([text])
-        return encoding.ids, list(accumulate((end for _, end in encoding.offsets), max))
+        return self._numbered(encoding.ids), list(
+            accumulate((end for _, end in encoding.offsets), max)
+        )
 
     @contextmanager
     def _encoding(self, text: str) -> Generator[None]:
@@ -180,7 +185,7 @@ class Tokenizer:
     @cached_property
     def vocab_size(self) -> int:
         """Number of tokens with a name here; the network's vocabulary may be larger."""
-        return self._backend.get_vocab_size(with_added_tokens=True)
+        return self._numbered.size
 
     @cached_property
     def token_sizes(self) -> TokenSizes:
@@ -197,21 +202,23 @@ class Tokenizer:
     @property
     def vocabulary(self) -> dict[str, int]:
         """Every token's id by its own text, in a dictionary of the caller's."""
-        known: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
-        return known
+        return self._numbered.vocabulary()
 
     @property
     def class_name(self) -> str:
         """The class in tokenizer_config.json, without the end that says how it is written."""
-        name = self._config.get(WRITTEN_BY)
-        return name.removesuffix("Fast") if isinstance(name, str) else ""
+        return str(self._config.get(WRITTEN_BY) or "").removesuffix("Fast")
 
     @property
     def languages(self) -> tuple[str, str]:
         """The source's and the target's code in tokenizer_config.json; empty if it has none."""
-        codes = (self._config.get(name) for name in ("source_lang", "target_lang"))
-        source, target = (code if isinstance(code, str) else "" for code in codes)
-        return source, target
+        get = self._config.get
+        return str(get("source_lang") or ""), str(get("target_lang") or "")
+
+    @property
+    def is_source_last(self) -> bool:
+        """True if NLLB's class is told to put the source's language behind the text."""
+        return self.class_name == "NllbTokenizer" and bool(self._config.get("legacy_behaviour"))
 
     @property
     def special_ids(self) -> frozenset[int]:

@@ -12,6 +12,9 @@ import pytest
 from hostile_texts import HOSTILE
 from llmasos.errors import CheckpointError
 from llmasos.text.tokenizer import Tokenizer
+from llmasos.text.tokenizer_files import TokenizerSources, resolve
+from llmasos_runtime.text.detokenizer import Detokenizer
+from llmasos_runtime.text.text import TextStream
 from tokenizer_bases import NUMBERED
 
 # transformers loads SentencePiece's library, which crashes in a process with some others.
@@ -22,22 +25,40 @@ tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 texts = json.load(sys.stdin)
 whole = [tokenizer(text)["input_ids"] for text in texts]
 bare = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-json.dump([whole, bare, [tokenizer.decode(ids) for ids in bare]], sys.stdout)
+decoded = [tokenizer.decode(ids, skip_special_tokens=True) for ids in bare]
+json.dump([whole, bare, decoded], sys.stdout)
 """
+
+# What is in vocab.json and not in the model, and languages where they are and are not a token.
+OTHERS = (">>fra<<", ">>fra<< ", " >>fra<<", ">>xx<< ", "<<", "ßø", "ø", "日本", "x日本y", "schön")
+
+
+def with_others(directory: Path, *, num_missing: int) -> None:
+    """Adds languages and the other language's tokens to vocab.json, and takes pieces out."""
+    path = directory / "vocab.json"
+    ids = json.loads(path.read_text())
+    missing = [text for text in ids if text.startswith("▁") and len(text) > 1][:num_missing]
+    more = [">>fra<<", ">>deu<<", "ßø", "ø", "日本", "▁schön"]
+    kept = [text for text in (*ids, *more) if text not in missing]
+    path.write_text(json.dumps({text: index for index, text in enumerate(kept)}))
 
 
 def texts(count: int) -> list[str]:
     draw = random.Random(7)
-    parts = [text for text in HOSTILE if "\x00" not in text]
+    parts = [*(text for text in HOSTILE if "\x00" not in text), *OTHERS]
     return ["", *("".join(draw.choices(parts, k=draw.randint(1, 6))) for _ in range(count))]
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize("num_missing", [0, 5])
 @pytest.mark.parametrize("name", sorted(NUMBERED))
-def test_any_text_has_the_ids_of_transformers(tmp_path: Path, name: str) -> None:
+def test_any_text_has_the_ids_and_the_text_of_transformers(
+    tmp_path: Path, name: str, num_missing: int
+) -> None:
     import needs_torch  # noqa: F401
 
     directory = NUMBERED[name].write(tmp_path / "checkpoint")
+    with_others(directory, num_missing=num_missing)
     given = texts(300)
     found = subprocess.run(
         [sys.executable, "-c", THEIRS, str(directory)],
@@ -47,13 +68,42 @@ def test_any_text_has_the_ids_of_transformers(tmp_path: Path, name: str) -> None
         check=True,
     )
     whole, bare, decoded = json.loads(found.stdout)
+    for content in (directory, plan_of(directory, tmp_path / "plan")):
+        tokenizer = Tokenizer.load(content)
+        assert [tokenizer.encode(text) for text in given] == whole
+        assert [tokenizer.encode(text, add_special_tokens=False) for text in given] == bare
+        assert [tokenizer.decode(ids).lstrip() for ids in bare] == decoded
+    assert all(i < tokenizer.vocab_size for ids in whole for i in ids)
+    assert max(tokenizer.vocabulary.values()) < tokenizer.vocab_size
+
+
+def plan_of(directory: Path, plan: Path) -> Path:
+    plan.mkdir()
+    for name, content in resolve(TokenizerSources.read(directory)).files().items():
+        (plan / name).write_bytes(content)
+    return plan
+
+
+def test_a_piece_without_a_number_is_unknown(tmp_path: Path) -> None:
+    directory = NUMBERED["Marian, two files"].write(tmp_path / "checkpoint")
+    before = Tokenizer.load(directory)
+    with_others(directory, num_missing=1000)
+    after = Tokenizer.load(directory)
+    gone = before.vocabulary.keys() - after.vocabulary.keys()
+    assert "▁fox" in gone
+    unknown = after.vocabulary["<unk>"]
+    assert after.encode("fox", add_special_tokens=False) == [unknown]
+    assert after.encode_with_ends("fox")[0][0] == unknown
+
+
+def test_a_text_has_the_same_pieces_as_a_stream(tmp_path: Path) -> None:
+    directory = NUMBERED["Marian, two files"].write(tmp_path / "checkpoint")
     tokenizer = Tokenizer.load(directory)
-    assert [tokenizer.encode(text) for text in given] == whole
-    assert [tokenizer.encode(text, add_special_tokens=False) for text in given] == bare
-    special = tokenizer.special_ids
-    plain = [i for i, ids in enumerate(bare) if not special.intersection(ids)]
-    assert len(plain) > len(given) // 5
-    assert [tokenizer.decode(bare[i]).strip() for i in plain] == [decoded[i] for i in plain]
+    for text in texts(60):
+        ids = tokenizer.encode(text)
+        stream = TextStream(Detokenizer(tokenizer))
+        pieces = [stream.push((index,)).text for index in ids]
+        assert "".join((*pieces, stream.finish().text)) == tokenizer.decode(ids)
 
 
 def test_languages_have_the_ids_behind_the_vocabulary(tmp_path: Path) -> None:

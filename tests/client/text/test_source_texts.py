@@ -92,6 +92,17 @@ def test_mbart_50_has_both_before(tmp_path: Path) -> None:
     assert encoded(made, "a", source="en", target="ro") == EncodedPrompt([4, A, END], (END, 5))
 
 
+def test_nllb_puts_the_source_behind_the_text_where_told_to(tmp_path: Path) -> None:
+    made = sources(tmp_path, "M2M100ForConditionalGeneration", "eng_Latn", "fra_Latn")
+    resolved = tmp_path / "tokenizer_config.json"
+    config = {**json.loads(resolved.read_text()), "llmasos_written_by": "NllbTokenizer"}
+    told = {**config, "llmasos_resolved": True, "legacy_behaviour": True}
+    resolved.write_text(json.dumps(told))
+    made = SourceTexts(Tokenizer.load(tmp_path), made.plan)
+    found = encoded(made, "a", source="eng", target="fra")
+    assert found == EncodedPrompt([A, END, 4], (END, 5))
+
+
 def test_marian_writes_the_target_before_the_text(tmp_path: Path) -> None:
     made = sources(tmp_path, "MarianMTModel", ">>fra<<", ">>deu<<")
     assert encoded(made, "a", target="deu") == EncodedPrompt([5, A, END])

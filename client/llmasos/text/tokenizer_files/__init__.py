@@ -14,6 +14,7 @@ from llmasos.text.tokenizer_files.resolve import ResolvedTokenizer as ResolvedTo
 from llmasos.text.tokenizer_files.resolve import resolve as resolve
 from llmasos.text.tokenizer_files.sources import CONFIG_FILE as CONFIG_FILE
 from llmasos.text.tokenizer_files.sources import TokenizerSources as TokenizerSources
+from llmasos.text.tokenizer_files.unnumbered import Numbers as Numbers
 from llmasos.text.tokenizer_files.vocabulary import read_backend as read_backend
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "FILLS_AT",
     "RESOLVED",
     "WRITTEN_BY",
+    "Numbers",
     "ResolvedTokenizer",
     "TokenizerSources",
     "read_backend",

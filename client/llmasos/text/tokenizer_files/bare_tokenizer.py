@@ -15,6 +15,7 @@ from llmasos.text.tokenizer_files.sentencepiece_model import SentencePieceModel
 from llmasos.text.tokenizer_files.sentencepiece_tokenizer import make_of_sentencepiece
 from llmasos.text.tokenizer_files.sources import TokenizerSources
 from llmasos.text.tokenizer_files.token_entries import text_of
+from llmasos.text.tokenizer_files.unnumbered import check_numbers, placed
 from llmasos.text.tokenizer_files.vocabulary import model_tokens, read_vocabulary
 
 
@@ -28,7 +29,6 @@ def of_class(
     """
     recipe = RECIPES[name]
     vocabulary = read_vocabulary(sources, name, recipe, given)
-    backend = recipe.make(vocabulary, given)
     is_null = recipe.fills and not tokens.extra and given.get("extra_special_tokens") is None
     is_null = is_null and given.get("additional_special_tokens") is None
     if recipe.extra is not None and (is_null or not tokens.has_extra):
@@ -38,7 +38,10 @@ def of_class(
         more = recipe.more(vocabulary.added, given, vocabulary.vocab)
         missing = [token for token in more if text_of(token) not in known]
         tokens = replace(tokens, extra=(*missing, *tokens.extra))
-    return backend, tokens
+    if recipe.numbered_by is not None:
+        check_numbers(vocabulary.vocab, recipe.numbered_by, str(given["unk_token"]))
+        vocabulary = replace(vocabulary, vocab=placed(vocabulary.vocab, tokens))
+    return recipe.make(vocabulary, given), tokens
 
 
 def default_tokens(

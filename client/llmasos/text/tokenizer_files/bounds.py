@@ -87,4 +87,7 @@ def _growth_of_replacing(pattern: Any, content: Any) -> float:
     size = len(content.encode()) if isinstance(content, str) else 0
     if isinstance(pattern, Mapping) and isinstance(text := pattern.get("String"), str) and text:
         return max(size / len(text.encode()), 1.0)
+    regex = pattern.get("Regex") if isinstance(pattern, Mapping) else None
+    if isinstance(regex, str) and regex.startswith(r"\A") and "|" not in regex:
+        return 1.0  # it matches once, at the start of a text
     return 1.0 + size  # of a pattern that can match between any two characters

@@ -53,6 +53,7 @@ _DECODING = (
     "clean_up_tokenization_spaces",
     "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
 )
+_LEGACY = "legacy_behaviour"  # of NLLB: where the source's language is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +220,7 @@ def _resolved_config(
         "tokenizer_class": GENERIC,
         **{name: text_of(token) for name, token in tokens.named.items()},
         **{name: bool(config[name]) for name in _DECODING if name in config},
+        **({_LEGACY: True} if config.get(_LEGACY) is True else {}),
         **{name: config[name] for name in _LANGUAGES if isinstance(config.get(name), str)},
         **({} if recipe is None else {WRITTEN_BY: name}),
         **({} if templates is None else {"chat_template": templates}),

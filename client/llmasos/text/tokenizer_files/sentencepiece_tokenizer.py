@@ -7,7 +7,7 @@ space before the text, merges by score, and pieces that are never split.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
@@ -67,6 +67,21 @@ def _unigram(model: SentencePieceModel) -> models.Unigram:
 
 
 def _bpe(model: SentencePieceModel, names: list[str]) -> models.BPE:
+    return models.BPE(
+        vocab={name: index for index, name in enumerate(names)},
+        merges=merges_by_score(model, names),
+        unk_token=model.unk_piece,
+        fuse_unk=True,
+        byte_fallback=model.byte_fallback,
+        ignore_merges=any(piece.kind == USER_DEFINED for piece in model.pieces),
+    )
+
+
+def merges_by_score(model: SentencePieceModel, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Every way to split a normal piece into two others: those of the best piece first.
+
+    names: the text of each piece.
+    """
     normal = {
         names[index]: (-piece.score, index)
         for index, piece in enumerate(model.pieces)
@@ -78,14 +93,7 @@ def _bpe(model: SentencePieceModel, names: list[str]) -> models.BPE:
         for cut in range(1, len(token))
         if token[:cut] in normal and token[cut:] in normal
     )
-    return models.BPE(
-        vocab={name: index for index, name in enumerate(names)},
-        merges=[(left, right) for _, _, left, right in merges],
-        unk_token=model.unk_piece,
-        fuse_unk=True,
-        byte_fallback=model.byte_fallback,
-        ignore_merges=any(piece.kind == USER_DEFINED for piece in model.pieces),
-    )
+    return [(left, right) for _, _, left, right in merges]
 
 
 def _normalizer(model: SentencePieceModel, legacy: bool) -> normalizers.Sequence:
