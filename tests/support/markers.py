@@ -23,6 +23,7 @@ MARKED = {
     # The result is compared with that of torch or transformers.
     "parity": {
         "app/cli/test_encode.py",
+        "app/cli/test_text_tasks.py",
         "app/test_encoder_tasks.py",
         "app/test_minilm.py",
         "builder/architectures/decoder/test_embedder.py",

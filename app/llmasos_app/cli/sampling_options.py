@@ -12,6 +12,7 @@ import typer
 from llmasos.errors import InvalidRequestError
 from llmasos.files.regular_file import read_regular
 from llmasos.guide import MAX_CHARACTERS, Guide
+from llmasos.recommended_beams import BEAM_FIELDS
 from llmasos.sampling import SamplingParams
 from llmasos.sampling_parameter import CliOption, SamplingParameter
 from llmasos.sampling_table import SAMPLING_TABLE
@@ -70,8 +71,10 @@ def _parameter(row: SamplingParameter, option: CliOption, default: Any) -> inspe
     is_repeated = row.is_list or row.is_mapping
     typed: Any = list[kind] | None if is_repeated else kind | None
     said, shows_default = option.help, default is not None
-    if default is None and row.is_recommended and not row.is_list:
-        said = f"{said} [model, else {row.default:g}]"
+    is_recommended = row.is_recommended or row.name in BEAM_FIELDS
+    if default is None and is_recommended and not row.is_list:
+        other = str(row.default) if isinstance(row.default, bool) else f"{row.default:g}"
+        said = f"{said} [model, else {other}]"
     elif default is None and not is_repeated and row.default is not None:
         default, shows_default = row.default, True
     declared = [option.name] if option.name else []

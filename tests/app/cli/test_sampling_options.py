@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import typer
 from llmasos.guide import Guide
+from llmasos.recommended_beams import BEAM_FIELDS
 from llmasos.sampling import SamplingParams
 from llmasos.sampling_table import PARAMETERS, SAMPLING_TABLE
 from llmasos_app.cli.app import app
@@ -55,7 +56,7 @@ def test_what_an_option_is_given_reaches_the_params(row: Any) -> None:
 
 
 def test_what_is_left_out_is_left_to_the_model() -> None:
-    recommended = {row.name for row in SAMPLING_TABLE if row.is_recommended}
+    recommended = {row.name for row in SAMPLING_TABLE if row.is_recommended}.union(BEAM_FIELDS)
     params = asked()
     assert params == SamplingParams()
     assert recommended <= params.open_fields
