@@ -139,3 +139,11 @@ def test_numbers_that_make_no_sense_are_refused(
     path.write_text(json.dumps({text: i for text, i in ids.items() if i is not None}))
     with pytest.raises(CheckpointError, match=message):
         Tokenizer.load(directory)
+
+
+def test_a_vocabulary_for_each_language_is_refused(tmp_path: Path) -> None:
+    directory = NUMBERED["Marian, two files"].write(tmp_path / "checkpoint")
+    path = directory / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "separate_vocabs": True}))
+    with pytest.raises(CheckpointError, match="separate_vocabs is not supported"):
+        Tokenizer.load(directory)

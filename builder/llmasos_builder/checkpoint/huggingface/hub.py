@@ -32,6 +32,7 @@ WANTED_FILES = (
     "tokenizer.model",
     "spiece.model",
     "sentencepiece.bpe.model",
+    "source.spm",
     # sentence-transformers' modules
     "modules.json",
     "sentence_bert_config.json",

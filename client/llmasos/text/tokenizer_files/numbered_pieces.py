@@ -58,6 +58,11 @@ _WHITE = r"[\s\x1c-\x1f]"
 
 
 def _marian(vocabulary: Vocabulary, config: Mapping[str, Any]) -> Tokenizer:
+    if config.get("separate_vocabs"):
+        raise CheckpointError(
+            "tokenizer_config.json: separate_vocabs is not supported: one vocabulary must number "
+            "the source and the target"
+        )
     names = [code[2:-2] for code in codes(vocabulary.vocab)]
     return _tokenizer(vocabulary, config, before=languages(names), after=behind_language())
 

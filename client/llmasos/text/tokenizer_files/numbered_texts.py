@@ -68,4 +68,4 @@ def one_unknown(known: set[str], others: Sequence[str]) -> normalizers.Normalize
     strange = other_than({*known, LANGUAGE, END})
     kept = rf"(?!(?:{any_of(others)})(?!{strange}))" if others else ""
     kept += rf"(?![^{_SPACE}{END}]{{0,{_MAX_CODE}}}{END})"  # a language's token
-    return _replaced(rf"(?<!{strange}){kept}{strange}+", _UNKNOWN)
+    return _replaced(rf"(?<!{strange})(?={strange}){kept}{strange}+", _UNKNOWN)
