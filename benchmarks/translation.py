@@ -3,8 +3,9 @@
     python -m benchmarks.translation [--checkpoint DIR] [--precision f32] [--beams 1]
 
 Without a checkpoint a random network of T5-small's size is made. 64 texts of 5 to 60 tokens, and 40
-tokens of each answer, greedily or by beams. All run in each round, the first one alternating, so
-that other work on the machine meets all; the printed numbers are medians. It needs `pip install
+tokens of each answer, greedily or by beams. Each peer is a
+process; all run in each round, the first one alternating, so that other work on the machine meets
+all. The printed numbers are medians. It needs `pip install
 ctranslate2`; without it that peer is left out.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import tempfile
 import time
@@ -124,18 +126,45 @@ def of_ctranslate2(checkpoint: Path, kind: str, beams: int, threads: int) -> Tra
     return run
 
 
-def measured(runs: dict[str, Translate], rounds: int) -> dict[str, float]:
+class Peer:
+    """A translator in a process of its own, so that no other's threads disturb it."""
+
+    def __init__(self, make: Callable[..., Translate], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
+        self._process.start()
+        self._connection.recv()  # it is warm
+
+    def rate(self) -> float:
+        """The new tokens in a second of one run."""
+        self._connection.send(True)
+        found: float = self._connection.recv()
+        return found
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(connection: Any, make: Callable[..., Translate], arguments: tuple[Any, ...]) -> None:
+    run = make(*arguments)
+    run()
+    connection.send(True)
+    while connection.recv():
+        began = time.perf_counter()
+        count = run()
+        connection.send(count / (time.perf_counter() - began))
+
+
+def measured(peers: dict[str, Peer], rounds: int) -> dict[str, float]:
     """Returns the median of the tokens in a second of each."""
-    rates: dict[str, list[float]] = {name: [] for name in runs}
-    names = list(runs)
-    for run in runs.values():
-        run()  # warm
+    rates: dict[str, list[float]] = {name: [] for name in peers}
+    names = list(peers)
     for index in range(rounds):
         first = index % len(names)
         for name in (*names[first:], *names[:first]):
-            began = time.perf_counter()
-            count = runs[name]()
-            rates[name].append(count / (time.perf_counter() - began))
+            rates[name].append(peers[name].rate())
     return {name: statistics.median(found) for name, found in rates.items()}
 
 
@@ -149,15 +178,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     checkpoint = chosen.checkpoint or make_checkpoint(Path(tempfile.mkdtemp()))
     beams, threads = chosen.beams, chosen.threads
-    runs: dict[str, Translate] = {
-        "Hugging Face generate, float32": of_transformers(checkpoint, beams, threads)
-    }
+    peers = {"Hugging Face generate, float32": Peer(of_transformers, checkpoint, beams, threads)}
     if find_spec("ctranslate2") is not None:
         for kind in ("float32", "int8"):
-            runs[f"CTranslate2, {kind}"] = of_ctranslate2(checkpoint, kind, beams, threads)
+            peers[f"CTranslate2, {kind}"] = Peer(of_ctranslate2, checkpoint, kind, beams, threads)
     for precision in chosen.precision or ("f32", "int8"):
-        runs[f"LLMasOS, {precision}"] = of_llmasos(checkpoint, precision, beams, threads)
-    rates = measured(runs, chosen.rounds)
+        peers[f"LLMasOS, {precision}"] = Peer(of_llmasos, checkpoint, precision, beams, threads)
+    rates = measured(peers, chosen.rounds)
+    for peer in peers.values():
+        peer.close()
     base = next(iter(rates.values()))
     for name, rate in rates.items():
         print(f"{name:32} {rate:8.0f} tokens/s  {rate / base:5.2f}x")
