@@ -24,6 +24,10 @@ from numpy.typing import NDArray
 
 from llmasos_builder.openvino.weights import OpenVINOWeight
 
+MASKED = -65504.0
+"""Added to a score that must not count: finite in every precision, so that a row of them is no NaN.
+"""
+
 
 def integers(*values: int) -> ov.Node:
     """A constant vector."""
@@ -87,13 +91,11 @@ class StatefulInputs:
     def distance_bias(self, table: OpenVINOWeight) -> ov.Node:
         """[B, H, S, T]: the row of each key's distance behind its query, one for all layers."""
         if id(table) not in self._biases:
-            reach = table.num_rows // 2
             distances = ops.subtract(
                 ops.unsqueeze(self.key_positions, integer(1)),
                 ops.unsqueeze(self.position_ids, integer(2)),
             )
-            near = ops.clamp(ops.convert(distances, "f32"), -reach, reach)
-            rows = table.rows(ops.convert(ops.add(near, floats(reach)), "i64"))
+            rows = distance_rows(table, distances)
             self._biases[id(table)] = ops.transpose(rows, integers(0, 3, 1, 2))
         return self._biases[id(table)]
 
@@ -143,6 +145,13 @@ class StatefulCache:
         self.sinks.append(op.assign(total, variable))
         self.variables.append(variable)
         return Extended(past, new, total)
+
+
+def distance_rows(table: OpenVINOWeight, distances: ov.Node) -> ov.Node:
+    """[..., H]: the row of each distance of a key behind its query; see `Graph.attention`."""
+    reach = table.num_rows // 2
+    near = ops.clamp(ops.convert(distances, "f32"), -reach, reach)
+    return table.rows(ops.convert(ops.add(near, floats(reach)), "i64"))
 
 
 def repeat_heads(x: ov.Node, times: int) -> ov.Node:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from llmasos.engine.engine_io import ENCODED_MASK, CachePart, encoded_name
+from llmasos.engine.engine_io import CACHE_PARTS, ENCODED_MASK, encoded_name
 from llmasos.openvino_import import ops, ov
 
-from llmasos_builder.openvino.attention import floats, integer, integers, parameter
-
-PARTS: tuple[CachePart, CachePart] = ("key", "value")
-_MASKED = -65504.0  # finite in every precision
+from llmasos_builder.openvino.attention import MASKED, floats, integer, integers, parameter
 
 
 class EncodedInputs:
@@ -27,7 +24,7 @@ class EncodedInputs:
         """The keys and values of the next layer."""
         key, value = (
             self._heads(encoded_name(part, self._num_layers), num_heads, head_size)
-            for part in PARTS
+            for part in CACHE_PARTS
         )
         self._num_layers += 1
         return key, value
@@ -38,7 +35,7 @@ class EncodedInputs:
         made = parameter(ENCODED_MASK, 2, ov.Type.i64)
         self.parameters.append(made)
         visible = ops.unsqueeze(ops.greater(made, integer(0)), integers(1, 2))
-        return ops.select(visible, floats(0.0), floats(_MASKED))
+        return ops.select(visible, floats(0.0), floats(MASKED))
 
     def _heads(self, name: str, num_heads: int, head_size: int) -> ov.Node:
         made = ops.parameter([-1, num_heads, -1, head_size], ov.Type.f32, name=name)

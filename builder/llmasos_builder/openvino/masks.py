@@ -17,9 +17,8 @@ import numpy as np
 from llmasos.openvino_import import ops, ov
 
 from llmasos_builder.graph.graph import AttentionScores
-from llmasos_builder.openvino.attention import StatefulInputs, floats, integer, integers
+from llmasos_builder.openvino.attention import MASKED, StatefulInputs, floats, integer, integers
 
-_MASKED = -65504.0  # finite in every precision, so that a whole masked row is no NaN
 _TO_THE_END = (1 << 31) - 1
 _Kind = tuple[tuple[float, ...] | None, int | None]
 
@@ -44,7 +43,7 @@ class StatefulMasks:
         if slopes is not None:
             return self._sloping(slopes)
         visible = ops.logical_and(self._inputs.causal, self._inputs.present)
-        return ops.select(visible, floats(0.0), floats(_MASKED))
+        return ops.select(visible, floats(0.0), floats(MASKED))
 
     def _sloping(self, slopes: tuple[float, ...]) -> ov.Node:
         """ALiBi may use the key position instead of the distance: they differ by a per-row
@@ -55,7 +54,7 @@ class StatefulMasks:
         bias = ops.multiply(floats(np.array(slopes)[:, None]), keys)
         bias = ops.reshape(bias, integers(0, len(slopes), -1), special_zero=True)
         bias = ops.reshape(bias, integers(0, len(slopes), 1, -1), special_zero=True)
-        return ops.select(ops.logical_not(visible), floats(_MASKED), bias)
+        return ops.select(ops.logical_not(visible), floats(MASKED), bias)
 
     def _within(self, window: int) -> ov.Node:
         """Two of the ands, with a constant, exist only for the form; the slice, which OpenVINO
@@ -68,6 +67,6 @@ class StatefulMasks:
         visible = ops.bitwise_and(ops.bitwise_and(always, near), self._inputs.causal)
         visible = ops.bitwise_and(ops.bitwise_and(always, visible), self._inputs.present)
         visible = ops.broadcast(visible, ops.shape_of(visible, "i64"))
-        mask = ops.select(visible, floats(0.0), floats(_MASKED))
+        mask = ops.select(visible, floats(0.0), floats(MASKED))
         ends = (integers(0), integers(_TO_THE_END), integers(1))
         return ops.slice(mask, *ends, integers(3))

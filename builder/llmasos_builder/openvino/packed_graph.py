@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from llmasos.engine.engine_io import ENCODED, encoded_name
+from llmasos.engine.engine_io import CACHE_PARTS, ENCODED, encoded_name
 from llmasos.errors import UnsupportedArchitectureError
 from llmasos.openvino_import import ops, ov
 
 from llmasos_builder.graph.decoders_only import WithoutCrossAttention
 from llmasos_builder.graph.graph import AttentionScores, Pooling
 from llmasos_builder.openvino.attention import (
+    distance_rows,
     floats,
     integer,
     integers,
@@ -19,7 +20,6 @@ from llmasos_builder.openvino.attention import (
     repeat_heads,
     width,
 )
-from llmasos_builder.openvino.encoded_inputs import PARTS
 from llmasos_builder.openvino.operations import OpenVINOOperations, save_model, with_stable_names
 from llmasos_builder.openvino.packed_inputs import PackedInputs
 from llmasos_builder.openvino.weights import OpenVINOWeight
@@ -117,9 +117,7 @@ class PackedGraph(OpenVINOOperations, WithoutCrossAttention):
     def _bias(self, table: OpenVINOWeight) -> ov.Node:
         """[1, H, L, L], one for all layers that have this table."""
         if id(table) not in self._biases:
-            reach = table.num_rows // 2
-            near = ops.clamp(ops.convert(self._inputs.distances, "f32"), -reach, reach)
-            rows = table.rows(ops.convert(ops.add(near, floats(reach)), "i64"))
+            rows = distance_rows(table, self._inputs.distances)
             self._biases[id(table)] = ops.unsqueeze(
                 ops.transpose(rows, integers(2, 0, 1)), integer(0)
             )
@@ -127,7 +125,7 @@ class PackedGraph(OpenVINOOperations, WithoutCrossAttention):
 
     def keep_encoded(self, key: ov.Node, value: ov.Node) -> None:
         """Makes them outputs, [T, H, D]."""
-        for part, kept in zip(PARTS, (key, value), strict=True):
+        for part, kept in zip(CACHE_PARTS, (key, value), strict=True):
             output_of(kept).get_tensor().set_names({encoded_name(part, self._num_kept)})
             self._results.append(ops.result(kept))
         self._num_kept += 1

@@ -26,9 +26,14 @@ from llmasos.engine.engine_io import (
 )
 from llmasos.openvino_import import ops, ov
 
-from llmasos_builder.openvino.attention import dimension, floats, integer, integers, parameter
-
-_MASKED = -65504.0  # finite in every precision
+from llmasos_builder.openvino.attention import (
+    MASKED,
+    dimension,
+    floats,
+    integer,
+    integers,
+    parameter,
+)
 
 
 class PackedInputs:
@@ -121,7 +126,7 @@ class PackedInputs:
                 else ops.less_equal(ops.abs(self.distances), integer(window))
             )
             visible = ops.logical_and(visible, near)
-        return ops.select(visible, floats(0.0), floats(_MASKED))
+        return ops.select(visible, floats(0.0), floats(MASKED))
 
     def padded(self, x: ov.Node) -> ov.Node:
         """[T, ...] -> [B, L, ...]."""

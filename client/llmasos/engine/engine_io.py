@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 CachePart = Literal["key", "value"]
+CACHE_PARTS: tuple[CachePart, CachePart] = ("key", "value")
 
 # Every engine.
 INPUT_IDS = "input_ids"

@@ -8,10 +8,10 @@ from, so that the whole text is seen and nothing changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from llmasos.engine.engine_io import ENCODED_MASK, cache_name, encoded_name
+from llmasos.engine.engine_io import CACHE_PARTS, ENCODED_MASK, cache_name, encoded_name
 from llmasos.openvino_import import PagedAttention, ops, ov
 
 from llmasos_runtime.packing import ENCODER_BLOCKS, ENCODER_BLOCKS_BEGINS, ENCODER_PAST_LENS
@@ -31,12 +31,10 @@ def attend_in_blocks(model: ov.Model, caches: Mapping[str, ov.Node]) -> None:
     """
     inputs = _Inputs(model)
     for layer in range(len(caches) // 2):
-        key, value = (
-            model.input(encoded_name(part, layer)).get_node() for part in ("key", "value")
-        )
+        key, value = (model.input(encoded_name(part, layer)).get_node() for part in CACHE_PARTS)
         (attention,) = (target.get_node() for target in key.output(0).get_target_inputs())
         assert attention.get_type_name() == _ATTENTION
-        pair = (caches[cache_name("key", layer)], caches[cache_name("value", layer)])
+        pair = [caches[cache_name(part, layer)] for part in CACHE_PARTS]
         attended = _attend(attention, pair, inputs)
         for target in attention.output(0).get_target_inputs():
             target.replace_source_output(attended.output(0))
@@ -75,7 +73,7 @@ class _Inputs:
         return ops.add(ops.unsqueeze(ops.add(first, offset), np.int64(1)), heads)
 
 
-def _attend(attention: ov.Node, caches: tuple[ov.Node, ov.Node], inputs: _Inputs) -> ov.Node:
+def _attend(attention: ov.Node, caches: Sequence[ov.Node], inputs: _Inputs) -> ov.Node:
     """Returns what `attention`, [B, H, S, D], gives; B * S is the number of tokens."""
     query, scale = attention.input_value(0), attention.input_value(4)
     _, *sizes = caches[0].get_output_partial_shape(0)

@@ -8,14 +8,9 @@ from typing import Any
 
 import numpy as np
 from llmasos.engine.engine_io import (
+    CACHE_PARTS,
     ENCODER_FILE,
-    INPUT_IDS,
-    LENGTHS,
     OPENVINO_BLOCK_SIZE,
-    PACKED_AT,
-    PADDED_AT,
-    POSITION_IDS,
-    CachePart,
     cache_name,
     encoded_name,
 )
@@ -23,9 +18,8 @@ from llmasos.forked import leave_to_parent
 from llmasos.openvino_import import ops, ov
 from numpy.typing import NDArray
 
+from llmasos_runtime.packed_texts import packed
 from llmasos_runtime.sequences.encoded_text import EncodedText
-
-_PARTS: tuple[CachePart, CachePart] = ("key", "value")
 
 
 class EncoderForward:
@@ -43,12 +37,12 @@ class EncoderForward:
         self._targets = [
             (encoded_name(part, layer), caches[cache_name(part, layer)])
             for layer in range(num_layers)
-            for part in _PARTS
+            for part in CACHE_PARTS
         ]
 
     def run(self, texts: Sequence[EncodedText]) -> None:
         """Encodes texts into their blocks."""
-        arrays = _packed([text.token_ids for text in texts])
+        arrays = packed([text.token_ids for text in texts])
         for name in self._inputs:
             self._request.set_tensor(name, ov.Tensor(arrays[name], shared_memory=True))
         self._request.infer()
@@ -76,20 +70,3 @@ def read_encoder(directory: Path, core: ov.Core, kind: ov.Type) -> ov.Model:
         converted.output(0).get_tensor().set_names(names)
     model.validate_nodes_and_infer_types()
     return model
-
-
-def _packed(texts: Sequence[tuple[int, ...]]) -> Mapping[str, NDArray[np.int64]]:
-    """The inputs; `llmasos_builder.openvino.packed_inputs` draws them."""
-    lengths = np.array([len(text) for text in texts], np.int64)
-    begins = np.cumsum(lengths) - lengths
-    longest = int(lengths.max())
-    rows = np.repeat(np.arange(len(texts)), lengths)
-    positions = np.arange(int(lengths.sum())) - begins[rows]
-    inside = np.minimum(np.arange(longest), lengths[:, None] - 1)
-    return {
-        INPUT_IDS: np.concatenate([np.array(text, np.int64) for text in texts]),
-        POSITION_IDS: positions,
-        LENGTHS: lengths,
-        PACKED_AT: begins[:, None] + inside,
-        PADDED_AT: rows * longest + positions,
-    }

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Generic
 
-import numpy as np
 from llmasos.engine.plan import Precision
 
 from llmasos_builder.architectures.encoder.head import Head, HeadLinear
@@ -164,9 +163,7 @@ class _Encoder(Generic[TensorT, WeightT]):
             return None
         buckets = spec.distances
         table = self._load(f"{name}.weight", (buckets.num_buckets, spec.num_heads))
-        distances = range(-buckets.reach, buckets.reach + 1)
-        rows = table[np.array([buckets.bucket(distance) for distance in distances])]
-        return self._graph.weight(f"{name}.weight", rows, "f32")
+        return self._graph.weight(f"{name}.weight", buckets.rows(table), "f32")
 
     def _mlp(self, x: TensorT, prefix: str) -> TensorT:
         spec, graph = self._spec, self._graph

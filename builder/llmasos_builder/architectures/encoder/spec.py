@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from llmasos.errors import CheckpointError
 
 from llmasos_builder.architectures.encoder.head import Head
-from llmasos_builder.graph import Activation
+from llmasos_builder.graph import Activation, Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,12 @@ class Distances:
     num_buckets: int
     reach: int
     bucket: Callable[[int], int]
+
+    def rows(self, table: Array) -> Array:
+        """The row [heads] of each distance from -reach to reach, of a table [buckets, heads]."""
+        reach = range(-self.reach, self.reach + 1)
+        rows: Array = table[np.array([self.bucket(distance) for distance in reach])]
+        return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Generic
 
-import numpy as np
 from llmasos.engine.plan import Precision
 
 from llmasos_builder.architectures.encoder.spec import Distances
@@ -140,9 +139,7 @@ class EncoderDecoderDefinition(Generic[TensorT, WeightT]):
         if name is None or distances is None:
             return None
         table = self._load(f"{name}.weight", (distances.num_buckets, num_heads))
-        reach = range(-distances.reach, distances.reach + 1)
-        rows = table[np.array([distances.bucket(distance) for distance in reach])]
-        return self._graph.weight(f"{name}.weight", rows, "f32")
+        return self._graph.weight(f"{name}.weight", distances.rows(table), "f32")
 
     @property
     def spec(self) -> EncoderDecoderSpec:
