@@ -114,6 +114,10 @@ class Config:
             raise self.wrong(name, "must be a list of strings")
         return tuple(value)
 
+    def includes(self, name: str, text: str) -> bool:
+        """Whether a list of strings has this one; a missing list has none."""
+        return text in (self.texts(name) or ())
+
     def items(self, name: str, default: list[Any]) -> list[Any]:
         """Returns a list of any values."""
         value = self._get(name, default)

@@ -9,7 +9,6 @@ from llmasos.errors import CheckpointError
 
 from llmasos_builder.architectures.config import Config
 from llmasos_builder.architectures.encoder_decoder.network import EncoderDecoder
-from llmasos_builder.architectures.encoder_decoder.optional_tensors import OPTIONAL_TENSORS
 from llmasos_builder.architectures.encoder_decoder.spec import EncoderDecoderSpec
 from llmasos_builder.architectures.families.bart import (
     bart_spec,
@@ -19,6 +18,7 @@ from llmasos_builder.architectures.families.bart import (
     pegasus_spec,
 )
 from llmasos_builder.architectures.families.t5 import mt5_spec, t5_spec
+from llmasos_builder.checkpoint.huggingface.optional_tensors import OPTIONAL_TENSORS
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ import numpy as np
 from llmasos.engine.plan import Precision
 from numpy.typing import NDArray
 
-from llmasos_builder.graph.decoders_only import WithoutCrossAttention
 from llmasos_builder.graph.graph import (
     Activation,
     Array,
@@ -22,6 +21,7 @@ from llmasos_builder.graph.graph import (
     Pooling,
     each_linear,
 )
+from llmasos_builder.graph.refused_operations import WithoutCrossAttention
 from llmasos_builder.graph.rounding import rounded
 
 Wide = NDArray[np.float64]

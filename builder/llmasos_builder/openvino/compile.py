@@ -42,7 +42,7 @@ def compile_openvino(
     num_steps = len(check_tensors(network, weights)) + 1
     kept = frozenset(f"{name}.weight" for name in in_int8)
     if isinstance(network, EncoderDecoder):
-        # Its embedding, and the table of relative positions, may be read for each part.
+        # Its embedding is read for each part, and the encoder is one more file.
         reader = TensorReader(weights, progress, num_steps=num_steps + 2)
         encoder = PackedGraph(in_int8=kept, int4_group=int4_group)
         network.define_encoder(encoder, reader, precision=precision)

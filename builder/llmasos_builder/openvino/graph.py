@@ -14,8 +14,8 @@ from pathlib import Path
 from llmasos.engine.engine_io import LAST_HIDDEN_STATE, LOGITS
 from llmasos.openvino_import import ops, ov
 
-from llmasos_builder.graph.decoders_only import DecodersOnly
 from llmasos_builder.graph.graph import AttentionScores
+from llmasos_builder.graph.refused_operations import DecodersOnly
 from llmasos_builder.openvino.attention import (
     StatefulCache,
     StatefulInputs,

@@ -9,8 +9,8 @@ from llmasos.engine.engine_io import CACHE_PARTS, ENCODED, encoded_name
 from llmasos.errors import UnsupportedArchitectureError
 from llmasos.openvino_import import ops, ov
 
-from llmasos_builder.graph.decoders_only import WithoutCrossAttention
 from llmasos_builder.graph.graph import AttentionScores, Pooling
+from llmasos_builder.graph.refused_operations import WithoutCrossAttention
 from llmasos_builder.openvino.attention import (
     distance_rows,
     floats,

@@ -17,7 +17,7 @@ from llmasos.tensorrt_log import shared_log
 
 from llmasos_builder.checkpoint import Fp8Scales
 from llmasos_builder.graph import Activation, Array, AttentionScores, each_linear
-from llmasos_builder.graph.decoders_only import DecodersOnly
+from llmasos_builder.graph.refused_operations import DecodersOnly
 from llmasos_builder.tensorrt.cached_attention import CachedAttention
 from llmasos_builder.tensorrt.candidates import output_candidates
 from llmasos_builder.tensorrt.constants import Constant, Constants

@@ -67,7 +67,6 @@ class SourceTexts:
     def __init__(self, tokenizer: Tokenizer, plan: EnginePlan) -> None:
         """plan: has an encoder."""
         assert plan.encoder_decoder is not None
-        self.plan = plan
         self._tokenizer = tokenizer
         self._record: EncoderDecoderRecord = plan.encoder_decoder
         self._has_prefixes = plan.architecture.startswith(_PREFIXED)

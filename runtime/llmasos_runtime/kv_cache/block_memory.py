@@ -148,8 +148,7 @@ class BlockMemory:
         if tail is None:
             return 0
         count, target = len(tail.token_ids), sequence.block_table[known]
-        if tail.block != target:
-            self._copies.append(SlotCopy(tail.block, target, count, sequence))
+        self._copies.append(SlotCopy(tail.block, target, count, sequence))
         return count
 
     def _remember_tail(self, sequence: Sequence) -> None:

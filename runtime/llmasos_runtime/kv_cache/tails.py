@@ -40,13 +40,11 @@ class Tails:
                 return tail
         return None
 
-    def add(self, tail: Tail) -> bool:
-        """Remembers a tail; False if one with its tokens is known already."""
+    def add(self, tail: Tail) -> None:
+        """Remembers a tail, unless one with its tokens is known already."""
         known = self._by_number.setdefault(tail.number, {})
-        if tail.token_ids in known:
-            return False
-        known[tail.token_ids] = self._by_block[tail.block] = tail
-        return True
+        if tail.token_ids not in known:
+            known[tail.token_ids] = self._by_block[tail.block] = tail
 
     def forget(self, block: int) -> bool:
         """Forgets a block that will hold something else; False if it was no tail."""

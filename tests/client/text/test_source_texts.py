@@ -31,7 +31,7 @@ def sources(
     *languages: str,
     start: int | None = END,
     tasks: dict[str, dict[str, Any]] | None = None,
-    **config: str,
+    **config: Any,
 ) -> SourceTexts:
     vocab = {word: i for i, word in enumerate((*WORDS, *languages))}
     backend = Backend(models.WordLevel(vocab, unk_token="c"))
@@ -82,23 +82,21 @@ def test_mbart_25_has_the_source_behind_and_the_target_first(tmp_path: Path) -> 
     assert encoded(made, "a", source="en", target="ro") == EncodedPrompt([A, END, 4], (5,))
 
 
+def written_by(name: str, **config: Any) -> dict[str, Any]:
+    """A resolved tokenizer_config.json of the class with this name."""
+    return {"llmasos_resolved": True, "llmasos_written_by": name, **config}
+
+
 def test_mbart_50_has_both_before(tmp_path: Path) -> None:
-    name = "MBartForConditionalGeneration"
-    made = sources(tmp_path, name, "en_XX", "ro_RO")
-    resolved = tmp_path / "tokenizer_config.json"
-    config = {**json.loads(resolved.read_text()), "llmasos_written_by": "MBart50Tokenizer"}
-    resolved.write_text(json.dumps({**config, "llmasos_resolved": True}))
-    made = SourceTexts(Tokenizer.load(tmp_path), made.plan)
+    name, resolved = "MBartForConditionalGeneration", written_by("MBart50Tokenizer")
+    made = sources(tmp_path, name, "en_XX", "ro_RO", start=END, tasks=None, **resolved)
     assert encoded(made, "a", source="en", target="ro") == EncodedPrompt([4, A, END], (END, 5))
 
 
 def test_nllb_puts_the_source_behind_the_text_where_told_to(tmp_path: Path) -> None:
-    made = sources(tmp_path, "M2M100ForConditionalGeneration", "eng_Latn", "fra_Latn")
-    resolved = tmp_path / "tokenizer_config.json"
-    config = {**json.loads(resolved.read_text()), "llmasos_written_by": "NllbTokenizer"}
-    told = {**config, "llmasos_resolved": True, "legacy_behaviour": True}
-    resolved.write_text(json.dumps(told))
-    made = SourceTexts(Tokenizer.load(tmp_path), made.plan)
+    name = "M2M100ForConditionalGeneration"
+    resolved = written_by("NllbTokenizer", legacy_behaviour=True)
+    made = sources(tmp_path, name, "eng_Latn", "fra_Latn", start=END, tasks=None, **resolved)
     found = encoded(made, "a", source="eng", target="fra")
     assert found == EncodedPrompt([A, END, 4], (END, 5))
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from llmasos.engine.plan import Precision, Task
-from llmasos.errors import InvalidRequestError
 
 from llmasos_builder.architectures.encoder_decoder.encoder_decoder import EncoderDecoderDefinition
 from llmasos_builder.architectures.encoder_decoder.spec import EncoderDecoderSpec
@@ -50,11 +49,8 @@ class EncoderDecoder(EncoderDecoderSpec):
         return self.max_position_embeddings
 
     def for_length(self, max_seq_len: int) -> EncoderDecoder:
-        """See Network. Raises InvalidRequestError for more tokens than there are positions."""
-        if self.has_no_longer and max_seq_len > self.max_position_embeddings:
-            raise InvalidRequestError(
-                f"max_seq_len must be at most {self.max_position_embeddings}, got {max_seq_len}"
-            )
+        """See Network: the same for every length up to max_position_embeddings."""
+        assert max_seq_len <= self.max_position_embeddings
         return self
 
     def define(self, graph: Graph[TensorT, WeightT], load: Load, *, precision: Precision) -> None:

@@ -77,9 +77,8 @@ class EncoderDecoderSpec:
     """What an encoder-decoder computes.
 
     max_position_embeddings: tokens of the longest text, of either part, that it was trained for.
-    has_no_longer: there are no positions beyond those. embedding_scale: factor of embeddings, but
-    not of the head tied to them. position_offset: number of unused rows before the learned
-    positions. sinusoids: the computed positions [max_position_embeddings, hidden_size], if they
+    embedding_scale: factor of embeddings, but not of the head tied to them. position_offset: number
+    of unused rows before the learned positions. sinusoids: the computed positions [max_position_embeddings, hidden_size], if they
     are neither learned nor relative.
     norm_first: a layer is x + part(norm(x)) for each of its parts; else norm(x + part(x)).
     has_bias: linears and norms have biases. gated: the MLP is output(activation(gate) * up), else
@@ -96,7 +95,6 @@ class EncoderDecoderSpec:
     encoder: StackSizes
     decoder: StackSizes
     max_position_embeddings: int
-    has_no_longer: bool
     embedding_scale: float = 1.0
     position_offset: int = 0
     sinusoids: Array | None = None

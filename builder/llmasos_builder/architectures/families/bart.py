@@ -12,7 +12,6 @@ import re
 from typing import Literal
 
 from llmasos_builder.architectures.config import MAX_HEADS, MAX_LAYERS, Config
-from llmasos_builder.architectures.encoder_decoder.optional_tensors import has_tensor
 from llmasos_builder.architectures.encoder_decoder.sinusoids import (
     paper_positions,
     tensor2tensor_positions,
@@ -24,6 +23,7 @@ from llmasos_builder.architectures.encoder_decoder.spec import (
     StackNames,
     StackSizes,
 )
+from llmasos_builder.checkpoint.huggingface.optional_tensors import HEAD_BIAS, OPTIONAL_TENSORS
 from llmasos_builder.graph import Array
 
 _Positions = Literal["learned", "marian", "m2m_100"]
@@ -101,7 +101,6 @@ def _spec(
         encoder=encoder,
         decoder=decoder,
         max_position_embeddings=length,
-        has_no_longer=True,
         embedding_scale=math.sqrt(hidden) if scaled else 1.0,
         position_offset=_OFFSET,
         sinusoids=_sinusoids(positions, length, hidden),
@@ -119,14 +118,14 @@ def _spec(
 def _names(
     config: Config, positions: _Positions, norm_first: bool, embedding_norm: bool
 ) -> EncoderDecoderNames:
-    has_bias = has_tensor(config, "final_logits_bias")
+    has_bias = config.includes(OPTIONAL_TENSORS, HEAD_BIAS)
     computed = r"model\.(en|de)coder\.embed_positions\.weights?"  # which some files hold
     return EncoderDecoderNames(
         embedding="model.shared",
         encoder=_stack("encoder", positions, norm_first, embedding_norm),
         decoder=_stack("decoder", positions, norm_first, embedding_norm),
         head="lm_head",
-        head_bias="final_logits_bias" if has_bias else None,
+        head_bias=HEAD_BIAS if has_bias else None,
         copies=("model.encoder.embed_tokens", "model.decoder.embed_tokens"),
         ignored=re.compile("model.version" if positions == "learned" else computed),
     )

@@ -6,7 +6,6 @@ import re
 
 from llmasos_builder.architectures.config import ACTIVATIONS, MAX_HEADS, MAX_LAYERS, Config
 from llmasos_builder.architectures.encoder.distance_buckets import distance_buckets
-from llmasos_builder.architectures.encoder_decoder.optional_tensors import has_tensor
 from llmasos_builder.architectures.encoder_decoder.spec import (
     AttentionNames,
     EncoderDecoderNames,
@@ -14,6 +13,7 @@ from llmasos_builder.architectures.encoder_decoder.spec import (
     StackNames,
     StackSizes,
 )
+from llmasos_builder.checkpoint.huggingface.optional_tensors import HEAD, OPTIONAL_TENSORS
 from llmasos_builder.graph import Activation
 
 _TRAINED_FOR = 512
@@ -54,7 +54,6 @@ def _spec(config: Config, *, head_scale: float, projection: str) -> EncoderDecod
         encoder=StackSizes(num_layers=layers, num_heads=heads, intermediate_size=inner),
         decoder=StackSizes(num_layers=decoder_layers, num_heads=heads, intermediate_size=inner),
         max_position_embeddings=config.size("n_positions", _TRAINED_FOR, at_least=2),
-        has_no_longer=False,
         norm="rms",
         norm_eps=config.number("layer_norm_epsilon", 1e-6),
         norm_first=True,
@@ -65,7 +64,7 @@ def _spec(config: Config, *, head_scale: float, projection: str) -> EncoderDecod
         encoder_distances=distance_buckets(buckets, farthest=farthest),
         decoder_distances=distance_buckets(buckets, farthest=farthest, both_ways=False),
         head_scale=head_scale,
-        tied=not has_tensor(config, "lm_head.weight"),
+        tied=not config.includes(OPTIONAL_TENSORS, HEAD),
         names=_names(gated=gated),
     )
 

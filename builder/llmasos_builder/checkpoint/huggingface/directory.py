@@ -19,6 +19,11 @@ from llmasos_builder.checkpoint.huggingface.language_model_part import (
     text_config,
     text_names,
 )
+from llmasos_builder.checkpoint.huggingface.optional_tensors import (
+    HEAD_BIAS,
+    OPTIONAL_TENSORS,
+    optional_tensors,
+)
 from llmasos_builder.checkpoint.huggingface.quantized.configuration import (
     read_layouts,
     side_file,
@@ -93,7 +98,7 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
         weight_files, config, in_fp8=in_fp8, layouts=layouts, more_than_text=more_than_text
     )
     if config.get("is_encoder_decoder") is True:
-        config = {**config, "optional_tensors": _optional_tensors(weights)}
+        config = {**config, OPTIONAL_TENSORS: optional_tensors(weights)}
     if modules is not None:
         config = {**config, "sentence_transformers": modules.record}
         others |= modules.files
@@ -106,11 +111,6 @@ def open_directory(directory: Path, *, source: str) -> Checkpoint:
         tokenizer_files=tokenizer.made,
         files=others | weight_files,
     )
-
-
-def _optional_tensors(weights: Weights) -> list[str]:
-    """Returns the tensors that some encoder-decoders have, and config.json does not tell of."""
-    return sorted(weights.names() & {"final_logits_bias", "lm_head.weight"})
 
 
 class WithModules:
@@ -193,7 +193,7 @@ def _newer_norm(name: str) -> str | None:
 
 def _whole(name: str, prefix: str) -> str:
     """Adds the prefix of the network to a body's name; the head is outside the body."""
-    return name if name.startswith(("lm_head.", "final_logits_bias")) else prefix + name
+    return name if name.startswith(("lm_head.", HEAD_BIAS)) else prefix + name
 
 
 def _weights(

@@ -14,7 +14,7 @@ from typing import Any
 from llmasos.engine.plan import Precision
 
 from llmasos_builder.graph import Activation, Array, AttentionScores, each_linear
-from llmasos_builder.graph.decoders_only import DecodersOnly
+from llmasos_builder.graph.refused_operations import DecodersOnly
 from llmasos_builder.tensorrt.network import TensorRTGraph
 from llmasos_builder.tensorrt.parallel.collectives import all_reduce
 from llmasos_builder.tensorrt.parallel.rank import Rank
