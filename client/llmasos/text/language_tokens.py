@@ -44,15 +44,19 @@ class LanguageTokens:
     source_is_last: bool = False
 
     def id_of(self, language: str, field: str) -> int:
-        """Returns a language's token by its code, or by the unique code that begins with it.
+        """Returns a language's token; raises what `code_of` does."""
+        return self.ids[self.code_of(language, field)]
+
+    def code_of(self, language: str, field: str) -> str:
+        """Returns a language's code: the one that is given, or the unique one that begins with it.
 
         Raises InvalidRequestError for any other; field: what it is called there.
         """
         if language in self.ids:
-            return self.ids[language]
+            return language
         wanted = language.lower()
-        same = [i for code, i in self.ids.items() if code.lower() == wanted]
-        begins = [i for code, i in self.ids.items() if code.lower().split("_")[0] == wanted]
+        same = [code for code in self.ids if code.lower() == wanted]
+        begins = [code for code in self.ids if code.lower().split("_")[0] == wanted]
         for found in (same, begins):
             if len(found) == 1:
                 return found[0]

@@ -137,8 +137,7 @@ class SourceTexts:
         source, target = asked.source_language, asked.target_language
         if self._languages is not None:
             if self._languages.target == "source" and target:
-                self._languages.id_of(target, "target_language")
-                return _Words(f">>{target}<< ")
+                return _Words(f">>{self._languages.code_of(target, 'target_language')}<< ")
             return _Words()
         if not self._has_prefixes:
             return self._of_one_pair(asked)

@@ -103,7 +103,8 @@ def test_nllb_puts_the_source_behind_the_text_where_told_to(tmp_path: Path) -> N
 
 def test_marian_writes_the_target_before_the_text(tmp_path: Path) -> None:
     made = sources(tmp_path, "MarianMTModel", ">>fra<<", ">>deu<<")
-    assert encoded(made, "a", target="deu") == EncodedPrompt([5, A, END])
+    for target in ("deu", "DEU"):
+        assert encoded(made, "a", target=target) == EncodedPrompt([5, A, END])
     assert encoded(made, "a") == EncodedPrompt([A, END])
 
 
