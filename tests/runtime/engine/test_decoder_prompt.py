@@ -9,8 +9,12 @@ import pytest
 from llmasos.engine.encoder_decoder_record import EncoderDecoderRecord
 from llmasos.engine.plan import EnginePlan, Limits
 from llmasos.errors import CheckpointError, InvalidRequestError, UnsupportedFieldError
+from llmasos.generation_config import GenerationConfig
 from llmasos.sampling import SamplingParams
+from llmasos.text.tokenizer import Tokenizer
+from llmasos_runtime.engine.admission import completed
 from llmasos_runtime.engine.decoder_prompt import with_decoder_prompt
+from llmasos_runtime.sampling.grammar import Grammars
 from llmasos_runtime.sequences.request import Request
 
 LIMITS = Limits(max_seq_len=8)
@@ -100,3 +104,13 @@ def test_the_record_reads_the_generation_config_first() -> None:
     )
     with pytest.raises(CheckpointError, match="forced_bos_token_id must be a token"):
         EncoderDecoderRecord.of_config({"forced_bos_token_id": 9}, {}, vocab_size=9)
+
+
+def test_tokens_of_the_generation_config_join_those_of_the_request() -> None:
+    request = Request(
+        request_id="a", prompt_token_ids=(1,), params=SamplingParams(), bad_words=((4, 5),)
+    )
+    config = GenerationConfig(bad_words=((7,),), forced_eos_token_id=3)
+    tokenizer = cast("Tokenizer", SimpleNamespace(special_tokens={}))
+    found = completed(request, config, tokenizer, cast("Grammars", None))
+    assert (found.bad_words, found.forced_eos_token_id) == (((4, 5), (7,)), 3)

@@ -78,8 +78,8 @@ class EncoderDecoderSpec:
 
     max_position_embeddings: tokens of the longest text, of either part, that it was trained for.
     embedding_scale: factor of embeddings, but not of the head tied to them. position_offset: number
-    of unused rows before the learned positions. sinusoids: the computed positions [max_position_embeddings, hidden_size], if they
-    are neither learned nor relative.
+    of unused rows before the learned positions. sinusoids: the computed positions
+    [max_position_embeddings, hidden_size], if they are neither learned nor relative.
     norm_first: a layer is x + part(norm(x)) for each of its parts; else norm(x + part(x)).
     has_bias: linears and norms have biases. gated: the MLP is output(activation(gate) * up), else
     output(activation(up)).
