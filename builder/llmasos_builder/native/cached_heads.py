@@ -8,7 +8,7 @@ from typing import Any
 from llmasos.engine.native_engine import BLOCK_SIZE, AttentionScratch, KVBlock
 from llmasos.engine.native_step import StepField as C
 
-from llmasos_builder.native.rows import inverse_deviation
+from llmasos_builder.native.norms import inverse_deviation
 from llmasos_builder.native.vectors import (
     A,
     N,

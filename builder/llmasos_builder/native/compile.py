@@ -89,15 +89,12 @@ def compile_native(
 def _write_code(
     network: LoweredNetwork, precision: Precision, kind: str, directory: Path
 ) -> NativeCode:
-    activation, gated, parallel = network.kind
     shape = StepShape(
         bits=BITS[precision],
         head=padded(network.head_size),
         query_heads=network.num_heads // network.num_kv_heads,
-        activation=activation,
         layer_norm=network.layer_norm,
-        gated=gated,
-        parallel=parallel,
+        **network.kind._asdict(),
     )
     name = f"code.{kind}.o"
     (directory / name).write_bytes(step_code(shape, kind))

@@ -3,95 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from llmasos.engine.native_engine import COLUMNS, GROUP, ROWS_ALONE, AttentionScratch
+from llmasos.engine.native_engine import GROUP, AttentionScratch
 from llmasos.engine.native_engine import LayerField as L
 from llmasos.engine.native_step import StepField as C
 
 from llmasos_builder.native.attention import make_attend
-from llmasos_builder.native.rows import (
-    ACTIVATIONS,
-    add_bias,
-    layer_normalize,
-    quantize_group,
-    rms_normalize,
-)
+from llmasos_builder.native.layer_parts import LayerParts
+from llmasos_builder.native.residual import make_add_attention, make_add_mlp
+from llmasos_builder.native.rows import ACTIVATIONS, add_bias, quantize_group
 from llmasos_builder.native.shape import StepShape
 from llmasos_builder.native.threads import atomic_add, barrier
-from llmasos_builder.native.tile import ZERO_POINTS, make_linear
-from llmasos_builder.native.vectors import A, bits_as_f, ldF, native, stF
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerParts:
-    """Kernels that several lines of the step use. kind: of processor."""
-
-    kind: str
-    linear: Callable[..., Any]
-    columns: Callable[..., Any]
-    normalized: Callable[..., Any]
-
-    @classmethod
-    def make(cls, shape: StepShape, kind: str) -> LayerParts:
-        linear = make_linear(shape.bits, kind)
-        return cls(
-            kind=kind,
-            linear=linear,
-            columns=_make_columns(linear),
-            normalized=_make_normalized(ZERO_POINTS[shape.bits], make_normalize(shape)),
-        )
-
-
-def make_normalize(shape: StepShape) -> Callable[..., Any]:
-    return layer_normalize if shape.layer_norm else rms_normalize
-
-
-def _make_normalized(zero: int, normalize: Callable[..., Any]) -> Callable[..., Any]:
-    @native
-    def normalized(c: Any, weight: int, bias: int, tid: int, target: int) -> Any:
-        """Where all rows of x are, normalized and quantized, and the arrivals by then, or 0."""
-        rows, hidden, eps = c[C.ROWS], c[C.HIDDEN], bits_as_f(c[C.EPS])
-        if rows <= ROWS_ALONE:
-            own = c[C.OWN] + tid * c[C.OWN_SIZE]
-            for row in range(rows):
-                x = c[C.X] + 4 * row * hidden
-                normalize(x, weight, bias, hidden, c[C.TRUE_HIDDEN], eps, own, row, rows, A(zero))
-            return own, target
-        for row in range(tid, rows, c[C.THREADS]):
-            x = c[C.X] + 4 * row * hidden
-            normalize(x, weight, bias, hidden, c[C.TRUE_HIDDEN], eps, c[C.ACT], row, rows, A(zero))
-        target += c[C.THREADS]
-        if barrier(c, target) != 0:
-            return c[C.ACT], A(0)
-        return c[C.ACT], target
-
-    return normalized
-
-
-def _make_columns(linear: Callable[..., Any]) -> Callable[..., Any]:
-    @native
-    def columns(
-        c: Any, tid: int, act: int, width: int, w: int, w_scale: int, bias: int, out: int,
-        count: int, add: int,
-    ) -> None:  # fmt: skip
-        """This thread's share of the columns of a product; count: of all columns."""
-        blocks = count // COLUMNS
-        low, high = blocks * tid // c[C.THREADS], blocks * (tid + 1) // c[C.THREADS]
-        start, rows = out + 4 * COLUMNS * low, c[C.ROWS]
-        linear(act, width, rows, w, w_scale, low, high, start, 4 * count, add)
-        if bias != 0:
-            bias += 4 * COLUMNS * low
-        add_bias(bias, start, 4 * count, rows, COLUMNS * (high - low))
-
-    return columns
+from llmasos_builder.native.tile import ZERO_POINTS
+from llmasos_builder.native.vectors import A, ldF, native, stF
 
 
 def make_layer(shape: StepShape, parts: LayerParts) -> Callable[..., Any]:
     """run_layer(c, layer, index, thread, arrivals): arrivals after it, or 0 to give up."""
     attend, expand = _make_attention(shape, parts), _make_expand(shape, parts)
-    add_attention, add_mlp = _make_add_attention(shape, parts), _make_add_mlp(parts)
+    add_attention, add_mlp = make_add_attention(shape, parts), make_add_mlp(shape, parts)
     is_parallel = shape.parallel
 
     @native
@@ -100,18 +31,18 @@ def make_layer(shape: StepShape, parts: LayerParts) -> Callable[..., Any]:
         if target == 0:
             return 0
         if not is_parallel:
-            add_attention(c, layer, tid)
-            target += c[C.THREADS]
-            if barrier(c, target) != 0:
+            target = add_attention(c, layer, tid, target)
+            if target == 0:
                 return 0
         target = expand(c, layer, tid, target)
         if target == 0:
             return 0
         if is_parallel:
-            add_attention(c, layer, tid)
-        add_mlp(c, layer, tid)
-        target += c[C.THREADS]
-        return 0 if barrier(c, target) != 0 else target
+            target = add_attention(c, layer, tid, target)
+            if target == 0:
+                return 0
+        after: int = add_mlp(c, layer, tid, target)
+        return after
 
     return run_layer
 
@@ -148,32 +79,6 @@ def _make_attention(shape: StepShape, parts: LayerParts) -> Callable[..., Any]:
         return 0 if barrier(c, target) != 0 else target
 
     return attention
-
-
-def _make_add_attention(shape: StepShape, parts: LayerParts) -> Callable[..., Any]:
-    head, columns = shape.head, parts.columns
-
-    @native
-    def add_attention(c: Any, layer: Any, tid: int) -> None:
-        columns(
-            c, tid, c[C.ATTN], c[C.HEADS] * head, layer[L.OUTPUT], layer[L.OUTPUT_SCALE],
-            layer[L.OUTPUT_BIAS], c[C.X], c[C.HIDDEN], A(1),
-        )  # fmt: skip
-
-    return add_attention
-
-
-def _make_add_mlp(parts: LayerParts) -> Callable[..., Any]:
-    columns = parts.columns
-
-    @native
-    def add_mlp(c: Any, layer: Any, tid: int) -> None:
-        columns(
-            c, tid, c[C.MID], c[C.INTER], layer[L.DOWN], layer[L.DOWN_SCALE], layer[L.DOWN_BIAS],
-            c[C.X], c[C.HIDDEN], A(1),
-        )  # fmt: skip
-
-    return add_mlp
 
 
 def _make_gate_up(shape: StepShape, linear: Callable[..., Any]) -> Callable[..., Any]:

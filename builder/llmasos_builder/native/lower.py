@@ -90,13 +90,15 @@ class _Reader:
         frequencies, query, key = self._rotation(query, key)
         attention = self._take("cached_attention", query, key, value)
         (merged,) = self._take("merge_heads", *attention.outputs).outputs
-        output, attended = self._residual(merged, x)
+        output, output_norm, attended = self._residual(merged, x)
         mlp_norm, is_parallel = attention_norm, True
         if not self._is_next("linear"):
             is_parallel = self._operations[self._next].inputs == (x,)
             mlp_norm, normed = self._norm(x if is_parallel else attended)
         gate_up, activation, hidden = self._expansion(normed)
-        down, x = self._residual(hidden, attended)
+        down, down_norm, x = self._residual(hidden, attended)
+        if (output_norm is None) != (down_norm is None):
+            raise unsupported("a norm behind one of a layer's parts alone")
         layer = LoweredLayer(
             attention_norm=attention_norm,
             qkv=qkv,
@@ -105,10 +107,12 @@ class _Reader:
             frequencies=frequencies,
             scores=attention.settings["scores"],
             output=output,
+            output_norm=output_norm,
             mlp_norm=mlp_norm,
             gate_up=gate_up,
             activation=activation,
             down=down,
+            down_norm=down_norm,
             parallel=is_parallel,
         )
         return layer, x
@@ -150,10 +154,16 @@ class _Reader:
         linears = [first, *(self._take("linear", x) for _ in range(count - 1))]
         return _product(*linears), tuple(linear.outputs[0] for linear in linears)
 
-    def _residual(self, part: RecordedTensor, x: RecordedTensor) -> tuple[Product, RecordedTensor]:
+    def _residual(
+        self, part: RecordedTensor, x: RecordedTensor
+    ) -> tuple[Product, Norm | None, RecordedTensor]:
+        """The product that ends a part, the norm behind it, if any, and x with the part added."""
         linear = self._take("linear", part)
-        (total,) = self._take("add", x, *linear.outputs).outputs
-        return _product(linear), total
+        (added,), norm = linear.outputs, None
+        if self._is_next("rms_norm") or self._is_next("layer_norm"):
+            norm, added = self._norm(added)
+        (total,) = self._take("add", x, added).outputs
+        return _product(linear), norm, total
 
     def _is_next(self, kind: str) -> bool:
         return self._kind_after(0) == kind

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from llmasos_builder.graph import Activation, AttentionScores
 from llmasos_builder.graph.records import RecordedWeight
+from llmasos_builder.native.shape import LayerKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class LoweredLayer:
     """One layer.
 
     frequencies: of rotation, one for each pair of a head's elements; zeros where nothing rotates.
+    output_norm, down_norm: of what attention and the MLP add; both, or none.
     parallel: both parts read the layer's input.
     """
 
@@ -43,15 +45,22 @@ class LoweredLayer:
     frequencies: tuple[float, ...]
     scores: AttentionScores
     output: Product
+    output_norm: Norm | None
     mlp_norm: Norm
     gate_up: Product
     activation: Activation
     down: Product
+    down_norm: Norm | None
     parallel: bool
 
     @property
-    def kind(self) -> tuple[Activation, bool, bool]:
-        return self.activation, self.gate_up.is_gated, self.parallel
+    def kind(self) -> LayerKind:
+        return LayerKind(
+            activation=self.activation,
+            gated=self.gate_up.is_gated,
+            parallel=self.parallel,
+            part_norms=self.output_norm is not None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +95,6 @@ class LoweredNetwork:
         return self.layers[0].down.weights[0].shape[1]
 
     @property
-    def kind(self) -> tuple[Activation, bool, bool]:
-        """The activation, and whether layers are gated and parallel: the same in all of them."""
+    def kind(self) -> LayerKind:
+        """The same in all layers."""
         return self.layers[0].kind

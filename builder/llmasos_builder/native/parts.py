@@ -97,9 +97,12 @@ def _layer(network: LoweredNetwork, layer: LoweredLayer, index: int, bits: int) 
     norms = [
         (layer.attention_norm, field.ATTENTION_NORM, field.ATTENTION_NORM_BIAS),
         (layer.mlp_norm, field.MLP_NORM, field.MLP_NORM_BIAS),
+        (layer.output_norm, field.ATTENTION_OUTPUT_NORM, field.ATTENTION_OUTPUT_NORM_BIAS),
+        (layer.down_norm, field.MLP_OUTPUT_NORM, field.MLP_OUTPUT_NORM_BIAS),
     ]
     for norm, place, bias_place in norms:
-        yield from _norm(network, norm, (place, index), (bias_place, index))
+        if norm is not None:
+            yield from _norm(network, norm, (place, index), (bias_place, index))
     head_norms = [(layer.query_norm, field.QUERY_NORM), (layer.key_norm, field.KEY_NORM)]
     for head_norm, place in head_norms:
         if head_norm is not None:

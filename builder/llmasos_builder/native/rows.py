@@ -1,4 +1,4 @@
-"""What is done with single rows: embedding, norms, activations, and their quantization.
+"""What is done with single rows: embedding, activations, biases, and quantization.
 
 A quantized row is signed bytes with an f32 scale and an int32 sum for each group of 64 (`tile`
 draws it). The scale is that of the group's largest magnitude, which becomes 127.
@@ -23,7 +23,6 @@ from llmasos_builder.native.vectors import (
     asI,
     fma,
     hmaxF,
-    hsumF,
     hsumI,
     ldF,
     ldf,
@@ -34,7 +33,6 @@ from llmasos_builder.native.vectors import (
     rintF,
     setF,
     setI,
-    sqrtf,
     stB,
     stF,
     stf,
@@ -134,55 +132,6 @@ def quantize_group(
     sums = scales + 4 * rows * groups
     place = 4 * (row * groups + g)
     quantize(v0, v1, v2, v3, act + row * width + GROUP * g, scales + place, sums + place, zero)
-
-
-@native
-def inverse_deviation(x: int, width: int, true_width: int, eps: Any) -> Any:
-    """1 / sqrt(mean of squares + eps) of f32 numbers; those behind true_width are zeros."""
-    total0, total1 = setF(S(0.0)), setF(S(0.0))
-    for j in range(0, 4 * width, 128):
-        a, b = ldF(x + j), ldF(x + j + 64)
-        total0, total1 = fma(a, a, total0), fma(b, b, total1)
-    return S(1.0) / sqrtf(hsumF(total0 + total1) / S(true_width) + eps)
-
-
-@native
-def rms_normalize(
-    x: int, weight: int, _bias: int, width: int, true_width: int, eps: Any, act: int, row: int,
-    rows: int, zero: int,
-) -> None:  # fmt: skip
-    """RMSNorm of one row, quantized."""
-    r = setF(inverse_deviation(x, width, true_width, eps))
-    for g in range(width // GROUP):
-        p, w = x + 4 * GROUP * g, weight + 4 * GROUP * g
-        v0, v1 = ldF(p) * r * ldF(w), ldF(p + 64) * r * ldF(w + 64)
-        v2, v3 = ldF(p + 128) * r * ldF(w + 128), ldF(p + 192) * r * ldF(w + 192)
-        quantize_group(v0, v1, v2, v3, act, width, rows, row, g, zero)
-
-
-@native
-def layer_normalize(
-    x: int, weight: int, bias: int, width: int, true_width: int, eps: Any, act: int, row: int,
-    rows: int, zero: int,
-) -> None:  # fmt: skip
-    """LayerNorm of one row, quantized; weight and bias are zero behind true_width."""
-    total0, total1 = setF(S(0.0)), setF(S(0.0))
-    for j in range(0, 4 * width, 128):
-        total0, total1 = total0 + ldF(x + j), total1 + ldF(x + j + 64)
-    mean = hsumF(total0 + total1) / S(true_width)
-    m, square0, square1 = setF(mean), setF(S(0.0)), setF(S(0.0))
-    for j in range(0, 4 * width, 128):
-        a, b = ldF(x + j) - m, ldF(x + j + 64) - m
-        square0, square1 = fma(a, a, square0), fma(b, b, square1)
-    squares = hsumF(square0 + square1) - S(width - true_width) * mean * mean
-    r = setF(S(1.0) / sqrtf(max(squares, S(0.0)) / S(true_width) + eps))
-    for g in range(width // GROUP):
-        p, w, b = x + 4 * GROUP * g, weight + 4 * GROUP * g, bias + 4 * GROUP * g
-        v0 = fma((ldF(p) - m) * r, ldF(w), ldF(b))
-        v1 = fma((ldF(p + 64) - m) * r, ldF(w + 64), ldF(b + 64))
-        v2 = fma((ldF(p + 128) - m) * r, ldF(w + 128), ldF(b + 128))
-        v3 = fma((ldF(p + 192) - m) * r, ldF(w + 192), ldF(b + 192))
-        quantize_group(v0, v1, v2, v3, act, width, rows, row, g, zero)
 
 
 @native

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from llmasos_builder.graph import Activation
 
@@ -14,6 +15,7 @@ class StepShape:
     bits: of the layers' weights. head: the padded size of heads. query_heads: how many share a
     head of keys. layer_norm: norms are LayerNorm, else RMSNorm. gated: the MLP has a gate.
     parallel: attention and MLP read the same input, and their outputs are added to it.
+    part_norms: what a part adds is normalized first.
     """
 
     bits: int
@@ -23,3 +25,13 @@ class StepShape:
     layer_norm: bool = False
     gated: bool = True
     parallel: bool = False
+    part_norms: bool = False
+
+
+class LayerKind(NamedTuple):
+    """What all layers have in common that machine code depends on: fields of `StepShape`."""
+
+    activation: Activation
+    gated: bool
+    parallel: bool
+    part_norms: bool

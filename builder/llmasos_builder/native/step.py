@@ -14,7 +14,8 @@
         logits = own @ head, or the largest of them   columns
 
 Between two lines the threads wait for each other. In a network whose layers are parallel, act and
-mid of the MLP are computed before either part is added to x.
+mid of the MLP are computed before either part is added to x. Norms behind a part (`residual`) take
+two waits more.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from llmasos.engine.native_engine import LayerField as L
 from llmasos.engine.native_step import StepField as C
 
 from llmasos_builder.native.head import make_predict
-from llmasos_builder.native.layer import LayerParts, make_layer, make_normalize
+from llmasos_builder.native.layer import make_layer
+from llmasos_builder.native.layer_parts import LayerParts, make_normalize
 from llmasos_builder.native.rows import embed
 from llmasos_builder.native.shape import StepShape
 from llmasos_builder.native.threads import await_step, barrier, begin_step

@@ -14,7 +14,7 @@ from enum import IntEnum, auto
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT = 2
+FORMAT = 3
 """Of these files and arguments. A plan of another number must be built again."""
 WEIGHTS_FILE = "weights.bin"
 STEP_SYMBOL = "llmasos_native_step"
@@ -200,7 +200,8 @@ class LayerField(IntEnum):
     ROPE: [max_seq_len][head size] f32, the cosines of a position's angles and then their sines.
     SCORE_SCALE: no offset but the bits of an f32, by which scores are multiplied. WINDOW: no
     offset either, but the number of tokens that each token sees, 0 for all before it.
-    GATE_UP: up alone in an MLP without a gate.
+    GATE_UP: up alone in an MLP without a gate. ATTENTION_OUTPUT_NORM, MLP_OUTPUT_NORM: of what a
+    part adds.
     """
 
     ATTENTION_NORM = 0
@@ -224,3 +225,7 @@ class LayerField(IntEnum):
     ATTENTION_NORM_BIAS = auto()
     MLP_NORM_BIAS = auto()
     WINDOW = auto()
+    ATTENTION_OUTPUT_NORM = auto()
+    ATTENTION_OUTPUT_NORM_BIAS = auto()
+    MLP_OUTPUT_NORM = auto()
+    MLP_OUTPUT_NORM_BIAS = auto()

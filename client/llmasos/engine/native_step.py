@@ -19,8 +19,9 @@ class StepField(IntEnum):
     [SAMPLES][32 * VOCAB_BLOCKS], or 0 to have the likeliest tokens in BEST,
     [THREADS][SAMPLES][BEST_BYTES].
 
-    Memory: KV, the cache [LAYERS][KV_BLOCKS][KV_HEADS] of blocks; activations X, QKV, ACT,
-    ATTN, MID; of each thread OWN, TEMP and SCRATCH, at steps of so many bytes (_SIZE).
+    Memory: KV, the cache [LAYERS][KV_BLOCKS][KV_HEADS] of blocks; activations X, QKV (later what
+    a part adds before its norm), ACT, ATTN, MID; of each thread OWN, TEMP and SCRATCH, at steps of
+    so many bytes (_SIZE).
 
     Threads: THREADS; addresses of counters on cache lines of their own: GO (steps begun),
     BARRIER (arrivals, and behind it those that sleep there), ASLEEP (threads that sleep until

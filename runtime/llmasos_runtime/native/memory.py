@@ -84,7 +84,7 @@ class Sizes:
         scratch = AttentionScratch(self.head, self.num_heads // self.num_kv_heads)
         return {
             "x": 4 * rows * self.hidden,
-            "qkv": 4 * rows * (wide + 2 * self.num_kv_heads * self.head),
+            "qkv": 4 * rows * max(wide + 2 * self.num_kv_heads * self.head, self.hidden),
             "act": _quantized(rows, self.hidden),
             "attn": _quantized(rows, wide),
             "mid": _quantized(rows, self.inner),

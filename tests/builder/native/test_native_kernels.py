@@ -15,8 +15,9 @@ from llmasos.engine.cpu_kind import this_cpu_kind
 from llmasos.engine.native_engine import AttentionScratch, KVBlock, LayerField
 from llmasos_builder.graph.quantizer import CPU_METHODS, quantize_rows
 from llmasos_builder.native.attention import make_attend
+from llmasos_builder.native.norms import layer_normalize, rms_normalize
 from llmasos_builder.native.packing import INT4, INT8, pack
-from llmasos_builder.native.rows import add_bias, embed, layer_normalize, rms_normalize
+from llmasos_builder.native.rows import add_bias, embed
 from llmasos_builder.native.tile import ZERO_POINTS, make_linear
 from llmasos_builder.native.vectors import A, bits_as_f, native, table
 from native_kernels import (

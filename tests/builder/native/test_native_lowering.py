@@ -86,6 +86,19 @@ def test_a_parallel_layer_may_have_one_norm_for_both_parts() -> None:
         assert not layer.gate_up.is_gated
 
 
+def test_norms_behind_both_parts_go_with_their_layer_and_one_alone_is_refused() -> None:
+    spec = decoder_spec(family("Gemma3ForCausalLM", head_dim=16))
+    layer = lower(spec, max_seq_len=128).layers[1]
+    assert layer.output_norm is not None and layer.down_norm is not None
+    prefix = "model.layers.1."
+    assert layer.output_norm.weight.name == f"{prefix}post_attention_layernorm.weight"
+    assert layer.down_norm.weight.name == f"{prefix}post_feedforward_layernorm.weight"
+    assert layer.kind.part_norms
+    half = replace(spec, names=replace(spec.names, mlp_output_norm=None))
+    with pytest.raises(UnsupportedArchitectureError, match="behind one of a layer's parts alone"):
+        lower(half, max_seq_len=128)
+
+
 GPT2 = {
     "architectures": ["GPT2LMHeadModel"],
     "model_type": "gpt2",

@@ -37,6 +37,15 @@ GEMMA = {name: value for name, value in ONE_LAYER.items() if name != "tie_word_e
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
 }
+SANDWICHED = LLAMA | {
+    "head_dim": 32,
+    "hidden_size": 300,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "sliding_window": 37,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
+GEMMA3 = SANDWICHED | {"architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text"}
 PHI3 = {name: value for name, value in GEMMA.items() if name != "head_dim"} | {
     "architectures": ["Phi3ForCausalLM"],
     "model_type": "phi3",
@@ -131,6 +140,8 @@ NETWORKS: dict[str, tuple[dict[str, Any], Precision]] = {
         QWEN3 | {"hidden_size": 100, "intermediate_size": 72, "head_dim": 44},
         "int4",
     ),
+    "gemma 3, with norms behind each part": (GEMMA3, "int8"),
+    "gemma 3 in int4": (GEMMA3, "int4"),
     "gpt2": (GPT2, "int8"),
     "gpt2, sizes with tails": (GPT2 | {"n_embd": 72, "n_inner": 100}, "int8"),
     "gpt-neo, windows in half of the layers": (GPT_NEO, "int8"),

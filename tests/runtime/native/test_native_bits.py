@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import needs_native  # noqa: F401
 import numpy as np
@@ -18,13 +19,24 @@ SEQUENCES = [[(7 * i + i * i * n + n) % 131 for i in range(LENGTH)] for n in ran
 TABLES = [[3 * n + 20, 3 * n, 3 * n + 1] for n in range(6)]
 
 
-@pytest.fixture(scope="module", params=["int8", "int4"])
+GEMMA3 = SMALL_LLAMA | {
+    "architectures": ["Gemma3ForCausalLM"],
+    "model_type": "gemma3_text",
+    "sliding_window": 37,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
+
+
+@pytest.fixture(
+    scope="module", params=[(SMALL_LLAMA, "int8"), (SMALL_LLAMA, "int4"), (GEMMA3, "int8")]
+)
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[NativeForward]:
-    precision: Precision = request.param
+    config: dict[str, Any] = request.param[0]
+    precision: Precision = request.param[1]
     directory = tmp_path_factory.mktemp("plan")
-    spec = spec_of(SMALL_LLAMA)
+    spec = spec_of(config)
     plan = build(spec, random_weights(spec), directory, precision)
     with loaded(plan, directory) as forward:
         yield forward
