@@ -18,7 +18,12 @@ from llmasos.engine.native_step import StepField as C
 from llmasos_builder.native.attention_products import make_products
 from llmasos_builder.native.cached_heads import make_pack_query, make_rotate, make_write_cache
 from llmasos_builder.native.rows import exp2, quantize_group
-from llmasos_builder.native.threads import prefetch
+from llmasos_builder.native.scores import (
+    fetch,
+    make_adjust,
+    make_find_most,
+    make_score_blocks,
+)
 from llmasos_builder.native.vectors import (
     A,
     N,
@@ -43,62 +48,6 @@ from llmasos_builder.native.vectors import (
 )
 
 _LOG2E = 1.4426950408889634
-
-
-@native
-def _fetch(start: int, size: int) -> None:
-    for j in range(0, size, 64):
-        prefetch(start + j)
-
-
-def _make_score_blocks(scratch: AttentionScratch, score: Any) -> Callable[..., Any]:
-    layout, scores = KVBlock(scratch.head), scratch.scores
-    block_bytes, key_bytes = layout.num_bytes, layout.values
-
-    @native
-    def score_blocks(
-        base: int, stride: int, table: int, start: int, blocks: int, memory: int, ahead: Any
-    ) -> None:
-        """Scores of the blocks from `start` on; base: of block 0 of this head, stride: of each."""
-        for b in range(start, blocks):
-            if b < ahead[0]:
-                _fetch(ahead[2] + A(ldi(ahead[1] + 4 * b)) * stride, key_bytes)
-            block = base + A(ldi(table + 4 * b)) * stride
-            score(block, memory, memory + scores + 4 * BLOCK_SIZE * b, 4 * BLOCK_SIZE * blocks)
-
-    assert block_bytes > key_bytes
-    return score_blocks
-
-
-def _make_find_most(scratch: AttentionScratch) -> Callable[..., Any]:
-    heads, head, step = scratch.query_heads, scratch.head, 4 * BLOCK_SIZE
-    scores, most, totals = scratch.scores, scratch.most, scratch.totals
-    outputs = scratch.outputs
-
-    @native
-    def find_most(memory: int, start: int, blocks: int, hidden: Any, inside: Any) -> None:
-        """The largest score of each head; and sums begin at zero.
-
-        hidden: tokens of the first block that are before the window. inside: tokens of the last
-        block that may be seen.
-        """
-        nothing, low = setF(S(0.0)), setF(S(-1e30))
-        for h in range(heads):
-            begin = memory + scores + step * (blocks * h + start)
-            last = begin + step * (blocks - 1 - start)
-            stF(begin, first(low, hidden, ldF(begin)))
-            stF(begin + 64, first(low, N(hidden - 16), ldF(begin + 64)))
-            stF(last, first(ldF(last), inside, low))
-            stF(last + 64, first(ldF(last + 64), N(inside - 16), low))
-            m0, m1 = ldF(begin), ldF(begin + 64)
-            for b in range(step, step * (blocks - start), step):
-                m0, m1 = maxF(m0, ldF(begin + b)), maxF(m1, ldF(begin + b + 64))
-            stf(memory + most + 4 * h, hmaxF(maxF(m0, m1)))
-            stF(memory + totals + 64 * h, nothing)
-            for j in range(0, 4 * head, 64):
-                stF(memory + outputs + 4 * head * h + j, nothing)
-
-    return find_most
 
 
 def _make_share_block(scratch: AttentionScratch) -> Callable[..., Any]:
@@ -155,16 +104,21 @@ def _make_finish_row(scratch: AttentionScratch, zero: int) -> Callable[..., Any]
 
 
 def _make_attend_row(
-    scratch: AttentionScratch, zero: int, rotate: Callable[..., Any], kind: str
+    scratch: AttentionScratch,
+    zero: int,
+    rotate: Callable[..., Any],
+    adjust: Callable[..., Any] | None,
+    kind: str,
 ) -> Callable[..., Any]:
     heads, head, query_bytes = scratch.query_heads, scratch.head, scratch.query_bytes
     rotated, block_bytes = scratch.rotated, KVBlock(scratch.head).num_bytes
     values_at = KVBlock(scratch.head).values
     score, weigh = make_products(scratch, kind)
     pack_query = make_pack_query(head)
-    score_blocks, find_most = _make_score_blocks(scratch, score), _make_find_most(scratch)
+    score_blocks, find_most = make_score_blocks(scratch, score), make_find_most(scratch)
     share_block, finish_row = _make_share_block(scratch), _make_finish_row(scratch, zero)
     shares, outputs = scratch.shares, scratch.outputs
+    adjusts, change = adjust is not None, adjust or _nothing
 
     @native
     def attend_row(
@@ -183,17 +137,26 @@ def _make_attend_row(
         begin = A(0) if layer[L.WINDOW] == 0 else max(A(0), position + 1 - layer[L.WINDOW])
         start, hidden = begin // BLOCK_SIZE, N(begin % BLOCK_SIZE)
         score_blocks(base, stride, table, start, blocks, memory, ahead)
+        if adjusts:
+            change(c, layer, memory, start, blocks, position, kv_head)
         find_most(memory, start, blocks, hidden, inside)
         for b in range(start, blocks):
             if b < ahead[0]:
                 fetched = ahead[2] + A(ldi(ahead[1] + 4 * b)) * stride + values_at
-                _fetch(fetched, block_bytes - values_at)
+                fetch(fetched, block_bytes - values_at)
             block = base + A(ldi(table + 4 * b)) * stride
             share_block(memory, block, b, start, blocks, hidden, inside)
             weigh(block, memory + shares, memory + outputs, A(0))
         finish_row(c, memory, row, kv_head)
 
     return attend_row
+
+
+@native
+def _nothing(
+    _c: Any, _layer: Any, _memory: int, _start: int, _blocks: int, _position: int, _kv_head: int
+) -> None:
+    """Leaves scores as they are."""
 
 
 def _make_look_ahead(block_bytes: int) -> Callable[..., Any]:
@@ -214,17 +177,25 @@ def _make_look_ahead(block_bytes: int) -> Callable[..., Any]:
     return look_ahead
 
 
-def make_attend(scratch: AttentionScratch, zero: int, kind: str) -> Callable[..., Any]:
+def make_attend(
+    scratch: AttentionScratch,
+    zero: int,
+    kind: str,
+    *,
+    cap: float | None = None,
+    slopes: bool = False,
+) -> Callable[..., Any]:
     """attend(c, layer, index, item, ahead, memory).
 
     layer: its row of the layer table; index: which it is. item: a sequence and a head of keys;
     ahead: the one that comes next. zero: of the weights that ATTN is multiplied with. kind: of
-    processor.
+    processor. cap, slopes: what is done to scores (`AttentionScores`).
     """
     head, block_bytes = scratch.head, KVBlock(scratch.head).num_bytes
     rotate = make_rotate(head)
     write_cache, look_ahead = make_write_cache(scratch, rotate), _make_look_ahead(block_bytes)
-    attend_row = _make_attend_row(scratch, zero, rotate, kind)
+    adjust = make_adjust(scratch, cap=cap, slopes=slopes)
+    attend_row = _make_attend_row(scratch, zero, rotate, adjust, kind)
 
     @native
     def attend(c: Any, layer: Any, index: int, item: int, ahead: int, memory: int) -> None:

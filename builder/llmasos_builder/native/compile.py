@@ -94,6 +94,8 @@ def _write_code(
         head=padded(network.head_size),
         query_heads=network.num_heads // network.num_kv_heads,
         layer_norm=network.layer_norm,
+        logit_cap=network.logit_cap,
+        embedding_norm=network.embedding_norm is not None,
         **network.kind._asdict(),
     )
     name = f"code.{kind}.o"

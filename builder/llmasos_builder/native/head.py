@@ -18,6 +18,7 @@ from typing import Any
 from llmasos.engine.native_engine import BEST_BYTES, HEAD_BLOCKS
 from llmasos.engine.native_step import StepField as C
 
+from llmasos_builder.native.rows import make_soft_cap
 from llmasos_builder.native.tile import ZERO_POINTS
 from llmasos_builder.native.vectors import (
     A,
@@ -51,27 +52,35 @@ def _begin(best: int, samples: int) -> None:
         stF(best + BEST_BYTES * m + 128, setF(S(0.0)))
 
 
-@native
-def _reduce(c: Any, logits: int, vectors: int, token: int, best: int) -> None:
-    """Take some vectors of one row's logits into account; token: the first one's id."""
-    lanes, nothing, least = ldI(c[C.LANES]), setF(S(0.0)), setF(S(_LEAST))
-    value, index, poison = ldF(best), ldI(best + 64), ldF(best + 128)
-    for j in range(vectors):
-        there = low32(c[C.VOCAB] - token - 16 * j)  # what is behind the vocabulary is padding
-        v = first(ldF(logits + 64 * j), there, least)
-        index = pick(v, value, lanes + setI(low32(token + 16 * j)), index)
-        value = maxF(v, value)
-        poison = fma(v, nothing, poison)
-    stF(best, value)
-    stI(best + 64, index)
-    stF(best + 128, poison)
+def _make_reduce(soft_cap: Callable[..., Any]) -> Callable[..., Any]:
+    @native
+    def reduce(c: Any, logits: int, vectors: int, token: int, best: int) -> None:
+        """Take some vectors of one row's logits into account; token: the first one's id."""
+        lanes, nothing, least = ldI(c[C.LANES]), setF(S(0.0)), setF(S(_LEAST))
+        value, index, poison = ldF(best), ldI(best + 64), ldF(best + 128)
+        for j in range(vectors):
+            there = low32(c[C.VOCAB] - token - 16 * j)  # what is behind the vocabulary is padding
+            v = first(soft_cap(ldF(logits + 64 * j)), there, least)
+            index = pick(v, value, lanes + setI(low32(token + 16 * j)), index)
+            value = maxF(v, value)
+            poison = fma(v, nothing, poison)
+        stF(best, value)
+        stI(best + 64, index)
+        stF(best + 128, poison)
+
+    return reduce
 
 
-def make_predict(linear: Callable[..., Any], normalize: Callable[..., Any]) -> Callable[..., Any]:
+def make_predict(
+    linear: Callable[..., Any], normalize: Callable[..., Any], logit_cap: float | None
+) -> Callable[..., Any]:
     """predict(c, thread): this thread's columns of the head.
 
-    linear: for weights in int8. normalize: the norm of the network's kind.
+    linear: for weights in int8. normalize: the norm of the network's kind. logit_cap: of logits,
+    if any.
     """
+    soft_cap, caps = make_soft_cap(logit_cap), logit_cap is not None
+    reduce = _make_reduce(soft_cap)
 
     @native
     def take_largest(c: Any, own: int, tid: int, low: int, stop: int) -> None:
@@ -84,7 +93,7 @@ def make_predict(linear: Callable[..., Any], normalize: Callable[..., Any]) -> C
                 own, c[C.HIDDEN], samples, c[C.HEAD], c[C.HEAD_SCALE], low, high, temp, ldo, A(0)
             )
             for m in range(samples):
-                _reduce(c, temp + m * ldo, 2 * (high - low), 32 * low, best + BEST_BYTES * m)
+                reduce(c, temp + m * ldo, 2 * (high - low), 32 * low, best + BEST_BYTES * m)
             low = high
 
     @native
@@ -103,5 +112,10 @@ def make_predict(linear: Callable[..., Any], normalize: Callable[..., Any]) -> C
             return
         out, scale = c[C.LOGITS] + 128 * low, c[C.HEAD_SCALE]
         linear(own, hidden, samples, c[C.HEAD], scale, low, stop, out, 128 * blocks, A(0))
+        if caps:
+            for m in range(samples):
+                for j in range(0, 128 * (stop - low), 64):
+                    p = out + 128 * blocks * m + j
+                    stF(p, soft_cap(ldF(p)))
 
     return predict

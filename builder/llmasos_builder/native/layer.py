@@ -50,8 +50,9 @@ def make_layer(shape: StepShape, parts: LayerParts) -> Callable[..., Any]:
 def _make_attention(shape: StepShape, parts: LayerParts) -> Callable[..., Any]:
     head, columns, normalized = shape.head, parts.columns, parts.normalized
     attend = make_attend(
-        AttentionScratch(head, shape.query_heads), ZERO_POINTS[shape.bits], parts.kind
-    )
+        AttentionScratch(head, shape.query_heads), ZERO_POINTS[shape.bits], parts.kind,
+        cap=shape.score_cap, slopes=shape.slopes,
+    )  # fmt: skip
 
     @native
     def attention(c: Any, layer: Any, index: int, tid: int, target: int) -> int:

@@ -44,7 +44,9 @@ class _Reader:
     def network(self) -> LoweredNetwork:
         embedded = self._take("embed_tokens")
         (x,), layers = embedded.outputs, list[LoweredLayer]()
-        positions = None
+        embedding_norm, positions, logit_cap = None, None, None
+        if self._is_norm(0) and (self._is_norm(1) or self._kind_after(1) == "embed_positions"):
+            embedding_norm, x = self._norm(x)
         if self._is_next("embed_positions"):
             learned = self._take("embed_positions")
             (positions,) = learned.weights
@@ -56,10 +58,14 @@ class _Reader:
         final_norm, x = self._norm(x)
         (x,) = self._take("select_sampled", x).outputs
         head = self._take("linear", x)
-        self._take("output", *head.outputs)
+        (logits,) = head.outputs
+        if self._is_next("soft_cap"):
+            capped = self._take("soft_cap", logits)
+            (logits,), logit_cap = capped.outputs, float(capped.settings["cap"])
+        self._take("output", logits)
         query, key, _ = attentions[0].inputs
         if len(self._norms) != 1 or len({layer.kind for layer in layers}) != 1:
-            raise unsupported("norms or activations that differ between layers")
+            raise unsupported("norms, activations or soft caps that differ between layers")
         ((norm, eps),) = self._norms
         if query.width > MAX_HEAD_SIZE:
             raise unsupported(f"heads of {query.width} elements, more than {MAX_HEAD_SIZE}")
@@ -68,10 +74,12 @@ class _Reader:
         assert query.num_heads is not None and key.num_heads is not None
         return LoweredNetwork(
             embedding=embedded.weights[0],
+            embedding_norm=embedding_norm,
             positions=positions,
             layers=tuple(layers),
             final_norm=final_norm,
             head=head.weights[0],
+            logit_cap=logit_cap,
             norm_eps=eps,
             layer_norm=norm == "layer_norm",
             num_heads=query.num_heads,
@@ -160,13 +168,16 @@ class _Reader:
         """The product that ends a part, the norm behind it, if any, and x with the part added."""
         linear = self._take("linear", part)
         (added,), norm = linear.outputs, None
-        if self._is_next("rms_norm") or self._is_next("layer_norm"):
+        if self._is_norm(0):
             norm, added = self._norm(added)
         (total,) = self._take("add", x, added).outputs
         return _product(linear), norm, total
 
     def _is_next(self, kind: str) -> bool:
         return self._kind_after(0) == kind
+
+    def _is_norm(self, count: int) -> bool:
+        return self._kind_after(count) in ("rms_norm", "layer_norm")
 
     def _kind_after(self, count: int) -> str:
         """What comes after so many operations."""

@@ -60,6 +60,8 @@ class LoweredLayer:
             gated=self.gate_up.is_gated,
             parallel=self.parallel,
             part_norms=self.output_norm is not None,
+            score_cap=self.scores.cap,
+            slopes=self.scores.slopes is not None,
         )
 
 
@@ -67,15 +69,18 @@ class LoweredLayer:
 class LoweredNetwork:
     """What the step computes (`step` draws it).
 
-    positions: learned ones, if there are any. norm_eps: of every norm. layer_norm: norms are
+    embedding_norm: of the embeddings, before positions. positions: learned ones, if there are any.
+    norm_eps: of every norm. layer_norm: norms are
     LayerNorm, else RMSNorm.
     """
 
     embedding: RecordedWeight
+    embedding_norm: Norm | None
     positions: RecordedWeight | None
     layers: tuple[LoweredLayer, ...]
     final_norm: Norm
     head: RecordedWeight
+    logit_cap: float | None
     norm_eps: float
     layer_norm: bool
     num_heads: int

@@ -49,6 +49,10 @@ def parts_of(network: LoweredNetwork, *, bits: int, max_seq_len: int) -> Iterato
     yield from _norm(network, network.final_norm, (field.FINAL_NORM, 0), (field.FINAL_NORM_BIAS, 0))
     if network.positions is not None:
         yield _positions(network.positions, network.hidden_size, max_seq_len)
+    if network.embedding_norm is not None:
+        weight, bias = (field.EMBEDDING_NORM, 0), (field.EMBEDDING_NORM_BIAS, 0)
+        yield from _norm(network, network.embedding_norm, weight, bias)
+    yield from _slopes(network)
     rotary: dict[tuple[float, ...], list[Place]] = {}
     for index, layer in enumerate(network.layers):
         rotary.setdefault(layer.frequencies, []).append((LayerField.ROPE, index))
@@ -61,6 +65,25 @@ def parts_of(network: LoweredNetwork, *, bits: int, max_seq_len: int) -> Iterato
             names=(),
             make=partial(_rotary, frequencies, max_seq_len),
         )
+
+
+def _slopes(network: LoweredNetwork) -> Iterator[Part]:
+    """ALiBi's, of each query head; layers with the same ones share them."""
+    found: dict[tuple[float, ...], list[Place]] = {}
+    for index, layer in enumerate(network.layers):
+        if layer.scores.slopes is not None:
+            found.setdefault(layer.scores.slopes, []).append((LayerField.SLOPES, index))
+    for slopes, places in found.items():
+        yield Part(
+            places=(tuple(places),),
+            sizes=(4 * len(slopes),),
+            names=(),
+            make=partial(_numbers, slopes),
+        )
+
+
+def _numbers(values: tuple[float, ...], _: Sequence[Array]) -> Made:
+    return (np.array(values, np.float32),)
 
 
 def _tables(network: LoweredNetwork) -> Iterator[Part]:

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from llmasos.errors import UnsupportedArchitectureError
 
-from llmasos_builder.graph import AttentionScores
 from llmasos_builder.graph.records import Operation
 from llmasos_builder.native.activations import ACTIVATION_NAMES
 
 MAX_HEAD_SIZE = 256
 _OPERATIONS = {
-    "soft_cap": "a soft cap of the logits",
     "concat": "parts that are put side by side",
 }
 
@@ -36,12 +34,3 @@ def _reasons(operation: Operation) -> Iterator[str]:
         yield _OPERATIONS[operation.kind]
     if operation.kind == "activation" and operation.settings["activation"] not in ACTIVATION_NAMES:
         yield f"the activation {operation.settings['activation']}"
-    if operation.kind == "cached_attention":
-        yield from _score_reasons(operation.settings["scores"])
-
-
-def _score_reasons(scores: AttentionScores) -> Iterator[str]:
-    if scores.cap is not None:
-        yield "a soft cap of attention scores"
-    if scores.slopes is not None:
-        yield "ALiBi"

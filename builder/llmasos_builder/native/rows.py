@@ -30,6 +30,7 @@ from llmasos_builder.native.vectors import (
     maxF,
     minF,
     native,
+    pick,
     rintF,
     setF,
     setI,
@@ -92,6 +93,34 @@ def gelu(x: Any) -> Any:
     return half + absF(half) * (setF(S(1.0)) - tail)
 
 
+_SIGN = -(2**31)
+
+
+@native
+def tanh(x: Any) -> Any:
+    """To 1e-6 of it; not a number where x is not finite. Small x by the series, without loss."""
+    z, s = minF(absF(x), setF(S(20.0))), x * x
+    e = exp2(z * setF(S(-2 * _LOG2E)))
+    large = (setF(S(1.0)) - e) / (setF(S(1.0)) + e)
+    y = fma(s, setF(S(-17 / 315)), setF(S(2 / 15)))
+    small = z * fma(s, fma(s, y, setF(S(-1 / 3))), setF(S(1.0)))
+    y = asF(pick(z, setF(S(0.2)), asI(large), asI(small)) | (asI(x) & setI(N(_SIGN))))
+    return fma(x, setF(S(0.0)), y)
+
+
+def make_soft_cap(cap: float | None) -> Callable[[Any], Any]:
+    """soft_cap(x): cap * tanh(x / cap), or x where there is no cap."""
+    if cap is None:
+        return native(lambda x: x)
+    most, inverse = float(cap), 1 / cap
+
+    @native
+    def soft_cap(x: Any) -> Any:
+        return setF(S(most)) * tanh(x * setF(S(inverse)))
+
+    return soft_cap
+
+
 @native
 def relu(x: Any) -> Any:
     return maxF(x, setF(S(0.0)))
@@ -136,9 +165,7 @@ def quantize_group(
 
 @native
 def embed(c: Any, row: int) -> None:
-    """A token's row of the embedding, which is packed as a matrix in int8, as f32 into x, and its
-    learned position, if there are any.
-    """
+    """A token's row of the embedding, which is packed as a matrix in int8, as f32 into x."""
     token = A(ldi(c[C.TOKENS] + 4 * row))
     width = c[C.HIDDEN]
     base = c[C.EMBEDDING] + token // 32 * 32 * width + token % 32 * 4
@@ -148,6 +175,13 @@ def embed(c: Any, row: int) -> None:
         four = ldi(base + 128 * k)
         for j in range(4):
             stf(x + 16 * k + 4 * j, S((four >> (8 * j) & 255) - 128) * scale)
+
+
+@native
+def add_position(c: Any, row: int) -> None:
+    """A token's learned position to x, if there are any."""
+    width = c[C.HIDDEN]
+    x = c[C.X] + 4 * row * width
     if c[C.POSITION_TABLE] != 0:
         learned = c[C.POSITION_TABLE] + 4 * width * A(ldi(c[C.POSITIONS] + 4 * row))
         for j in range(0, 4 * width, 64):

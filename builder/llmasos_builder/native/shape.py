@@ -15,7 +15,8 @@ class StepShape:
     bits: of the layers' weights. head: the padded size of heads. query_heads: how many share a
     head of keys. layer_norm: norms are LayerNorm, else RMSNorm. gated: the MLP has a gate.
     parallel: attention and MLP read the same input, and their outputs are added to it.
-    part_norms: what a part adds is normalized first.
+    part_norms: what a part adds is normalized first. score_cap, logit_cap: soft caps, if any.
+    slopes: scores have ALiBi's. embedding_norm: the embeddings are normalized.
     """
 
     bits: int
@@ -26,6 +27,10 @@ class StepShape:
     gated: bool = True
     parallel: bool = False
     part_norms: bool = False
+    score_cap: float | None = None
+    logit_cap: float | None = None
+    slopes: bool = False
+    embedding_norm: bool = False
 
 
 class LayerKind(NamedTuple):
@@ -35,3 +40,5 @@ class LayerKind(NamedTuple):
     gated: bool
     parallel: bool
     part_norms: bool
+    score_cap: float | None
+    slopes: bool

@@ -29,11 +29,11 @@ from llmasos.engine.native_step import StepField as C
 from llmasos_builder.native.head import make_predict
 from llmasos_builder.native.layer import make_layer
 from llmasos_builder.native.layer_parts import LayerParts, make_normalize
-from llmasos_builder.native.rows import embed
+from llmasos_builder.native.rows import add_position, embed
 from llmasos_builder.native.shape import StepShape
 from llmasos_builder.native.threads import await_step, barrier, begin_step
 from llmasos_builder.native.tile import make_linear
-from llmasos_builder.native.vectors import A, native, table
+from llmasos_builder.native.vectors import A, bits_as_f, native, table
 
 _LAYER_BYTES = 8 * len(L)
 
@@ -45,14 +45,22 @@ def make_step(shape: StepShape, kind: str) -> Callable[..., Any]:
     parts = LayerParts.make(shape, kind)
     run_layer = make_layer(shape, parts)
     predict = make_predict(
-        parts.linear if shape.bits == 8 else make_linear(8, kind), make_normalize(shape)
+        parts.linear if shape.bits == 8 else make_linear(8, kind),
+        make_normalize(shape),
+        shape.logit_cap,
     )
+    norm, normalizes_embeddings = parts.norm, shape.embedding_norm
 
     @native
     def step(tid: int, c: Any) -> int:
         target = c[C.BASE] + c[C.THREADS]
         for row in range(tid, c[C.ROWS], c[C.THREADS]):
             embed(c, row)
+            if normalizes_embeddings:
+                x, hidden = c[C.X] + 4 * row * c[C.HIDDEN], c[C.HIDDEN]
+                weight, bias, eps = c[C.EMBEDDING_NORM], c[C.EMBEDDING_NORM_BIAS], c[C.EPS]
+                norm(x, weight, bias, hidden, c[C.TRUE_HIDDEN], bits_as_f(eps), x, A(0))
+            add_position(c, row)
         if barrier(c, target) != 0:
             return 1
         for index in range(c[C.LAYERS]):

@@ -14,7 +14,7 @@ from enum import IntEnum, auto
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT = 3
+FORMAT = 4
 """Of these files and arguments. A plan of another number must be built again."""
 WEIGHTS_FILE = "weights.bin"
 STEP_SYMBOL = "llmasos_native_step"
@@ -192,6 +192,8 @@ class FileField(IntEnum):
     FINAL_NORM = auto()
     FINAL_NORM_BIAS = auto()
     POSITION_TABLE = auto()
+    EMBEDDING_NORM = auto()
+    EMBEDDING_NORM_BIAS = auto()
 
 
 class LayerField(IntEnum):
@@ -201,7 +203,7 @@ class LayerField(IntEnum):
     SCORE_SCALE: no offset but the bits of an f32, by which scores are multiplied. WINDOW: no
     offset either, but the number of tokens that each token sees, 0 for all before it.
     GATE_UP: up alone in an MLP without a gate. ATTENTION_OUTPUT_NORM, MLP_OUTPUT_NORM: of what a
-    part adds.
+    part adds. SLOPES: ALiBi's, f32 of each query head.
     """
 
     ATTENTION_NORM = 0
@@ -229,3 +231,4 @@ class LayerField(IntEnum):
     ATTENTION_OUTPUT_NORM_BIAS = auto()
     MLP_OUTPUT_NORM = auto()
     MLP_OUTPUT_NORM_BIAS = auto()
+    SLOPES = auto()

@@ -10,7 +10,7 @@ class StepField(IntEnum):
 
     The network: LAYERS; HIDDEN, INTER, VOCAB_BLOCKS are padded sizes, the last in blocks of
     32; TRUE_HIDDEN, TRUE_HEAD, VOCAB the sizes without padding; HEADS, KV_HEADS; EPS the bits
-    of an f32. EMBEDDING to POSITION_TABLE are addresses (`FileField`); LAYER_TABLE that of one
+    of an f32. EMBEDDING to EMBEDDING_NORM_BIAS are addresses (`FileField`); LAYER_TABLE that of one
     row of addresses for each layer (`LayerField`).
 
     The step: ROWS tokens of SEQS sequences, of which SAMPLES are sampled. Addresses of int32
@@ -50,6 +50,8 @@ class StepField(IntEnum):
     FINAL_NORM = auto()
     FINAL_NORM_BIAS = auto()
     POSITION_TABLE = auto()
+    EMBEDDING_NORM = auto()
+    EMBEDDING_NORM_BIAS = auto()
     LAYER_TABLE = auto()
     TOKENS = auto()
     POSITIONS = auto()

@@ -126,9 +126,6 @@ def test_what_has_no_kernel_is_refused_by_its_name(config: dict[str, Any], what:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"attention_cap": 50.0}, "a soft cap of attention scores"),
-        ({"logit_cap": 30.0}, "a soft cap of the logits"),
-        ({"rotary_frequencies": None, "attention_slopes": (0.5,) * 4}, "ALiBi"),
         ({"residual": "norm_last"}, "layers that are no norm, attention and residual"),
     ],
 )

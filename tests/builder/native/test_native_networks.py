@@ -45,6 +45,20 @@ SANDWICHED = LLAMA | {
     "sliding_window": 37,
     "layer_types": ["sliding_attention", "full_attention"],
 }
+GEMMA2 = SANDWICHED | {
+    "architectures": ["Gemma2ForCausalLM"],
+    "model_type": "gemma2",
+    "attn_logit_softcapping": 5.0,
+    "final_logit_softcapping": 3.0,
+}
+BLOOM: dict[str, Any] = {
+    "architectures": ["BloomForCausalLM"],
+    "model_type": "bloom",
+    "vocab_size": 131,
+    "hidden_size": 192,
+    "n_layer": 2,
+    "n_head": 3,
+}
 GEMMA3 = SANDWICHED | {"architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text"}
 PHI3 = {name: value for name, value in GEMMA.items() if name != "head_dim"} | {
     "architectures": ["Phi3ForCausalLM"],
@@ -142,6 +156,9 @@ NETWORKS: dict[str, tuple[dict[str, Any], Precision]] = {
     ),
     "gemma 3, with norms behind each part": (GEMMA3, "int8"),
     "gemma 3 in int4": (GEMMA3, "int4"),
+    "gemma 2, with soft caps": (GEMMA2, "int8"),
+    "bloom, with a norm of embeddings and ALiBi": (BLOOM, "int8"),
+    "bloom in int4": (BLOOM, "int4"),
     "gpt2": (GPT2, "int8"),
     "gpt2, sizes with tails": (GPT2 | {"n_embd": 72, "n_inner": 100}, "int8"),
     "gpt-neo, windows in half of the layers": (GPT_NEO, "int8"),

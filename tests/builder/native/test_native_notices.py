@@ -23,6 +23,21 @@ from native_plans import (
 
 TOKENS = [(5 * i + i * i) % 131 for i in range(50)]
 GEMMA3 = SMALL_LLAMA | {"architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text"}
+GEMMA2 = SMALL_LLAMA | {
+    "architectures": ["Gemma2ForCausalLM"],
+    "model_type": "gemma2",
+    "attn_logit_softcapping": 5.0,
+    "final_logit_softcapping": 3.0,
+}
+BLOOM: dict[str, Any] = {
+    "architectures": ["BloomForCausalLM"],
+    "model_type": "bloom",
+    "vocab_size": 131,
+    "hidden_size": 192,
+    "n_layer": 2,
+    "n_head": 3,
+}
+SLOPES = (2**-2.0, 2**-4.0, 2**-6.0)
 
 
 def renamed(spec: Decoder, **names: Any) -> Decoder:
@@ -40,6 +55,22 @@ NOTICED: dict[str, tuple[dict[str, Any], list[Decoder]]] = {
                 attention_output_norm=spec_of(GEMMA3).names.mlp_output_norm,
                 mlp_output_norm=spec_of(GEMMA3).names.attention_output_norm,
             ),
+        ],
+    ),
+    "soft caps": (
+        GEMMA2,
+        [
+            replace(spec_of(GEMMA2), attention_cap=None),
+            replace(spec_of(GEMMA2), logit_cap=None),
+            replace(spec_of(GEMMA2), attention_cap=3.0, logit_cap=5.0),
+        ],
+    ),
+    "ALiBi and a norm of embeddings": (
+        BLOOM,
+        [
+            renamed(spec_of(BLOOM), embedding_norm=None),
+            replace(spec_of(BLOOM), attention_slopes=(0.0,) * 3),
+            replace(spec_of(BLOOM), attention_slopes=SLOPES),
         ],
     ),
 }

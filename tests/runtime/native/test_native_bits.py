@@ -19,16 +19,18 @@ SEQUENCES = [[(7 * i + i * i * n + n) % 131 for i in range(LENGTH)] for n in ran
 TABLES = [[3 * n + 20, 3 * n, 3 * n + 1] for n in range(6)]
 
 
-GEMMA3 = SMALL_LLAMA | {
-    "architectures": ["Gemma3ForCausalLM"],
-    "model_type": "gemma3_text",
+GEMMA2 = SMALL_LLAMA | {
+    "architectures": ["Gemma2ForCausalLM"],
+    "model_type": "gemma2",
+    "attn_logit_softcapping": 5.0,
+    "final_logit_softcapping": 3.0,
     "sliding_window": 37,
     "layer_types": ["sliding_attention", "full_attention"],
 }
 
 
 @pytest.fixture(
-    scope="module", params=[(SMALL_LLAMA, "int8"), (SMALL_LLAMA, "int4"), (GEMMA3, "int8")]
+    scope="module", params=[(SMALL_LLAMA, "int8"), (SMALL_LLAMA, "int4"), (GEMMA2, "int8")]
 )
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -218,7 +218,7 @@ def test_another_format_of_code_is_refused(plan_dir: Path) -> None:
     plan = EnginePlan.read(plan_dir)
     assert plan.native is not None
     record = plan.native.model_copy(update={"format": 99})
-    with pytest.raises(PlanError, match=r"native code of format 99, this release runs 3; build it"):
+    with pytest.raises(PlanError, match=r"native code of format 99, this release runs 4; build it"):
         native_record(plan.model_copy(update={"native": record}))
 
 
