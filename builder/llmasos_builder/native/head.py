@@ -71,6 +71,18 @@ def _make_reduce(soft_cap: Callable[..., Any]) -> Callable[..., Any]:
     return reduce
 
 
+def _make_cap_rows(soft_cap: Callable[..., Any]) -> Callable[..., Any]:
+    @native
+    def cap_rows(out: int, size: int, rows: int, ldo: int) -> None:
+        """Soft cap of so many bytes of each row."""
+        for m in range(rows):
+            for j in range(0, size, 64):
+                p = out + ldo * m + j
+                stF(p, soft_cap(ldF(p)))
+
+    return cap_rows
+
+
 def make_predict(
     linear: Callable[..., Any], normalize: Callable[..., Any], logit_cap: float | None
 ) -> Callable[..., Any]:
@@ -80,7 +92,7 @@ def make_predict(
     if any.
     """
     soft_cap, caps = make_soft_cap(logit_cap), logit_cap is not None
-    reduce = _make_reduce(soft_cap)
+    reduce, cap_rows = _make_reduce(soft_cap), _make_cap_rows(soft_cap)
 
     @native
     def take_largest(c: Any, own: int, tid: int, low: int, stop: int) -> None:
@@ -113,9 +125,6 @@ def make_predict(
         out, scale = c[C.LOGITS] + 128 * low, c[C.HEAD_SCALE]
         linear(own, hidden, samples, c[C.HEAD], scale, low, stop, out, 128 * blocks, A(0))
         if caps:
-            for m in range(samples):
-                for j in range(0, 128 * (stop - low), 64):
-                    p = out + 128 * blocks * m + j
-                    stF(p, soft_cap(ldF(p)))
+            cap_rows(out, 128 * (stop - low), samples, 128 * blocks)
 
     return predict

@@ -44,7 +44,7 @@ class _Reader:
     def network(self) -> LoweredNetwork:
         embedded = self._take("embed_tokens")
         (x,), layers = embedded.outputs, list[LoweredLayer]()
-        embedding_norm, positions, logit_cap = None, None, None
+        embedding_norm = positions = None
         if self._is_norm(0) and (self._is_norm(1) or self._kind_after(1) == "embed_positions"):
             embedding_norm, x = self._norm(x)
         if self._is_next("embed_positions"):
@@ -58,19 +58,12 @@ class _Reader:
         final_norm, x = self._norm(x)
         (x,) = self._take("select_sampled", x).outputs
         head = self._take("linear", x)
-        (logits,) = head.outputs
-        if self._is_next("soft_cap"):
-            capped = self._take("soft_cap", logits)
-            (logits,), logit_cap = capped.outputs, float(capped.settings["cap"])
-        self._take("output", logits)
+        logit_cap = self._end(*head.outputs)
         query, key, _ = attentions[0].inputs
         if len(self._norms) != 1 or len({layer.kind for layer in layers}) != 1:
             raise unsupported("norms, activations or soft caps that differ between layers")
         ((norm, eps),) = self._norms
-        if query.width > MAX_HEAD_SIZE:
-            raise unsupported(f"heads of {query.width} elements, more than {MAX_HEAD_SIZE}")
-        if query.width % 2:
-            raise unsupported(f"heads of {query.width} elements, an odd number")
+        _check_head_size(query.width)
         assert query.num_heads is not None and key.num_heads is not None
         return LoweredNetwork(
             embedding=embedded.weights[0],
@@ -86,6 +79,15 @@ class _Reader:
             num_kv_heads=key.num_heads,
             head_size=query.width,
         )
+
+    def _end(self, logits: RecordedTensor) -> float | None:
+        """Reads what follows the head; the soft cap of logits, if any."""
+        cap = None
+        if self._is_next("soft_cap"):
+            capped = self._take("soft_cap", logits)
+            (logits,), cap = capped.outputs, float(capped.settings["cap"])
+        self._take("output", logits)
+        return cap
 
     def _layer(self, x: RecordedTensor) -> tuple[LoweredLayer, RecordedTensor]:
         attention_norm, normed = self._norm(x)
@@ -197,3 +199,10 @@ class _Reader:
 def _product(*linears: Operation) -> Product:
     biases = [linear.weights[1] for linear in linears if len(linear.weights) > 1]
     return Product(weights=tuple(linear.weights[0] for linear in linears), biases=tuple(biases))
+
+
+def _check_head_size(size: int) -> None:
+    if size > MAX_HEAD_SIZE:
+        raise unsupported(f"heads of {size} elements, more than {MAX_HEAD_SIZE}")
+    if size % 2:
+        raise unsupported(f"heads of {size} elements, an odd number")

@@ -38,6 +38,21 @@ from llmasos_builder.native.vectors import A, bits_as_f, native, table
 _LAYER_BYTES = 8 * len(L)
 
 
+def _make_embed_row(shape: StepShape, parts: LayerParts) -> Callable[..., Any]:
+    norm, normalizes = parts.norm, shape.embedding_norm
+
+    @native
+    def embed_row(c: Any, row: int) -> None:
+        embed(c, row)
+        if normalizes:
+            x, hidden = c[C.X] + 4 * row * c[C.HIDDEN], c[C.HIDDEN]
+            weight, bias, eps = c[C.EMBEDDING_NORM], c[C.EMBEDDING_NORM_BIAS], c[C.EPS]
+            norm(x, weight, bias, hidden, c[C.TRUE_HIDDEN], bits_as_f(eps), x, A(0))
+        add_position(c, row)
+
+    return embed_row
+
+
 def make_step(shape: StepShape, kind: str) -> Callable[..., Any]:
     """enter(thread, c): thread 0 runs one step, for which it wakes the others; they run steps
     until they are told to stop. Returns 0, or 1 where a step was given up. kind: of processor.
@@ -49,18 +64,13 @@ def make_step(shape: StepShape, kind: str) -> Callable[..., Any]:
         make_normalize(shape),
         shape.logit_cap,
     )
-    norm, normalizes_embeddings = parts.norm, shape.embedding_norm
+    embed_row = _make_embed_row(shape, parts)
 
     @native
     def step(tid: int, c: Any) -> int:
         target = c[C.BASE] + c[C.THREADS]
         for row in range(tid, c[C.ROWS], c[C.THREADS]):
-            embed(c, row)
-            if normalizes_embeddings:
-                x, hidden = c[C.X] + 4 * row * c[C.HIDDEN], c[C.HIDDEN]
-                weight, bias, eps = c[C.EMBEDDING_NORM], c[C.EMBEDDING_NORM_BIAS], c[C.EPS]
-                norm(x, weight, bias, hidden, c[C.TRUE_HIDDEN], bits_as_f(eps), x, A(0))
-            add_position(c, row)
+            embed_row(c, row)
         if barrier(c, target) != 0:
             return 1
         for index in range(c[C.LAYERS]):
