@@ -83,16 +83,10 @@ def _make_cap_rows(soft_cap: Callable[..., Any]) -> Callable[..., Any]:
     return cap_rows
 
 
-def make_predict(
-    linear: Callable[..., Any], normalize: Callable[..., Any], logit_cap: float | None
+def _make_take_largest(
+    linear: Callable[..., Any], soft_cap: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """predict(c, thread): this thread's columns of the head.
-
-    linear: for weights in int8. normalize: the norm of the network's kind. logit_cap: of logits,
-    if any.
-    """
-    soft_cap, caps = make_soft_cap(logit_cap), logit_cap is not None
-    reduce, cap_rows = _make_reduce(soft_cap), _make_cap_rows(soft_cap)
+    reduce = _make_reduce(soft_cap)
 
     @native
     def take_largest(c: Any, own: int, tid: int, low: int, stop: int) -> None:
@@ -107,6 +101,20 @@ def make_predict(
             for m in range(samples):
                 reduce(c, temp + m * ldo, 2 * (high - low), 32 * low, best + BEST_BYTES * m)
             low = high
+
+    return take_largest
+
+
+def make_predict(
+    linear: Callable[..., Any], normalize: Callable[..., Any], logit_cap: float | None
+) -> Callable[..., Any]:
+    """predict(c, thread): this thread's columns of the head.
+
+    linear: for weights in int8. normalize: the norm of the network's kind. logit_cap: of logits,
+    if any.
+    """
+    soft_cap, caps = make_soft_cap(logit_cap), logit_cap is not None
+    take_largest, cap_rows = _make_take_largest(linear, soft_cap), _make_cap_rows(soft_cap)
 
     @native
     def predict(c: Any, tid: int) -> None:
