@@ -45,3 +45,17 @@ def test_checking_tells_whether_the_page_is_up_to_date(tmp_path: Path) -> None:
     assert run("--check", str(page)).returncode == 0
     page.write_text(page.read_text().replace("--output", "--input"))
     assert run("--check", str(page)).returncode == 1
+
+
+def test_help_and_unknown_options_write_no_file(tmp_path: Path) -> None:
+    before = PAGE.read_text()
+    helped = subprocess.run(
+        [sys.executable, "-m", "llmasos_app.cli.reference", "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert helped.returncode == 0 and "--check" in helped.stdout
+    assert run("--chekc").returncode == 2
+    assert not list(tmp_path.iterdir()) and PAGE.read_text() == before

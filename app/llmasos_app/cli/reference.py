@@ -6,6 +6,7 @@ when it is there. --check writes nothing, and fails where the page is another.
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -28,10 +29,12 @@ _SPECIAL = re.compile(r"[\\|<>*]")
 
 
 def main() -> None:
-    arguments = [argument for argument in sys.argv[1:] if argument != "--check"]
-    page = Path(arguments[0]) if arguments else PAGE
-    text = reference()
-    if "--check" not in sys.argv[1:]:
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}", description=__doc__)
+    parser.add_argument("page", nargs="?", type=Path, default=PAGE, help="the file of the page")
+    parser.add_argument("--check", action="store_true", help="compare it, and write nothing")
+    options = parser.parse_args()
+    page, text = options.page, reference()
+    if not options.check:
         page.write_text(text, encoding="utf-8")
         sys.stderr.write(f"wrote {page}\n")
     elif not page.is_file() or page.read_text(encoding="utf-8") != text:
