@@ -69,6 +69,8 @@ def encoder_of(config: Mapping[str, Any], fields: Config, architecture: str) -> 
     found = _family_and_task(architecture)
     assert found is not None, architecture
     family, task = found
+    if task.kind == "fill_mask" and config.get(MODULES) is not None:
+        task = EncoderTask(kind="embed")  # its modules pool what the body says
     fields.must_be("model_type", family.model_type)
     fields.must_be("quantization_config", None)
     fields.must_be("is_encoder_decoder", False)

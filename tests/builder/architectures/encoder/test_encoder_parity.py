@@ -9,7 +9,7 @@ import needs_torch  # noqa: F401
 import numpy as np
 import pytest
 import torch
-from encoder_networks import CONFIGS, VOCABULARY, write_encoder
+from encoder_networks import CONFIGS, VOCABULARY, write_encoder, write_modules
 from llmasos.openvino_import import ov
 from llmasos_builder.architectures import network_of
 from llmasos_builder.architectures.tensor_reader import TensorReader
@@ -122,3 +122,14 @@ def test_the_reference_has_the_values_of_transformers(tmp_path: Path, family: st
     ):
         found = of_reference(tmp_path, text)[0]
         np.testing.assert_allclose(found, expected, atol=3e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_a_masked_language_model_with_modules_embeds(family: str, tmp_path: Path) -> None:
+    network = write_encoder(tmp_path / "checkpoint", family, "ForMaskedLM")
+    write_modules(tmp_path / "checkpoint", pooling="mean_tokens", normalize=False)
+    given = texts(num_types=1)
+    body = getattr(network, network.base_model_prefix)
+    expected = np.concatenate(of_transformers(body, "Model", given))
+    found = of_openvino(tmp_path / "checkpoint", tmp_path, given)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
