@@ -6,7 +6,7 @@ depends on how a step is divided.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from llmasos_runtime.native.code import StepFunction
 from llmasos_runtime.native.memory import Memory, Sizes, Weights
 from llmasos_runtime.native.team import Numbers, Team
 from llmasos_runtime.packing import SAMPLED_POSITIONS, Inputs, Ints
+from llmasos_runtime.sequences.step import SlotCopy
 
 Words = NDArray[np.int32]
 _NO_TOKEN = np.iinfo(np.int32).max
@@ -75,7 +76,9 @@ class NativeForward:
         kv_bytes = num_blocks * sizes.block_bytes
         memory = Memory(sizes.num_bytes + kv_bytes)
         self._buffers = {name: memory.take(size) for name, size in sizes.buffers.items()}
-        self._fill(num_blocks, memory.take(kv_bytes))
+        kv = memory.take(kv_bytes)
+        self._kv = kv.reshape(sizes.num_layers, num_blocks, -1)
+        self._fill(num_blocks, kv)
         self._team = Team(
             model.function,
             self._arguments,
@@ -90,6 +93,11 @@ class NativeForward:
     def bind(self, name: str, array: Ints) -> None:
         """Read an input from this array, which may change between two steps, from now on."""
         self._inputs[name] = array
+
+    def copy(self, copies: Iterable[SlotCopy]) -> None:
+        """Copy blocks to others, in this order; what a copy does not need is written over later."""
+        for source, target, _, _ in copies:
+            self._kv[:, target] = self._kv[:, source]
 
     def start(self) -> None:
         """Nothing runs before `wait`: the thread that waits computes too."""

@@ -53,6 +53,7 @@ class NativeRunner:
             block_size=model.block_size,
             chunk_multiple=model.chunk_multiple,
             max_draft_tokens=_MAX_DRAFT_TOKENS,
+            copies_blocks=True,
         )
         self._forward: NativeForward = model.forward(num_blocks=num_blocks)
         self._inputs: Inputs = {}
@@ -67,6 +68,7 @@ class NativeRunner:
 
     def start(self, step: Step) -> None:
         """See ModelRunner."""
+        self._forward.copy(step.copies)
         sequences = [share.sequence for share in step.shares]
         if step.num_decode_tokens == step.num_tokens == len(sequences):
             follows, self._decoded = sequences == self._decoded, sequences

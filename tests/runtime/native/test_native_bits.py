@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmasos.engine.plan import Precision
+from llmasos.sampling import SamplingParams
 from llmasos_runtime.native.forward import NativeForward
+from llmasos_runtime.sequences.sequence import Sequence as TokenSequence
+from llmasos_runtime.sequences.step import SlotCopy
 from native_plans import SMALL_LLAMA, Logits, Row, build, loaded, packed, random_weights, spec_of
 
 LENGTH = 70
@@ -132,3 +135,26 @@ def test_the_likeliest_tokens_are_those_of_the_logits(
 ) -> None:
     rows: list[Row] = [(tokens, 0, table) for tokens, table in zip(SEQUENCES, TABLES, strict=True)]
     assert engine.likeliest(packed(rows)) == np.concatenate(expected).argmax(axis=1).tolist()
+
+
+@settings(max_examples=20)
+@given(count=st.integers(33, LENGTH - 1))
+def test_going_on_from_a_copied_block_changes_no_bit(
+    engine: NativeForward, expected: list[Logits], count: int
+) -> None:
+    """The block of another sequence holds more tokens than are taken from it."""
+    engine.logits(packed([(SEQUENCES[0], 0, TABLES[0])]))
+    engine.logits(packed([(SEQUENCES[1][:64], 0, [30, 31])]))  # what lay in the target before
+    used = count // 32
+    table = [*TABLES[0][:used], *[30, 31][: 3 - used]]
+    taker = TokenSequence(
+        request_id="",
+        token_ids=SEQUENCES[0],
+        params=SamplingParams(),
+        max_len=LENGTH + 1,
+        end_token_ids=frozenset(),
+        seed=0,
+    )
+    engine.copy([SlotCopy(TABLES[0][used], table[used], count % 32, taker)])
+    found = engine.logits(packed([(SEQUENCES[0][count:], count, table)]))
+    assert same_bits(found, expected[0][count:])
