@@ -57,5 +57,5 @@ def test_help_and_unknown_options_write_no_file(tmp_path: Path) -> None:
         check=False,
     )
     assert helped.returncode == 0 and "--check" in helped.stdout
-    assert run("--chekc").returncode == 2
+    assert run("--checks").returncode == 2
     assert not list(tmp_path.iterdir()) and PAGE.read_text() == before
