@@ -19,8 +19,9 @@ def quantize(
     method: Annotated[
         str,
         typer.Option(
-            help="rtn: nearest codes; mse: on the grid of the least squared error; gptq: with the "
-            "errors made up for over the dataset. By default gptq, for FP8 rtn.",
+            help="rtn: nearest codes; mse: on the grid of the least squared error; awq: columns "
+            "scaled for their inputs over the dataset, then rtn; gptq: with the errors made up for "
+            "over the dataset; awq+gptq: both. By default gptq, for FP8 rtn.",
             show_default=False,
         ),
     ] = "",

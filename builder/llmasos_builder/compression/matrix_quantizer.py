@@ -30,7 +30,7 @@ def quantized_matrix(
         parts = e4m3_tensors(values, scale_type)
     else:
         group = stored.integers.group_of(name, values.shape[1])
-        find = plain_grid if method == "rtn" else searched_grid
+        find = plain_grid if method in ("rtn", "awq") else searched_grid
         grid = find(values, stored.integers, group, scale_type)
         if hessian is None:
             codes = grid.with_codes(grid.nearest(values), scale_type)

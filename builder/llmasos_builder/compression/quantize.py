@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ from llmasos_builder.atomic_directory import atomic_directory
 from llmasos_builder.checkpoint import Checkpoint
 from llmasos_builder.checkpoint.huggingface.quantized.weights import QuantizedWeights
 from llmasos_builder.checkpoint.huggingface.safetensors_file import DTYPES
+from llmasos_builder.compression.awq import activation_aware
 from llmasos_builder.compression.bit_allocation import matrices_in_8_bits, measured_costs
 from llmasos_builder.compression.calibration import calibration_windows
+from llmasos_builder.compression.fold_sites import fold_sites
 from llmasos_builder.compression.formats import FORMATS, QuantizationFormat
 from llmasos_builder.compression.gptq import Hessian
 from llmasos_builder.compression.layer_matrices import (
@@ -83,6 +85,7 @@ def quantize(
             (directory / file).write_bytes(content)
         windows = _windows(directory, options)
         staging = Staging(output, _job(checkpoint, options, windows))
+        checkpoint = _scaled(checkpoint, network, options, windows, progress)
         formats = _formats(checkpoint, network, options, windows, progress)
         work = _Work(checkpoint, options, staging, network=network, orders=orders, formats=formats)
         work.run(windows, progress)
@@ -138,7 +141,7 @@ class _Work:
             if not self._staging.has(name):
                 stored = np.empty_like(weight)
                 stored[order] = weight
-                hessian = self._products.of(inputs) if self._options.method == "gptq" else None
+                hessian = self._products.of(inputs) if self._options.makes_up else None
                 self._keep(name, stored, hessian)
             return self._staging.values(name)[order]
 
@@ -154,6 +157,32 @@ class _Work:
             hessian=hessian,
         )
         self._staging.keep(name, tensors)
+
+
+def _scaled(
+    checkpoint: Checkpoint,
+    network: Network,
+    options: QuantizeOptions,
+    windows: NDArray[np.int64] | None,
+    progress: Progress,
+) -> Checkpoint:
+    """Returns the checkpoint of the same network whose columns awq has scaled."""
+    integers = options.format.integers
+    if not options.scales_inputs or windows is None or integers is None:
+        return checkpoint
+    orders = layer_matrices(network)
+    sites = fold_sites(network, orders, without_ignored(list(orders), options.ignore))
+    scale_type = DTYPES[stored_kind(checkpoint.config)]
+    weights = activation_aware(
+        network,
+        checkpoint.weights,
+        windows,
+        sites,
+        integers,
+        scale_type=scale_type,
+        progress=progress,
+    )
+    return replace(checkpoint, weights=weights)
 
 
 def _formats(
@@ -179,7 +208,7 @@ def _formats(
 
 def _windows(directory: Path, options: QuantizeOptions) -> NDArray[np.int64] | None:
     """Returns the calibration windows; None if the method needs none."""
-    if options.method != "gptq" and options.bits_budget is None:
+    if not (options.makes_up or options.scales_inputs or options.bits_budget is not None):
         return None
     return calibration_windows(Tokenizer.load(directory), options.calibration)
 
