@@ -131,6 +131,7 @@ MISTRAL = LLAMA | {
 OTHER_SHAPES: dict[str, dict[str, Any]] = {
     "opt": OPT,
     "falcon": FALCON,
+    "falcon with ALiBi": FALCON | {"alibi": True, "parallel_attn": False},
     "gemma": GEMMA,
     "phi3, rotated in part": PHI3,
     "twelve heads of 256 that share one": ONE_LAYER
