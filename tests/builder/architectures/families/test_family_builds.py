@@ -60,11 +60,14 @@ def test_a_sequence_may_be_longer_than_the_window(tiny_llama: Path, tmp_path: Pa
     assert plan.limits.max_seq_len == 256
 
 
-def test_a_soft_capped_engine_keeps_no_cache_in_u8(tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_soft_capped_openvino_engine_keeps_no_cache_in_u8(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
     checkpoint(tmp_path / "checkpoint", SOFT_CAPPED, tiny_llama)
-    plan = build_plan(tmp_path / "checkpoint", tmp_path / "plan")
+    options = BuildOptions(target="openvino")
+    plan = build_plan(tmp_path / "checkpoint", tmp_path / "plan", options)
     assert (plan.precision, plan.kv_cache_precision) == ("int8", "bf16")
-    options = BuildOptions(kv_cache_precision="u8")
+    options = BuildOptions(target="openvino", kv_cache_precision="u8")
     with pytest.raises(
         InvalidRequestError,
         match=r"kv_cache_precision must be f32 or bf16, for attn_logit_softcapping is 1\.0, got",
