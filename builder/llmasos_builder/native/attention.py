@@ -17,7 +17,7 @@ from llmasos.engine.native_step import StepField as C
 
 from llmasos_builder.native.attention_products import make_products
 from llmasos_builder.native.cached_heads import make_pack_query, make_rotate, make_write_cache
-from llmasos_builder.native.rows import exp2, quantize_group
+from llmasos_builder.native.rows import LOG2E, exp2, quantize_group
 from llmasos_builder.native.scores import (
     fetch,
     make_adjust,
@@ -46,8 +46,6 @@ from llmasos_builder.native.vectors import (
     stI,
     toI,
 )
-
-_LOG2E = 1.4426950408889634
 
 
 def _make_share_block(scratch: AttentionScratch) -> Callable[..., Any]:
@@ -107,7 +105,7 @@ def _make_attend_row(
     scratch: AttentionScratch,
     zero: int,
     rotate: Callable[..., Any],
-    adjust: Callable[..., Any] | None,
+    adjust: Callable[..., Any],
     kind: str,
 ) -> Callable[..., Any]:
     heads, head, query_bytes = scratch.query_heads, scratch.head, scratch.query_bytes
@@ -118,7 +116,6 @@ def _make_attend_row(
     score_blocks, find_most = make_score_blocks(scratch, score), make_find_most(scratch)
     share_block, finish_row = _make_share_block(scratch), _make_finish_row(scratch, zero)
     shares, outputs = scratch.shares, scratch.outputs
-    adjusts, change = adjust is not None, adjust or _nothing
 
     @native
     def attend_row(
@@ -129,7 +126,7 @@ def _make_attend_row(
         wide = 4 * head * (c[C.HEADS] + 2 * c[C.KV_HEADS])
         query = c[C.QKV] + row * wide + 4 * head * kv_head * heads
         rope = layer[L.ROPE] + 4 * head * position
-        scale = bits_as_f(layer[L.SCORE_SCALE]) * S(_LOG2E)
+        scale = bits_as_f(layer[L.SCORE_SCALE]) * S(LOG2E)
         for h in range(heads):
             rotate(c, query + 4 * head * h, layer[L.QUERY_NORM], rope, scale, memory + rotated)
             pack_query(memory + rotated, memory + query_bytes * h)
@@ -137,8 +134,7 @@ def _make_attend_row(
         begin = A(0) if layer[L.WINDOW] == 0 else max(A(0), position + 1 - layer[L.WINDOW])
         start, hidden = begin // BLOCK_SIZE, N(begin % BLOCK_SIZE)
         score_blocks(base, stride, table, start, blocks, memory, ahead)
-        if adjusts:
-            change(c, layer, memory, start, blocks, position, kv_head)
+        adjust(c, layer, memory, start, blocks, position, kv_head)
         find_most(memory, start, blocks, hidden, inside)
         for b in range(start, blocks):
             if b < ahead[0]:
@@ -150,13 +146,6 @@ def _make_attend_row(
         finish_row(c, memory, row, kv_head)
 
     return attend_row
-
-
-@native
-def _nothing(
-    _c: Any, _layer: Any, _memory: int, _start: int, _blocks: int, _position: int, _kv_head: int
-) -> None:
-    """Leaves scores as they are."""
 
 
 def _make_look_ahead(block_bytes: int) -> Callable[..., Any]:

@@ -70,8 +70,8 @@ class LoweredNetwork:
     """What the step computes (`step` draws it).
 
     embedding_norm: of the embeddings, before positions. positions: learned ones, if there are any.
-    norm_eps: of every norm. layer_norm: norms are
-    LayerNorm, else RMSNorm.
+    norm_eps: of every norm. layer_norm: norms are LayerNorm, else RMSNorm. logit_cap: the soft cap
+    of logits, if there is one.
     """
 
     embedding: RecordedWeight

@@ -33,7 +33,9 @@ def make_add_attention(shape: StepShape, parts: LayerParts) -> Callable[..., Any
         )  # fmt: skip
 
     if shape.part_norms:
-        return _make_add_normed(product, parts, L.ATTENTION_OUTPUT_NORM)
+        return _make_add_normed(
+            product, parts, L.ATTENTION_OUTPUT_NORM, L.ATTENTION_OUTPUT_NORM_BIAS
+        )
     return _make_add(product, waits=not shape.parallel)
 
 
@@ -49,7 +51,7 @@ def make_add_mlp(shape: StepShape, parts: LayerParts) -> Callable[..., Any]:
         )  # fmt: skip
 
     if shape.part_norms:
-        return _make_add_normed(product, parts, L.MLP_OUTPUT_NORM)
+        return _make_add_normed(product, parts, L.MLP_OUTPUT_NORM, L.MLP_OUTPUT_NORM_BIAS)
     return _make_add(product, waits=True)
 
 
@@ -66,10 +68,10 @@ def _make_add(product: Callable[..., Any], *, waits: bool) -> Callable[..., Any]
 
 
 def _make_add_normed(
-    product: Callable[..., Any], parts: LayerParts, place: L
+    product: Callable[..., Any], parts: LayerParts, weight: L, bias: L
 ) -> Callable[..., Any]:
-    """place: of the norm's weight; that of its bias is the next one."""
-    norm, weight_at, bias_at = parts.norm, int(place), int(place) + 1
+    """weight, bias: where the layer has those of the norm."""
+    norm, weight_at, bias_at = parts.norm, int(weight), int(bias)
 
     @native
     def add_normed(c: Any, layer: Any, tid: int, target: int) -> int:

@@ -43,7 +43,7 @@ from llmasos_builder.native.vectors import (
 
 _X = np.cos(np.linspace(0, np.pi, 200)) / 2
 C5, C4, C3, C2, C1, C0 = map(float, np.polyfit(_X, np.exp2(_X), 5, w=np.exp2(-_X)))
-_LOG2E = 1.4426950408889634
+LOG2E = 1.4426950408889634
 
 
 @native
@@ -63,7 +63,7 @@ def exp2(x: Any) -> Any:
 @native
 def sigmoid_of(x: Any, z: Any) -> Any:
     """x / (1 + exp(-z))."""
-    power = minF(maxF(z * setF(S(-_LOG2E)), setF(S(-126.0))), setF(S(126.0)))
+    power = minF(maxF(z * setF(S(-LOG2E)), setF(S(-126.0))), setF(S(126.0)))
     return x / (setF(S(1.0)) + exp2(power))
 
 
@@ -88,7 +88,7 @@ def gelu(x: Any) -> Any:
     y = fma(y, t, setF(S(1.421413741)))
     y = fma(y, t, setF(S(-0.284496736)))
     y = fma(y, t, setF(S(0.254829592))) * t
-    tail = y * exp2(maxF(z * z * setF(S(-_LOG2E)), setF(S(-126.0))))
+    tail = y * exp2(maxF(z * z * setF(S(-LOG2E)), setF(S(-126.0))))
     half = x * setF(S(0.5))
     return half + absF(half) * (setF(S(1.0)) - tail)
 
@@ -100,7 +100,7 @@ _SIGN = -(2**31)
 def tanh(x: Any) -> Any:
     """To 1e-6 of it; not a number where x is not finite. Small x by the series, without loss."""
     z, s = minF(absF(x), setF(S(20.0))), x * x
-    e = exp2(z * setF(S(-2 * _LOG2E)))
+    e = exp2(z * setF(S(-2 * LOG2E)))
     large = (setF(S(1.0)) - e) / (setF(S(1.0)) + e)
     y = fma(s, setF(S(-17 / 315)), setF(S(2 / 15)))
     small = z * fma(s, fma(s, y, setF(S(-1 / 3))), setF(S(1.0)))

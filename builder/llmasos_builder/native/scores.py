@@ -9,7 +9,7 @@ from llmasos.engine.native_engine import BLOCK_SIZE, AttentionScratch, KVBlock
 from llmasos.engine.native_engine import LayerField as L
 from llmasos.engine.native_step import StepField as C
 
-from llmasos_builder.native.rows import make_soft_cap
+from llmasos_builder.native.rows import LOG2E, make_soft_cap
 from llmasos_builder.native.threads import prefetch
 from llmasos_builder.native.vectors import (
     A,
@@ -31,8 +31,6 @@ from llmasos_builder.native.vectors import (
     stf,
     toF,
 )
-
-_LOG2E = 1.4426950408889634
 
 
 @native
@@ -60,16 +58,23 @@ def make_score_blocks(scratch: AttentionScratch, score: Any) -> Callable[..., An
     return score_blocks
 
 
+@native
+def _leave(
+    _c: Any, _layer: Any, _memory: int, _start: int, _blocks: int, _position: int, _kv_head: int
+) -> None:
+    """Leaves scores as they are."""
+
+
 def make_adjust(
     scratch: AttentionScratch, *, cap: float | None, slopes: bool
-) -> Callable[..., Any] | None:
+) -> Callable[..., Any]:
     """adjust(c, layer, memory, start, blocks, position, head of keys): the soft cap and ALiBi of
-    all scores of one token, which are exponents of 2; None where there is neither.
+    all scores of one token, which are exponents of 2; nothing where there is neither.
     """
     if cap is None and not slopes:
-        return None
+        return _leave
     heads, step, scores = scratch.query_heads, 4 * BLOCK_SIZE, scratch.scores
-    soft_cap = make_soft_cap(None if cap is None else cap * _LOG2E)
+    soft_cap = make_soft_cap(None if cap is None else cap * LOG2E)
 
     @native
     def adjust(
@@ -79,7 +84,7 @@ def make_adjust(
         for h in range(heads):
             slope = setF(S(0.0))
             if slopes:
-                slope = ldF1(layer[L.SLOPES] + 4 * (kv_head * heads + h)) * setF(S(-_LOG2E))
+                slope = ldF1(layer[L.SLOPES] + 4 * (kv_head * heads + h)) * setF(S(-LOG2E))
             for b in range(start, blocks):
                 for j in range(2):
                     place = memory + scores + step * (blocks * h + b) + 64 * j
