@@ -37,6 +37,24 @@ SMALL_LLAMA: dict[str, Any] = {
     "max_position_embeddings": 256,
     "attention_bias": True,
 }
+GEMMA2_FIELDS: dict[str, Any] = {
+    "architectures": ["Gemma2ForCausalLM"],
+    "model_type": "gemma2",
+    "attn_logit_softcapping": 5.0,
+    "final_logit_softcapping": 3.0,
+}
+GEMMA3_FIELDS: dict[str, Any] = {
+    "architectures": ["Gemma3ForCausalLM"],
+    "model_type": "gemma3_text",
+}
+BLOOM: dict[str, Any] = {
+    "architectures": ["BloomForCausalLM"],
+    "model_type": "bloom",
+    "vocab_size": 131,
+    "hidden_size": 192,
+    "n_layer": 2,
+    "n_head": 3,
+}
 
 
 class Stored:

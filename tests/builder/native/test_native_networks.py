@@ -9,7 +9,17 @@ import needs_native  # noqa: F401
 import numpy as np
 import pytest
 from llmasos.engine.plan import Precision
-from native_plans import build, loaded, packed, random_weights, reference, spec_of
+from native_plans import (
+    BLOOM,
+    GEMMA2_FIELDS,
+    GEMMA3_FIELDS,
+    build,
+    loaded,
+    packed,
+    random_weights,
+    reference,
+    spec_of,
+)
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -45,21 +55,8 @@ SANDWICHED = LLAMA | {
     "sliding_window": 37,
     "layer_types": ["sliding_attention", "full_attention"],
 }
-GEMMA2 = SANDWICHED | {
-    "architectures": ["Gemma2ForCausalLM"],
-    "model_type": "gemma2",
-    "attn_logit_softcapping": 5.0,
-    "final_logit_softcapping": 3.0,
-}
-BLOOM: dict[str, Any] = {
-    "architectures": ["BloomForCausalLM"],
-    "model_type": "bloom",
-    "vocab_size": 131,
-    "hidden_size": 192,
-    "n_layer": 2,
-    "n_head": 3,
-}
-GEMMA3 = SANDWICHED | {"architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text"}
+GEMMA2 = SANDWICHED | GEMMA2_FIELDS
+GEMMA3 = SANDWICHED | GEMMA3_FIELDS
 PHI3 = {name: value for name, value in GEMMA.items() if name != "head_dim"} | {
     "architectures": ["Phi3ForCausalLM"],
     "model_type": "phi3",

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from llmasos_builder.architectures import Decoder
 from native_plans import (
+    BLOOM,
+    GEMMA2_FIELDS,
+    GEMMA3_FIELDS,
     SMALL_LLAMA,
     Logits,
     build,
@@ -22,21 +25,8 @@ from native_plans import (
 )
 
 TOKENS = [(5 * i + i * i) % 131 for i in range(50)]
-GEMMA3 = SMALL_LLAMA | {"architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text"}
-GEMMA2 = SMALL_LLAMA | {
-    "architectures": ["Gemma2ForCausalLM"],
-    "model_type": "gemma2",
-    "attn_logit_softcapping": 5.0,
-    "final_logit_softcapping": 3.0,
-}
-BLOOM: dict[str, Any] = {
-    "architectures": ["BloomForCausalLM"],
-    "model_type": "bloom",
-    "vocab_size": 131,
-    "hidden_size": 192,
-    "n_layer": 2,
-    "n_head": 3,
-}
+GEMMA3 = SMALL_LLAMA | GEMMA3_FIELDS
+GEMMA2 = SMALL_LLAMA | GEMMA2_FIELDS
 SLOPES = (2**-2.0, 2**-4.0, 2**-6.0)
 
 

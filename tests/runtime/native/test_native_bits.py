@@ -15,21 +15,31 @@ from llmasos.sampling import SamplingParams
 from llmasos_runtime.native.forward import NativeForward
 from llmasos_runtime.sequences.sequence import Sequence as TokenSequence
 from llmasos_runtime.sequences.step import SlotCopy
-from native_plans import SMALL_LLAMA, Logits, Row, build, loaded, packed, random_weights, spec_of
+from native_plans import (
+    GEMMA2_FIELDS,
+    SMALL_LLAMA,
+    Logits,
+    Row,
+    build,
+    loaded,
+    packed,
+    random_weights,
+    spec_of,
+)
 
 LENGTH = 70
 SEQUENCES = [[(7 * i + i * i * n + n) % 131 for i in range(LENGTH)] for n in range(6)]
 TABLES = [[3 * n + 20, 3 * n, 3 * n + 1] for n in range(6)]
 
 
-GEMMA2 = SMALL_LLAMA | {
-    "architectures": ["Gemma2ForCausalLM"],
-    "model_type": "gemma2",
-    "attn_logit_softcapping": 5.0,
-    "final_logit_softcapping": 3.0,
-    "sliding_window": 37,
-    "layer_types": ["sliding_attention", "full_attention"],
-}
+GEMMA2 = (
+    SMALL_LLAMA
+    | GEMMA2_FIELDS
+    | {
+        "sliding_window": 37,
+        "layer_types": ["sliding_attention", "full_attention"],
+    }
+)
 
 
 @pytest.fixture(
