@@ -5,33 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from llmasos_builder.checkpoint import Weights
+from llmasos_builder.checkpoint import ChangedWeights
 from llmasos_builder.graph import Array
 from parity import Model, Network, ReferenceModel
 
 
-class ChangedWeights:
-    """Weights of which one is changed."""
-
-    def __init__(self, weights: Weights, name: str, change: Callable[[Array], Array]) -> None:
-        assert name in weights.names()
-        self._weights = weights
-        self._name = name
-        self._change = change
-
-    def names(self) -> frozenset[str]:
-        return self._weights.names()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self._weights.shape(name)
-
-    def load(self, name: str) -> Array:
-        values = self._weights.load(name)
-        return self._change(values) if name == self._name else values
-
-
 def with_weight(name: str, change: Callable[[Array], Array], network: Network) -> Model:
-    return ReferenceModel(network.spec, ChangedWeights(network.weights, name, change))
+    assert name in network.weights.names()
+    return ReferenceModel(network.spec, ChangedWeights(network.weights, {name: change}))
 
 
 def with_spec(network: Network, /, **changes: object) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmasos_builder.checkpoint.changed_weights import ChangedWeights as ChangedWeights
 from llmasos_builder.checkpoint.checkpoint import Checkpoint as Checkpoint
 from llmasos_builder.checkpoint.huggingface.fp8_weights import Fp8Scales as Fp8Scales
 from llmasos_builder.checkpoint.huggingface.fp8_weights import fp8_scales_of as fp8_scales_of
@@ -14,6 +15,7 @@ from llmasos_builder.checkpoint.source import open_checkpoint as open_checkpoint
 from llmasos_builder.checkpoint.weights import Weights as Weights
 
 __all__ = [
+    "ChangedWeights",
     "Checkpoint",
     "Fp8Scales",
     "Weights",

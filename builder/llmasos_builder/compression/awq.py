@@ -9,6 +9,7 @@ changes nothing.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,10 @@ from numpy.typing import NDArray
 
 from llmasos_builder.architectures.network import Network
 from llmasos_builder.architectures.tensors import load_tensor
-from llmasos_builder.checkpoint import Weights
+from llmasos_builder.checkpoint import ChangedWeights, Weights
 from llmasos_builder.compression.fold_sites import FoldSite
 from llmasos_builder.compression.integer_codes import IntegerFormat
 from llmasos_builder.compression.scale_search import plain_grid
-from llmasos_builder.compression.scaled_weights import ScaledWeights
 from llmasos_builder.compression.streaming import stream
 from llmasos_builder.graph import Array
 
@@ -37,7 +37,7 @@ def activation_aware(
     *,
     scale_type: Any,
     progress: Progress,
-) -> ScaledWeights:
+) -> ChangedWeights:
     """Returns the weights of the same network, scaled for rounding.
 
     windows: token ids [N, S]. scale_type: what norms are stored in; their factors are such that a
@@ -65,7 +65,19 @@ def activation_aware(
 
     stream(network, weights, windows, observe, relative=True)
     progress("search scales", len(sites), len(sites))
-    return ScaledWeights(weights, rows=rows, columns=columns)
+    changes = {
+        name: partial(_scaled, rows=rows.get(name), columns=columns.get(name))
+        for name in rows.keys() | columns.keys()
+    }
+    return ChangedWeights(weights, changes)
+
+
+def _scaled(values: Array, *, rows: Array | None, columns: Array | None) -> Array:
+    if columns is not None:
+        values = values * columns
+    if rows is not None:
+        values = values * rows.reshape(-1, *[1] * (values.ndim - 1))
+    return values
 
 
 def best_factors(inputs: Array, matrices: list[Array], stored: IntegerFormat) -> Array:

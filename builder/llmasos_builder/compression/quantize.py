@@ -85,8 +85,8 @@ def quantize(
             (directory / file).write_bytes(content)
         windows = _windows(directory, options)
         staging = Staging(output, _job(checkpoint, options, windows))
-        checkpoint = _scaled(checkpoint, network, options, windows, progress)
-        formats = _formats(checkpoint, network, options, windows, progress)
+        checkpoint = _scaled(checkpoint, network, orders, options, windows, progress=progress)
+        formats = _formats(checkpoint, network, list(orders), options, windows, progress=progress)
         work = _Work(checkpoint, options, staging, network=network, orders=orders, formats=formats)
         work.run(windows, progress)
         write_checkpoint(
@@ -141,7 +141,7 @@ class _Work:
             if not self._staging.has(name):
                 stored = np.empty_like(weight)
                 stored[order] = weight
-                hessian = self._products.of(inputs) if self._options.makes_up else None
+                hessian = self._products.of(inputs) if self._options.uses_gptq else None
                 self._keep(name, stored, hessian)
             return self._staging.values(name)[order]
 
@@ -162,15 +162,16 @@ class _Work:
 def _scaled(
     checkpoint: Checkpoint,
     network: Network,
+    orders: Mapping[str, NDArray[np.int64]],
     options: QuantizeOptions,
     windows: NDArray[np.int64] | None,
+    *,
     progress: Progress,
 ) -> Checkpoint:
     """Returns the checkpoint of the same network whose columns awq has scaled."""
     integers = options.format.integers
-    if not options.scales_inputs or windows is None or integers is None:
+    if not options.uses_awq or windows is None or integers is None:
         return checkpoint
-    orders = layer_matrices(network)
     sites = fold_sites(network, orders, without_ignored(list(orders), options.ignore))
     scale_type = DTYPES[stored_kind(checkpoint.config)]
     weights = activation_aware(
@@ -188,12 +189,14 @@ def _scaled(
 def _formats(
     checkpoint: Checkpoint,
     network: Network,
+    matrices: list[str],
     options: QuantizeOptions,
     windows: NDArray[np.int64] | None,
+    *,
     progress: Progress,
 ) -> dict[str, QuantizationFormat]:
     """Returns the format of each matrix that is quantized, by its name."""
-    chosen = without_ignored(list(layer_matrices(network)), options.ignore)
+    chosen = without_ignored(matrices, options.ignore)
     formats = dict.fromkeys(chosen, options.format)
     budget, integers = options.bits_budget, options.format.integers
     if budget is None or windows is None or integers is None:
@@ -208,7 +211,7 @@ def _formats(
 
 def _windows(directory: Path, options: QuantizeOptions) -> NDArray[np.int64] | None:
     """Returns the calibration windows; None if the method needs none."""
-    if not (options.makes_up or options.scales_inputs or options.bits_budget is not None):
+    if not (options.uses_gptq or options.uses_awq or options.bits_budget is not None):
         return None
     return calibration_windows(Tokenizer.load(directory), options.calibration)
 

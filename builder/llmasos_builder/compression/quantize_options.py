@@ -47,12 +47,12 @@ class QuantizeOptions:
             raise InvalidRequestError(f"bits-budget is for W4A16, and format is {self.format.name}")
 
     @property
-    def scales_inputs(self) -> bool:
+    def uses_awq(self) -> bool:
         """Whether columns are scaled for their inputs."""
         return self.method.startswith("awq")
 
     @property
-    def makes_up(self) -> bool:
+    def uses_gptq(self) -> bool:
         """Whether later columns make up for earlier ones."""
         return self.method.endswith("gptq")
 
