@@ -101,6 +101,19 @@ def test_tokens_are_the_same_from_a_cached_prefix(load: Load, params: dict[str, 
     assert engine.stats().num_reused_blocks > before
 
 
+def test_the_next_turn_computes_its_own_tokens_alone(load: Load) -> None:
+    engine, prompt = load(reuse_prefixes=True), PROMPTS[1]
+    answer = answers(engine, [prompt])[0]
+    known = len(prompt) + len(answer) - 1  # nobody computed the last one
+    assert known % 32, "the last block is full in part"
+    turn = (*prompt, *answer, 3, 4)
+    expected = answers(load(), [turn])[0]
+    sink = ask(engine, turn, request_id="next", max_tokens=20, ignore_eos=True)
+    assert sink.token_ids == expected
+    usage = sink.last.usage
+    assert usage is not None and usage.num_cached_tokens == known
+
+
 @pytest.mark.parametrize("params", PARAMS)
 def test_tokens_are_the_same_when_some_were_preempted(load: Load, params: dict[str, Any]) -> None:
     roomy = load()
